@@ -1,0 +1,22 @@
+"""Was general ability kept, and how fast and large is it: artifacts/benchmark/<checkpoint>.
+
+python -m pipelines.benchmark <checkpoint>
+"""
+
+from whether.benchmark.benchmark import benchmark
+
+from whether import entry
+from whether.config import load
+from whether.records import ARTIFACTS, output_folder
+
+
+def main(argv: list[str]) -> None:
+    """Benchmark one checkpoint."""
+    (checkpoint,) = argv
+    config = load()
+    with output_folder(ARTIFACTS / "benchmark" / checkpoint) as folder:
+        benchmark(checkpoint, config.benchmark, config.model, config.seed, artifacts=ARTIFACTS, folder=folder)
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,22 @@
+"""A checkpoint from the training split: artifacts/finetune/<checkpoint>.
+
+python -m pipelines.finetune <checkpoint>
+"""
+
+from whether.finetune.finetune import finetune
+
+from whether import entry
+from whether.config import load
+from whether.records import ARTIFACTS, output_folder
+
+
+def main(argv: list[str]) -> None:
+    """Tune one checkpoint; the base is recorded as it is."""
+    (name,) = argv
+    config = load()
+    with output_folder(ARTIFACTS / "finetune" / name) as folder:
+        finetune(name, config.checkpoints[name].tuner, config.model, config.seed, artifacts=ARTIFACTS, folder=folder)
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,30 @@
+"""An arm answers dev and test: artifacts/prompt/<checkpoint>-<prompt>.
+
+python -m pipelines.prompt <checkpoint> <prompt>
+"""
+
+from whether.prompt.arm import run_arm
+
+from whether import entry
+from whether.config import load
+from whether.records import ARTIFACTS, output_folder
+
+
+def main(argv: list[str]) -> None:
+    """Run one arm."""
+    checkpoint, prompt = argv
+    config = load()
+    with output_folder(ARTIFACTS / "prompt" / f"{checkpoint}-{prompt}") as folder:
+        run_arm(
+            checkpoint,
+            config.prompts[prompt],
+            config.model,
+            config.serving,
+            config.seed,
+            artifacts=ARTIFACTS,
+            folder=folder,
+        )
+
+
+if __name__ == "__main__":
+    entry.run(main)

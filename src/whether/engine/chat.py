@@ -1,0 +1,89 @@
+"""From a task and an example to chat messages, and from chat messages to tokens.
+
+Text from data is always encoded as text: a field that contains `<|im_end|>` or the like cannot end its message.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Literal, NamedTuple
+
+from jinja2 import StrictUndefined, TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from whether.errors import ConfigError, EngineError, near_matches
+from whether.records import Example, Task
+
+
+class Message(NamedTuple):
+    """One message of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@cache
+def _template(text: str) -> Any:
+    """Compile a template that can read its variables and nothing else."""
+    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    return environment.from_string(text)
+
+
+def fill(template: str, variables: dict[str, Any], where: str) -> str:
+    """Render a sandboxed Jinja template; a missing variable or a syntax error is a ConfigError that names it."""
+    try:
+        return str(_template(template).render(variables))
+    except TemplateError as error:
+        line = getattr(error, "lineno", None)
+        missing = re.match(r"'(\w+)' is undefined", str(error))
+        hint = near_matches(missing[1], variables) if missing else ""
+        raise ConfigError(f"{where}{f', line {line}' if line else ''}: {error}{hint}") from None
+
+
+def input_text(task: Task, example: Example) -> str:
+    """Return how an example's input reads in a prompt."""
+    if task.input_template:
+        return fill(task.input_template, dict(example.inputs), f"task {task.name}: input_template")
+    return "\n".join(example.inputs.values())
+
+
+def question(task: Task, example: Example) -> Message:
+    """Return the user message that asks for an answer to one example."""
+    return Message("user", input_text(task, example))
+
+
+def plain_messages(task: Task, example: Example) -> list[Message]:
+    """Return instruction and input, nothing else: the layout that checkpoints are tuned on and zero_shot uses."""
+    return [Message("system", task.instruction), question(task, example)]
+
+
+def render(tokenizer: Any, messages: Sequence[Message]) -> str:
+    """Return the prompt as one string, with the model's chat template and the turn opened for the answer."""
+    if not tokenizer.chat_template:
+        raise EngineError(
+            "the model's tokenizer has no chat template: use an instruct model, or add chat_template.jinja to its folder"
+        )
+    chat = [message._asdict() for message in messages]
+    return str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
+
+
+def encode(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
+    """Return the prompt's token ids.
+
+    Where a content holds the text of a special token, contents are encoded apart from the template, as plain text.
+    """
+    special = [token for token in tokenizer.get_added_vocab() if token]
+    if not any(token in message.content for message in messages for token in special):
+        return list(tokenizer(render(tokenizer, messages), add_special_tokens=False)["input_ids"])
+    marks = [Message(message.role, f"\ue000{index}\ue001") for index, message in enumerate(messages)]
+    ids: list[int] = []
+    for index, part in enumerate(re.split("\ue000(\\d+)\ue001", render(tokenizer, marks))):
+        text = messages[int(part)].content if index % 2 else part
+        ids += tokenizer(text, add_special_tokens=False, split_special_tokens=bool(index % 2))["input_ids"]
+    return ids
+
+
+def encode_answer(tokenizer: Any, answer: str) -> list[int]:
+    """Return an answer's token ids with the token that ends the turn."""
+    ids = tokenizer(answer, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return [*ids, tokenizer.eos_token_id]

@@ -1,0 +1,51 @@
+"""How every command starts and ends: quiet libraries, logs on standard error, one clear error and a status."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from whether.errors import WhetherError
+from whether.records import writing
+
+logger = logging.getLogger("whether")
+
+
+def run(main: Callable[[list[str]], int | None]) -> NoReturn:
+    """Call `main` with the command's arguments and exit: 0, what it returns, 1 for our errors, 130 for Ctrl-C."""
+    prepare_process()
+    try:
+        with writing(Path.cwd()):
+            status = main(sys.argv[1:])
+    except WhetherError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(status or 0)
+
+
+def prepare_process() -> None:
+    """Set up logs, and turn off telemetry and the libraries' chatter, before any of them is imported."""
+    quiet = {
+        "TOKENIZERS_PARALLELISM": "false",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "DO_NOT_TRACK": "1",
+        "DVC_NO_ANALYTICS": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MPLBACKEND": "agg",
+    }
+    for key, value in quiet.items():
+        os.environ.setdefault(key, value)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logger.setLevel(os.environ.get("WHETHER_LOG", "INFO").upper())
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.handlers = [handler]
+    logger.propagate = False
+    warnings.filterwarnings("ignore", category=FutureWarning)

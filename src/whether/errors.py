@@ -1,0 +1,60 @@
+"""What can go wrong, as a tree.
+
+    WhetherError                     everything that this project raises on purpose; the text is for a person
+    ├── ConfigError                  conf/, params.yaml or an override: a typo, a bad value, fields that contradict
+    ├── DataError                    a row or a file of examples that cannot be used
+    ├── SourceError                  data or weights that cannot be had, or are not what was pinned
+    ├── EngineError                  a request that the model cannot answer as asked
+    ├── RecordError                  a file under artifacts/ that is missing, broken or cannot be written
+    ├── TrackingError                MLflow cannot be reached or refuses a record
+    └── MissingPackageError          an optional package is not installed; says how to install it
+
+Each message says what is wrong, where (file, line or field), what was expected and what to do. `whether.entry` prints
+it without a traceback and exits with status 1.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class WhetherError(Exception):
+    """Base of the errors that a user can act on."""
+
+
+class ConfigError(WhetherError):
+    """A setting is unknown, out of range or contradicts another."""
+
+
+class DataError(WhetherError):
+    """Examples cannot be read or do not fit the task."""
+
+
+class SourceError(WhetherError):
+    """Data or weights cannot be fetched, or differ from what was pinned."""
+
+
+class EngineError(WhetherError):
+    """A model cannot be loaded or cannot answer a request."""
+
+
+class RecordError(WhetherError):
+    """A record under artifacts/ is missing, broken or cannot be written."""
+
+
+class TrackingError(WhetherError):
+    """MLflow cannot be reached or refuses a record."""
+
+
+class MissingPackageError(WhetherError):
+    """An optional package is needed and absent."""
+
+    def __init__(self, package: str, extra: str, needed_for: str):
+        super().__init__(f"{needed_for} needs the package {package!r}: pip install 'whether[{extra}]'")
+
+
+def near_matches(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'a'? Known: a, b" for a name that is not among those known."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
+    hint = f"; did you mean {' or '.join(repr(match) for match in close)}?" if close else ""
+    return f"{hint} Known: {', '.join(names)}" if names else hint
