@@ -61,7 +61,7 @@ def render(tokenizer: Any, messages: Sequence[Message]) -> str:
     """Return the prompt as one string, with the model's chat template and the turn opened for the answer."""
     if not tokenizer.chat_template:
         raise EngineError(
-            "the model's tokenizer has no chat template: use an instruct model, or add chat_template.jinja to its folder"
+            "the model's tokenizer has no chat template: use an instruct model or add chat_template.jinja"
         )
     chat = [message._asdict() for message in messages]
     return str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))

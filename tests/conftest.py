@@ -1,0 +1,98 @@
+"""Fixtures that every test can use: a tiny random model, the real small one, and a task."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from whether.entry import prepare_process
+from whether.records import Example, Task
+
+prepare_process()
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+ROOT = Path(__file__).parents[1]
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def make_tiny_model(folder: Path, seed: int = 0) -> Path:
+    """Write a random Llama of some 100,000 parameters with a byte-level BPE tokenizer and a chat template."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(
+        [(ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else "a b c"], trainer
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|im_end|>", bos_token="<|im_start|>"
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    fast.save_pretrained(folder)
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(fast), hidden_size=64, intermediate_size=128, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=1024, eos_token_id=fast.eos_token_id,
+        pad_token_id=fast.pad_token_id, bos_token_id=fast.bos_token_id, tie_word_embeddings=True, initializer_range=0.2,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny random Llama with a chat template."""
+    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def real_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the default model, SmolLM2-135M-Instruct, made by the project's own model source (and cached)."""
+    import yaml
+
+    from whether.config import CONF, build, check, compose
+
+    made = os.environ.get("WHETHER_TEST_MODEL")
+    if made:
+        return Path(made)
+    folder = tmp_path_factory.mktemp("model") / "smollm2"
+    folder.mkdir()
+    config = check(yaml.safe_load(compose(conf=ROOT / CONF)))
+    build(config.model.source, folder, where="model.source")
+    return folder
+
+
+@pytest.fixture
+def label_task() -> Task:
+    """A label task with three labels."""
+    return Task(
+        name="tickets", output="label", metric="accuracy", instruction="Which queue? One of: billing, tech, other.",
+        input_template="", labels=["billing", "tech", "other"], schema=None, answer_pattern=None, max_new_tokens=6,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def examples() -> list[Example]:
+    """Thirty labelled examples, ten of each label."""
+    words = {"billing": "invoice refund payment", "tech": "crash login error", "other": "hello thanks address"}
+    return [
+        Example(
+            id=f"{label}-{number}", inputs={"text": f"{words[label].split()[number % 3]} number {number}"}, target=label
+        )
+        for number in range(10)
+        for label in words
+    ]
