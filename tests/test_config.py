@@ -1,0 +1,155 @@
+"""A typo, a bad value or a contradiction fails before any work, by name."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from whether.config import CONF, Config, TaskConfig, check, compose, load, write_params
+from whether.errors import ConfigError
+
+ROOT = Path(__file__).parents[1]
+GROUPS = sorted(folder.name for folder in (ROOT / CONF).iterdir() if folder.is_dir())
+CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((ROOT / CONF / group).glob("*.yaml"))]
+
+
+@pytest.fixture
+def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of conf/ to edit, in a working folder of its own."""
+    shutil.copytree(ROOT / CONF, tmp_path / "conf")
+    monkeypatch.chdir(tmp_path)
+    return Path("conf")
+
+
+def composed(*overrides: str) -> Config:
+    return check(yaml.safe_load(compose(overrides, ROOT / CONF)))
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda part: part)
+def test_every_file_of_conf_composes_and_fits_the_code_it_names(group: str, choice: str) -> None:
+    listed = group in ("checkpoint", "prompt")
+    value = f"[{'base,' if group == 'checkpoint' and choice != 'base' else ''}{choice}]" if listed else choice
+    composed(f"{group}={value}")
+
+
+def test_params_yaml_is_what_conf_says() -> None:
+    assert (ROOT / "params.yaml").read_text() == compose(conf=ROOT / CONF)
+
+
+def test_params_yaml_is_written_as_dvc_writes_it(tmp_path: Path) -> None:
+    from dvc.utils.hydra import compose_and_dump
+
+    overrides = ["tuner.r=8", "task=fever"]
+    compose_and_dump(tmp_path / "params.yaml", str(ROOT / CONF), None, "config", str(ROOT), overrides)
+    assert (tmp_path / "params.yaml").read_text() == compose(overrides, ROOT / CONF)
+
+
+def test_the_defaults_of_a_task_stand_in_config_yaml_and_in_the_dataclass_alike() -> None:
+    written = yaml.safe_load((ROOT / CONF / "config.yaml").read_text())["task"]
+    for field in dataclasses.fields(TaskConfig):
+        if field.name in written:
+            default = field.default_factory() if callable(field.default_factory) else field.default
+            plain = dataclasses.asdict(default) if dataclasses.is_dataclass(default) else default
+            assert written[field.name] == plain, field.name
+
+
+def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
+    config = composed("tuner.r=8", "prompt=[zero_shot,knn]")
+    tuner = config.checkpoints["lora"].tuner
+    assert tuner is not None
+    assert tuner.adapter["r"] == 8
+    assert config.arm_names == ["base-zero_shot", "base-knn", "lora-zero_shot", "lora-knn"]
+    assert config.arms.prompt == ["zero_shot", "knn"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["task=snipz"], r"task=snipz: no file .*did you mean 'snips'\? Known: .*fever"),
+        (["tuner.rr=8"], r"override tuner.rr: no such setting; did you mean 'r'\?"),
+        (["sead=1"], r"override sead: no such setting; did you mean 'seed'\?"),
+        (["seed=-1"], r"seed.*greater than or equal to 0, and is -1"),
+        (["tuner.r=0"], r"checkpoints.lora.tuner.adapter.r.*greater than or equal to 1, and is 0"),
+        (["tuner.learning_rate=fast"], r"checkpoints.lora.tuner.learning_rate \(in .*lora.yaml\).*'fast'"),
+        (["tuner.epochs=0"], r"checkpoints.lora.tuner.epochs \(in .*lora.yaml\).*and is 0"),
+        (["+prompts.knn.exampels=3"], r"prompts.knn.exampels \(in .*knn.yaml\): no such setting"),
+        (["prompts.knn.strategy.examples=many"], r"prompts.knn.strategy.examples: .*'many'"),
+        (["+prompts.knn.strategy.example=3"], r"prompts.knn.strategy.example: .*did you mean 'examples'"),
+        (["prompts.knn.strategy._target_=whether.prompt.strategies.kn"], r"has no 'kn'; did you mean 'knn'"),
+        (["prompts.knn.strategy._target_=wether.knn"], r"prompts.knn.strategy._target_: wether cannot be imported"),
+        (["task.splits.train=0.9"], r"task.splits \(in .*snips.yaml\): train \+ dev \+ test .* add up to 1"),
+        (["task.output=text"], r"task \(in .*snips.yaml\): labels go with output: label, and output is text"),
+        (["task.output=lable"], r"task.output.*'label', 'text' or 'json', and is 'lable'"),
+        (["task.metric=acuracy"], r"metric 'acuracy' is unknown; did you mean 'accuracy'"),
+        (["task.labels=[only]"], r"at least two different labels"),
+        (["checkpoint=[lora]"], r"checkpoints must hold 'base'"),
+        (["prompt=[]"], r"prompts: select at least one"),
+        (["task=arithmetic", "task.answer_pattern='(['"], r"answer_pattern is not a regular expression"),
+        (["policy.alpha=1.5"], r"policy.alpha.*less than 0.5, and is 1.5"),
+        (["a=[1"], r"conf/: "),
+    ],
+)  # fmt: skip
+def test_bad_settings_are_named(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        compose(overrides, ROOT / CONF)
+
+
+def edit(path: Path, change: Callable[[str], str]) -> None:
+    path.write_text(change(path.read_text()))
+
+
+def test_a_typo_in_a_file_is_named_with_the_file(conf: Path) -> None:
+    edit(conf / "policy/default.yaml", lambda text: text.replace("margin:", "margn:"))
+    with pytest.raises(ConfigError, match=r"policy.margn \(in conf/policy/default.yaml\).*did you mean 'margin'"):
+        compose(conf=conf)
+
+
+def test_broken_yaml_is_named_with_file_and_line(conf: Path) -> None:
+    edit(conf / "task/snips.yaml", lambda text: text + "inputs: {unclosed\n")
+    with pytest.raises(ConfigError, match=r"(?s)snips.yaml.*line \d+"):
+        compose(conf=conf)
+
+
+def test_a_secret_from_the_environment_is_refused(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY", "secret")
+    edit(conf / "tracking/local.yaml", lambda text: text.replace("sqlite:///mlflow.db", "http://u:${oc.env:KEY}@h"))
+    with pytest.raises(ConfigError, match=r"tracking.uri: .*read from the environment") as caught:
+        compose(conf=conf)
+    assert "secret" not in str(caught.value)
+
+
+def test_an_interpolation_to_nowhere_is_named(conf: Path) -> None:
+    edit(conf / "checkpoint/lora.yaml", lambda text: text.replace("${tuner.r}", "${tuner.rank}"))
+    with pytest.raises(ConfigError, match=r"tuner.rank"):
+        compose(conf=conf)
+
+
+def test_unchanged_settings_keep_the_file_untouched(conf: Path) -> None:
+    params = Path("params.yaml")
+    write_params(compose(conf=conf))
+    before = params.stat().st_mtime_ns
+    write_params(compose(conf=conf))
+    assert params.stat().st_mtime_ns == before
+    assert load().task.name == "snips"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [(None, "is missing"), ("a: [", "is not YAML"), ("seed: 1\n", "task: is needed")]
+)
+def test_a_broken_params_yaml_is_named(conf: Path, text: str | None, message: str) -> None:
+    if text is not None:
+        Path("params.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load()
+
+
+def test_a_prompt_of_ones_own_needs_one_function_and_one_file(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("mine.py").write_text("def shout(task, pool, seed, *, mark: str):\n    return None\n")
+    (conf / "prompt/shout.yaml").write_text("# @package prompts.shout\nstrategy: {_target_: mine.shout, mark: '!'}\n")
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    config: Any = check(yaml.safe_load(compose(["prompt=[zero_shot,shout]"], conf)))
+    assert config.arm_names[-1] == "lora-shout"
