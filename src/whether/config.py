@@ -114,7 +114,7 @@ class TaskConfig:
     """Use a seeded, stratified sample of at most so many rows; None: all."""
     max_bad_rows: Annotated[int, Field(ge=0)] = 0
     """So many bad rows are set aside (artifacts/prepare/rejected.jsonl) before prepare stops."""
-    near_duplicate: Fraction = 0.9
+    near_duplicate: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Two inputs at least this similar (rapidfuzz token-sort ratio / 100) count as one; 1.0: only equal ones."""
 
     def __post_init__(self) -> None:
@@ -170,6 +170,8 @@ class DataConfig:
     """File name (without .jsonl) → path of a BIG-bench task folder below `root`."""
     strip: dict[str, str] = field(default_factory=dict)
     """File name → prefix that every input of it starts with and that is taken off."""
+    strip_end: dict[str, str] = field(default_factory=dict)
+    """File name → suffix that every input of it ends with and that is taken off."""
     limits: dict[str, Count] = field(default_factory=dict)
     """File name → keep only its first so many examples."""
 
@@ -501,9 +503,8 @@ def _override_reason(error: Exception, overrides: Sequence[str], conf: Path) -> 
     unknown = re.search(r"Could not override '([^']+)'", str(error))
     if not unknown or not overrides:
         return f"conf/: {reason}"
-    node: Any = _hydra_compose(
-        [text for text in overrides if re.match(r"[\w/@]+=", text) and "." not in text.split("=")[0]], conf
-    )
+    groups = [text for text in overrides if (conf / text.partition("=")[0]).is_dir()]
+    node: Any = _hydra_compose(groups, conf)
     *parents, key = unknown[1].split(".")
     for parent in parents:
         node = node.get(parent, {}) if hasattr(node, "get") else {}
@@ -540,18 +541,10 @@ def _refuse_secrets(node: Any, path: str = "") -> None:
 def _files_of(overrides: Sequence[str], conf: Path) -> dict[str, str]:
     """Map each section (`task`, `prompts.knn`) to the file that was selected for it."""
     choices = _hydra_compose(overrides, conf, return_hydra_config=True).hydra.runtime.choices
-    files = {}
-    for group, choice in choices.items():
-        for name in (
-            choice
-            if isinstance(choice, (list, tuple)) or (hasattr(choice, "__iter__") and not isinstance(choice, str))
-            else [choice]
-        ):
-            file = conf / group / f"{name}.yaml"
-            if file.exists():
-                files[group] = str(file)
-                files[f"{group}s.{name}"] = str(file)
-    return files
+    files = {group: conf / group / f"{choice}.yaml" for group, choice in choices.items()}
+    for group in ("checkpoint", "prompt"):
+        files |= {f"{group}s.{file.stem}": file for file in (conf / group).glob("*.yaml")}
+    return {section: str(file) for section, file in files.items() if file.exists()}
 
 
 def _explain(problem: Any, files: dict[str, str]) -> str:

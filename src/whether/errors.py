@@ -53,8 +53,9 @@ class MissingPackageError(WhetherError):
 
 
 def near_matches(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'a'? Known: a, b" for a name that is not among those known."""
+    """Return "; did you mean 'a'? Known: a, b" (or "; known: a, b") for a name that is not among those known."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
-    hint = f"; did you mean {' or '.join(repr(match) for match in close)}?" if close else ""
-    return f"{hint} Known: {', '.join(names)}" if names else hint
+    if close:
+        return f"; did you mean {' or '.join(repr(match) for match in close)}? Known: {', '.join(names)}"
+    return f"; known: {', '.join(names)}" if names else ""

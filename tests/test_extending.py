@@ -1,0 +1,78 @@
+"""docs/extending.md, word for word: each example is written to files, composed, checked and run."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from whether.config import CONF, Config, build, check, compose
+from whether.records import Example, Task
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "docs/extending.md").read_text()
+BLOCKS = re.findall(r"```(?:yaml|python)\n# (\S+)\n(.*?)```", TEXT, re.DOTALL)
+FILES = dict(BLOCKS)
+COMMANDS = re.findall(r'^make run ARGS="([^"]+)"$', TEXT, re.MULTILINE)
+
+
+@pytest.fixture
+def extended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with conf/ and every file of the document."""
+    shutil.copytree(ROOT / CONF, tmp_path / "conf")
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def composed(command: str) -> Config:
+    return check(yaml.safe_load(compose(shlex.split(command), Path("conf"))))
+
+
+def test_every_section_is_covered() -> None:
+    sections = re.findall(r"^## .*", TEXT, re.MULTILINE)
+    assert len(sections) == len(COMMANDS) == 7
+    assert len(FILES) == 10
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_composes(extended: Path, command: str) -> None:
+    composed(command)
+
+
+def test_the_prompt_asks(extended: Path, label_task: Task, examples: list[Example]) -> None:
+    config = composed("prompt=[zero_shot,polite]")
+    strategy = build(config.prompts["polite"].strategy, label_task, examples, 0)
+    system, user = strategy(examples[0])
+    assert system.content.startswith("You are a librarian. Which queue?")
+    assert user.content == examples[0].inputs["text"]
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft calls it
+def test_the_tuner_has_something_to_train(extended: Path, tiny_model: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    config = composed("checkpoint=[base,lora,attention_only]")
+    tuner = config.checkpoints["attention_only"].tuner
+    assert tuner is not None
+    assert tuner.epochs == config.checkpoints["lora"].tuner.epochs  # type: ignore[union-attr]
+    tuned = build(tuner.adapter, AutoModelForCausalLM.from_pretrained(tiny_model))
+    trained = {name for name, parameter in tuned.named_parameters() if parameter.requires_grad}
+    assert trained
+    assert all("q_proj" in name or "v_proj" in name for name in trained)
+
+
+def test_the_model_source_fills_a_folder(extended: Path, tiny_model: Path, tmp_path: Path) -> None:
+    config = composed(f"model=copied model.source.origin={tiny_model}")
+    build(config.model.source, tmp_path / "made")
+    assert (tmp_path / "made/model.safetensors").exists()
+
+
+def test_the_experiment_changes_what_it_says(extended: Path) -> None:
+    config = composed("experiment=more_demonstrations")
+    assert config.prompts["knn"].strategy["examples"] == 16
+    assert config.checkpoints["lora"].tuner.epochs == 5  # type: ignore[union-attr]
