@@ -3,17 +3,18 @@
 python -m pipelines.benchmark <checkpoint>
 """
 
-from whether.benchmark.benchmark import benchmark
-
 from whether import entry
+from whether.benchmark.benchmark import benchmark
 from whether.config import load
 from whether.records import ARTIFACTS, output_folder
+from whether.sources.tracked import refuse_rehashed
 
 
 def main(argv: list[str]) -> None:
     """Benchmark one checkpoint."""
     (checkpoint,) = argv
     config = load()
+    refuse_rehashed()
     with output_folder(ARTIFACTS / "benchmark" / checkpoint) as folder:
         benchmark(checkpoint, config.benchmark, config.model, config.seed, artifacts=ARTIFACTS, folder=folder)
 

@@ -1,15 +1,16 @@
 """Rows become splits and a profile: artifacts/prepare."""
 
-from whether.prepare.prepare import prepare
-
 from whether import entry
 from whether.config import load
+from whether.prepare.prepare import prepare
 from whether.records import ARTIFACTS, output_folder
+from whether.sources.tracked import refuse_rehashed
 
 
 def main(_: list[str]) -> None:
     """Read, check, clean, split, describe."""
     config = load()
+    refuse_rehashed()
     with output_folder(ARTIFACTS / "prepare") as folder:
         prepare(config.task, config.seed, model_folder=ARTIFACTS / "model", folder=folder)
 

@@ -14,13 +14,15 @@ def main(argv: list[str]) -> None:
     """Run one arm."""
     checkpoint, prompt = argv
     config = load()
-    with output_folder(ARTIFACTS / "prompt" / f"{checkpoint}-{prompt}") as folder:
+    arm = f"{checkpoint}-{prompt}"
+    with output_folder(ARTIFACTS / "prompt" / arm) as folder:
         run_arm(
             checkpoint,
             config.prompts[prompt],
             config.model,
             config.serving,
             config.seed,
+            name=arm,
             artifacts=ARTIFACTS,
             folder=folder,
         )

@@ -63,7 +63,7 @@ class SourceConfig:
     """Where a task's rows come from."""
 
     path: str
-    """File in the repository: .csv, .jsonl or .parquet. For a hub data set, where `fetch` puts it."""
+    """File in the repository: .csv, .jsonl or .parquet. For a hub data set, where `fetch` puts it (not in data/)."""
     hub: str | None = None
     """Hub id of a data set (`owner/name`); None for a file that is there already."""
     revision: str | None = None

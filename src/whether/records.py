@@ -117,13 +117,17 @@ METRICS: dict[str, MetricInfo] = {
     "latency_p50": MetricInfo("seconds", False, "median wall time of a request sent alone"),
     "latency_p95": MetricInfo("seconds", False, "95th percentile of the wall time of a request sent alone"),
     "usd_per_1k": MetricInfo("USD", False, "running cost of 1,000 requests by the price list"),
+    "usd_per_month": MetricInfo(
+        "USD", False, "running cost at the policy's volume and the cost to build spread over its months"
+    ),
     "usd_to_build": MetricInfo(
         "USD", False, "labels and machine time spent before the first request, by the price list"
     ),
     "retention": MetricInfo("fraction", True, "mean accuracy on the retention suite: general ability"),
     "retention_change": MetricInfo("fraction", True, "retention minus that of the base checkpoint"),
     "perplexity": MetricInfo("per token", False, "perplexity on held-out general text"),
-    "tokens_per_second": MetricInfo("tokens/second", True, "tokens processed a second in batches"),
+    "tokens_per_second": MetricInfo("tokens/second", True, "prompt tokens read a second in batches"),
+    "tokens_per_second_decode": MetricInfo("tokens/second", True, "answer tokens written a second in batches"),
     "peak_memory": MetricInfo("bytes", False, "peak resident memory of the process that serves"),
     "disk": MetricInfo("bytes", False, "size of what has to be stored for the checkpoint beyond the base model"),
 }
@@ -160,6 +164,9 @@ class ArmRecord:
     answer: Literal["prompt", "fine_tune", "both"]
     """The answer that choosing this arm would mean."""
     metrics: dict[str, Measurement]
+    """On test, and measured cost; what does not apply to the task is left out."""
+    dev: dict[str, float] = field(default_factory=dict)
+    """Quality on dev, by which the arms that test compares were chosen."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +188,22 @@ class Comparison:
     """`a_better`, `b_better`, `equivalent`, `a_not_worse`, `b_not_worse` or `inconclusive`."""
     family: Literal["decision", "exploratory"]
     """`decision`: planned, between the arms that dev chose; `exploratory`: every other pair, corrected by itself."""
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """At which volume a tuned arm costs as much a month as a prompt arm, building costs spread over the policy's months."""
+
+    arm: str
+    """A tuned arm."""
+    against: str
+    """A prompt arm."""
+    outcome: Literal["always", "above", "below", "never"]
+    """Where the tuned arm is the cheaper one: at any volume, above or below `requests_per_month`, or at none."""
+    requests_per_month: float | None
+    """None where the lines of cost do not cross."""
+    reason: str
+    """One sentence."""
 
 
 @dataclass(frozen=True)
@@ -213,6 +236,17 @@ class Verdict:
     provenance: Provenance
     further_labels: int | None = None
     """When inconclusive: about how many more labelled test examples would settle it."""
+    metric: str = ""
+    """The primary metric's key in `METRICS`: what `comparisons` compare."""
+    baseline: float | None = None
+    """The primary metric of always giving the most frequent answer: what an arm must beat to have learnt the task."""
+    representatives: dict[str, str] = field(default_factory=dict)
+    """prompt, fine_tune, both → the arm of that kind that dev chose."""
+    status: dict[str, Literal["acceptable", "rejected", "undecided"]] = field(default_factory=dict)
+    """Of each representative on test: shown not to be worse than the best by the margin, shown to be worse, or neither."""
+    excluded: dict[str, str] = field(default_factory=dict)
+    """Arm → the hard constraint that it breaks, as a sentence."""
+    break_even: list[BreakEven] = field(default_factory=list)
     policy: dict[str, Any] = field(default_factory=dict)
     pricing: dict[str, Any] = field(default_factory=dict)
 

@@ -1,0 +1,87 @@
+"""Rows become checked, distinct examples in three splits, and a profile. The folder that `prepare` fills holds
+
+train.jsonl, dev.jsonl, test.jsonl     `records.Example`, a line each
+task.json                              `records.Task`
+profile.json                           see whether.prepare.profile
+label_balance.svg, token_lengths.svg   the profile as pictures
+rejected.jsonl                         `rows.Rejected`: line, reason, row
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from whether.config import TaskConfig
+from whether.errors import ConfigError, DataError
+from whether.prepare.duplicates import drop_duplicates, drop_near_duplicates
+from whether.prepare.plots import draw_profile
+from whether.prepare.profile import describe_conflicts, describe_splits, token_lengths
+from whether.prepare.rows import Row, read_table
+from whether.prepare.splits import draw_sample, split
+from whether.records import Task, write_json, write_jsonl
+
+
+def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path) -> None:
+    """Read, check, clean, sample, split and describe a task's rows.
+
+    The sample is drawn before near duplicates are dropped, a step whose cost is quadratic, so it may end up smaller
+    than `max_rows`. Raises DataError for rows that do not fit the task or are too few, ConfigError for a task that
+    does not fit them.
+    """
+    from transformers import AutoTokenizer
+
+    table = read_table(task)
+    labels = _labels(task, table.rows)
+    distinct = drop_duplicates(table.rows)
+    sample = draw_sample(distinct.kept, task.max_rows, seed, labels)
+    far = drop_near_duplicates(sample, task.near_duplicate)
+    splits = split([row.example for row in far.kept], task.splits, seed, labels)
+
+    record = _task(task, labels)
+    tokenizer = AutoTokenizer.from_pretrained(model_folder, local_files_only=True)
+    lengths = token_lengths(tokenizer, record, far.kept)
+    profile = {
+        "rows": {
+            "read": len(table.rows) + len(table.rejected),
+            "bad": len(table.rejected),
+            "duplicates": len(distinct.dropped),
+            "not_sampled": len(distinct.kept) - len(sample),
+            "near_duplicates": len(far.dropped),
+            "used": len(far.kept),
+        },
+        "conflicts": describe_conflicts([*distinct.dropped, *far.dropped]),
+        "splits": describe_splits(splits, record, lengths),
+    }
+    for name, examples in splits.items():
+        write_jsonl(folder / f"{name}.jsonl", examples)
+    write_json(folder / "task.json", record)
+    write_json(folder / "profile.json", profile)
+    write_jsonl(folder / "rejected.jsonl", (bad._asdict() for bad in table.rejected))
+    draw_profile(folder, record, splits, profile, lengths)
+
+
+def _labels(task: TaskConfig, rows: Sequence[Row]) -> list[str]:
+    """Return the labels of a label task: those of the task, else those in the data; none for other tasks."""
+    if task.output != "label":
+        return []
+    found = sorted({row.example.target for row in rows})
+    if len(found) < 2:
+        raise DataError(f"{task.source.path}: every row has the label {', '.join(map(repr, found))}; nothing to decide")
+    return task.labels or found
+
+
+def _task(task: TaskConfig, labels: list[str]) -> Task:
+    if "{labels}" in task.instruction and not labels:
+        raise ConfigError(
+            f"task.instruction holds {{labels}}, and output is {task.output}: only label tasks have labels"
+        )
+    return Task(
+        name=task.name,
+        output=task.output,
+        metric=task.primary_metric,
+        instruction=task.instruction.replace("{labels}", ", ".join(labels)),
+        input_template=task.input_template,
+        labels=labels,
+        schema=task.schema,
+        answer_pattern=task.answer_pattern,
+        max_new_tokens=task.max_new_tokens,
+    )

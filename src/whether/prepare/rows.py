@@ -1,0 +1,176 @@
+"""From the rows of a file to checked inputs and targets; what does not fit is set aside with line and reason."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from whether.config import TaskConfig
+from whether.engine.chat import fill
+from whether.errors import ConfigError, DataError, near_matches
+from whether.records import Example, sha256_plain
+from whether.sources.tables import place, read_rows
+
+SHOWN = 5
+"""Bad rows that an error message names."""
+
+CheckTarget = Callable[[str], str]
+"""From a target as it stands in the data to the target as it is used; ValueError says why it cannot be."""
+
+
+class Row(NamedTuple):
+    """A row that fits the task."""
+
+    line: int
+    """In its file, from 1."""
+    example: Example
+    """Its id is the hash of its inputs, so it stays the same when rows are added or moved."""
+
+
+class Rejected(NamedTuple):
+    """A row that does not: a line of artifacts/prepare/rejected.jsonl."""
+
+    line: int
+    reason: str
+    row: dict[str, Any]
+
+
+class Table(NamedTuple):
+    """What was read."""
+
+    rows: list[Row]
+    rejected: list[Rejected]
+
+
+def read_table(task: TaskConfig) -> Table:
+    """Read and check every row of a task's source.
+
+    Raises DataError for a column that is not there, and for more than `max_bad_rows` bad rows, naming the first five.
+    A file that is broken as a file (not JSON, a row with too many fields) is always an error: what follows cannot be
+    trusted.
+    """
+    path = Path(task.source.path)
+    check_target = target_check(task)
+    table = Table([], [])
+    for line, columns in read_rows(path):
+        if not table.rows and not table.rejected:
+            _require_columns(task, columns, path)
+        try:
+            inputs = _inputs(task, columns)
+            target = check_target(_target(task, columns, path))
+            table.rows.append(Row(line, Example(sha256_plain(inputs)[:12], inputs, target)))
+        except ValueError as error:
+            table.rejected.append(Rejected(line, str(error), columns))
+            if len(table.rejected) >= max(task.max_bad_rows + 1, SHOWN):
+                break
+    if len(table.rejected) > task.max_bad_rows:
+        shown = [f"  {place(path, bad.line)}: {bad.reason}" for bad in table.rejected[:SHOWN]]
+        raise DataError(
+            f"{path} has more bad rows than task.max_bad_rows={task.max_bad_rows} allows; correct them, or allow"
+            " more to be set aside:\n" + "\n".join(shown)
+        )
+    return table
+
+
+def target_check(task: TaskConfig) -> CheckTarget:
+    """Return the check of a task's targets by its kind of output."""
+    if task.output == "label":
+        return _label_check(task.labels)
+    return _json_check(task.schema or {}) if task.output == "json" else _text_check(task.answer_pattern)
+
+
+def _label_check(labels: list[str] | None) -> CheckTarget:
+    def check(target: str) -> str:
+        label = target.strip()
+        if labels is not None and label not in labels:
+            raise ValueError(f"label {label!r} is not among task.labels{near_matches(label, labels)}")
+        return label
+
+    return check
+
+
+def _text_check(answer_pattern: str | None) -> CheckTarget:
+    """An answer that the task's own pattern would not find whole could never be right."""
+    pattern = re.compile(answer_pattern or r"\A\s*([^\n]+)")
+
+    def check(target: str) -> str:
+        text = target.strip()
+        found = pattern.search(text)
+        groups = (found.groups() or (found[0],)) if found else ()
+        answer = next((group for group in groups if group), "").strip()
+        if answer != text:
+            rule = (
+                f"task.answer_pattern {answer_pattern!r}" if answer_pattern else "the rule that an answer is one line"
+            )
+            raise ValueError(f"target {text!r:.80} does not fit {rule}, which would read {answer!r:.80}")
+        return text
+
+    return check
+
+
+def _json_check(schema: dict[str, Any]) -> CheckTarget:
+    from jsonschema import Draft202012Validator, SchemaError
+    from jsonschema.exceptions import best_match
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise ConfigError(f"task.schema is not a JSON Schema (2020-12): {error.message} at {error.json_path}") from None
+    validator = Draft202012Validator(schema)
+
+    def check(target: str) -> str:
+        try:
+            value = json.loads(target, parse_constant=_refuse)
+        except ValueError as error:
+            raise ValueError(f"target {target!r:.80} is not JSON: {error}") from None
+        problem = best_match(validator.iter_errors(value))
+        if problem:
+            raise ValueError(f"target does not fit task.schema: {problem.message} at {problem.json_path}")
+        return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+    return check
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON value")
+
+
+def _require_columns(task: TaskConfig, columns: dict[str, Any], path: Path) -> None:
+    wanted = {f"task.inputs.{variable}": column for variable, column in task.inputs.items()}
+    if "{{" not in task.target:
+        wanted["task.target"] = task.target
+    for field, column in wanted.items():
+        if column not in columns:
+            raise DataError(f"{path} has no column {column!r}, which {field} names{near_matches(column, columns)}")
+
+
+def _inputs(task: TaskConfig, columns: dict[str, Any]) -> dict[str, str]:
+    inputs = {variable: _text(columns, column) for variable, column in task.inputs.items()}
+    if not any(value.strip() for value in inputs.values()):
+        raise ValueError(f"the input is empty ({', '.join(task.inputs.values())})")
+    return inputs
+
+
+def _target(task: TaskConfig, columns: dict[str, Any], path: Path) -> str:
+    if "{{" in task.target:
+        target = fill(task.target, columns, f"task.target over the columns of {path}")
+    elif task.output == "json" and isinstance(columns.get(task.target), (dict, list)):
+        target = json.dumps(columns[task.target])
+    else:
+        target = _text(columns, task.target)
+    if not target.strip():
+        raise ValueError(f"the target is missing ({task.target})")
+    return target
+
+
+def _text(columns: dict[str, Any], column: str) -> str:
+    """Return a cell as text; numbers and booleans as JSON writes them."""
+    if column not in columns:
+        raise ValueError(f"column {column!r} is missing")
+    value = columns[column]
+    if value is None:
+        return ""
+    if isinstance(value, (dict, list)):
+        raise ValueError(f"column {column!r} holds a {type(value).__name__}, and text was expected")
+    return json.dumps(value) if isinstance(value, (bool, int, float)) else str(value)

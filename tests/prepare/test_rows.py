@@ -1,0 +1,134 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from whether.config import SourceConfig, TaskConfig
+from whether.errors import ConfigError, DataError
+from whether.prepare.rows import read_table
+from whether.records import Example
+
+SCHEMA = {"type": "object", "properties": {"intent": {"enum": ["a", "b"]}}, "required": ["intent"]}
+
+
+def task(path: Path, **changed: Any) -> TaskConfig:
+    settings: dict[str, Any] = {
+        "name": "t", "source": SourceConfig(path=str(path)), "inputs": {"message": "text"}, "target": "answer",
+        "output": "label", "instruction": "Answer.",
+    }  # fmt: skip
+    return TaskConfig(**(settings | changed))
+
+
+def jsonl(tmp_path: Path, *rows: dict[str, Any]) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def examples(config: TaskConfig) -> list[Example]:
+    return [row.example for row in read_table(config).rows]
+
+
+def test_columns_become_inputs_and_target(tmp_path: Path) -> None:
+    path = jsonl(
+        tmp_path, {"title": "T", "text": "B", "answer": " a ", "other": 1}, {"title": "", "text": "C", "answer": "b"}
+    )
+    rows = examples(task(path, inputs={"head": "title", "body": "text"}))
+    assert [(row.inputs, row.target) for row in rows] == [
+        ({"head": "T", "body": "B"}, "a"),
+        ({"head": "", "body": "C"}, "b"),
+    ]
+
+
+def test_an_id_depends_on_the_inputs_only(tmp_path: Path) -> None:
+    first = examples(task(jsonl(tmp_path, {"text": "x", "answer": "a"}, {"text": "y", "answer": "b"})))
+    second = examples(task(jsonl(tmp_path, {"text": "y", "answer": "c"}, {"text": "x", "answer": "a"})))
+    assert [row.id for row in first] == [row.id for row in reversed(second)]
+    assert len({row.id for row in first}) == 2
+
+
+def test_numbers_and_booleans_read_as_json_writes_them(tmp_path: Path) -> None:
+    rows = examples(task(jsonl(tmp_path, {"text": 1.5, "answer": True}, {"text": 3, "answer": False})))
+    assert [(row.inputs["message"], row.target) for row in rows] == [("1.5", "true"), ("3", "false")]
+
+
+def test_a_json_target_may_be_an_object_text_or_a_template(tmp_path: Path) -> None:
+    rows = [{"text": "x", "answer": {"z": 1, "intent": "a"}}, {"text": "y", "answer": '{"intent":"b",\n"z":2}'}]
+    path = jsonl(tmp_path, *rows)
+    assert [row.target for row in examples(task(path, output="json", schema=SCHEMA))] == [
+        '{"intent": "a", "z": 1}',
+        '{"intent": "b", "z": 2}',
+    ]
+    path = jsonl(tmp_path, {"text": "x", "label": 'a"'})
+    loose = task(path, output="json", schema={"type": "object"}, target='{"intent": {{ label | tojson }}}')
+    assert [json.loads(row.target) for row in examples(loose)] == [{"intent": 'a"'}]
+
+
+@pytest.mark.parametrize(
+    ("row", "changed", "reason"),
+    [
+        ({"text": "  ", "answer": "a"}, {}, r"the input is empty \(text\)"),
+        ({"text": None, "answer": "a"}, {}, "the input is empty"),
+        ({"text": "x", "answer": ""}, {}, r"the target is missing \(answer\)"),
+        ({"text": "x"}, {}, "column 'answer' is missing"),
+        ({"text": ["x"], "answer": "a"}, {}, "column 'text' holds a list"),
+        (
+            {"text": "x", "answer": "A"},
+            {"labels": ["a", "b"]},
+            r"label 'A' is not among task\.labels Known: a, b|label 'A'",
+        ),
+        ({"text": "x", "answer": "billin"}, {"labels": ["billing", "b"]}, "did you mean 'billing'"),
+        ({"text": "x", "answer": "{"}, {"output": "json", "schema": SCHEMA}, "is not JSON"),
+        ({"text": "x", "answer": '{"intent": NaN}'}, {"output": "json", "schema": SCHEMA}, "NaN is no JSON value"),
+        (
+            {"text": "x", "answer": {"intent": "c"}},
+            {"output": "json", "schema": SCHEMA},
+            r"'c' is not one of .* at \$\.intent",
+        ),
+        ({"text": "x", "answer": "about 7"}, {"output": "text", "answer_pattern": r"\d+"}, "would read '7'"),
+        ({"text": "x", "answer": "one\ntwo"}, {"output": "text"}, "one line"),
+    ],
+)
+def test_a_bad_row_is_named_with_line_and_reason(
+    tmp_path: Path, row: dict[str, Any], changed: dict[str, Any], reason: str
+) -> None:
+    good: dict[str, Any] = {"text": "ok", "answer": (changed.get("labels") or ["7"])[0]}
+    if changed.get("output") == "json":
+        good["answer"] = {"intent": "a"}
+    with pytest.raises(DataError, match=rf"rows\.jsonl, line 2: .*{reason}"):
+        read_table(task(jsonl(tmp_path, good, row), **changed))
+
+
+def test_an_error_names_the_first_five_bad_rows(tmp_path: Path) -> None:
+    path = jsonl(tmp_path, {"text": "x", "answer": "a"}, *[{"text": "", "answer": "a"}] * 8)
+    with pytest.raises(DataError, match=r"max_bad_rows=0") as raised:
+        read_table(task(path))
+    assert [f"line {number}:" in str(raised.value) for number in range(1, 9)] == [False] + [True] * 5 + [False] * 2
+
+
+def test_so_many_bad_rows_as_allowed_are_set_aside(tmp_path: Path) -> None:
+    path = jsonl(tmp_path, {"text": "", "answer": "a"}, {"text": "x", "answer": "a"}, {"text": "y", "answer": ""})
+    table = read_table(task(path, max_bad_rows=2))
+    assert [row.line for row in table.rows] == [2]
+    assert [(bad.line, bad.row["answer"]) for bad in table.rejected] == [(1, "a"), (3, "")]
+    with pytest.raises(DataError, match="max_bad_rows=1"):
+        read_table(task(path, max_bad_rows=1))
+
+
+def test_a_wrong_column_is_named_with_near_matches(tmp_path: Path) -> None:
+    path = jsonl(tmp_path, {"texts": "x", "answer": "a"})
+    with pytest.raises(DataError, match=r"no column 'text', which task\.inputs\.message names; did you mean 'texts'"):
+        read_table(task(path))
+    with pytest.raises(DataError, match=r"no column 'reply', which task\.target names"):
+        read_table(task(path, inputs={"message": "texts"}, target="reply"))
+    with pytest.raises(
+        ConfigError, match=r"task\.target over the columns.*'anser' is undefined; did you mean 'answer'"
+    ):
+        read_table(task(path, inputs={"message": "texts"}, target="{{ anser }}"))
+
+
+def test_a_schema_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = jsonl(tmp_path, {"text": "x", "answer": {}})
+    with pytest.raises(ConfigError, match=r"task\.schema is not a JSON Schema"):
+        read_table(task(path, output="json", schema={"type": "objekt"}))
