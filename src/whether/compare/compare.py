@@ -1,0 +1,137 @@
+"""The verdict: load, measure, compare, decide, write.
+
+Writes into artifacts/compare/:
+
+verdict.json       `whether.records.Verdict`, the product's contract; docs/verdict.schema.json describes it
+metrics.json       arm → metric → value on test, for `dvc metrics show`
+leaderboard.csv    an arm a row, best on test first; each metric with its interval
+comparisons.csv    a pair of arms a row
+outputs.jsonl      a test example a line: inputs, target and every arm's answer, side by side
+plots/*.svg        quality with intervals, quality against cost, confusion matrices, training loss
+report.html        all of it on one page that needs no network
+"""
+
+import dataclasses
+from pathlib import Path
+
+from whether.compare import cost, measure, plots, report, tables
+from whether.compare.decide import Selection, comparisons, decide, further_labels, select
+from whether.compare.inference import Inference
+from whether.compare.load import Study, load_study
+from whether.compare.provenance import provenance
+from whether.compare.reasons import reasons
+from whether.config import Config
+from whether.errors import ConfigError, near_matches
+from whether.records import ArmRecord, BreakEven, Verdict, write_json, write_jsonl, write_text
+
+
+def compare(config: Config, *, artifacts: Path, folder: Path) -> None:
+    """Compare every arm of `config` and write the verdict and its report into `folder`.
+
+    Raises RecordError for a record of an arm that is missing or broken.
+    """
+    study = load_study(config, artifacts)
+    verdict = reach_verdict(config, study, artifacts)
+    write_json(folder / "verdict.json", verdict)
+    write_json(folder / "metrics.json", tables.metrics(verdict))
+    write_text(folder / "leaderboard.csv", tables.leaderboard(verdict))
+    write_text(folder / "comparisons.csv", tables.comparisons(verdict))
+    write_jsonl(folder / "outputs.jsonl", tables.outputs(study))
+    drawings = plots.draw(verdict, study)
+    for name, svg in drawings.items():
+        write_text(folder / "plots" / f"{name}.svg", plots.standalone(svg))
+    write_text(folder / "report.html", report.render(verdict, study, drawings, _inference(config)))
+
+
+def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
+    """Return the verdict on a study."""
+    settings, policy = _inference(config), config.policy
+    metric = _primary_metric(config, study)
+    arms = {name: _arm_record(name, study, config, settings) for name in study.arms}
+    candidates = {
+        name: measure.candidate(study.arms[name], record.metrics, record.dev, metric) for name, record in arms.items()
+    }
+    selection = select(list(candidates.values()), policy.constraints)
+    names = [candidate.name for candidate in selection.representatives.values()]
+    differences = measure.differences(study, measure.every_pair(study), metric, settings)
+    planned = {pair: differences.pop(pair) for pair in measure.every_pair(study) if set(pair) <= set(names)}
+    family = comparisons(planned, metric, "decision", policy)
+    baseline = measure.baseline(study.task, metric, [example.target for example in study.examples])
+    quality = {name: record.metrics[metric] for name, record in arms.items()}
+    lows = {name: float(quality[name].ci_low or 0) for name in names}
+    decision = decide(selection, family, lows, baseline, policy)
+    further = further_labels(decision.blocking, names, planned, policy)
+    return Verdict(
+        answer=decision.answer,
+        recommended_arm=decision.recommended,
+        reasons=reasons(
+            decision,
+            selection,
+            family,
+            quality=quality,
+            baseline=baseline,
+            further=further,
+            metric=metric,
+            policy=policy,
+        ),
+        task=study.task.name,
+        model=config.model.name,
+        arms=arms,
+        comparisons=family + comparisons(differences, metric, "exploratory", policy),
+        provenance=provenance(artifacts),
+        further_labels=further,
+        metric=metric,
+        baseline=baseline,
+        representatives={str(kind): candidate.name for kind, candidate in selection.representatives.items()},
+        status=decision.status,
+        excluded=selection.excluded,
+        break_even=_break_even(selection, arms, policy.months),
+        policy=dataclasses.asdict(policy),
+        pricing=dataclasses.asdict(config.pricing),
+    )
+
+
+def _primary_metric(config: Config, study: Study) -> str:
+    """Return the metric that decides. Raises ConfigError for one that the task's output does not have."""
+    known = measure.quality_metrics(study.task)
+    metric = config.policy.metric or study.task.metric
+    if metric not in known:
+        raise ConfigError(
+            f"policy.metric: {metric!r} is not measured for the task {study.task.name}, whose output is"
+            f" {study.task.output}{near_matches(metric, known)}"
+        )
+    return metric
+
+
+def _inference(config: Config) -> Inference:
+    return Inference(level=1 - config.policy.alpha, resamples=config.policy.resamples, seed=config.seed)
+
+
+def _arm_record(name: str, study: Study, config: Config, settings: Inference) -> ArmRecord:
+    arm = study.arms[name]
+    return ArmRecord(
+        checkpoint=arm.checkpoint,
+        prompt=arm.prompt,
+        answer=measure.arm_kind(arm),
+        metrics=measure.measure(arm, study, config, settings),
+        dev=measure.dev_quality(arm, study.task),
+    )
+
+
+def _break_even(selection: Selection, arms: dict[str, ArmRecord], months: int) -> list[BreakEven]:
+    """Compare the tuned representatives with the prompt arm, if both are there."""
+    prompt = selection.representatives.get("prompt")
+    tuned = [selection.representatives[kind] for kind in ("fine_tune", "both") if kind in selection.representatives]
+    if prompt is None:
+        return []
+
+    def usd(metric: str, a: str, b: str) -> tuple[float, float]:
+        return arms[a].metrics[metric].value or 0.0, arms[b].metrics[metric].value or 0.0
+
+    return [
+        cost.break_even(
+            arm.name, prompt.name, usd("usd_per_1k", arm.name, prompt.name), usd("usd_to_build", arm.name, prompt.name),
+            months,
+        )
+        for arm in tuned
+    ]  # fmt: skip

@@ -1,0 +1,246 @@
+"""From scores, costs and the policy to the answer. Pure: no files, no random numbers.
+
+1. Arms that break a hard constraint are out.
+2. Of each kind (prompt, fine_tune, both) the arm with the best primary metric on dev stands for its kind.
+3. Their paired differences on test decide. An arm is *acceptable* if every other one is shown to be better by less
+   than the margin; *rejected* if it is not acceptable and another one is significantly better after Holm's correction;
+   else *undecided*.
+4. The cheapest acceptable arm is recommended. If a cheaper arm is undecided, or none is acceptable, the answer is
+   `inconclusive`; if all are shown equivalent within the margin it is `no_difference` and the cheapest is recommended.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import NormalDist
+from typing import Literal
+
+from whether.compare import wording
+from whether.compare.inference import PairedDifference, holm
+from whether.config import ConstraintsConfig, PolicyConfig
+from whether.records import Answer, Comparison
+
+Kind = Literal["prompt", "fine_tune", "both"]
+KINDS: tuple[Kind, ...] = ("prompt", "fine_tune", "both")
+Status = Literal["acceptable", "rejected", "undecided"]
+Outcome = Literal["cheapest", "only", "equivalent", "undecided", "floor", "none_allowed"]
+POWER = 0.9
+"""Chance that the further labels which a verdict asks for settle it, if the observed difference is the true one."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An arm as the decision sees it."""
+
+    name: str
+    kind: Kind
+    dev: float
+    """Primary metric on dev."""
+    tokens: float
+    """Tokens to compute a request, shared prefix left out: breaks ties on dev, and is the same on every machine."""
+    usd_per_month: float
+    limits: Mapping[str, float | None]
+    """What the hard constraints limit; None where it was not measured."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Who is compared on test, chosen without looking at it."""
+
+    representatives: dict[Kind, Candidate]
+    excluded: dict[str, str]
+    """Arm → the constraint that it breaks, as a sentence."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The answer and how it came about."""
+
+    answer: Answer
+    recommended: str | None
+    outcome: Outcome
+    status: dict[str, Status]
+    """Of each representative."""
+    blocking: list[str]
+    """Undecided arms that stand in the way of an answer."""
+
+
+def kind_of(tuned: bool, plain: bool) -> Kind:
+    """Return the answer that choosing an arm would mean."""
+    return "prompt" if not tuned else "fine_tune" if plain else "both"
+
+
+def select(candidates: Sequence[Candidate], constraints: ConstraintsConfig) -> Selection:
+    """Return the best arm of each kind on dev among those that keep the constraints (ties: fewer tokens)."""
+    broken = {candidate.name: _broken(candidate, constraints) for candidate in candidates}
+    allowed = [candidate for candidate in candidates if not broken[candidate.name]]
+    chosen = {}
+    for kind in KINDS:
+        of_kind = [candidate for candidate in allowed if candidate.kind == kind]
+        if of_kind:
+            chosen[kind] = min(of_kind, key=lambda candidate: (-candidate.dev, candidate.tokens))
+    return Selection(chosen, {name: "; ".join(reasons) + "." for name, reasons in broken.items() if reasons})
+
+
+def _broken(candidate: Candidate, constraints: ConstraintsConfig) -> list[str]:
+    """Return a clause for each constraint that an arm breaks, or that cannot be checked because it was not measured."""
+    clauses = []
+    for name, limit in vars(constraints).items():
+        if limit is None:
+            continue
+        measured, metric = candidate.limits[name], "retention" if name == "retention_loss" else name
+        label = "loss of retention" if name == "retention_loss" else wording.NAMES[metric]
+        if measured is None:
+            limited = f"which is limited to {wording.value(metric, limit)}"
+            clauses.append(f"{candidate.name} has no measured {label}, {limited}")
+        elif measured < limit if name == "valid_rate" else measured > limit:
+            side = "at least" if name == "valid_rate" else "at most"
+            clauses.append(
+                f"{candidate.name} has {label} of {wording.value(metric, measured)};"
+                f" {side} {wording.value(metric, limit)} is required"
+            )
+    return clauses
+
+
+def conclude(difference: PairedDifference, p_adjusted: float, policy: PolicyConfig) -> str:
+    """Return what a paired difference (a minus b) shows; keys as in `Comparison.conclusion`.
+
+    A claim that one is better needs the adjusted p-value and the interval; claims about the margin need the interval.
+    A difference that is shown to be smaller than the margin both ways is `equivalent`, even if it is not zero.
+    """
+    low, high = difference.interval
+    if -policy.margin < low and high < policy.margin:
+        return "equivalent"
+    if p_adjusted < policy.alpha and low > 0:
+        return "a_better"
+    if p_adjusted < policy.alpha and high < 0:
+        return "b_better"
+    if low > -policy.margin:
+        return "a_not_worse"
+    return "b_not_worse" if high < policy.margin else "inconclusive"
+
+
+def comparisons(
+    differences: Mapping[tuple[str, str], PairedDifference],
+    metric: str,
+    family: Literal["decision", "exploratory"],
+    policy: PolicyConfig,
+) -> list[Comparison]:
+    """Return a family of comparisons with p-values adjusted over it."""
+    adjusted = holm([difference.p_value for difference in differences.values()])
+    return [
+        Comparison(
+            arm_a=a,
+            arm_b=b,
+            metric=metric,
+            difference=difference.difference,
+            ci_low=difference.interval.low,
+            ci_high=difference.interval.high,
+            p_value=difference.p_value,
+            p_adjusted=p_adjusted,
+            n=difference.n,
+            conclusion=conclude(difference, p_adjusted, policy),
+            family=family,
+        )
+        for ((a, b), difference), p_adjusted in zip(differences.items(), adjusted, strict=True)
+    ]
+
+
+def decide(
+    selection: Selection, family: Sequence[Comparison], quality_low: Mapping[str, float], baseline: float,
+    policy: PolicyConfig,
+) -> Decision:  # fmt: skip
+    """Return the answer.
+
+    Args:
+        selection: The representatives.
+        family: The comparisons of every pair of them.
+        quality_low: Lower bound of each representative's primary metric on test.
+        baseline: The primary metric of always giving the most frequent answer.
+        policy: Margin, alpha and volume.
+    """
+    arms = {candidate.name: candidate for candidate in selection.representatives.values()}
+    if not arms:
+        return Decision("inconclusive", None, "none_allowed", {}, [])
+    best_on_dev = max(arms.values(), key=lambda arm: arm.dev)
+    status = {name: _status(name, family, policy) for name in arms}
+    by_cost = sorted(arms, key=lambda name: arms[name].usd_per_month)
+    if quality_low[best_on_dev.name] <= baseline:
+        return Decision("inconclusive", best_on_dev.name, "floor", status, [])
+    if len(arms) == 1:
+        return Decision(best_on_dev.kind, best_on_dev.name, "only", status, [])
+    if all(comparison.conclusion == "equivalent" for comparison in family):
+        return Decision("no_difference", by_cost[0], "equivalent", status, [])
+    contenders = [name for name in by_cost if status[name] != "rejected"]
+    acceptable = next((name for name in by_cost if status[name] == "acceptable"), None)
+    if acceptable is not None and contenders[0] == acceptable:
+        return Decision(arms[acceptable].kind, acceptable, "cheapest", status, [])
+    blocking = contenders[: contenders.index(acceptable)] if acceptable else contenders
+    guess = acceptable or next(name for name in contenders if _loss(name, family) < policy.margin)
+    return Decision("inconclusive", guess, "undecided", status, blocking)
+
+
+def against(name: str, family: Sequence[Comparison]) -> list[tuple[str, float, float, float, Comparison]]:
+    """Return for each comparison of an arm: the other arm, and other minus arm as difference, low and high."""
+    rows = []
+    for row in family:
+        if row.arm_b == name:
+            rows.append((row.arm_a, row.difference, row.ci_low, row.ci_high, row))
+        elif row.arm_a == name:
+            rows.append((row.arm_b, -row.difference, -row.ci_high, -row.ci_low, row))
+    return rows
+
+
+def _status(name: str, family: Sequence[Comparison], policy: PolicyConfig) -> Status:
+    rows = against(name, family)
+    if all(high < policy.margin for _, _, _, high, _ in rows):
+        return "acceptable"
+    worse = any(low > 0 and row.p_adjusted < policy.alpha for _, _, low, _, row in rows)
+    return "rejected" if worse else "undecided"
+
+
+def _loss(name: str, family: Sequence[Comparison]) -> float:
+    """Return by how much the best other arm is ahead of an arm in the sample."""
+    return max(difference for _, difference, _, _, _ in against(name, family))
+
+
+def further_labels(
+    blocking: Sequence[str], representatives: Sequence[str], differences: Mapping[tuple[str, str], PairedDifference],
+    policy: PolicyConfig,
+) -> int | None:  # fmt: skip
+    """Return about how many more test labels settle whether each blocking arm is acceptable; None if nothing blocks.
+
+    Takes the observed differences and their deviation for one example as true. A difference d of (another arm minus
+    this one) with deviation s is settled with power `POWER` by n examples where (z + z_power) · s / √n is smaller than
+    the distance of d to the boundary: margin - d to show "not worse" (against every other arm; z of alpha / 2), d to
+    show "worse" (against one of them; z of alpha / (2 · pairs), which Holm's correction needs at most). Normal
+    approximation of a paired difference; the usual sample size of a non-inferiority trial (Julious 2004).
+    """
+    if not blocking:
+        return None
+    normal, power = NormalDist(), NormalDist().inv_cdf(POWER)
+    z_accept = normal.inv_cdf(1 - policy.alpha / 2) + power
+    z_reject = normal.inv_cdf(1 - policy.alpha / 2 / math.comb(len(representatives), 2)) + power
+    present, needed = 0, 0.0
+    for name in blocking:
+        accept, reject = 0.0, math.inf
+        for other in representatives:
+            if other == name:
+                continue
+            pair, sign = ((other, name), 1) if (other, name) in differences else ((name, other), -1)
+            row = differences[pair]
+            present, ahead = row.n, sign * row.difference
+            accept = max(accept, _examples(z_accept * row.deviation, policy.margin - ahead))
+            reject = min(reject, _examples(z_reject * row.deviation, ahead))
+        needed = max(needed, min(accept, reject))
+    return max(1, math.ceil(needed) - present)
+
+
+def _examples(spread: float, distance: float) -> float:
+    return (spread / distance) ** 2 if distance > 0 else math.inf
+
+
+def pairs(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return every pair once, in order."""
+    return list(combinations(names, 2))

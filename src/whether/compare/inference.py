@@ -1,0 +1,280 @@
+"""Intervals and tests for arms that answered the same examples.
+
+What is used where:
+
+- A rate: Wilson's score interval (Wilson 1927), which holds its level for few examples and near 0 and 1, where the
+  normal approximation does not (Brown, Cai and DasGupta 2001; Bowyer et al. 2025).
+- A difference of two rates on the same examples: Tango's score interval for paired proportions (Tango 1998) and
+  McNemar's exact test. The bootstrap is not used here: with few discordant pairs its 95% intervals cover 87% to 92%
+  (n = 50 to 500; tests/compare/test_inference.py measures it), and with none it has no width at all.
+- Graded scores, times, tokens and macro-F1: BCa bootstrap over examples (Efron 1987), both arms of a pair resampled
+  together, and a paired permutation test. Where every resample is equal, the bounded-score argument of
+  `_no_spread` takes its place.
+- Several comparisons at once: Holm's correction (Holm 1979) for claims that two arms differ.
+
+Intervals are two-sided at level 1 - alpha for each pair. For the at most three arms that the decision compares they are
+wide enough for every "not worse than the best" claim together: such a claim is false only if the upper bound of (best
+arm minus that arm) fails, there are at most two such bounds, and each fails with probability alpha / 2 (Bonferroni
+over comparisons with the best: Hsu 1984; each claim needs all of its bounds, an intersection-union test: Berger 1982).
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.proportion import proportion_confint
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
+Statistic = Callable[..., Any]
+"""Columns with examples on the last axis → a value for each of the leading axes."""
+
+_BATCH = 4_000_000
+"""Resampled values held in memory at once."""
+
+
+class Inference(NamedTuple):
+    """How uncertainty is computed: the level of intervals, resamples, and the seed of their random numbers."""
+
+    level: float = 0.95
+    resamples: int = 10_000
+    seed: int = 0
+
+
+class Interval(NamedTuple):
+    """A two-sided confidence interval."""
+
+    low: float
+    high: float
+
+
+class PairedDifference(NamedTuple):
+    """One arm minus another on the same examples."""
+
+    difference: float
+    interval: Interval
+    p_value: float
+    """Two-sided, of no difference; not corrected."""
+    n: int
+    deviation: float
+    """Standard deviation of the difference for one example: its standard error is this / √n."""
+
+
+def rate_interval(successes: float, n: float, level: float) -> Interval:
+    """Return Wilson's score interval of a rate; `n` may be an effective number of examples."""
+    low, high = proportion_confint(successes, n, alpha=1 - level, method="wilson")
+    return Interval(float(low), float(high))
+
+
+def mean_interval(values: Floats, settings: Inference) -> Interval | None:
+    """Return the interval of a mean: Wilson's for 0/1 values, else BCa; None where nothing tells it.
+
+    Nothing does for a single value, or without spread; in [0, 1] Wilson's interval takes the place, which is then wider
+    than it needs to be.
+    """
+    bounded = bool(values.min() >= 0 and values.max() <= 1)
+    if _binary(values) or (bounded and np.ptp(values) == 0):
+        return rate_interval(float(values.sum()), len(values), settings.level)
+    if len(values) < 2 or np.ptp(values) == 0:
+        return None
+    return _bca((values,), _mean, settings)[0]
+
+
+def macro_f1(answers: Codes, targets: Codes, axis: int = -1) -> Any:
+    """Return the mean over labels of their F1; labels are codes from 0, and -1 is an answer that is no label.
+
+    Labels that neither occur nor are answered have no F1 and are left out. Works on any leading shape, for resamples.
+    """
+    answers, targets = np.moveaxis(answers, axis, -1), np.moveaxis(np.broadcast_to(targets, answers.shape), axis, -1)
+    shape, n = answers.shape[:-1], answers.shape[-1]
+    width = int(max(answers.max(), targets.max())) + 2
+    rows = np.repeat(np.arange(answers.size // n), n) * width + 1
+
+    def count(codes: Codes) -> Any:
+        return np.bincount(rows + codes, minlength=answers.size // n * width).reshape(-1, width)[:, 1:]
+
+    flat_answers, flat_targets = answers.reshape(-1), targets.reshape(-1)
+    right = count(np.where(flat_answers == flat_targets, flat_targets, -1))
+    total = count(flat_answers) + count(flat_targets)
+    f1 = np.divide(2 * right, total, out=np.zeros(total.shape), where=total > 0)
+    return (f1.sum(-1) / (total > 0).sum(-1)).reshape(shape)[()]
+
+
+def macro_f1_interval(answers: Codes, targets: Codes, settings: Inference) -> Interval:
+    """Return the BCa interval of macro-F1 over examples (answer and target resampled together)."""
+    bca = _bca((answers, targets), macro_f1, settings)[0]
+    if bca is not None:
+        return bca
+    n = _effective_examples(targets)
+    return rate_interval(float(macro_f1(answers, targets)) * n, n, settings.level)
+
+
+def score_difference(a: Floats, b: Floats, settings: Inference) -> PairedDifference:
+    """Return mean(a) - mean(b) for paired scores of shape (n,) in [0, 1]."""
+    n, differences = len(a), a - b
+    if _binary(a) and _binary(b):
+        gained, lost = int((differences > 0).sum()), int((differences < 0).sum())
+        interval = tango_interval(gained, lost, n, settings.level)
+        p_value = float(mcnemar([[0, gained], [lost, 0]], exact=True).pvalue) if gained + lost else 1.0
+    else:
+        interval = _bca((differences,), _mean, settings)[0] or _no_spread(float(differences.mean()), n, settings.level)
+        p_value = _permutation(a, b, lambda x, y, axis: np.mean(x - y, axis=axis), settings)
+    return PairedDifference(float(differences.mean()), interval, p_value, n, _deviation(differences))
+
+
+def macro_f1_difference(a: Codes, b: Codes, targets: Codes, settings: Inference) -> PairedDifference:
+    """Return macro-F1 of answers `a` minus that of `b`, examples resampled and arms exchanged example by example."""
+
+    def difference(x: Codes, y: Codes, t: Codes = targets, axis: int = -1) -> Any:
+        return macro_f1(x, t, axis) - macro_f1(y, t, axis)
+
+    value, n = float(difference(a, b)), _effective_examples(targets)
+    interval, error = _bca((a, b, targets), difference, settings)
+    p_value = _permutation(a, b, difference, settings)
+    deviation = error * np.sqrt(len(a)) if error else 1 / np.sqrt(n)
+    return PairedDifference(value, interval or _no_spread(value, n, settings.level), p_value, len(a), float(deviation))
+
+
+def stratified_mean_interval(strata: Sequence[Floats], settings: Inference) -> Interval | None:
+    """Return the BCa interval of the mean of the strata's means, each stratum (a benchmark's task) resampled by itself.
+
+    None with fewer than two values in a stratum. Strata without any spread: the bounded-score interval at their
+    effective size.
+    """
+    if not strata or min(len(stratum) for stratum in strata) < 2:
+        return None
+
+    def mean_of_means(*samples: Floats, axis: int = -1) -> Any:
+        return sum(np.mean(sample, axis=axis) for sample in samples) / len(samples)
+
+    interval = _bca(strata, mean_of_means, settings, paired=False)[0]
+    sizes = np.array([len(stratum) for stratum in strata])
+    value, effective = float(mean_of_means(*strata)), float(len(sizes) * stats.hmean(sizes))
+    if interval or min(float(stratum.min()) for stratum in strata) < 0:
+        return interval or _no_spread(value, effective, settings.level)
+    return rate_interval(value * effective, effective, settings.level)
+
+
+def tango_interval(gained: int, lost: int, n: int, level: float) -> Interval:
+    """Return Tango's score interval of a difference of paired proportions, (gained - lost) / n.
+
+    `gained` examples are right in the first arm only, `lost` in the second only. The interval holds every difference
+    that the score test does not reject at 1 - level, with the discordant rate at its restricted
+    maximum likelihood.
+
+    Source: T. Tango, Equivalence test and confidence interval for the difference in proportions for the paired-sample
+    design, Statistics in Medicine 17 (1998).
+    """
+    z, estimate, edge = _normal_quantile(level), (gained - lost) / n, 1 - 1e-12
+
+    def score(delta: float) -> float:
+        linear = (2 * n - gained + lost) * delta - gained - lost
+        root = math.sqrt(max(0.0, linear**2 + 8 * n * lost * delta * (1 - delta)))
+        variance = n * ((root - linear) / (2 * n) + delta * (1 - delta))
+        return (gained - lost - n * delta) / math.sqrt(variance) if variance > 0 else 0.0
+
+    reaches_low, reaches_high = estimate > -1 and score(-edge) > z, estimate < 1 and score(edge) < -z
+    low = optimize.brentq(lambda delta: score(delta) - z, -edge, min(estimate, edge)) if reaches_low else -1.0
+    high = optimize.brentq(lambda delta: score(delta) + z, max(estimate, -edge), edge) if reaches_high else 1.0
+    return Interval(float(low), float(high))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted by Holm's step-down method for the family that they form.
+
+    statsmodels' multipletests does the same and collects garbage at each call, 0.1 s where torch is loaded.
+    """
+    order = np.argsort(p_values, kind="stable")
+    stepped = np.asarray(p_values)[order] * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1)
+    return [float(p) for p in adjusted]
+
+
+def _bca(
+    columns: Sequence[NDArray[Any]], statistic: Statistic, settings: Inference, paired: bool = True
+) -> tuple[Interval | None, float]:
+    """Return the BCa interval and the bootstrap's standard error; (None, 0) where there is no spread to resample."""
+    size = sum(len(column) for column in columns)
+    if min(len(column) for column in columns) < 2:
+        return None, 0.0
+    with warnings.catch_warnings():
+        # No spread is an answer here, not a surprise: the caller has an interval for it.
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
+        result = stats.bootstrap(
+            tuple(columns),
+            statistic,
+            paired=paired and len(columns) > 1,
+            vectorized=True,
+            n_resamples=settings.resamples,
+            batch=max(1, _BATCH // size),
+            confidence_level=settings.level,
+            method="BCa",
+            rng=np.random.default_rng(settings.seed),
+        )
+    low, high = map(float, result.confidence_interval)
+    if not (np.isfinite(low) and np.isfinite(high)) or result.standard_error == 0:
+        return None, 0.0
+    return Interval(low, high), float(result.standard_error)
+
+
+def _permutation(a: NDArray[Any], b: NDArray[Any], statistic: Statistic, settings: Inference) -> float:
+    """Return the two-sided p-value of exchanging the arms example by example."""
+    if len(a) < 2 or np.array_equal(a, b):
+        return 1.0
+    result = stats.permutation_test(
+        (a, b),
+        statistic,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=settings.resamples,
+        batch=max(1, _BATCH // (2 * len(a))),
+        rng=np.random.default_rng(settings.seed),
+    )
+    return float(result.pvalue)
+
+
+def _no_spread(value: float, n: float, level: float) -> Interval:
+    """Return an interval for a bounded score whose sample shows no spread.
+
+    A score in [0, 1] has at most the variance of a 0/1 score, so Tango's interval without a discordant pair,
+    ± z² / (n + z²), is wide enough.
+    """
+    z_squared = _normal_quantile(level) ** 2
+    half = z_squared / (n + z_squared)
+    return Interval(max(-1.0, value - half), min(1.0, value + half))
+
+
+def _effective_examples(targets: Codes) -> float:
+    """Return labels × the harmonic mean of their counts: how many examples an average over labels is worth."""
+    counts = np.unique(targets, return_counts=True)[1]
+    return float(len(counts) * stats.hmean(counts))
+
+
+def _deviation(differences: Floats) -> float:
+    """Return the standard deviation with half an example gained and half one lost added, so that it is never 0.
+
+    For 0/1 scores this is the adjustment of Agresti and Min (2005) for matched proportions.
+    """
+    n = len(differences) + 2
+    return float(np.sqrt(((differences**2).sum() + 1) / n - (differences.sum() / n) ** 2))
+
+
+def _normal_quantile(level: float) -> float:
+    """Return z of a two-sided interval: 1.96 for 0.95."""
+    return NormalDist().inv_cdf((1 + level) / 2)
+
+
+def _binary(values: Floats) -> bool:
+    return bool(np.isin(values, (0.0, 1.0)).all())
+
+
+def _mean(values: Floats, axis: int = -1) -> Any:
+    return np.mean(values, axis=axis)

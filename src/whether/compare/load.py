@@ -1,0 +1,166 @@
+"""What the other stages wrote about the arms of this configuration; a folder of any other arm is left alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from whether.config import BASE, Config
+from whether.errors import RecordError
+from whether.records import Example, Prediction, Task, read_json, read_jsonl
+
+
+@dataclass(frozen=True)
+class Training:
+    """What of artifacts/finetune/<checkpoint>/metrics.json enters the cost to build."""
+
+    labels_used: int
+    """Labelled examples trained on; 0 for base."""
+    train_seconds_with_evaluation: float
+    """Machine time of training, that of choosing the best step included."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """artifacts/benchmark/<checkpoint>/metrics.json; None for what was not measured."""
+
+    retention: float | None = None
+    perplexity: float | None = None
+    tokens_per_second: float | None = None
+    peak_memory: float | None = None
+    disk: float | None = None
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What of artifacts/prompt/<arm>/metrics.json was measured with requests sent alone."""
+
+    latency_p50: float | None = None
+    latency_p95: float | None = None
+    peak_memory: float | None = None
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """One task of the retention suite: an entry of artifacts/benchmark/<checkpoint>/results.json."""
+
+    metric: str
+    value: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One document of the retention suite: a line of artifacts/benchmark/<checkpoint>/samples.jsonl."""
+
+    task: str
+    doc_id: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights that answer, and what was measured about them."""
+
+    name: str
+    training: Training
+    history: list[dict[str, Any]]
+    """Steps (`step`, `loss`) and evaluations (`step`, `dev_loss`) in order; empty for base."""
+    benchmark: Benchmark
+    results: dict[str, TaskResult]
+    samples: list[Sample]
+
+    @property
+    def tuned(self) -> bool:
+        """Whether training made it."""
+        return self.name != BASE
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A checkpoint with a prompt: its answers in the order of the split's examples, and its own measurements."""
+
+    name: str
+    checkpoint: str
+    prompt: str
+    plain: bool
+    """Whether the prompt is no engineering (`PromptConfig.plain`)."""
+    dev: list[Prediction]
+    test: list[Prediction]
+    serving: Serving
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that the verdict is made from."""
+
+    task: Task
+    profile: dict[str, Any]
+    pool: int
+    """Labelled examples for tuning and demonstrations: the training split."""
+    examples: list[Example]
+    """The test split."""
+    checkpoints: dict[str, Checkpoint]
+    arms: dict[str, Arm]
+
+
+def load_study(config: Config, artifacts: Path) -> Study:
+    """Read the records of every arm of `config`.
+
+    Raises RecordError for a file that is missing or broken, and for an arm that did not answer every example.
+    """
+    prepared = artifacts / "prepare"
+    examples = {split: read_jsonl(prepared / f"{split}.jsonl", Example) for split in ("train", "dev", "test")}
+    return Study(
+        task=read_json(prepared / "task.json", Task),
+        profile=read_json(prepared / "profile.json"),
+        pool=len(examples["train"]),
+        examples=examples["test"],
+        checkpoints={name: _load_checkpoint(name, artifacts) for name in config.checkpoints},
+        arms={
+            f"{checkpoint}-{prompt}": _load_arm(checkpoint, prompt, settings.plain, examples, artifacts)
+            for checkpoint in config.checkpoints
+            for prompt, settings in config.prompts.items()
+        },
+    )
+
+
+def _load_checkpoint(name: str, artifacts: Path) -> Checkpoint:
+    tuning, benchmark = artifacts / "finetune" / name, artifacts / "benchmark" / name
+    return Checkpoint(
+        name=name,
+        training=read_json(tuning / "metrics.json", Training),
+        history=read_jsonl(tuning / "history.jsonl") if name != BASE else [],
+        benchmark=read_json(benchmark / "metrics.json", Benchmark),
+        results=read_json(benchmark / "results.json", dict[str, TaskResult]),
+        samples=read_jsonl(benchmark / "samples.jsonl", Sample),
+    )
+
+
+def _load_arm(checkpoint: str, prompt: str, plain: bool, examples: dict[str, list[Example]], artifacts: Path) -> Arm:
+    name = f"{checkpoint}-{prompt}"
+    file = artifacts / "prompt" / name / "predictions.jsonl"
+    predictions = read_jsonl(file, Prediction)
+    answered = {split: _in_order(file, split, predictions, examples[split]) for split in ("dev", "test")}
+    return Arm(
+        name=name,
+        checkpoint=checkpoint,
+        prompt=prompt,
+        plain=plain,
+        dev=answered["dev"],
+        test=answered["test"],
+        serving=read_json(file.with_name("metrics.json"), Serving),
+    )
+
+
+def _in_order(file: Path, split: str, predictions: list[Prediction], examples: list[Example]) -> list[Prediction]:
+    """Return a split's predictions in the order of its examples: comparisons are paired by place."""
+    by_id = {prediction.id: prediction for prediction in predictions if prediction.split == split}
+    expected = {example.id for example in examples}
+    if by_id.keys() != expected:
+        absent, strange = sorted(expected - by_id.keys()), sorted(by_id.keys() - expected)
+        raise RecordError(
+            f"{file}: answers to {split} must be those of artifacts/prepare/{split}.jsonl; {len(absent)} are missing"
+            f" ({', '.join(absent[:3]) or 'none'}), {len(strange)} are unknown ({', '.join(strange[:3]) or 'none'}):"
+            " run `dvc repro` to make the arm again"
+        )
+    return [by_id[example.id] for example in examples]

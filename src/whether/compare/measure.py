@@ -1,0 +1,228 @@
+"""Every number about an arm, with unit, direction and interval where there is one; and the differences between arms."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from whether.compare import cost
+from whether.compare.decide import Candidate, Kind, kind_of, pairs
+from whether.compare.inference import (
+    Codes,
+    Floats,
+    Inference,
+    Interval,
+    PairedDifference,
+    macro_f1,
+    macro_f1_difference,
+    macro_f1_interval,
+    mean_interval,
+    score_difference,
+    stratified_mean_interval,
+)
+from whether.compare.load import Arm, Checkpoint, Study
+from whether.config import BASE, Config
+from whether.records import Measurement, Prediction, Task, measurement
+
+
+def scores(predictions: Sequence[Prediction]) -> Floats:
+    """Return the score of each answer, shape (n,)."""
+    return np.array([prediction.score for prediction in predictions], dtype=np.float64)
+
+
+def codes(texts: Sequence[str | None], labels: Sequence[str]) -> Codes:
+    """Return each label's place in `labels`, shape (n,); -1 for what is not one of them."""
+    place = {label: index for index, label in enumerate(labels)}
+    return np.array([-1 if text is None else place.get(text, -1) for text in texts], dtype=np.int64)
+
+
+def quality(task: Task, metric: str, predictions: Sequence[Prediction]) -> float:
+    """Return a quality metric of an arm's answers to one split."""
+    if metric == "macro_f1":
+        return float(macro_f1(*_labels(task, predictions)))
+    return float(scores(predictions).mean())
+
+
+def baseline(task: Task, metric: str, targets: Sequence[str]) -> float:
+    """Return the metric of giving the most frequent target of the test split as every answer."""
+    frequent, count = Counter(targets).most_common(1)[0]
+    if metric == "macro_f1":
+        return float(macro_f1(codes([frequent] * len(targets), task.labels), codes(targets, task.labels)))
+    return count / len(targets)
+
+
+def differences(
+    study: Study, names: Sequence[tuple[str, str]], metric: str, settings: Inference
+) -> dict[tuple[str, str], PairedDifference]:
+    """Return the paired difference of the primary metric on test for each pair of arms."""
+    found = {}
+    for a, b in names:
+        left, right = study.arms[a].test, study.arms[b].test
+        if metric == "macro_f1":
+            (answers_a, targets), (answers_b, _) = _labels(study.task, left), _labels(study.task, right)
+            found[a, b] = macro_f1_difference(answers_a, answers_b, targets, settings)
+        else:
+            found[a, b] = score_difference(scores(left), scores(right), settings)
+    return found
+
+
+def measure(arm: Arm, study: Study, config: Config, settings: Inference) -> dict[str, Measurement]:
+    """Return every metric of an arm that applies to the task; a value that no stage measured is None."""
+    checkpoint, test = study.checkpoints[arm.checkpoint], arm.test
+    score, *others = quality_metrics(study.task)
+    found = {score: measurement(score, *_mean(scores(test), settings))}
+    if "macro_f1" in others:
+        answers, targets = _labels(study.task, test)
+        interval = macro_f1_interval(answers, targets, settings)
+        found["macro_f1"] = measurement("macro_f1", float(macro_f1(answers, targets)), interval, len(test))
+    columns: dict[str, Callable[[Prediction], float]] = {
+        "valid_rate": lambda row: row.valid,
+        "input_tokens": lambda row: row.input_tokens,
+        "computed_tokens": lambda row: row.input_tokens - row.cached_tokens,
+        "output_tokens": lambda row: row.output_tokens,
+        "seconds_per_request": lambda row: row.seconds,
+    }
+    for name, column in columns.items():
+        found[name] = measurement(name, *_mean(np.array([column(row) for row in test], dtype=np.float64), settings))
+    found |= _costs(arm, checkpoint, study.pool, found["seconds_per_request"], config)
+    found["latency_p50"] = measurement("latency_p50", arm.serving.latency_p50)
+    found["latency_p95"] = measurement("latency_p95", arm.serving.latency_p95)
+    found |= _general(checkpoint, study.checkpoints[BASE], settings)
+    if arm.serving.peak_memory is not None:
+        found["peak_memory"] = measurement("peak_memory", arm.serving.peak_memory)
+    return found
+
+
+def candidate(arm: Arm, metrics: dict[str, Measurement], dev: dict[str, float], metric: str) -> Candidate:
+    """Return an arm as the decision sees it: quality and valid outputs from dev, the rest as measured."""
+    change = metrics["retention_change"].value
+    return Candidate(
+        name=arm.name,
+        kind=arm_kind(arm),
+        dev=dev[metric],
+        tokens=sum(row.input_tokens - row.cached_tokens + row.output_tokens for row in arm.dev) / len(arm.dev),
+        usd_per_month=metrics["usd_per_month"].value or 0.0,
+        limits={
+            "latency_p95": metrics["latency_p95"].value,
+            "usd_per_1k": metrics["usd_per_1k"].value,
+            "peak_memory": metrics["peak_memory"].value,
+            "valid_rate": dev["valid_rate"],
+            "retention_loss": None if change is None else -change,
+        },
+    )
+
+
+def arm_kind(arm: Arm) -> Kind:
+    """Return the answer that choosing this arm would mean."""
+    return kind_of(arm.checkpoint != BASE, arm.plain)
+
+
+def dev_quality(arm: Arm, task: Task) -> dict[str, float]:
+    """Return the quality metrics of an arm on dev."""
+    valid = float(np.mean([row.valid for row in arm.dev]))
+    return {name: quality(task, name, arm.dev) for name in quality_metrics(task)} | {"valid_rate": valid}
+
+
+def quality_metrics(task: Task) -> tuple[str, ...]:
+    """Return the quality metrics that a task's output has; the first one is the mean score."""
+    return ("accuracy", "macro_f1") if task.output == "label" else ("exact_match",)
+
+
+def retention_changes(checkpoint: Checkpoint, base: Checkpoint, settings: Inference) -> dict[str, PairedDifference]:
+    """Return for each task of the retention suite what a tuned checkpoint gained on the same documents."""
+    tuned, before = _documents(checkpoint), _documents(base)
+    changes = {}
+    for task in tuned.keys() & before.keys():
+        shared = sorted(tuned[task].keys() & before[task].keys())
+        after, was = (np.array([rows[task][key] for key in shared]) for rows in (tuned, before))
+        changes[task] = score_difference(after, was, settings)
+    return changes
+
+
+def _costs(
+    arm: Arm, checkpoint: Checkpoint, pool: int, per_request: Measurement, config: Config
+) -> dict[str, Measurement]:
+    value, low, high = (
+        None if bound is None else cost.usd_per_1k(bound, config.pricing)
+        for bound in (per_request.value, per_request.ci_low, per_request.ci_high)
+    )
+    interval = None if low is None or high is None else (low, high)
+    training = checkpoint.training
+    labels = max(training.labels_used, 0 if arm.plain else pool)
+    building = cost.usd_to_build(labels, training.train_seconds_with_evaluation, config.pricing)
+    month = None if value is None else cost.usd_per_month(value, building, config.policy)
+    return {
+        "usd_per_1k": measurement("usd_per_1k", value, interval, per_request.n),
+        "usd_per_month": measurement("usd_per_month", month),
+        "usd_to_build": measurement("usd_to_build", building),
+    }
+
+
+def _general(checkpoint: Checkpoint, base: Checkpoint, settings: Inference) -> dict[str, Measurement]:
+    """Return general ability, speed and size of a checkpoint."""
+    numbers = vars(checkpoint.benchmark)
+    found = {
+        name: measurement(name, numbers[name]) for name in ("perplexity", "tokens_per_second", "peak_memory", "disk")
+    }
+    found["retention"] = _retention(checkpoint, settings)
+    found["retention_change"] = _retention_change(checkpoint, base, settings)
+    return found
+
+
+def _retention(checkpoint: Checkpoint, settings: Inference) -> Measurement:
+    strata = [np.array(list(rows.values())) for rows in _documents(checkpoint).values()]
+    interval = stratified_mean_interval(strata, settings) if _one_stratum_a_task(checkpoint) else None
+    return measurement("retention", checkpoint.benchmark.retention, interval, len(checkpoint.samples) or None)
+
+
+def _retention_change(checkpoint: Checkpoint, base: Checkpoint, settings: Inference) -> Measurement:
+    """Return retention minus that of base, documents paired, each task resampled by itself."""
+    after, before = checkpoint.benchmark.retention, base.benchmark.retention
+    if after is None or before is None:
+        return measurement("retention_change", None)
+    if not checkpoint.tuned:
+        return measurement("retention_change", 0.0)
+    own, reference = _documents(checkpoint), _documents(base)
+    paired = [
+        np.array([score - reference[task][key] for key, score in rows.items() if key in reference.get(task, {})])
+        for task, rows in own.items()
+    ]
+    complete = _one_stratum_a_task(checkpoint) and sum(map(len, paired)) == len(checkpoint.samples)
+    interval = stratified_mean_interval(paired, settings) if complete else None
+    return measurement("retention_change", after - before, interval, sum(map(len, paired)) or None)
+
+
+def _one_stratum_a_task(checkpoint: Checkpoint) -> bool:
+    """Whether the mean over strata is `retention`: lm-eval's groups (mmlu) have many strata for one entry."""
+    return {sample.task for sample in checkpoint.samples} == checkpoint.results.keys()
+
+
+def _documents(checkpoint: Checkpoint) -> dict[str, dict[int, float]]:
+    """Return task → document → score."""
+    found: dict[str, dict[int, float]] = {}
+    for row in checkpoint.samples:
+        found.setdefault(row.task, {})[row.doc_id] = row.score
+    return found
+
+
+def _labels(task: Task, predictions: Sequence[Prediction]) -> tuple[Codes, Codes]:
+    answers = [prediction.answer for prediction in predictions]
+    return codes(answers, task.labels), codes([prediction.target for prediction in predictions], task.labels)
+
+
+def _mean(values: Floats, settings: Inference) -> tuple[float, Interval | None, int]:
+    return float(values.mean()), mean_interval(values, settings), len(values)
+
+
+def every_pair(study: Study) -> list[tuple[str, str]]:
+    """Return every pair of arms once, in the order of config."""
+    return pairs(list(study.arms))
+
+
+def confusion(task: Task, predictions: Sequence[Prediction]) -> Any:
+    """Return counts of shape (labels, labels + 1): right label by answered one, the last column for invalid answers."""
+    answers, targets = _labels(task, predictions)
+    counts = np.zeros((len(task.labels), len(task.labels) + 1), dtype=np.int64)
+    np.add.at(counts, (targets, np.where(answers < 0, len(task.labels), answers)), 1)
+    return counts

@@ -1,0 +1,52 @@
+"""What a verdict was made from: commit, data, weights, versions."""
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from whether.records import Provenance, sha256_file, sha256_folder, sha256_plain
+
+PACKAGES = (
+    "whether", "torch", "transformers", "peft", "lm-eval", "dvc", "mlflow", "hydra-core", "scipy", "statsmodels",
+)  # fmt: skip
+SOURCES = ("src", "pipelines", "conf", "params.yaml", "dvc.yaml", "data.dvc", "pyproject.toml", "constraints.txt")
+"""What makes a result differ when it changes; dvc.lock, which a run writes, is not among it."""
+
+
+def provenance(artifacts: Path, repository: Path = Path()) -> Provenance:
+    """Return the provenance of the records under `artifacts`, by the code in `repository`."""
+    commit = _git(repository, "rev-parse", "--verify", "HEAD")
+    changes = _git(repository, "status", "--porcelain", "--untracked-files=all", "--", *SOURCES)
+    prepared = artifacts / "prepare"
+    return Provenance(
+        commit=commit,
+        dirty=None if commit is None or changes is None else bool(changes),
+        data_hash=sha256_plain({split: sha256_file(prepared / f"{split}.jsonl") for split in ("train", "dev", "test")}),
+        model_hash=_model_hash(artifacts / "model"),
+        versions={"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _model_hash(folder: Path) -> str:
+    """Return the SHA-256 of the weights: of the file if there is one, else of names and contents of all."""
+    single = folder / "model.safetensors"
+    return sha256_file(single) if single.exists() else sha256_folder(folder, "*.safetensors")
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _git(repository: Path, *arguments: str) -> str | None:
+    """Return what a git command prints, or None where there is no repository or no git. Takes no lock on the index."""
+    command = ["git", "--no-optional-locks", "-C", str(repository), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

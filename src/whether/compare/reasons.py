@@ -1,0 +1,127 @@
+"""Why the answer is what it is, in sentences with their numbers; the most important first."""
+
+from collections.abc import Mapping, Sequence
+
+from whether.compare.decide import KINDS, POWER, Candidate, Decision, Selection, against
+from whether.compare.wording import KINDS as KIND_NAMES
+from whether.compare.wording import NAMES, interval, listing, p_value, percent, signed, usd, value
+from whether.config import PolicyConfig
+from whether.records import Comparison, Measurement
+
+
+def reasons(
+    decision: Decision,
+    selection: Selection,
+    family: Sequence[Comparison],
+    *,
+    quality: Mapping[str, Measurement],
+    baseline: float,
+    further: int | None,
+    metric: str,
+    policy: PolicyConfig,
+) -> list[str]:
+    """Return the reasons for a decision. `quality` is each arm's primary metric on test."""
+    arms = {candidate.name: candidate for candidate in selection.representatives.values()}
+    if decision.recommended is None:
+        return ["No arm keeps the hard constraints of the policy.", *selection.excluded.values()]
+    chosen = decision.recommended
+    sentences = [_headline(decision, quality[chosen], metric)]
+    if decision.outcome == "floor":
+        sentences.append(_floor(quality[chosen], baseline, metric))
+    elif decision.outcome == "equivalent":
+        sentences.append(
+            f"Every pair of the compared arms is shown to differ by less than the margin of {_margin(policy)}, in both"
+            f" directions; {chosen} is the cheapest of them."
+        )
+    elif decision.outcome == "only":
+        sentences.append(_only(arms[chosen], selection))
+    if decision.outcome == "undecided":
+        sentences += [_undecided(name, family, decision, policy) for name in decision.blocking]
+        sentences.append(
+            f"About {further:,} more labelled test examples would settle it with {percent(POWER)[:-3]}% chance, if the"
+            " differences seen so far are the true ones."
+        )
+    elif decision.outcome != "floor":
+        sentences += _differences(chosen, family, decision, policy)
+    if len(arms) > 1:
+        sentences.append(_costs(chosen, arms, policy))
+    sentences += selection.excluded.values()
+    return sentences
+
+
+def _headline(decision: Decision, measured: Measurement, metric: str) -> str:
+    lead = "Best guess so far" if decision.answer == "inconclusive" else "Recommended"
+    return (
+        f"{lead}: {decision.recommended}, with {NAMES[metric]} {value(metric, measured.value)}"
+        f" (interval {interval(metric, measured)}) on {measured.n:,} test examples."
+    )
+
+
+def _floor(measured: Measurement, baseline: float, metric: str) -> str:
+    return (
+        f"None of the arms has learnt the task: always giving the most frequent answer has {NAMES[metric]}"
+        f" {value(metric, baseline)}, and the best arm on dev is not shown to be above that (its interval starts at"
+        f" {value(metric, measured.ci_low)})."
+    )
+
+
+def _only(arm: Candidate, selection: Selection) -> str:
+    others = [KIND_NAMES[kind] for kind in KINDS if kind != arm.kind]
+    why = "kept the constraints" if selection.excluded else "was measured"
+    return (
+        f"Nothing else {why}: there is no arm of the kinds {listing(others)} to compare it with, so this says that"
+        f" {KIND_NAMES[arm.kind]} works, not that it is better than the alternatives."
+    )
+
+
+def _differences(chosen: str, family: Sequence[Comparison], decision: Decision, policy: PolicyConfig) -> list[str]:
+    """One sentence for each arm that the chosen one is compared with."""
+    sentences = []
+    for other, difference, low, high, row in against(chosen, family):
+        numbers = f"{_points(-difference, -high, -low)}, adjusted {p_value(row.p_adjusted)}"
+        if decision.status[other] == "rejected":
+            sentences.append(_rejected(other, family, policy))
+        elif row.conclusion == "equivalent":
+            sentences.append(f"{chosen} and {other} differ by less than the margin of {_margin(policy)}: {numbers}.")
+        else:
+            place = "ahead of" if difference < 0 else "behind" if difference > 0 else "level with"
+            sentences.append(
+                f"{chosen} is {place} {other}: {numbers}. That does not prove a difference, but it shows that"
+                f" {chosen} is not worse by the margin of {_margin(policy)}."
+            )
+    return sentences
+
+
+def _rejected(name: str, family: Sequence[Comparison], policy: PolicyConfig) -> str:
+    """Say which arm beats a rejected one most surely."""
+    better = [row for row in against(name, family) if row[2] > 0 and row[4].p_adjusted < policy.alpha]
+    other, difference, low, high, row = min(better, key=lambda item: (item[4].p_adjusted, -item[1]))
+    return f"{name} is worse than {other}: {_points(-difference, -high, -low)}, adjusted {p_value(row.p_adjusted)}."
+
+
+def _undecided(name: str, family: Sequence[Comparison], decision: Decision, policy: PolicyConfig) -> str:
+    other, difference, low, high, _ = max(
+        (row for row in against(name, family) if row[3] >= policy.margin), key=lambda row: row[3]
+    )
+    cheaper = ", the cheaper one," if "acceptable" in decision.status.values() else ""
+    return (
+        f"{name}{cheaper} is not shown to be worse, nor to lose less than the margin of {_margin(policy)}:"
+        f" against {other} the difference is {_points(-difference, -high, -low)}."
+    )
+
+
+def _costs(chosen: str, arms: Mapping[str, Candidate], policy: PolicyConfig) -> str:
+    others = sorted((arm for arm in arms.values() if arm.name != chosen), key=lambda arm: arm.usd_per_month)
+    rest = listing([f"{usd(arm.usd_per_month)} for {arm.name}" for arm in others])
+    return (
+        f"At {policy.monthly_requests:,} requests a month, building spread over {policy.months} months, {chosen} costs"
+        f" {usd(arms[chosen].usd_per_month)} a month, against {rest}."
+    )
+
+
+def _margin(policy: PolicyConfig) -> str:
+    return f"{100 * policy.margin:g} points"
+
+
+def _points(difference: float, low: float, high: float) -> str:
+    return f"{signed(difference)} points ({signed(low)} to {signed(high)})"

@@ -1,0 +1,67 @@
+"""The verdict as plain tables, for spreadsheets, `dvc metrics` and scripts."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from whether.compare.load import Study
+from whether.records import Verdict
+
+
+def ranking(verdict: Verdict) -> list[str]:
+    """Return the arms, best primary metric on test first (ties: cheaper to run)."""
+
+    def key(name: str) -> tuple[float, float]:
+        metrics = verdict.arms[name].metrics
+        return -(metrics[verdict.metric].value or 0.0), metrics["usd_per_1k"].value or 0.0
+
+    return sorted(verdict.arms, key=key)
+
+
+def metrics(verdict: Verdict) -> dict[str, dict[str, float]]:
+    """Return arm → metric → value, measured ones only: metrics.json."""
+    return {
+        name: {metric: row.value for metric, row in arm.metrics.items() if row.value is not None}
+        for name, arm in verdict.arms.items()
+    }
+
+
+def leaderboard(verdict: Verdict) -> str:
+    """Return an arm a row as CSV: each metric's value, and its interval where it has one."""
+    names = list(next(iter(verdict.arms.values())).metrics)
+    columns = ["arm", "checkpoint", "prompt", "answer", f"dev_{verdict.metric}"]
+    columns += [f"{metric}{part}" for metric in names for part in ("", "_ci_low", "_ci_high")]
+    rows = []
+    for name in ranking(verdict):
+        arm = verdict.arms[name]
+        row: list[Any] = [name, arm.checkpoint, arm.prompt, arm.answer, arm.dev[verdict.metric]]
+        for metric in names:
+            row += [arm.metrics[metric].value, arm.metrics[metric].ci_low, arm.metrics[metric].ci_high]
+        rows.append(row)
+    return _csv(columns, rows)
+
+
+def comparisons(verdict: Verdict) -> str:
+    """Return a pair of arms a row as CSV; columns are the keys of `whether.records.Comparison`."""
+    rows = [vars(comparison) for comparison in verdict.comparisons]
+    columns = list(rows[0]) if rows else ["arm_a", "arm_b"]
+    return _csv(columns, [list(row.values()) for row in rows])
+
+
+def outputs(study: Study) -> Iterator[dict[str, Any]]:
+    """Yield for each test example its id, inputs, target and every arm's output, answer, score and validity."""
+    for index, example in enumerate(study.examples):
+        answers = {
+            name: {key: getattr(arm.test[index], key) for key in ("output", "answer", "score", "valid")}
+            for name, arm in study.arms.items()
+        }
+        yield {"id": example.id, "inputs": example.inputs, "target": example.target, "arms": answers}
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()

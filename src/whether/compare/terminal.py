@@ -1,0 +1,50 @@
+"""The verdict in a terminal. Quick to import: it runs after every `make run`, also when nothing had to be done."""
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from whether.compare import wording
+from whether.compare.tables import ranking
+from whether.records import Verdict
+
+_COLOURS = {"inconclusive": "yellow", "no_difference": "cyan"}
+_COLUMNS = ("valid_rate", "latency_p95", "usd_per_1k", "usd_to_build", "retention_change")
+
+
+def show(verdict: Verdict, console: Console | None = None) -> None:
+    """Print verdict, reasons and leaderboard; narrow terminals lose columns from the right, never the quality."""
+    console = console or Console()
+    colour = _COLOURS.get(verdict.answer, "green")
+    console.print()
+    console.print(Text(wording.HEADLINES[verdict.answer], style=f"bold {colour}"))
+    console.print(Text(f"task {verdict.task}, model {verdict.model}", style="dim"))
+    console.print()
+    for reason in verdict.reasons:
+        console.print(Padding(Text(f"• {reason}"), (0, 0, 0, 2)))
+    if verdict.further_labels:
+        advice = f"→ label about {verdict.further_labels:,} more test examples"
+        console.print(Padding(Text(advice, "bold"), (0, 0, 0, 2)))
+    console.print()
+    console.print(_leaderboard(verdict, console.width))
+
+
+def _leaderboard(verdict: Verdict, width: int) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("arm", no_wrap=True)
+    table.add_column("kind", no_wrap=True)
+    table.add_column(wording.NAMES[verdict.metric], justify="right", no_wrap=True)
+    table.add_column("interval", justify="right", no_wrap=True)
+    columns = _COLUMNS[: max(0, (width - 60) // 15)]
+    for metric in columns:
+        table.add_column(wording.NAMES[metric], justify="right", no_wrap=True)
+    for name in ranking(verdict):
+        arm = verdict.arms[name]
+        quality = arm.metrics[verdict.metric]
+        cells = [wording.value(verdict.metric, quality.value), wording.interval(verdict.metric, quality)]
+        cells += [wording.value(metric, arm.metrics[metric].value) for metric in columns]
+        chosen = name == verdict.recommended_arm
+        label = Text(("▸ " if chosen else "  ") + name)
+        table.add_row(label, wording.KINDS[arm.answer], *cells, style="bold" if chosen else None)
+    return table

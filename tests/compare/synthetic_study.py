@@ -1,0 +1,145 @@
+"""A synthetic study in the layout that the other stages write: correlated arms with chosen accuracies."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from whether.config import CONF, Config, check, compose
+from whether.records import Example, Prediction, Task, write_json, write_jsonl
+
+ROOT = Path(__file__).parents[2]
+LABELS = ["add_to_playlist", "book_restaurant", "get_weather", "play_music", "rate_book", "search_creative_work",
+          "search_screening_event"]  # fmt: skip
+WORDS = ["put this song on my", "a table for six at the", "will it rain in", "some jazz by", "four stars for",
+         "the novel", "when does the film start at"]  # fmt: skip
+SUITE = {"discourse_marker": 0.62, "general_knowledge": 0.45, "code_line": 0.66, "step_inference": 0.44}
+REALISTIC = {
+    "base-zero_shot": 0.02, "base-few_shot": 0.22, "base-knn": 0.84,
+    "lora-zero_shot": 0.93, "lora-few_shot": 0.90, "lora-knn": 0.935,
+}  # fmt: skip
+SECONDS = {"zero_shot": 0.021, "few_shot": 0.034, "knn": 0.112}
+TOKENS = {"zero_shot": (96, 78), "few_shot": (520, 502), "knn": (330, 78)}
+
+
+def settings(*overrides: str) -> Config:
+    """Compose the shipped conf/ with overrides."""
+    return check(yaml.safe_load(compose(overrides, conf=ROOT / CONF)))
+
+
+def write_study(
+    artifacts: Path,
+    *,
+    accuracies: dict[str, float] | None = None,
+    sizes: tuple[int, int, int] = (381, 104, 208),
+    output: str = "label",
+    invalid: dict[str, float] | None = None,
+    seed: int = 0,
+) -> Path:
+    """Write artifacts/ for the arms of `accuracies`.
+
+    Each example has one difficulty that all arms share in part, so their errors are correlated as those of real arms.
+    """
+    accuracies, rng = accuracies or REALISTIC, np.random.default_rng(seed)
+    examples = {
+        split: [_example(split, number, output) for number in range(size)]
+        for split, size in zip(("train", "dev", "test"), sizes, strict=True)
+    }
+    for split, rows in examples.items():
+        write_jsonl(artifacts / "prepare" / f"{split}.jsonl", rows)
+    task = Task(
+        name="snips", output=output, metric="accuracy" if output == "label" else "exact_match",
+        instruction="Predict the intent.", input_template="", labels=LABELS if output == "label" else [], schema=None,
+        answer_pattern=None, max_new_tokens=12,
+    )  # fmt: skip
+    write_json(artifacts / "prepare" / "task.json", task)
+    write_json(artifacts / "prepare" / "profile.json", _profile(examples))
+    (artifacts / "model").mkdir(parents=True, exist_ok=True)
+    (artifacts / "model" / "model.safetensors").write_bytes(b"weights")
+    difficulty = {split: rng.random(len(rows)) for split, rows in examples.items()}
+    for name, accuracy in accuracies.items():
+        _write_arm(
+            artifacts, name, accuracy, examples=examples, difficulty=difficulty, rng=rng,
+            invalid=(invalid or {}).get(name, 0.0),
+        )  # fmt: skip
+    for checkpoint in dict.fromkeys(name.split("-")[0] for name in accuracies):
+        _write_checkpoint(artifacts, checkpoint, sizes[0], rng)
+    return artifacts
+
+
+def _example(split: str, number: int, output: str) -> Example:
+    kind = number % len(LABELS)
+    text = f"{WORDS[kind]} {split} {number}"
+    return Example(f"{split}-{number}", {"utterance": text}, LABELS[kind] if output == "label" else text.upper())
+
+
+def _write_arm(
+    artifacts: Path, name: str, accuracy: float, *, examples: dict[str, list[Example]],
+    difficulty: dict[str, Any], invalid: float, rng: np.random.Generator,
+) -> None:  # fmt: skip
+    prompt = name.split("-")[1]
+    rows = []
+    for split in ("dev", "test"):
+        for example, hard in zip(examples[split], difficulty[split], strict=True):
+            own = rng.random()
+            right = (hard if rng.random() < 0.75 else own) < accuracy
+            valid = right or rng.random() >= invalid
+            answer = example.target if right else LABELS[(LABELS.index(example.target) + 1 + int(own * 6)) % 7] if (
+                example.target in LABELS) else "WRONG"  # fmt: skip
+            tokens, cached = TOKENS[prompt]
+            rows.append(
+                Prediction(
+                    id=example.id, split=split, output=answer if valid else f"The utterance asks <b>for</b> {own:.2f}",
+                    answer=answer if valid else None, target=example.target, score=float(right), valid=bool(valid),
+                    prompt=f"<|im_start|>user\n{example.inputs['utterance']}", input_tokens=tokens + int(own * 9),
+                    cached_tokens=cached, output_tokens=4 + int(own * 4), seconds=SECONDS[prompt] * (0.8 + 0.4 * own),
+                )
+            )  # fmt: skip
+    write_jsonl(artifacts / "prompt" / name / "predictions.jsonl", rows)
+    measured = {"latency_p50": 4 * SECONDS[prompt], "latency_p95": 5 * SECONDS[prompt], "peak_memory": 1.1e9}
+    write_json(artifacts / "prompt" / name / "metrics.json", {"dev": {}, "test": {}, **measured})
+
+
+def _write_checkpoint(artifacts: Path, name: str, pool: int, rng: np.random.Generator) -> None:
+    tuned = name != "base"
+    write_json(
+        artifacts / "finetune" / name / "metrics.json",
+        {"labels_used": pool if tuned else 0, "train_seconds_with_evaluation": 171.5 if tuned else 0.0},
+    )
+    if tuned:
+        history: list[dict[str, Any]] = []
+        for step in range(1, 73):
+            history.append({"step": step, "loss": float(1.9 * np.exp(-step / 14) + 0.03 + 0.02 * rng.random())})
+            if step % 12 == 0:
+                history.append({"step": step, "dev_loss": float(1.5 * np.exp(-step / 13) + 0.06)})
+        write_jsonl(artifacts / "finetune" / name / "history.jsonl", history)
+    samples = [
+        {"task": task, "doc_id": number, "score": float(rng.random() < rate - 0.03 * tuned)}
+        for task, rate in SUITE.items()
+        for number in range(60)
+    ]
+    means = {task: float(np.mean([row["score"] for row in samples if row["task"] == task])) for task in SUITE}
+    results = {task: {"metric": "acc", "value": mean, "n": 60} for task, mean in means.items()}
+    folder = artifacts / "benchmark" / name
+    write_jsonl(folder / "samples.jsonl", samples)
+    write_json(folder / "results.json", results)
+    measured = {"retention": float(np.mean(list(means.values()))), "perplexity": 24.1 + 0.9 * tuned}
+    serving = {"tokens_per_second": 905.0 - 40 * tuned, "peak_memory": 1.0e9, "disk": 19.6e6 if tuned else 0}
+    write_json(folder / "metrics.json", measured | serving)
+
+
+def _profile(examples: dict[str, list[Example]]) -> dict[str, Any]:
+    """Return the keys of artifacts/prepare/profile.json that the report shows."""
+    spread = {"mean": 9.4, "p50": 9.0, "p95": 15.0, "max": 24.0}
+    splits = {}
+    for split, rows in examples.items():
+        counts = {label: sum(row.target == label for row in rows) for label in LABELS}
+        labelled = any(counts.values())
+        splits[split] = {
+            "examples": len(rows), "majority_share": max(counts.values()) / len(rows) if labelled else None,
+            "labels": counts if labelled else None, "input_tokens": spread, "target_tokens": spread,
+        }  # fmt: skip
+    used = sum(len(rows) for rows in examples.values())
+    rows = {"read": used + 12, "bad": 0, "duplicates": 4, "not_sampled": 0, "near_duplicates": 8, "used": used}
+    return {"rows": rows, "conflicts": {"count": 0, "first": []}, "splits": splits}

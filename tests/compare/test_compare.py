@@ -1,0 +1,222 @@
+"""From the records of the other stages to artifacts/compare."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+from synthetic_study import REALISTIC, ROOT, settings, write_study
+
+from whether.compare.compare import compare
+from whether.compare.provenance import provenance
+from whether.config import Config
+from whether.errors import ConfigError, RecordError
+from whether.records import Verdict, read_json, read_jsonl, write_json, write_jsonl
+
+SCHEMA = ROOT / "docs" / "verdict.schema.json"
+PROMISED = {
+    "answer", "recommended_arm", "reasons", "task", "model", "arms", "comparisons", "provenance",
+}  # fmt: skip
+OURS = {
+    "further_labels", "metric", "baseline", "representatives", "status", "excluded", "break_even", "policy", "pricing",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_study(tmp_path_factory.mktemp("study"), invalid={"base-few_shot": 0.3})
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    return settings("policy.resamples=400")
+
+
+@pytest.fixture(scope="module")
+def folder(artifacts: Path, config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("compare")
+    compare(config, artifacts=artifacts, folder=folder)
+    return folder
+
+
+def test_verdict_keeps_its_contract(folder):
+    verdict = json.loads((folder / "verdict.json").read_text())
+    assert verdict.keys() == PROMISED | OURS
+    arm = verdict["arms"]["lora-knn"]
+    assert arm.keys() == {"checkpoint", "prompt", "answer", "metrics", "dev"}
+    assert arm["metrics"]["accuracy"].keys() == {"value", "ci_low", "ci_high", "n", "unit", "higher_is_better"}
+    assert {"usd_per_1k", "latency_p95"} <= arm["metrics"].keys()
+    assert verdict["comparisons"][0].keys() == {
+        "arm_a", "arm_b", "metric", "difference", "ci_low", "ci_high", "p_value", "p_adjusted", "n", "conclusion",
+        "family",
+    }  # fmt: skip
+    assert verdict["provenance"].keys() == {"commit", "dirty", "data_hash", "model_hash", "versions", "created_at"}
+
+
+def test_schema_is_fresh_and_holds_for_the_verdict(folder):
+    import jsonschema
+
+    schema = json.loads(SCHEMA.read_text())
+    assert schema == TypeAdapter(Verdict).json_schema(), (
+        "docs/verdict.schema.json is not what whether.records.Verdict says: run"
+        " `python -c 'import json; from pydantic import TypeAdapter; from whether.records import Verdict;"
+        " print(json.dumps(TypeAdapter(Verdict).json_schema(), indent=2))' > docs/verdict.schema.json`"
+    )
+    jsonschema.Draft202012Validator(schema).validate(json.loads((folder / "verdict.json").read_text()))
+
+
+def test_numbers_are_those_of_the_predictions(folder, artifacts):
+    verdict = read_json(folder / "verdict.json", Verdict)
+    for name, arm in verdict.arms.items():
+        rows = [row for row in read_jsonl(artifacts / "prompt" / name / "predictions.jsonl") if row["split"] == "test"]
+        assert arm.metrics["accuracy"].value == pytest.approx(sum(row["score"] for row in rows) / 208)
+        assert arm.metrics["valid_rate"].value == pytest.approx(sum(row["valid"] for row in rows) / 208)
+        seconds = sum(row["seconds"] for row in rows) / 208
+        assert arm.metrics["usd_per_1k"].value == pytest.approx(seconds * 1000 / 3600 * 0.1008)
+    families = [row.family for row in verdict.comparisons]
+    assert (families.count("decision"), len(families)) == (3, 15)
+    assert {row.metric for row in verdict.comparisons} == {"accuracy"}
+
+
+def test_labels_are_paid_for_once_and_only_where_they_are_used(folder):
+    arms = read_json(folder / "verdict.json", Verdict).arms
+    built = {name: round(arm.metrics["usd_to_build"].value, 2) for name, arm in arms.items()}
+    assert built == {
+        "base-zero_shot": 0, "base-few_shot": 38.1, "base-knn": 38.1, "lora-zero_shot": 38.1, "lora-few_shot": 38.1,
+        "lora-knn": 38.1,
+    }  # fmt: skip
+
+
+def test_retention_is_compared_with_base_document_by_document(folder):
+    arms = read_json(folder / "verdict.json", Verdict).arms
+    base, tuned = (arms[name].metrics["retention_change"] for name in ("base-knn", "lora-knn"))
+    assert (base.value, base.ci_low) == (0, None)
+    assert tuned.ci_low < tuned.value < tuned.ci_high
+    assert tuned.n == 240
+
+
+def test_the_same_records_give_the_same_files(folder, artifacts, config, tmp_path):
+    compare(config, artifacts=artifacts, folder=tmp_path)
+    made_at = re.compile(r"20\d\d-\d\d-\d\dT[\d:+]+")
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        again = tmp_path / file.relative_to(folder)
+        assert made_at.sub("", file.read_text()) == made_at.sub("", again.read_text()), file.name
+
+
+def test_tables(folder):
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics.keys() == REALISTIC.keys()
+    rows = list(csv.DictReader((folder / "leaderboard.csv").read_text().splitlines()))
+    assert [float(row["accuracy"]) for row in rows] == sorted((float(row["accuracy"]) for row in rows), reverse=True)
+    assert len(list(csv.DictReader((folder / "comparisons.csv").read_text().splitlines()))) == 15
+    outputs = read_jsonl(folder / "outputs.jsonl")
+    assert len(outputs) == 208
+    assert outputs[0]["arms"].keys() == REALISTIC.keys()
+
+
+def test_folders_of_other_arms_are_left_alone(artifacts, tmp_path):
+    compare(
+        settings("checkpoint=[base]", "prompt=[zero_shot,knn]", "policy.resamples=200"),
+        artifacts=artifacts,
+        folder=tmp_path,
+    )
+    verdict = read_json(tmp_path / "verdict.json", Verdict)
+    assert verdict.arms.keys() == {"base-zero_shot", "base-knn"}
+    assert (verdict.answer, verdict.recommended_arm) == ("prompt", "base-knn")
+    assert any("Nothing else was measured" in reason for reason in verdict.reasons)
+
+
+@pytest.fixture
+def copy(artifacts: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(artifacts, tmp_path / "artifacts"))
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "prompt/lora-knn/predictions.jsonl",
+        "prompt/base-knn",
+        "finetune/lora",
+        "benchmark/base/samples.jsonl",
+        "prepare/task.json",
+    ],
+)
+def test_a_missing_record_is_named(missing, copy, config, tmp_path):
+    path = copy / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(RecordError, match=re.escape(missing)):
+        compare(config, artifacts=copy, folder=tmp_path / "compare")
+    assert not (tmp_path / "compare" / "verdict.json").exists()
+
+
+def test_answers_to_other_examples_are_refused(copy, config, tmp_path):
+    file = copy / "prompt" / "lora-knn" / "predictions.jsonl"
+    rows = read_jsonl(file)
+    write_jsonl(file, [{**row, "id": "strange"} if row["id"] == "test-3" else row for row in rows])
+    with pytest.raises(RecordError, match=r"lora-knn.*1 are missing \(test-3\), 1 are unknown \(strange\)"):
+        compare(config, artifacts=copy, folder=tmp_path)
+
+
+def test_what_was_not_measured_is_null(copy, config, tmp_path):
+    file = copy / "benchmark" / "lora" / "metrics.json"
+    write_json(file, read_json(file) | {"perplexity": None, "retention": None})
+    compare(config, artifacts=copy, folder=tmp_path / "compare")
+    arm = read_json(tmp_path / "compare" / "verdict.json", Verdict).arms["lora-knn"]
+    assert arm.metrics["perplexity"].value is None
+    assert arm.metrics["retention_change"].value is None
+    assert "not measured" in (tmp_path / "compare" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "sizes"),
+    [
+        (dict.fromkeys(REALISTIC, 1.0), (20, 10, 60)),
+        (dict.fromkeys(REALISTIC, 0.0), (20, 10, 60)),
+        (REALISTIC, (7, 2, 2)),
+        (REALISTIC, (7, 1, 1)),
+    ],
+    ids=["all right", "all wrong", "two test examples", "one test example"],
+)
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
+def test_degenerate_studies_have_a_verdict(accuracies, sizes, metric, tmp_path):
+    artifacts = write_study(tmp_path / "artifacts", accuracies=accuracies, sizes=sizes)
+    config = settings("policy.resamples=200", f"policy.metric={metric}")
+    compare(config, artifacts=artifacts, folder=tmp_path / "compare")
+    verdict = read_json(tmp_path / "compare" / "verdict.json", Verdict)
+    assert "NaN" not in (tmp_path / "compare" / "verdict.json").read_text()
+    assert verdict.answer == "inconclusive"
+    if not any(accuracies.values()):
+        assert any("None of the arms has learnt the task" in reason for reason in verdict.reasons)
+
+
+def test_a_text_task_is_compared_by_exact_match(tmp_path):
+    artifacts = write_study(tmp_path / "artifacts", output="text", sizes=(40, 30, 120))
+    compare(settings("policy.resamples=200"), artifacts=artifacts, folder=tmp_path / "compare")
+    verdict = read_json(tmp_path / "compare" / "verdict.json", Verdict)
+    assert verdict.metric == "exact_match"
+    assert not {"accuracy", "macro_f1"} & verdict.arms["lora-knn"].metrics.keys()
+    with pytest.raises(ConfigError, match="'macro_f1' is not measured for the task snips"):
+        compare(settings("policy.metric=macro_f1"), artifacts=artifacts, folder=tmp_path)
+
+
+def test_provenance_in_and_outside_a_repository(artifacts, tmp_path):
+    assert provenance(artifacts, tmp_path).commit is None
+
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init")
+    (tmp_path / "dvc.lock").write_text("1")
+    (tmp_path / "params.yaml").write_text("1")
+    git("add", ".")
+    git("commit", "-m", "one")
+    assert provenance(artifacts, tmp_path).dirty is False
+    (tmp_path / "dvc.lock").write_text("2")
+    assert provenance(artifacts, tmp_path).dirty is False
+    (tmp_path / "params.yaml").write_text("2")
+    assert provenance(artifacts, tmp_path).dirty is True

@@ -1,0 +1,209 @@
+"""From scores and costs to the answer: every answer, on cases made for it, and how often it is wrong by chance."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from whether.compare.decide import Candidate, Decision, comparisons, decide, further_labels, kind_of, select
+from whether.compare.inference import Inference, Interval, PairedDifference, rate_interval, score_difference
+from whether.compare.reasons import reasons
+from whether.config import ConstraintsConfig, PolicyConfig
+from whether.records import Measurement
+
+POLICY = PolicyConfig(margin=0.03, resamples=100)
+NO_LIMITS = {"latency_p95": 0.1, "usd_per_1k": 0.01, "peak_memory": 1e9, "valid_rate": 1.0, "retention_loss": 0.0}
+KINDS = {"base-zero_shot": "prompt", "base-knn": "prompt", "lora-zero_shot": "fine_tune", "lora-knn": "both"}
+
+
+def candidate(name: str, dev: float = 0.9, cost: float = 1.0, tokens: float = 100, **limits: float | None) -> Candidate:
+    return Candidate(name, KINDS[name], dev, tokens, cost, NO_LIMITS | limits)
+
+
+def difference(value: float, half: float, p: float, n: int = 208) -> PairedDifference:
+    return PairedDifference(value, Interval(value - half, value + half), p, n, half / 1.96 * n**0.5)
+
+
+def answer(arms: list[Candidate], differences: dict, lows: float = 0.8, baseline: float = 0.15) -> Decision:
+    selection = select(arms, POLICY.constraints)
+    family = comparisons(differences, "accuracy", "decision", POLICY)
+    decision = decide(selection, family, dict.fromkeys(KINDS, lows), baseline, POLICY)
+    names = [arm.name for arm in selection.representatives.values()]
+    further = further_labels(decision.blocking, names, differences, POLICY)
+    quality = dict.fromkeys(KINDS, Measurement(0.9, "fraction", True, lows, 0.95, 208))
+    sentences = reasons(
+        decision,
+        selection,
+        family,
+        quality=quality,
+        baseline=baseline,
+        further=further,
+        metric="accuracy",
+        policy=POLICY,
+    )
+    assert all(sentence.endswith(".") and "  " not in sentence for sentence in sentences)
+    assert (further is not None) == (decision.outcome == "undecided")
+    return decision
+
+
+PROMPT, TUNED, BOTH = candidate("base-knn", cost=2), candidate("lora-zero_shot", cost=3), candidate("lora-knn", cost=5)
+WORSE_PROMPT = {("base-knn", "lora-zero_shot"): difference(-0.09, 0.04, 1e-4)}
+CLOSE = {("lora-zero_shot", "lora-knn"): difference(0.0, 0.02, 1.0)}
+
+
+def test_kinds_of_arms():
+    assert [kind_of(tuned, plain) for tuned in (False, True) for plain in (True, False)] == [
+        "prompt", "prompt", "fine_tune", "both",
+    ]  # fmt: skip
+
+
+def test_fine_tune_where_prompts_are_worse_and_combining_adds_nothing():
+    found = answer(
+        [PROMPT, TUNED, BOTH], WORSE_PROMPT | CLOSE | {("base-knn", "lora-knn"): difference(-0.09, 0.04, 1e-4)}
+    )
+    assert (found.answer, found.recommended, found.status["base-knn"]) == ("fine_tune", "lora-zero_shot", "rejected")
+
+
+def test_prompt_where_it_is_not_worse_and_cheaper():
+    found = answer([PROMPT, TUNED], {("base-knn", "lora-zero_shot"): difference(0.04, 0.05, 0.1)})
+    assert (found.answer, found.recommended) == ("prompt", "base-knn")
+
+
+def test_both_where_it_beats_the_cheaper_ones():
+    found = answer(
+        [PROMPT, TUNED, BOTH],
+        WORSE_PROMPT
+        | {
+            ("base-knn", "lora-knn"): difference(-0.2, 0.04, 1e-9),
+            ("lora-zero_shot", "lora-knn"): difference(-0.11, 0.04, 1e-5),
+        },
+    )
+    assert (found.answer, found.recommended) == ("both", "lora-knn")
+
+
+def test_no_difference_where_every_pair_is_equivalent_recommends_the_cheapest():
+    found = answer([PROMPT, TUNED], {("base-knn", "lora-zero_shot"): difference(0.001, 0.02, 0.9)})
+    assert (found.answer, found.recommended) == ("no_difference", "base-knn")
+
+
+def test_inconclusive_where_the_cheaper_arm_is_undecided():
+    differences = {("base-knn", "lora-zero_shot"): difference(-0.02, 0.045, 0.4)}
+    found = answer([PROMPT, TUNED], differences)
+    assert (found.answer, found.recommended, found.blocking) == ("inconclusive", "lora-zero_shot", ["base-knn"])
+
+
+def test_inconclusive_where_none_is_acceptable_guesses_the_cheapest_within_the_margin():
+    found = answer([PROMPT, TUNED], {("base-knn", "lora-zero_shot"): difference(-0.01, 0.05, 0.7)})
+    assert (found.answer, found.recommended) == ("inconclusive", "base-knn")
+    assert found.blocking == ["base-knn", "lora-zero_shot"]
+
+
+def test_an_undecided_arm_that_costs_more_stands_in_nobodys_way():
+    found = answer([PROMPT, TUNED], {("base-knn", "lora-zero_shot"): difference(0.02, 0.045, 0.4)})
+    assert found.answer == "prompt"
+
+
+def test_floor_where_the_best_arm_is_not_above_the_most_frequent_answer():
+    found = answer([PROMPT, TUNED], WORSE_PROMPT, lows=0.14, baseline=0.15)
+    assert (found.answer, found.outcome) == ("inconclusive", "floor")
+
+
+def test_one_kind_only():
+    found = answer([candidate("base-zero_shot", dev=0.1), candidate("base-knn", dev=0.8)], {})
+    assert (found.answer, found.recommended, found.outcome) == ("prompt", "base-knn", "only")
+
+
+def test_a_claim_of_difference_needs_the_adjusted_p_value():
+    three = {
+        ("base-knn", "lora-zero_shot"): difference(-0.05, 0.045, 0.03),
+        ("base-knn", "lora-knn"): difference(-0.05, 0.06, 0.1),
+        ("lora-zero_shot", "lora-knn"): difference(0, 0.02, 1.0),
+    }
+    assert comparisons(three, "accuracy", "decision", POLICY)[0].conclusion == "b_not_worse"
+    alone = dict([next(iter(three.items()))])
+    assert comparisons(alone, "accuracy", "decision", POLICY)[0].conclusion == "b_better"
+
+
+def test_test_is_not_used_to_choose_and_ties_on_dev_go_to_fewer_tokens():
+    tie = [candidate("base-zero_shot", dev=0.8, tokens=90, cost=9), candidate("base-knn", dev=0.8, tokens=300, cost=1)]
+    assert select(tie, ConstraintsConfig()).representatives["prompt"].name == "base-zero_shot"
+
+
+@pytest.mark.parametrize(
+    ("limits", "measured", "kept"),
+    [
+        ({"latency_p95": 0.2}, {"latency_p95": 0.3}, False),
+        ({"latency_p95": 0.2}, {"latency_p95": 0.2}, True),
+        ({"latency_p95": 0.2}, {"latency_p95": None}, False),
+        ({"usd_per_1k": 0.02}, {"usd_per_1k": 0.03}, False),
+        ({"peak_memory": 2e9}, {"peak_memory": 3e9}, False),
+        ({"valid_rate": 0.99}, {"valid_rate": 0.98}, False),
+        ({"valid_rate": 0.99}, {"valid_rate": 0.99}, True),
+        ({"retention_loss": 0.02}, {"retention_loss": 0.05}, False),
+        ({"retention_loss": 0.02}, {"retention_loss": -0.05}, True),
+        ({}, {"latency_p95": None}, True),
+    ],
+)
+def test_hard_constraints(limits, measured, kept):
+    selection = select([candidate("lora-zero_shot", **measured)], ConstraintsConfig(**limits))
+    assert bool(selection.representatives) is kept
+    assert ("lora-zero_shot" in selection.excluded) is not kept
+
+
+def test_no_arm_left():
+    selection = select([candidate("base-knn", latency_p95=9.0)], ConstraintsConfig(latency_p95=1.0))
+    found = decide(selection, [], {}, 0.1, POLICY)
+    assert (found.answer, found.recommended) == ("inconclusive", None)
+    said = reasons(found, selection, [], quality={}, baseline=0.1, further=None, metric="accuracy", policy=POLICY)
+    assert "base-knn has latency p95 of 9 s; at most 1 s is required." in said
+
+
+def arms_by_correlation(rng: np.random.Generator, n: int, rates: list[float]) -> list[np.ndarray]:
+    shared, use = rng.random(n), rng.random((len(rates), n)) < 0.7
+    own = rng.random((len(rates), n))
+    return [(np.where(use[k], shared, own[k]) < rate).astype(float) for k, rate in enumerate(rates)]
+
+
+def study(rng: np.random.Generator, n: int, rates: list[float]) -> tuple[list[Candidate], dict, dict[str, float]]:
+    arms = [PROMPT, TUNED, BOTH]
+    scores = dict(zip((arm.name for arm in arms), arms_by_correlation(rng, n, rates), strict=True))
+    found = {(a, b): score_difference(scores[a], scores[b], Inference()) for a, b in combinations(scores, 2)}
+    return arms, found, {name: rate_interval(row.sum(), n, 0.95).low for name, row in scores.items()}
+
+
+@pytest.mark.parametrize("rate", [0.9, 0.6])
+def test_false_claims_of_a_difference_are_rare(rate):
+    rng, runs, false = np.random.default_rng(1), 300, 0
+    for _ in range(runs):
+        _, found, _ = study(rng, 150, [rate] * 3)
+        family = comparisons(found, "accuracy", "decision", POLICY)
+        false += any(row.conclusion in ("a_better", "b_better") for row in family)
+    assert false / runs <= 0.05 + 2.6 * (0.05 * 0.95 / runs) ** 0.5
+
+
+def test_false_claims_of_not_worse_are_rare():
+    rng, runs, false = np.random.default_rng(2), 300, 0
+    for _ in range(runs):
+        arms, found, lows = study(rng, 400, [0.87, 0.87, 0.9])
+        family = comparisons(found, "accuracy", "decision", POLICY)
+        status = decide(select(arms, POLICY.constraints), family, lows, 0.2, POLICY).status
+        false += "acceptable" in (status["base-knn"], status["lora-zero_shot"])
+    assert false / runs <= 0.05 + 2.6 * (0.05 * 0.95 / runs) ** 0.5
+
+
+@pytest.mark.parametrize("rates", [[0.86, 0.93, 0.93], [0.92, 0.92, 0.92], [0.9, 0.93, 0.91]])
+def test_further_labels_settle_most_cases(rates):
+    rng, settled, asked = np.random.default_rng(3), 0, 0
+    for _ in range(40):
+        arms, found, lows = study(rng, 200, rates)
+        selection = select(arms, POLICY.constraints)
+        first = decide(selection, comparisons(found, "accuracy", "decision", POLICY), lows, 0.2, POLICY)
+        further = further_labels(first.blocking, list(lows), found, POLICY)
+        if not further:
+            continue
+        asked += 1
+        _, found, lows = study(rng, min(200 + further, 30_000), rates)
+        second = decide(selection, comparisons(found, "accuracy", "decision", POLICY), lows, 0.2, POLICY)
+        settled += second.answer != "inconclusive"
+    assert asked > 10
+    assert settled / asked >= 0.7

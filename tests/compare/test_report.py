@@ -1,0 +1,146 @@
+"""The page and the terminal: whole, safe, self-contained, readable."""
+
+import io
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from rich.console import Console
+from synthetic_study import settings, write_study
+
+from whether.compare.compare import compare
+from whether.compare.terminal import show
+from whether.compare.wording import p_value, seconds, signed, size, usd
+from whether.records import Verdict, read_json, read_jsonl, write_jsonl
+
+ATTACK = "</p><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7 * 7 }}"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    artifacts = write_study(tmp_path_factory.mktemp("study"), invalid={"base-few_shot": 0.3})
+    file = artifacts / "prompt" / "base-few_shot" / "predictions.jsonl"
+    rows = read_jsonl(file)
+    write_jsonl(file, [{**row, "output": ATTACK, "answer": None, "valid": False} for row in rows])
+    folder = tmp_path_factory.mktemp("compare")
+    compare(settings("policy.resamples=300"), artifacts=artifacts, folder=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> str:
+    return (folder / "report.html").read_text()
+
+
+class Outline(HTMLParser):
+    """Collect what the tests look at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.targets: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        values = dict(attributes)
+        self.ids += [values["id"]] if values.get("id") else []
+        self.targets += [href for href in [values.get("href")] if href and href.startswith("#")]
+        if tag not in ("meta", "link", "br", "img", "use", "path"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in ("meta", "link", "br", "img", "use", "path"):
+            assert self.open.pop() == tag
+
+
+def test_page_is_well_formed_and_its_links_lead_somewhere(page):
+    outline = Outline()
+    outline.feed(page)
+    assert outline.open == []
+    assert len(outline.ids) == len(set(outline.ids))
+    assert {target.removeprefix("#") for target in outline.targets} <= set(outline.ids)
+    assert outline.tags.count("h1") == 1
+
+
+def test_page_needs_no_network_and_is_small(page):
+    found = re.findall(r"(?:src|href)=[\"']([^\"']+)|url\(([^)]+)\)", page)
+    addresses = ["".join(address) for address in found]
+    assert all(address.startswith(("#", "data:")) for address in addresses), addresses
+    assert "@import" not in page
+    assert len(page.encode()) < 2_000_000
+
+
+def test_what_a_model_wrote_is_text(page):
+    assert "<script>alert" not in page
+    assert "<img" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "{{ 7 * 7 }}" in page
+
+
+def test_page_says_what_the_verdict_says(page, folder):
+    verdict = read_json(folder / "verdict.json", Verdict)
+    assert verdict.recommended_arm in page
+    for arm in verdict.arms:
+        assert arm in page
+    assert verdict.provenance.data_hash in page
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_page_and_terminal_where_no_arm_is_allowed(tmp_path):
+    artifacts = write_study(tmp_path / "artifacts", sizes=(20, 10, 30))
+    limits = settings("policy.resamples=200", "policy.constraints.latency_p95=0.001")
+    compare(limits, artifacts=artifacts, folder=tmp_path / "compare")
+    verdict = read_json(tmp_path / "compare" / "verdict.json", Verdict)
+    assert (verdict.answer, verdict.recommended_arm) == ("inconclusive", None)
+    assert verdict.excluded.keys() == verdict.arms.keys()
+    page = (tmp_path / "compare" / "report.html").read_text()
+    console = Console(file=io.StringIO(), width=90)
+    show(verdict, console)
+    for text in (page, console.file.getvalue()):
+        assert "No arm keeps the hard constraints" in text
+
+
+def test_pictures_follow_the_theme(folder):
+    pictures = {file.stem for file in (folder / "plots").iterdir()}
+    assert {"quality", "quality_cost", "training_lora"} < pictures
+    for file in (folder / "plots").iterdir():
+        text = file.read_text()
+        ElementTree.fromstring(text)
+        assert "prefers-color-scheme: dark" in text
+        assert re.findall(r"(?:fill|stroke): #[0-9a-f]{6}", text) == []
+
+
+@pytest.mark.parametrize("width", [60, 100, 160])
+def test_terminal_shows_the_verdict_at_any_width(folder, width):
+    verdict = read_json(folder / "verdict.json", Verdict)
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    show(verdict, console)
+    text = console.file.getvalue()
+    assert f"▸ {verdict.recommended_arm}" in text
+    assert max(map(len, text.splitlines())) <= width
+    for arm in verdict.arms:
+        assert arm in text
+
+
+def test_terminal_is_quick_to_import():
+    heavy = "{'torch', 'scipy', 'matplotlib', 'numpy', 'pandas', 'statsmodels', 'transformers'}"
+    code = f"import sys, whether.compare.terminal; sys.exit(str(found) if (found := {heavy} & set(sys.modules)) else 0)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_numbers_read_well():
+    assert [usd(0), usd(12.5), usd(0.00058), usd(1234567)] == ["$0.00", "$12.50", "$0.00058", "$1,234,567.00"]
+    assert [signed(0.0), signed(-0.0001), signed(0.0312), signed(-0.05)] == ["0.0", "0.0", "+3.1", "−5.0"]
+    assert [seconds(0.0213), seconds(4), seconds(600), seconds(9000)] == ["21.3 ms", "4 s", "10 min", "2.5 h"]
+    assert [size(12), size(19.6e6), size(1.1e9)] == ["12 B", "18.7 MiB", "1.02 GiB"]
+    assert [p_value(0.0001), p_value(0.012), p_value(1.0)] == ["p < 0.001", "p = 0.012", "p = 1"]
