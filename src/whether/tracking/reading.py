@@ -1,0 +1,251 @@
+"""From the records under artifacts/ to views of them: one run for the pipeline, one for each stage."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from whether.config import BASE, PARAMS, Config
+from whether.records import (
+    ArmRecord,
+    Example,
+    Prediction,
+    Verdict,
+    read_json,
+    read_jsonl,
+    sha256_file,
+    sha256_folder,
+    sha256_plain,
+)
+from whether.tracking.names import flatten, grouped, measured, numbers, without_credentials
+from whether.tracking.views import DatasetView, Point, RunView, Views
+
+SHOWN_FILES = {".json", ".jsonl", ".csv", ".html", ".svg", ".png", ".txt", ".md", ".yaml"}
+"""Records that a person opens in the browser. Weights stay where they are."""
+
+
+def read_views(config: Config, artifacts: Path) -> Views:
+    """Read the records and describe the runs. Raises RecordError where a record is missing or broken."""
+    return _Records(config, artifacts).views()
+
+
+class _Records:
+    """The records of one pipeline run, and the views of them."""
+
+    def __init__(self, config: Config, artifacts: Path):
+        self.config = config
+        self.artifacts = artifacts
+        self.root = artifacts.resolve().parent
+        self.verdict = read_json(artifacts / "compare" / "verdict.json", Verdict)
+        self.created = datetime.fromisoformat(self.verdict.provenance.created_at)
+        self.experiment = experiment_name(config)
+        self.params = flatten(dataclasses.asdict(config))
+        self.examples = {
+            split: read_jsonl(artifacts / "prepare" / f"{split}.jsonl", Example) for split in ("train", "dev", "test")
+        }
+        provenance = self.verdict.provenance
+        self.tags = {
+            "task": self.verdict.task,
+            "model": self.verdict.model,
+            "data_hash": provenance.data_hash,
+            "model_hash": provenance.model_hash,
+        }
+        if provenance.commit:
+            self.tags |= {
+                "commit": provenance.commit,
+                "dirty": str(bool(provenance.dirty)).lower(),
+                "mlflow.source.git.commit": provenance.commit,
+            }
+
+    def views(self) -> Views:
+        checkpoints = list(dict.fromkeys(arm.checkpoint for arm in self.verdict.arms.values()))
+        stages = [self.checkpoint(name) for name in checkpoints]
+        stages += [self.arm(name, arm) for name, arm in self.verdict.arms.items()]
+        stages += [self.benchmark(name) for name in checkpoints]
+        return Views(self.verdict, self.pipeline(min(stage.started for stage in stages)), stages)
+
+    def pipeline(self, started: datetime) -> RunView:
+        verdict, compare = self.verdict, self.artifacts / "compare"
+        recommended = verdict.arms.get(verdict.recommended_arm or "")
+        files = [(file, "") for file in shown_files(compare)]
+        files += [(file, "plots") for file in shown_files(compare / "plots")]
+        files += [
+            (file, "prepare") for file in shown_files(self.artifacts / "prepare") if file.stem not in self.examples
+        ]
+        params_file = self.root / PARAMS
+        return RunView(
+            name=self.run_name(),
+            kind="pipeline",
+            content_key=sha256_file(compare / "verdict.json"),
+            started=min(started, self.created),
+            ended=self.created,
+            params=self.params,
+            tags=self.tags | {"answer": verdict.answer, "recommended_arm": verdict.recommended_arm or "none"},
+            metrics=measured(recommended.metrics) if recommended else {},
+            files=files,
+            texts={PARAMS.name: without_credentials(params_file.read_text("utf-8"))} if params_file.exists() else {},
+            datasets=self.datasets("train", "dev", "test"),
+        )
+
+    def run_name(self) -> str:
+        provenance = self.verdict.provenance
+        commit = (provenance.commit[:8] if provenance.commit else "no-commit") + ("+" if provenance.dirty else "")
+        # The date first: the UI's list cuts names, and within one experiment the rest is mostly the same.
+        return f"{self.created:%Y-%m-%d %H:%M} {self.verdict.task} {self.verdict.model} {commit}"
+
+    def checkpoint(self, name: str) -> RunView:
+        folder = self.artifacts / "finetune" / name
+        file = folder / "history.jsonl"
+        rows: list[dict[str, Any]] = read_jsonl(file) if file.exists() else []
+        started, ended = self.times(folder, sum(row.get("seconds") or 0 for row in rows))
+        totals = numbers(read_json(folder / "metrics.json"))
+        return self.stage(
+            RunView(
+                name=name,
+                kind="checkpoint",
+                started=started,
+                ended=ended,
+                note="The base model as it is." if name == BASE else "Training, step by step: see *Model metrics*.",
+                params=self.params_below(f"checkpoints.{name}"),
+                tags={"checkpoint": name},
+                metrics={f"checkpoint/{metric}": value for metric, value in totals.items()},
+                history=list(history(rows, started)),
+                datasets=[] if name == BASE else self.datasets("train", "dev"),
+            ),
+            folder,
+        )
+
+    def arm(self, name: str, arm: ArmRecord) -> RunView:
+        folder = self.artifacts / "prompt" / name
+        predictions = read_jsonl(folder / "predictions.jsonl", Prediction)
+        started, ended = self.times(folder, sum(prediction.seconds for prediction in predictions))
+        return self.stage(
+            RunView(
+                name=name,
+                kind="arm",
+                started=started,
+                ended=ended,
+                note=f"Checkpoint `{arm.checkpoint}` with prompt `{arm.prompt}`. Every answer on dev and test, beside"
+                " input and target: artifact `predictions.json`.",
+                params=self.params_below(f"checkpoints.{arm.checkpoint}", f"prompts.{arm.prompt}", "serving"),
+                tags={"checkpoint": arm.checkpoint, "prompt": arm.prompt, "answer": arm.answer},
+                metrics=grouped(numbers(read_json(folder / "metrics.json")), "arm") | measured(arm.metrics),
+                table=self.table(predictions),
+                datasets=self.datasets("dev", "test"),
+            ),
+            folder,
+        )
+
+    def benchmark(self, checkpoint: str) -> RunView:
+        folder = self.artifacts / "benchmark" / checkpoint
+        started, ended = self.times(folder)
+        results: dict[str, Any] = read_json(folder / "results.json")
+        tasks = numbers({task: found["value"] for task, found in results.items()}, "retention/")
+        return self.stage(
+            RunView(
+                name=f"benchmark-{checkpoint}",
+                kind="benchmark",
+                started=started,
+                ended=ended,
+                note=f"What checkpoint `{checkpoint}` keeps of the base model's general ability (`retention/`), and how"
+                " fast and large it is (`serving/`).",
+                params=self.params_below(f"checkpoints.{checkpoint}", "benchmark"),
+                tags={"checkpoint": checkpoint},
+                metrics=tasks | grouped(numbers(read_json(folder / "metrics.json")), "benchmark"),
+            ),
+            folder,
+        )
+
+    def stage(self, view: RunView, folder: Path) -> RunView:
+        """Complete a stage's view: its records, what all runs say, and the key of all that it shows."""
+        shown = {
+            "experiment": self.experiment,
+            "kind": view.kind,
+            "name": view.name,
+            "records": sha256_folder(folder, "*"),
+            "params": view.params,
+            "metrics": view.metrics,
+        }
+        return dataclasses.replace(
+            view,
+            content_key=sha256_plain(shown),
+            tags=self.tags | view.tags,
+            files=[(file, "") for file in shown_files(folder) if file.name != "predictions.jsonl"],
+        )
+
+    def times(self, folder: Path, seconds: float = 0) -> tuple[datetime, datetime]:
+        """Return when a stage began and ended, as far as its records tell.
+
+        It ended when its metrics were written. A file that DVC checked out again is younger than the verdict made from
+        it; then the verdict's time stands in. It took at least the `seconds` that its records account for.
+        """
+        file = folder / "metrics.json"
+        written = datetime.fromtimestamp(file.stat().st_mtime, UTC) if file.exists() else self.created
+        ended = min(written, self.created)
+        return ended - timedelta(seconds=seconds), ended
+
+    def params_below(self, *prefixes: str) -> dict[str, str]:
+        """Return the settings that a stage depends on, as dvc.yaml says."""
+        sections = (*prefixes, "model.name", "model.dtype", "model.device", "model.threads", "seed")
+        return {
+            key: value
+            for key, value in self.params.items()
+            if any(key == section or key.startswith(f"{section}.") for section in sections)
+        }
+
+    def table(self, predictions: Iterable[Prediction]) -> list[dict[str, Any]]:
+        """Return a row for each prediction, with the input that it answers, what people compare first."""
+        inputs = {row.id: "\n".join(row.inputs.values()) for rows in self.examples.values() for row in rows}
+        first = ("id", "split", "input", "target", "answer", "score", "valid", "output")
+        rows = (dataclasses.asdict(prediction) | {"input": inputs.get(prediction.id)} for prediction in predictions)
+        return [{key: row[key] for key in (*first, *(key for key in row if key not in first))} for row in rows]
+
+    def datasets(self, *splits: str) -> list[DatasetView]:
+        digest = dvc_hash(self.root / "dvc.lock", "prepare") or self.verdict.provenance.data_hash
+        columns = ["id", *self.config.task.inputs, "target"]
+        return [
+            DatasetView(
+                split=split,
+                name=f"{self.verdict.task}/{split}",
+                digest=digest[:36],
+                path=f"artifacts/prepare/{split}.jsonl",
+                rows=len(self.examples[split]),
+                columns=columns,
+            )
+            for split in splits
+        ]
+
+
+def experiment_name(config: Config) -> str:
+    """Return the experiment that shows a task's runs."""
+    return config.tracking.experiment or f"whether/{config.task.name}"
+
+
+def history(rows: list[dict[str, Any]], started: datetime) -> Iterator[Point]:
+    """Yield the points of history.jsonl: the numbers of each row as `finetune/<key>` at its `step`.
+
+    A row's `seconds` are what it took; they add up to its time.
+    """
+    time = started
+    for row in rows:
+        time += timedelta(seconds=row.get("seconds") or 0)
+        for key, value in numbers(row).items():
+            if key not in ("step", "epoch", "seconds"):
+                yield Point(f"finetune/{key}", value, int(row["step"]), time)
+
+
+def shown_files(folder: Path) -> list[Path]:
+    """Return a stage's records that a browser can show."""
+    return sorted(file for file in folder.glob("*") if file.is_file() and file.suffix in SHOWN_FILES)
+
+
+def dvc_hash(lock: Path, stage: str) -> str | None:
+    """Return DVC's hash of a stage's first output, or None where the stage was not run by DVC."""
+    if not lock.exists():
+        return None
+    stages = (yaml.safe_load(lock.read_text("utf-8")) or {}).get("stages", {})
+    outs = stages.get(stage, {}).get("outs", [])
+    return str(outs[0]["md5"]) if outs and "md5" in outs[0] else None

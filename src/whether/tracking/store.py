@@ -1,0 +1,285 @@
+"""An experiment in MLflow: runs are written whole, found again by content key, and never written twice.
+
+A run is complete when its status is FINISHED, which is the last thing that is written. What a kill left behind in the
+middle is deleted and written anew.
+"""
+
+import json
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from whether.errors import TrackingError
+from whether.tracking.names import without_credentials
+from whether.tracking.views import DatasetView, RunView
+
+logger = logging.getLogger("whether.tracking")
+
+PARENT = "mlflow.parentRunId"
+NOTE = "mlflow.note.content"
+CONTENT_KEY = "whether.content_key"
+KIND = "whether.kind"
+
+VALUE_LIMIT = 6000
+"""Characters that MLflow keeps of a parameter."""
+LOCK_SECONDS = 60
+"""How long one publication waits for another one on this machine."""
+
+
+class ServerUnavailable(TrackingError):
+    """The tracking server does not answer, or answers that it cannot serve now: worth another try later."""
+
+
+class StoredRun(NamedTuple):
+    """A complete run in the store."""
+
+    run_id: str
+    parent_id: str | None
+    note: str
+
+
+@contextmanager
+def open_experiment(uri: str, name: str, root: Path) -> Iterator["Experiment"]:
+    """Yield the experiment of that name, made if it is new, with no other publication of this machine at work on it.
+
+    A relative `sqlite:///` path counts from `root`, the repository. Raises ServerUnavailable or TrackingError.
+    """
+    from filelock import FileLock, Timeout
+
+    database = _database(uri, root)
+    lock = database.with_name(f"{database.name}.lock") if database else root / ".state" / "publish.lock"
+    shown = without_credentials(uri)
+    with _explained(shown):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(lock, timeout=LOCK_SECONDS):
+                client = _client(uri, database)
+                yield Experiment(client, _experiment_id(client, name, root if database else None))
+        except Timeout:
+            raise ServerUnavailable(f"another publication has held {lock} for {LOCK_SECONDS} seconds") from None
+
+
+class Experiment:
+    """Writes runs, and finds them by the key of what they show."""
+
+    def __init__(self, client: Any, experiment_id: str):
+        self._client = client
+        self.experiment_id = experiment_id
+
+    def find(self, content_key: str) -> StoredRun | None:
+        """Return the complete run that shows this content; incomplete ones are deleted."""
+        found = None
+        by_age = ["attributes.start_time ASC"]
+        for run in self._client.search_runs(
+            [self.experiment_id], f"tags.`{CONTENT_KEY}` = '{content_key}'", order_by=by_age
+        ):
+            if run.info.status != "FINISHED":
+                self._client.delete_run(run.info.run_id)
+            elif found is None:
+                found = StoredRun(run.info.run_id, run.data.tags.get(PARENT), run.data.tags.get(NOTE, ""))
+        return found
+
+    def begin(self, view: RunView, parent_id: str | None = None) -> str:
+        """Create the run of a view, incomplete and empty; return its id."""
+        tags = view.tags | {
+            CONTENT_KEY: view.content_key,
+            KIND: view.kind,
+            "mlflow.source.name": f"whether {view.kind}",
+        }
+        if view.note:
+            tags[NOTE] = view.note
+        if parent_id:
+            tags[PARENT] = parent_id
+        run = self._client.create_run(
+            self.experiment_id, start_time=_milliseconds(view.started), tags=tags, run_name=view.name
+        )
+        return str(run.info.run_id)
+
+    def complete(self, run_id: str, view: RunView) -> None:
+        """Write what a view shows into its run, and declare the run complete."""
+        self._write_values(run_id, view)
+        if view.datasets:
+            self._client.log_inputs(run_id, [_dataset_input(dataset) for dataset in view.datasets])
+        for file, folder in view.files:
+            self._client.log_artifact(run_id, str(file), folder or None)
+        for name, text in view.texts.items():
+            self._client.log_text(run_id, text, name)
+        if view.table:
+            self._write_table(run_id, view.table)
+        self._client.set_terminated(run_id, "FINISHED", _milliseconds(view.ended))
+
+    def _write_table(self, run_id: str, rows: list[dict[str, Any]]) -> None:
+        """Log predictions.json, which the UI's comparison of runs reads."""
+        import pandas as pd
+
+        # As objects an absent answer stays null, and MLflow's search for images among the columns takes no text dtype.
+        self._client.log_table(run_id, pd.DataFrame(rows, dtype=object), "predictions.json")
+
+    def _write_values(self, run_id: str, view: RunView) -> None:
+        from mlflow.entities import Metric, Param
+        from mlflow.utils.validation import MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
+
+        params = [Param(key, _cut(value)) for key, value in view.params.items()]
+        ended = _milliseconds(view.ended)
+        metrics = [Metric(name, value, ended, 0) for name, value in view.metrics.items()]
+        metrics += [Metric(point.metric, point.value, _milliseconds(point.time), point.step) for point in view.history]
+        for batch in _batches(params, MAX_PARAMS_TAGS_PER_BATCH):
+            self._client.log_batch(run_id, params=batch)
+        for batch in _batches(metrics, MAX_METRICS_PER_BATCH):
+            self._client.log_batch(run_id, metrics=batch)
+
+    def set_tag(self, run_id: str, key: str, value: str) -> None:
+        """Set one tag of a run."""
+        self._client.set_tag(run_id, key, value)
+
+    def exists(self, run_id: str) -> bool:
+        """Return whether a run is there and not deleted."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return bool(self._client.get_run(run_id).info.lifecycle_stage == "active")
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return False
+            raise
+
+
+def _database(uri: str, root: Path) -> Path | None:
+    """Return the file of an embedded database, or None for a server."""
+    if uri.startswith("sqlite:///"):
+        return root / uri.removeprefix("sqlite:///")
+    if re.match(r"https?://[^/]", uri):
+        return None
+    raise TrackingError(
+        f"tracking.uri is {without_credentials(uri)!r}: expected sqlite:///<file> (relative to the repository) or"
+        " http(s)://<host>:<port> of an MLflow server"
+    )
+
+
+def _client(uri: str, database: Path | None) -> Any:
+    """Return a client that gives up within half a minute and keeps its chatter to itself."""
+    # Read by MLflow at each request; who sets them in the environment keeps what was set.
+    for key, value in {
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    }.items():
+        os.environ.setdefault(key, value)
+    from mlflow import MlflowClient
+
+    for library in ("mlflow", "alembic", "urllib3"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+    if database is None:
+        return MlflowClient(uri)
+    _check_database(database)
+    if not database.exists():
+        # MLflow's migrations take seconds and cannot go on after a kill: they run on a file of another name.
+        unfinished = database.with_name(f".{database.name}.new")
+        unfinished.unlink(missing_ok=True)
+        MlflowClient(f"sqlite:///{unfinished}")
+        unfinished.replace(database)
+    return MlflowClient(f"sqlite:///{database}")
+
+
+def _check_database(database: Path) -> None:
+    """Refuse early what MLflow would retry for hours."""
+    database.parent.mkdir(parents=True, exist_ok=True)
+    if not database.exists():
+        return
+    with database.open("r+b") as stream:
+        header = stream.read(16)
+    if header not in (b"", b"SQLite format 3\0"):
+        raise TrackingError(f"{database} is not an SQLite database: move it away, and it is made anew from the files")
+
+
+def _experiment_id(client: Any, name: str, root: Path | None) -> str:
+    """Return the id of an experiment, made if it is new. With a `root`, its artifacts lie in <root>/mlartifacts."""
+    location = (root / "mlartifacts").as_uri() if root else None
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        # Without the kind, the UI asks for it in a dialog on the first visit.
+        return str(client.create_experiment(name, location, {"mlflow.experimentKind": "custom_model_development"}))
+    if found.lifecycle_stage != "active":
+        raise TrackingError(
+            f"the experiment {name!r} was deleted in MLflow: restore it there, or set tracking.experiment to a new name"
+        )
+    if location and found.artifact_location != location:
+        raise TrackingError(
+            f"the experiment {name!r} keeps its artifacts in {found.artifact_location}, and this repository is"
+            f" {root}: it was moved or copied. Delete mlflow.db and mlartifacts/ here and run"
+            " `python -m pipelines.publish`: the runs are made anew from the files"
+        )
+    return str(found.experiment_id)
+
+
+@contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    """Turn what the client raises, which is what its transport and its database raise, into our two errors."""
+    try:
+        yield
+    except TrackingError:
+        raise
+    except Exception as error:  # requests, SQLAlchemy and S3 clients have no common base
+        logger.debug("what %s raised", uri, exc_info=error)
+        status, reason = _status(error), _reason(error)
+        if status in (401, 403):
+            raise TrackingError(
+                f"{uri} refuses this user: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD ({reason})"
+            ) from error
+        if status is not None and (status >= 500 or status == 429):
+            raise ServerUnavailable(f"{uri} does not answer: {reason}") from error
+        raise TrackingError(f"{uri} cannot be used: {reason}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong in a line; of a request that was retried, why it failed and not its address."""
+    text = without_credentials(str(error)).strip() or repr(error)
+    cause = re.search(r"\(Caused by \w+\((.*)\)\)", text)
+    return (cause[1].rpartition("): ")[2] if cause else text.splitlines()[0])[:300].strip("\"'")
+
+
+def _status(error: Exception) -> int | None:
+    """Return the HTTP status that an error stands for: 503 where there was no answer at all, None if it has none."""
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return int(error.get_http_status_code())
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return error.response.status_code
+    if isinstance(error, (requests.ConnectionError, requests.Timeout)):
+        return 503
+    return None
+
+
+def _dataset_input(view: DatasetView) -> Any:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    columns = [{"name": column, "type": "string", "required": True} for column in view.columns]
+    dataset = Dataset(
+        name=view.name,
+        digest=view.digest,
+        source_type="local",
+        source=json.dumps({"uri": view.path}),
+        schema=json.dumps({"mlflow_colspec": columns}),
+        profile=json.dumps({"num_rows": view.rows}),
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", view.split)])
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= VALUE_LIMIT else value[: VALUE_LIMIT - 2] + " …"
+
+
+def _batches(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _milliseconds(time: datetime) -> int:
+    return round(time.timestamp() * 1000)

@@ -1,0 +1,71 @@
+"""What MLflow is to show, as plain data: nothing here knows MLflow.
+
+A view's content key names what it shows, so a store can tell whether it shows that already.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from whether.records import Verdict
+
+Kind = Literal["pipeline", "checkpoint", "arm", "benchmark"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A number at a training step."""
+
+    metric: str
+    value: float
+    step: int
+    time: datetime
+
+
+@dataclass(frozen=True)
+class DatasetView:
+    """A split as an input of a run."""
+
+    split: str
+    name: str
+    digest: str
+    """DVC's hash of artifacts/prepare (at most 36 characters)."""
+    path: str
+    rows: int
+    columns: list[str]
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run: what it is called, what it shows, and the key of that content."""
+
+    name: str
+    kind: Kind
+    started: datetime
+    ended: datetime
+    content_key: str = ""
+    """SHA-256 of what the run shows."""
+    note: str = ""
+    """What the run is, as Markdown; the pipeline's is written when the runs that it points to are known."""
+    params: dict[str, str] = field(default_factory=dict)
+    """Dotted path, as in Hydra and DVC → value."""
+    tags: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    history: list[Point] = field(default_factory=list)
+    files: list[tuple[Path, str]] = field(default_factory=list)
+    """File and the artifact folder that it is shown in ("" is the root)."""
+    texts: dict[str, str] = field(default_factory=dict)
+    """Artifact → text."""
+    table: list[dict[str, Any]] = field(default_factory=list)
+    """Rows of predictions, for side-by-side comparison between runs."""
+    datasets: list[DatasetView] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Views:
+    """A pipeline run and the runs of its stages."""
+
+    verdict: Verdict
+    pipeline: RunView
+    stages: list[RunView]

@@ -1,0 +1,349 @@
+"""The files as MLflow shows them, in a real embedded database."""
+
+import json
+import logging
+import signal
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic_records import CREATED, Records
+
+from whether.errors import RecordError, TrackingError
+from whether.records import write_json
+from whether.tracking.publish import Receipt, publish
+
+# MLflow's own, at every search; nobody sees it outside tests.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+
+ARMS = {f"{checkpoint}-{prompt}" for checkpoint in ("base", "lora") for prompt in ("zero_shot", "few_shot", "knn")}
+STAGES = ARMS | {"base", "lora", "benchmark-base", "benchmark-lora"}
+
+
+@pytest.fixture(autouse=True)
+def in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing depends on where the process runs."""
+    monkeypatch.chdir(tmp_path)
+
+
+def publish_records(records: Records) -> Receipt:
+    return publish(records.config, records.artifacts)
+
+
+def client(records: Records) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{records.root / 'mlflow.db'}")
+
+
+def active_runs(records: Records) -> list[Any]:
+    mlflow = client(records)
+    experiment = mlflow.get_experiment_by_name("whether/snips")
+    return list(mlflow.search_runs([experiment.experiment_id]))
+
+
+def named(records: Records) -> dict[str, Any]:
+    runs = active_runs(records)
+    found = {"pipeline" if run.data.tags["whether.kind"] == "pipeline" else run.info.run_name: run for run in runs}
+    assert len(found) == len(runs)
+    return found
+
+
+def rows_of_database(records: Records) -> list[tuple[Any, ...]]:
+    tables = ("runs", "metrics", "latest_metrics", "params", "tags", "datasets", "inputs", "input_tags", "experiments")
+    with sqlite3.connect(records.root / "mlflow.db") as database:
+        return [row for table in tables for row in sorted(database.execute(f"select * from {table}"), key=repr)]
+
+
+def test_a_run_for_the_pipeline_and_one_for_each_stage(records: Records) -> None:
+    receipt = publish_records(records)
+    runs = named(records)
+    assert set(runs) == {"pipeline", *STAGES}
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    parent = runs.pop("pipeline")
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
+    assert parent.info.run_name == "2026-03-04 05:06 snips SmolLM2-135M-Instruct be204b6c+"
+    assert receipt.parent_run_id == parent.info.run_id
+    assert not receipt.pending
+    assert {name: run.run_id for name, run in receipt.runs.items() if name in STAGES} == {
+        name: run.info.run_id for name, run in runs.items()
+    }
+    json.dumps(receipt.runs["lora-knn"].content_key)
+
+
+def test_the_pipeline_says_the_verdict(records: Records) -> None:
+    publish_records(records)
+    parent = named(records)["pipeline"]
+    tags, metrics, params = parent.data.tags, parent.data.metrics, parent.data.params
+    assert (tags["answer"], tags["recommended_arm"], tags["task"]) == ("fine_tune", "lora-zero_shot", "snips")
+    assert (tags["commit"], tags["dirty"], tags["data_hash"]) == ("be204b6c" * 5, "true", "a" * 32)
+    assert metrics["test/accuracy"] == 0.88
+    assert metrics["test/accuracy_ci_low"] == pytest.approx(0.83)
+    assert metrics["cost/usd_per_1k"] == pytest.approx(0.005)
+    assert "latency/p95" not in metrics, "what was not measured is not logged"
+    assert params["checkpoints.lora.tuner.adapter.r"] == "16"
+    assert params["arms.prompt"] == '["zero_shot", "few_shot", "knn"]'
+    note = tags["mlflow.note.content"]
+    assert note.startswith("**Fine-tune")
+    assert "lora-zero_shot answers 88.0%" in note
+    assert "0.880 (0.830 to 0.930)" in note
+    assert note.index("[lora-knn]") < note.index("[lora-zero_shot]") < note.index("[base-zero_shot]"), "best first"
+    assert "From the cache" not in note
+    inputs = {item.dataset.name: item for item in parent.inputs.dataset_inputs}
+    assert set(inputs) == {"snips/train", "snips/dev", "snips/test"}
+    assert inputs["snips/test"].dataset.digest == "0" * 32 + ".dir"
+    assert json.loads(inputs["snips/test"].dataset.profile) == {"num_rows": 30}
+    assert (parent.info.start_time, parent.info.end_time) < (CREATED.timestamp() * 1000, CREATED.timestamp() * 1000 + 1)
+    artifacts = Path(client(records).download_artifacts(parent.info.run_id, ""))
+    assert artifacts.is_relative_to(records.root / "mlartifacts")
+    assert {str(file.relative_to(artifacts)) for file in artifacts.rglob("*") if file.is_file()} == {
+        "leaderboard.csv", "metrics.json", "params.yaml", "report.html", "verdict.json", "plots/accuracy.svg",
+        "prepare/labels.svg", "prepare/profile.json", "prepare/task.json",
+    }  # fmt: skip
+
+
+def test_a_checkpoint_shows_its_curves(records: Records) -> None:
+    publish_records(records)
+    run = named(records)["lora"]
+    losses = client(records).get_metric_history(run.info.run_id, "finetune/loss")
+    assert [point.step for point in losses] == list(range(1, 41))
+    assert losses[0].timestamp < losses[-1].timestamp <= run.info.end_time
+    dev = client(records).get_metric_history(run.info.run_id, "finetune/dev_loss")
+    assert [point.step for point in dev] == [10, 20, 30, 40], "the kept weights' loss is no step of the curve"
+    assert run.data.metrics["checkpoint/dev_loss"] == 0.05
+    assert run.data.params["checkpoints.lora.tuner.adapter.r"] == "16"
+    assert not any(key.startswith("prompts") for key in run.data.params)
+    files = {file.path for file in client(records).list_artifacts(run.info.run_id)}
+    assert {"loss.svg", "history.jsonl"} <= files
+    assert "adapter" not in files, "weights stay where they are"
+
+
+def test_an_arm_shows_its_answers_side_by_side(records: Records) -> None:
+    publish_records(records)
+    run = named(records)["base-knn"]
+    assert (run.data.tags["checkpoint"], run.data.tags["prompt"]) == ("base", "knn")
+    assert run.data.params["prompts.knn.strategy.examples"] == "8"
+    assert not any("few_shot" in key or "lora" in key for key in run.data.params)
+    assert run.data.metrics["test/accuracy"] == run.data.metrics["dev/accuracy"] == 0.84
+    assert run.data.metrics["latency/p50"] == 0.2
+    table = json.loads(Path(client(records).download_artifacts(run.info.run_id, "predictions.json")).read_text())
+    assert len(table["data"]) == 45
+    row = dict(zip(table["columns"], table["data"][0], strict=True))
+    assert (row["id"], row["split"], row["input"]) == ("dev-0", "dev", "utterance 0 of dev")
+    assert json.loads(run.data.tags["mlflow.loggedArtifacts"]) == [{"path": "predictions.json", "type": "table"}]
+
+
+def test_a_benchmark_shows_what_was_kept(records: Records) -> None:
+    publish_records(records)
+    metrics = named(records)["benchmark-lora"].data.metrics
+    assert metrics["retention/mean"] == 0.515
+    assert metrics["retention/date_understanding_none"] == 0.35
+    assert metrics["serving/disk"] == 19_600_000
+    assert metrics["benchmark/tokens_per_second_decode"] == 9
+    assert "retention/perplexity" not in metrics
+    assert all("/" in metric for metric in metrics), "every number is in a group of charts"
+
+
+def test_publishing_again_adds_nothing_anywhere(records: Records) -> None:
+    first = publish_records(records)
+    before = rows_of_database(records)
+    assert publish_records(records) == first
+    assert rows_of_database(records) == before
+
+
+def test_a_stage_from_the_cache_is_referred_to(records: Records) -> None:
+    first = publish_records(records)
+    records.write_arm("lora", "knn", seed=1)
+    records.write_verdict(created=CREATED + timedelta(hours=1))
+    second = publish_records(records)
+    runs = active_runs(records)
+    kinds = [run.data.tags["whether.kind"] for run in runs]
+    assert (kinds.count("pipeline"), kinds.count("arm"), len(kinds)) == (2, 7, 13)
+    assert {name for name in STAGES if first.runs[name].run_id != second.runs[name].run_id} == {"lora-knn"}
+    assert second.runs["base-knn"].made_by == first.parent_run_id
+    note = client(records).get_run(second.parent_run_id).data.tags["mlflow.note.content"]
+    made, cached = (line for line in note.splitlines() if line.startswith(("- Made", "- From the cache")))
+    assert (made.count("["), cached.count("[")) == (1, 9)
+    assert f"[lora-knn](#/experiments/2/runs/{second.runs['lora-knn'].run_id}?" in made
+    assert f"[base](#/experiments/2/runs/{first.runs['base'].run_id}?" in cached
+
+
+def test_arms_are_shown_anew_when_the_price_list_changed(records: Records) -> None:
+    first = publish_records(records)
+    records.write_verdict(usd_per_hour=0.4)
+    second = publish_records(records)
+    assert {name for name in STAGES if first.runs[name].run_id != second.runs[name].run_id} == ARMS
+    assert client(records).get_run(second.runs["lora-knn"].run_id).data.metrics["cost/usd_per_1k"] == pytest.approx(
+        0.02
+    )
+
+
+def test_what_a_person_deleted_comes_back_alone(records: Records) -> None:
+    first = publish_records(records)
+    mlflow = client(records)
+    mlflow.delete_run(first.parent_run_id)
+    mlflow.delete_run(first.runs["lora-knn"].run_id)
+    second = publish_records(records)
+    runs = named(records)
+    assert set(runs) == {"pipeline", *STAGES}
+    assert {name for name in STAGES if first.runs[name].run_id != second.runs[name].run_id} == {"lora-knn"}
+    parents = {run.data.tags["mlflow.parentRunId"] for name, run in runs.items() if name != "pipeline"}
+    assert parents == {second.parent_run_id}, "what hung below the deleted run hangs below the new one"
+
+
+def test_two_experiments_do_not_share_runs(records: Records) -> None:
+    first = publish_records(records)
+    config = records.tracked_at(records.config.tracking.uri, experiment="mine")
+    second = publish(config, records.artifacts)
+    assert second.experiment == "mine"
+    assert not {run.run_id for run in first.runs.values()} & {run.run_id for run in second.runs.values()}
+
+
+PUBLISH = """
+import os, signal, sys
+from pathlib import Path
+from whether.entry import prepare_process
+prepare_process()
+from whether.config import load
+from whether.tracking.publish import publish
+import whether.tracking.store as store
+from mlflow import MlflowClient
+method, count = sys.argv[2], int(sys.argv[3])
+def deadly(*args, real=getattr(MlflowClient, method), **options):
+    global count
+    count -= 1
+    if count == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args, **options)
+setattr(MlflowClient, method, deadly)
+root = Path(sys.argv[1])
+publish(load(root / "params.yaml"), root / "artifacts")
+"""
+
+
+def start_publishing(records: Records, kill_at: str = "log_batch", count: int = 0) -> "subprocess.Popen[str]":
+    """Publish in a process of its own, which is killed when it calls a method of MLflow's client for the nth time."""
+    command = [sys.executable, "-c", PUBLISH, str(records.root), kill_at, str(count)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.parametrize(
+    ("kill_at", "count"),
+    [
+        pytest.param("log_batch", 1, id="the first stage is empty"),
+        pytest.param("log_artifact", 12, id="an arm is half there"),
+        pytest.param("set_tag", 1, id="only the pipeline's own run is empty"),
+    ],
+)
+def test_a_killed_publication_is_finished_by_the_next(records: Records, kill_at: str, count: int) -> None:
+    process = start_publishing(records, kill_at, count)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, output
+    assert "RUNNING" in {run.info.status for run in active_runs(records)}
+    publish_records(records)
+    runs = named(records)
+    assert set(runs) == {"pipeline", *STAGES}
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert {run.data.tags["mlflow.parentRunId"] for name, run in runs.items() if name != "pipeline"} == {
+        runs["pipeline"].info.run_id
+    }
+    losses = client(records).get_metric_history(runs["lora"].info.run_id, "finetune/loss")
+    assert [point.step for point in losses] == list(range(1, 41))
+
+
+@pytest.mark.slow
+def test_four_at_once_make_one_database_and_each_run_once(bare_records: Records) -> None:
+    (bare_records.root / ".mlflow.db.new").write_text("what a killed process left")
+    processes = [start_publishing(bare_records) for _ in range(4)]
+    outputs = [process.communicate(timeout=240)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, outputs
+    assert outputs == [""] * 4, "nothing is printed when all is well"
+    assert set(named(bare_records)) == {"pipeline", *STAGES}
+
+
+def test_tracking_can_be_off(bare_records: Records) -> None:
+    config = bare_records.tracked_at("sqlite:///mlflow.db", enabled=False)
+    receipt = publish(config, bare_records.artifacts)
+    assert receipt.runs == {}
+    assert receipt.reason == "tracking.enabled is false"
+    assert not (bare_records.root / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize("uri", ["postgresql://user:secret@host/db", "mlruns", "http://", "sqlite://"])
+def test_an_address_of_the_wrong_form(records: Records, uri: str, caplog: pytest.LogCaptureFixture) -> None:
+    config = records.tracked_at(uri)
+    with pytest.raises(TrackingError, match="expected sqlite:///<file>") as error:
+        publish(config, records.artifacts)
+    assert "secret" not in str(error.value)
+    receipt = publish(config, records.artifacts, strict=False)
+    assert receipt.pending
+    assert "expected sqlite" in str(receipt.reason)
+
+
+def test_a_file_that_is_no_database(bare_records: Records) -> None:
+    (bare_records.root / "mlflow.db").write_text("This is a text, and no database at all.")
+    with pytest.raises(TrackingError, match="is not an SQLite database"):
+        publish_records(bare_records)
+
+
+def test_a_repository_that_was_moved(records: Records) -> None:
+    publish_records(records)
+    moved = records.root.rename(records.root.with_name("moved"))
+    with pytest.raises(TrackingError, match=r"was moved or copied.*Delete mlflow\.db"):
+        publish(records.config, moved / "artifacts")
+
+
+def test_an_experiment_that_was_deleted(records: Records) -> None:
+    publish_records(records)
+    mlflow = client(records)
+    mlflow.delete_experiment(mlflow.get_experiment_by_name("whether/snips").experiment_id)
+    with pytest.raises(TrackingError, match="'whether/snips' was deleted in MLflow: restore it"):
+        publish_records(records)
+
+
+def test_a_missing_record_is_named(records: Records) -> None:
+    (records.artifacts / "prompt" / "lora-knn" / "predictions.jsonl").unlink()
+    with pytest.raises(RecordError, match=r"lora-knn/predictions\.jsonl is missing"):
+        publish_records(records)
+    assert client(records).get_experiment_by_name("whether/snips") is None, "nothing was begun"
+
+
+def test_without_git_dvc_or_a_recommended_arm(records: Records) -> None:
+    from whether.records import Verdict, read_json
+
+    (records.root / "dvc.lock").unlink()
+    file = records.artifacts / "compare" / "verdict.json"
+    verdict = read_json(file, Verdict)
+    provenance = replace(verdict.provenance, commit=None, dirty=None)
+    write_json(
+        file, replace(verdict, answer="inconclusive", recommended_arm=None, provenance=provenance, further_labels=1200)
+    )
+    publish_records(records)
+    parent = named(records)["pipeline"]
+    assert parent.info.run_name.endswith("no-commit")
+    assert parent.data.metrics == {}
+    assert "About 1,200 more labelled test examples" in parent.data.tags["mlflow.note.content"]
+    assert parent.inputs.dataset_inputs[0].dataset.digest == "a" * 32
+
+
+def test_a_long_value_is_cut_and_a_secret_taken_out(records: Records) -> None:
+    config = records.config
+    task = replace(config.task, instruction="é" * 7000)
+    tracking = replace(config.tracking, experiment="http://user:hunter2@host")
+    publish(replace(config, task=task, tracking=tracking), records.artifacts)
+    text = repr(rows_of_database(records))
+    assert "é" * 5000 in text
+    assert "hunter2" not in text.replace(repr(tracking.experiment)[1:-1], "")
+
+
+def test_the_log_is_silent(
+    records: Records, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.DEBUG, logger="whether"):
+        publish_records(records)
+    assert capfd.readouterr() == ("", "")
