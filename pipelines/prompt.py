@@ -3,10 +3,9 @@
 python -m pipelines.prompt <checkpoint> <prompt>
 """
 
-from whether.prompt.arm import run_arm
-
 from whether import entry
 from whether.config import load
+from whether.prompt.arm import run_arm
 from whether.records import ARTIFACTS, output_folder
 
 

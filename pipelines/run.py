@@ -29,14 +29,21 @@ def main(argv: list[str]) -> int:
     import yaml
 
     from whether.sources.ensure import ensure
+    from whether.tracking.publish import publish
 
     text = compose(argv)
-    ensure(check(yaml.safe_load(text)))
+    config = check(yaml.safe_load(text))
+    ensure(config)
     write_params(text)
     status = repro()
     if status:
         return status
+    # The stage `publish` ran already or came from the cache; a server or database that was away then is caught up here.
+    publish(config, ARTIFACTS, strict=False)
     show(read_json(ARTIFACTS / "compare" / "verdict.json", Verdict))
+    print(
+        f"\nreport   {REPORT}\nverdict  {REPORT.with_name('verdict.json')}\nMLflow   `make ui`, then http://127.0.0.1:5000"
+    )
     return 0
 
 

@@ -1,0 +1,54 @@
+"""What a checkpoint keeps of the base model's general ability, and how fast and large it is.
+
+Writes into artifacts/benchmark/<checkpoint>/:
+
+metrics.json    retention (mean accuracy over the suite's tasks) and n_documents; perplexity and n_text_tokens (None
+                where `text` is not set); tokens_per_second (reading), tokens_per_second_decode (writing); latency_p50,
+                latency_p95 and the size of the request that they are of: latency_input_tokens, latency_output_tokens;
+                peak_memory; disk (bytes beyond the base model), model_disk (bytes of the base model)
+results.json    each task of the suite: metric, value, stderr, n
+samples.jsonl   each document: task, doc_id, score (1.0 right, 0.0 not), so that checkpoints are compared in pairs
+"""
+
+from pathlib import Path
+
+from whether.benchmark.retention import run_suite
+from whether.benchmark.speed import measure_speed
+from whether.benchmark.text import measure_perplexity
+from whether.config import BenchmarkConfig, ModelConfig
+from whether.records import write_json, write_jsonl
+
+
+def benchmark(
+    checkpoint: str, config: BenchmarkConfig, model: ModelConfig, seed: int, *, artifacts: Path, folder: Path
+) -> None:
+    """Measure one checkpoint and write the records named above into `folder`.
+
+    Raises ConfigError for a task that lm-eval does not know and DataError for rows or text that cannot be read.
+    """
+    from whether.engine.local import LocalModel
+    from whether.engine.memory import peak_memory
+
+    local = LocalModel.load(artifacts / "model", artifacts / "finetune" / checkpoint, model)
+    speed = measure_speed(local, seed)
+    suite = run_suite(local, config, seed)
+    perplexity = measure_perplexity(local, Path(config.text), config.text_tokens) if config.text else None
+
+    write_json(folder / "results.json", {name: result._asdict() for name, result in suite.results.items()})
+    write_jsonl(folder / "samples.jsonl", (sample._asdict() for sample in suite.samples))
+    metrics = {
+        "retention": suite.retention,
+        "n_documents": len(suite.samples),
+        "perplexity": perplexity.value if perplexity else None,
+        "n_text_tokens": perplexity.tokens if perplexity else None,
+        **speed,
+        "peak_memory": peak_memory(),
+        "disk": _size(artifacts / "finetune" / checkpoint / "adapter"),
+        "model_disk": _size(artifacts / "model"),
+    }
+    write_json(folder / "metrics.json", metrics)
+
+
+def _size(folder: Path) -> int:
+    """Return the bytes of the files under a folder; 0 where there is none, as for the base checkpoint's adapter."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -1,0 +1,192 @@
+"""The benchmark of a tiny model: lm-eval through its Python API, without network, perplexity and speed."""
+
+import logging
+import math
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from whether.benchmark.benchmark import benchmark
+from whether.benchmark.text import measure_perplexity
+from whether.config import BenchmarkConfig, ModelConfig
+from whether.engine.local import LocalModel
+from whether.errors import ConfigError, DataError, RecordError
+from whether.records import read_json, read_jsonl, write_json, write_jsonl
+
+ROOT = Path(__file__).parents[2]
+MODEL = ModelConfig(
+    name="tiny", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1
+)
+CHOICES = ["one", "two", "three", "four"]
+NUMBERS = """
+dataset_path: json
+dataset_kwargs: {data_files: {test: rows.jsonl}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{input}}"
+doc_to_choice: choices
+doc_to_target: target
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository's root with a base checkpoint, two tasks over the same rows, and text."""
+    monkeypatch.chdir(tmp_path)
+    Path("artifacts").mkdir()
+    Path("artifacts/model").symlink_to(tiny_model)
+    write_json(Path("artifacts/finetune/base/checkpoint.json"), {"kind": "base"})
+    rows = [{"input": f"Which number is {n}?", "target": CHOICES[n % 4], "choices": CHOICES} for n in range(12)]
+    write_jsonl(Path("rows.jsonl"), rows)
+    write_jsonl(Path("text.jsonl"), [{"input": "Some general text. " * 20}, {"input": "More of it. " * 20}])
+    Path("tasks").mkdir()
+    for name, metrics in (("numbers", ["acc", "acc_norm"]), ("numbers_norm", ["acc_norm", "acc"])):
+        listed = [{"metric": metric, "aggregation": "mean", "higher_is_better": True} for metric in metrics]
+        Path(f"tasks/{name}.yaml").write_text(NUMBERS + yaml.safe_dump({"task": name, "metric_list": listed}))
+    return tmp_path
+
+
+CONFIG = BenchmarkConfig(
+    name="suite", tasks=["numbers", "numbers_norm"], include_path="tasks", limit=10, text="text.jsonl", text_tokens=64
+)
+
+
+def run(config: BenchmarkConfig = CONFIG) -> Path:
+    folder = Path("artifacts/benchmark/base")
+    benchmark("base", config, MODEL, 0, artifacts=Path("artifacts"), folder=folder)
+    return folder
+
+
+def test_records(place: Path) -> None:
+    folder = run()
+    metrics, results = read_json(folder / "metrics.json"), read_json(folder / "results.json")
+    samples = read_jsonl(folder / "samples.jsonl")
+    assert [(name, result["metric"], result["n"]) for name, result in results.items()] == [
+        ("numbers", "acc", 10),
+        ("numbers_norm", "acc_norm", 10),
+    ]
+    for name, result in results.items():
+        scores = [sample["score"] for sample in samples if sample["task"] == name]
+        assert [sample["doc_id"] for sample in samples if sample["task"] == name] == list(range(10))
+        assert result["value"] == pytest.approx(sum(scores) / 10)
+        assert result["stderr"] is not None
+    assert metrics["retention"] == pytest.approx((results["numbers"]["value"] + results["numbers_norm"]["value"]) / 2)
+    assert metrics["n_documents"] == 20
+    assert metrics["n_text_tokens"] == 64
+    assert metrics["tokens_per_second"] > 0
+    assert 0 < metrics["latency_p50"] <= metrics["latency_p95"]
+    assert metrics["latency_input_tokens"] == 256
+    assert 1 <= metrics["latency_output_tokens"] <= 16
+    assert metrics["disk"] == 0
+    assert metrics["model_disk"] > 100_000
+    assert metrics["peak_memory"] > 50e6
+
+
+def test_scores_are_those_of_lm_evals_hf_backend(place: Path) -> None:
+    import lm_eval
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = run()
+    model = AutoModelForCausalLM.from_pretrained("artifacts/model", dtype="float32")
+    peer = HFLM(pretrained=model, tokenizer=AutoTokenizer.from_pretrained("artifacts/model"), device="cpu")
+    tasks = TaskManager(include_path="tasks", include_defaults=False).load(CONFIG.tasks)
+    report = lm_eval.evaluate(peer, tasks, limit=10, bootstrap_iters=0)
+    for name, result in read_json(folder / "results.json").items():
+        assert report["results"][name][f"{result['metric']},none"] == result["value"]
+
+
+def test_local_tasks_touch_neither_network_nor_home_and_print_nothing(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    import datasets.config
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a connection was tried")
+
+    before = datasets.config.HF_DATASETS_CACHE
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", place / "home")
+    logging.getLogger("lm_eval").setLevel(logging.INFO)
+    run()
+    assert not (place / "home").exists()
+    assert datasets.config.HF_DATASETS_CACHE == place / "home" != before
+    assert not [record for record in caplog.records if record.name.startswith("lm_eval")]
+    written = capfd.readouterr()
+    assert written.out == ""
+    assert "examples" not in written.err
+    assert "Tokenizing" not in written.err
+
+
+def test_without_text_perplexity_is_not_measured(place: Path) -> None:
+    metrics = read_json(run(replace(CONFIG, text=None, tasks=["numbers"])) / "metrics.json")
+    assert metrics["perplexity"] is None
+    assert metrics["n_text_tokens"] is None
+
+
+def test_perplexity_is_that_of_the_model(place: Path, tiny_model: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    local = LocalModel.load(tiny_model, None, MODEL)
+    measured = measure_perplexity(local, Path("text.jsonl"), 10_000)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    total, count = 0.0, 0
+    for line in read_jsonl(Path("text.jsonl")):
+        ids = tokenizer(line["input"], add_special_tokens=False)["input_ids"]
+        with torch.no_grad():
+            logits = model(torch.tensor([[tokenizer.bos_token_id, *ids]])).logits[0, :-1]
+        total += torch.log_softmax(logits, -1).gather(1, torch.tensor(ids)[:, None]).sum().item()
+        count += len(ids)
+    assert measured.tokens == count
+    assert measured.value == pytest.approx(math.exp(-total / count), rel=1e-4)
+
+
+def test_an_unknown_task_is_named_with_near_matches(place: Path) -> None:
+    with pytest.raises(ConfigError, match="tasks has no task 'numbesr'; did you mean 'numbers'"):
+        run(replace(CONFIG, tasks=["numbesr"]))
+    with pytest.raises(ConfigError, match="nowhere is not a folder"):
+        run(replace(CONFIG, include_path="nowhere"))
+
+
+def test_an_unknown_task_of_lm_eval_itself_is_named(place: Path) -> None:
+    with pytest.raises(ConfigError, match="lm-eval has no task 'arc_eazy'; did you mean 'arc_easy'"):
+        run(replace(CONFIG, tasks=["arc_eazy"], include_path=None))
+
+
+def test_missing_rows_and_text_are_named(place: Path) -> None:
+    with pytest.raises(RecordError, match=r"no\.jsonl is missing"):
+        run(replace(CONFIG, text="no.jsonl"))
+    write_jsonl(Path("empty.jsonl"), [{"input": ""}])
+    with pytest.raises(DataError, match=r"empty\.jsonl holds no text"):
+        run(replace(CONFIG, text="empty.jsonl"))
+    Path("rows.jsonl").unlink()
+    with pytest.raises(DataError, match=r"rows\.jsonl.*make fetch"):
+        run()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf/benchmark/tasks").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_shipped_task_does_not_favour_the_first_choice(path: Path, tmp_path: Path, monkeypatch) -> None:
+    """BIG-bench often lists the right choice first: the choices that are scored are in an order of their own."""
+    from lm_eval.tasks import TaskManager
+
+    choices = ["b right", "a wrong", "d wrong", "c wrong"]
+    if path.stem == "whether_cause_and_effect":
+        choices = choices[:2]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    rows = yaml.safe_load(path.read_text())["dataset_kwargs"]["data_files"]["test"]
+    write_jsonl(Path(rows), [{"input": "question", "target": "b right", "choices": choices}])
+    manager = TaskManager(include_path=str(path.parent), include_defaults=False)
+    [task] = manager.load([path.stem])["tasks"].values()
+    document = task.test_docs()[0]
+    scored = task.doc_to_choice(document)
+    target = task.doc_to_target(document)
+    position = target if isinstance(target, int) else scored.index(target)
+    assert position == 1
+    assert "right" in scored[position].split("wrong")[0]

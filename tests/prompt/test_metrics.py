@@ -1,0 +1,49 @@
+from dataclasses import replace
+
+import pytest
+
+from whether.prompt.metrics import latency_metrics, split_metrics
+from whether.records import METRICS, Prediction, Task
+
+
+def predicted(target: str, answer: str | None, **changes) -> Prediction:
+    made = Prediction(
+        id="1", split="dev", output=answer or "?", answer=answer, target=target, score=float(answer == target),
+        valid=answer is not None, prompt="p", input_tokens=100, cached_tokens=60, output_tokens=3, seconds=0.5,
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+def test_an_invalid_answer_is_wrong_and_no_label(label_task: Task) -> None:
+    answers = [("billing", "billing"), ("tech", None), ("tech", "tech"), ("other", "tech")]
+    predictions = [predicted(target, answer) for target, answer in answers]
+    metrics = split_metrics(label_task, predictions)
+    assert metrics["accuracy"] == 0.5
+    assert metrics["valid_rate"] == 0.75
+    # F1: billing 1, tech 2·1/(2·1 + 1 wrong answer + 1 missed) = 1/2, other 0
+    assert metrics["macro_f1"] == pytest.approx((1 + 1 / 2 + 0) / 3)
+
+
+def test_a_label_that_does_not_occur_is_left_out_of_macro_f1(label_task: Task) -> None:
+    metrics = split_metrics(label_task, [predicted("billing", "billing"), predicted("tech", "tech")])
+    assert metrics["macro_f1"] == 1.0
+    assert split_metrics(label_task, [predicted("billing", None)])["macro_f1"] == 0.0
+
+
+def test_tokens_and_seconds_are_means(label_task: Task) -> None:
+    predictions = [predicted("tech", "tech"), predicted("tech", "tech", cached_tokens=0, seconds=1.5)]
+    metrics = split_metrics(label_task, predictions)
+    assert metrics["computed_tokens"] == 70
+    assert metrics["input_tokens"] == 100
+    assert metrics["seconds_per_request"] == 1.0
+    assert metrics.keys() <= METRICS.keys()
+
+
+def test_text_and_json_have_exact_match_only(label_task: Task) -> None:
+    metrics = split_metrics(replace(label_task, output="text", labels=[]), [predicted("a", "a"), predicted("b", "c")])
+    assert metrics["exact_match"] == 0.5
+    assert not {"accuracy", "macro_f1"} & metrics.keys()
+
+
+def test_latency() -> None:
+    assert latency_metrics([1.0, 2.0, 3.0]) == {"latency_p50": 2.0, "latency_p95": pytest.approx(2.9)}
