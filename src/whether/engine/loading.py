@@ -1,0 +1,88 @@
+"""Loading a base model and merging a checkpoint's adapter into it."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whether.errors import EngineError, near_matches
+from whether.records import read_json
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
+_DECODING_SETTINGS = (
+    "do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram_size", "num_beams",
+)  # fmt: skip
+
+
+def load_base(folder: Path, dtype: "torch.dtype") -> tuple[Any, Any]:
+    """Load model and tokenizer from a folder; whatever goes wrong is an EngineError that names it."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    if not (folder / "config.json").is_file():
+        raise EngineError(f"{folder} is not a model folder (no config.json): run `dvc repro model` to make it")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except Exception as error:
+        raise EngineError(f"{folder} cannot be loaded as a model: {_first_line(error)}") from error
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise EngineError(f"{folder} lacks weights of the model that its config.json describes, such as {missing[0]}")
+    _make_neutral(model)
+    return model, tokenizer
+
+
+def _make_neutral(model: Any) -> None:
+    """Leave only special tokens in a model's generation config, so that greedy means the most likely token.
+
+    A folder may ship settings that change even greedy answers, such as a repetition penalty.
+    """
+    from transformers import GenerationConfig
+
+    kept = ("bos_token_id", "eos_token_id", "pad_token_id")
+    shipped = model.generation_config.to_diff_dict()
+    changed = {key: value for key, value in shipped.items() if key in _DECODING_SETTINGS}
+    if changed:
+        logger.info("decoding is greedy; the model folder's own settings are not used: %s", changed)
+    model.generation_config = GenerationConfig(**{key: getattr(model.generation_config, key) for key in kept})
+
+
+def merge_checkpoint(model: Any, folder: Path) -> Any:
+    """Return the model with a checkpoint's adapter merged into its weights."""
+    if not (folder / "checkpoint.json").is_file():
+        raise EngineError(f"{folder} is not a checkpoint folder (no checkpoint.json): run `dvc repro finetune`")
+    kind = str(read_json(folder / "checkpoint.json").get("kind"))
+    if kind == "base":
+        return model
+    if kind != "adapter":
+        raise EngineError(f"{folder / 'checkpoint.json'}: kind is {kind!r}{near_matches(kind, ['base', 'adapter'])}")
+    from peft import PeftModel
+
+    try:
+        tuned = PeftModel.from_pretrained(model, str(folder / "adapter"), local_files_only=True)
+        return tuned.merge_and_unload(safe_merge=True)
+    except Exception as error:
+        raise EngineError(f"{folder / 'adapter'} cannot be merged into the model: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
+def pick_device(name: str) -> str:
+    """Return the device to use: `auto` is CUDA, then MPS, then CPU."""
+    import torch
+
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return next(device for device, there in available.items() if there)
+    if not available[name]:
+        raise EngineError(f"device {name} is not available here: set model.device to auto or cpu")
+    return name

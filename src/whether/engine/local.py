@@ -1,0 +1,198 @@
+"""A language model on this machine: generating and scoring with it."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whether.config import ModelConfig
+from whether.engine.generation import Answer, Ending, answer_on_tree, cut, shared_lengths, stop_finder
+from whether.engine.loading import load_base, merge_checkpoint, pick_device
+from whether.engine.plain import answer_plainly
+from whether.engine.prefix_tree import PrefixTree, Tokens
+from whether.engine.probe import choose_path
+from whether.engine.requests import Generation, Request, Score
+from whether.engine.scoring import score
+from whether.errors import EngineError
+
+if TYPE_CHECKING:
+    import torch
+
+
+class LocalModel:
+    """A causal language model of transformers that answers many requests at once.
+
+    Requests are token ids; results come in the order of the requests. Prefixes that requests of one call share are
+    computed once. The same call gives the same result each time; in another call with other requests beside it, a
+    request's numbers are equal up to rounding (about 1e-5 of a log-likelihood in float32).
+    """
+
+    def __init__(self, model: Any, tokenizer: Any):
+        """Wrap a loaded model and its tokenizer, and choose how requests go through it."""
+        self.model = model
+        self.tokenizer = tokenizer
+        self.context_window = _context_window(model)
+        """Most tokens of a prompt and its answer together."""
+        self.eos_token_ids = _eos_token_ids(model.generation_config, tokenizer)
+        """Tokens that end an answer."""
+        self.prefix_token_id = _prefix_token_id(tokenizer)
+        """What stands before a text that has no context."""
+        self.uses_tree = choose_path(model)
+        """Whether shared prefixes are computed once; False for a model that the check found unfit for it."""
+
+    @classmethod
+    def load(cls, model_folder: Path, checkpoint_folder: Path | None, config: ModelConfig) -> "LocalModel":
+        """Load a model folder in safetensors form and merge a checkpoint's adapter into its weights.
+
+        `checkpoint_folder` holds checkpoint.json with `kind`: `base` or `adapter`, and then the folder adapter/ in
+        peft's format; None is the base model. Nothing is read from the network. On a CPU this sets the number of
+        threads of torch for the whole process. Raises EngineError naming a folder that cannot be loaded.
+        """
+        import torch
+
+        torch.set_num_threads(config.threads or _cores())
+        model, tokenizer = load_base(model_folder, getattr(torch, config.dtype))
+        if checkpoint_folder is not None:
+            model = merge_checkpoint(model, checkpoint_folder)
+        return cls(model.to(pick_device(config.device)).eval().requires_grad_(False), tokenizer)
+
+    @property
+    def device(self) -> "torch.device":
+        """Where the model runs."""
+        device: torch.device = self.model.device
+        return device
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        progress: str | None = None,
+    ) -> list[Generation]:
+        """Continue each prompt with the most likely tokens until the model ends it, `stop` appears or it is full.
+
+        In float32 the tokens are those of transformers' own `generate(do_sample=False)`. Repeated prompts are answered
+        once. `progress` is the title of a progress bar on standard error. Raises EngineError for a prompt that is
+        empty or does not leave room for the answer in the context window, and for an empty stop string.
+        """
+        self._check_prompts(prompts, max_new_tokens, stop)
+        tokens = [tuple(prompt) for prompt in prompts]
+        tree = PrefixTree(tokens)
+        asked = Counter(tokens)
+        ending = Ending(max_new_tokens, frozenset(self.eos_token_ids), stop_finder(self.tokenizer, stop))
+        answers: dict[Tokens, Answer] = {}
+        with _progress_bar(progress, len(prompts)) as bar, inference_mode():
+            for indices, batch in self._answers(tree, ending):
+                done = [tree.sequences[index] for index in indices]
+                answers.update(zip(done, batch, strict=True))
+                bar.update(sum(asked[prompt] for prompt in done))
+        shared = dict(zip(tree.sequences, self._shared_lengths(tree), strict=True))
+        return [
+            Generation(
+                token_ids=list(answers[prompt].token_ids),
+                text=cut(self.tokenizer.decode(answers[prompt].token_ids, skip_special_tokens=True), stop),
+                input_tokens=len(prompt),
+                cached_tokens=len(prompt) if asked[prompt] > 1 else shared[prompt],
+                seconds=answers[prompt].seconds / asked[prompt],
+            )
+            for prompt in tokens
+        ]
+
+    def loglikelihoods(self, requests: Sequence[Request]) -> list[Score]:
+        """Return how likely each request's continuation is after its context.
+
+        An empty context stands for the token that begins a text (bos, or eos where there is none). Raises EngineError
+        for a request that is longer than the context window (the last token is not counted: nothing follows it).
+        """
+        filled = [Request(tuple(context) or (self.prefix_token_id,), tuple(rest)) for context, rest in requests]
+        for index, (context, continuation) in enumerate(filled):
+            length = len(context) + max(0, len(continuation) - 1)
+            if length > self.context_window:
+                raise EngineError(
+                    f"request {index} has {len(context)} + {len(continuation)} tokens, and the model's context window"
+                    f" is {self.context_window}: shorten its context"
+                )
+        with inference_mode():
+            return score(self.model, filled, tree=self.uses_tree)
+
+    def rolling_loglikelihood(self, token_ids: Sequence[int], max_length: int | None = None) -> Score:
+        """Return how likely a long text is, as lm-eval's `loglikelihood_rolling` does.
+
+        The text is cut into windows of `max_length` tokens (default: the context window); each token is scored once,
+        after what stands before it in its window. The first follows the token that begins a text.
+        """
+        from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+        windows = get_rolling_token_windows(
+            list(token_ids), self.prefix_token_id, max_seq_len=max_length or self.context_window, context_len=1
+        )
+        pairs = [make_disjoint_window(window) for window in windows]
+        scores = self.loglikelihoods([Request(tuple(context), tuple(rest)) for context, rest in pairs])
+        total = sum(part.log_likelihood for part in scores)
+        return Score(total, all(part.is_greedy for part in scores), sum(part.tokens for part in scores))
+
+    def _answers(self, tree: PrefixTree, ending: Ending) -> Iterator[tuple[list[int], list[Answer]]]:
+        if self.uses_tree:
+            return answer_on_tree(self.model, tree, ending)
+        return answer_plainly(self.model, tree.sequences, ending)
+
+    def _shared_lengths(self, tree: PrefixTree) -> list[int]:
+        return shared_lengths(tree) if self.uses_tree else [0] * len(tree.sequences)
+
+    def _check_prompts(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop: Sequence[str]) -> None:
+        if max_new_tokens < 1:
+            raise EngineError(f"max_new_tokens must be at least 1, and is {max_new_tokens}")
+        if isinstance(stop, str) or "" in stop:
+            raise EngineError(f"stop must be a list of strings that are not empty, and is {stop!r}")
+        for index, prompt in enumerate(prompts):
+            if not prompt:
+                raise EngineError(f"prompt {index} is empty: a model needs at least one token to go on from")
+            if len(prompt) > self.context_window - max_new_tokens:
+                raise EngineError(
+                    f"prompt {index} has {len(prompt)} tokens, and with {max_new_tokens} new ones it does not fit into"
+                    f" the model's context window of {self.context_window}: use fewer or shorter examples"
+                )
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _context_window(model: Any) -> int:
+    config = model.config.get_text_config()
+    window = getattr(config, "max_position_embeddings", None)
+    if window is None:
+        raise EngineError(f"{config.model_type} models do not tell their context window: use one with a fixed length")
+    return int(window)
+
+
+def _prefix_token_id(tokenizer: Any) -> int:
+    for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return int(token)
+    raise EngineError(f"the tokenizer in {tokenizer.name_or_path} has neither a bos nor an eos token")
+
+
+def _eos_token_ids(generation_config: Any, tokenizer: Any) -> frozenset[int]:
+    """Return what ends an answer by the model's generation config or its tokenizer."""
+    configured = generation_config.eos_token_id
+    ids = configured if isinstance(configured, list) else [configured]
+    return frozenset(token for token in [*ids, tokenizer.eos_token_id] if token is not None)
+
+
+def _progress_bar(title: str | None, total: int) -> Any:
+    """Return a progress bar on standard error, silent without a title or a terminal."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc=title, unit="prompt", disable=True if title is None else None)
+
+
+def inference_mode() -> Any:
+    """Return a context in which nothing is recorded for gradients."""
+    import torch
+
+    return torch.inference_mode()

@@ -1,0 +1,98 @@
+"""Log-likelihoods of continuations, with every token that requests share computed once."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from whether.engine import plain
+from whether.engine.prefix_tree import Pass, PrefixTree, Tokens
+from whether.engine.requests import Request, Score
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MAX_NODES = 512
+"""Tokens of a pass."""
+
+
+class Target(NamedTuple):
+    """A request's tokens to predict: those after positions `first`, `first + 1`, ... of its sequence."""
+
+    request: int
+    first: int
+    tokens: Tokens
+
+
+def score(model: Any, requests: Sequence[Request], *, tree: bool) -> list[Score]:
+    """Return the score of each request, whose contexts are not empty, over the tree or plainly."""
+    targets: dict[Tokens, list[Target]] = defaultdict(list)
+    for index, (context, continuation) in enumerate(requests):
+        if continuation:
+            sequence = (*context, *continuation[:-1])
+            targets[sequence].append(Target(index, len(context) - 1, continuation))
+    totals = Totals(len(requests))
+    if tree:
+        _score_on_tree(model, targets, totals)
+    else:
+        _score_plainly(model, targets, totals)
+    return [
+        Score(total, greedy, len(request.continuation))
+        for request, total, greedy in zip(requests, totals.log_likelihood, totals.is_greedy, strict=True)
+    ]
+
+
+class Totals:
+    """Sums over the tokens of each request."""
+
+    def __init__(self, requests: int):
+        self.log_likelihood = [0.0] * requests
+        self.is_greedy = [True] * requests
+
+    def add(self, logits: "Tensor", rows: Sequence[int], tokens: Sequence[int], requests: Sequence[int]) -> None:
+        """Add predictions: the logits [N, vocabulary] of row `rows[k]` predict `tokens[k]` of `requests[k]`."""
+        import torch
+
+        logits = logits.float()
+        row, token = (torch.tensor(values, device=logits.device) for values in (rows, tokens))
+        log_probabilities = logits[row, token] - logits.logsumexp(-1)[row]
+        greedy = logits.argmax(-1)[row] == token
+        for request, value, best in zip(requests, log_probabilities.tolist(), greedy.tolist(), strict=True):
+            self.log_likelihood[request] += value
+            self.is_greedy[request] &= best
+
+
+def _score_on_tree(model: Any, targets: dict[Tokens, list[Target]], totals: Totals) -> None:
+    from whether.engine.caches import Chain
+
+    tree = PrefixTree(list(targets))
+    chain = Chain(model)
+    for step in tree.passes(MAX_NODES, len(tree.sequences)):
+        picks = list(_picks(tree, step, targets))
+        nodes = sorted({node for node, _, _ in picks})
+        logits = chain.run(step, nodes)
+        if picks:
+            row = {node: index for index, node in enumerate(nodes)}
+            at, tokens, requests = zip(*picks, strict=True)
+            totals.add(logits, [row[node] for node in at], tokens, requests)
+
+
+def _picks(tree: PrefixTree, step: Pass, targets: dict[Tokens, list[Target]]) -> "list[tuple[int, int, int]]":
+    """Return (node, token to predict there, request) for what a pass can predict."""
+    result = []
+    for index, path in enumerate(step.paths, step.first):
+        for request, first, tokens in targets[tree.sequences[index]]:
+            for position in range(max(first, step.cached), step.cached + len(path)):
+                result.append((path[position - step.cached], tokens[position - first], request))
+    return result
+
+
+def _score_plainly(model: Any, targets: dict[Tokens, list[Target]], totals: Totals) -> None:
+    sequences = list(targets)
+    for indices in plain.batches(sequences):
+        batch = [sequences[index] for index in indices]
+        start = min(target.first for sequence in batch for target in targets[sequence])
+        logits = plain.logits(model, batch, start)
+        for sequence, row in zip(batch, logits, strict=True):
+            for request, first, tokens in targets[sequence]:
+                places = range(first - start, first - start + len(tokens))
+                totals.add(row, places, tokens, [request] * len(tokens))

@@ -1,0 +1,43 @@
+"""Examples as token sequences to train on: the prompt as `zero_shot` asks it, and the answer that is learnt."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from whether.engine.chat import encode, encode_answer, plain_messages
+from whether.errors import DataError
+from whether.records import Example, Task
+
+_SHOWN = 5
+
+
+class Row(NamedTuple):
+    """One example in token ids. The loss is on `answer` alone."""
+
+    prompt: list[int]
+    """The chat up to where the answer starts; at least one token."""
+    answer: list[int]
+    """The right answer and the token that ends the turn."""
+
+
+def encode_rows(tokenizer: Any, task: Task, examples: Sequence[Example], max_length: int, split: str) -> list[Row]:
+    """Return a row for each example, in their order.
+
+    Raises DataError that names the examples whose prompt and answer together are longer than `max_length` tokens:
+    to cut them would train on another task than the one that is measured.
+    """
+    if not examples:
+        raise DataError(f"artifacts/prepare/{split}.jsonl has no examples: give the {split} split a larger share")
+    rows = [
+        Row(encode(tokenizer, plain_messages(task, example)), encode_answer(tokenizer, example.target))
+        for example in examples
+    ]
+    lengths = {example.id: len(row.prompt) + len(row.answer) for example, row in zip(examples, rows, strict=True)}
+    long = {id_: length for id_, length in lengths.items() if length > max_length}
+    if long:
+        shown = ", ".join(f"{id_} ({length} tokens)" for id_, length in list(long.items())[:_SHOWN])
+        more = f" and {len(long) - _SHOWN} more" if len(long) > _SHOWN else ""
+        raise DataError(
+            f"{split}: longer than tuner.max_length = {max_length} tokens: {shown}{more}; set tuner.max_length to at"
+            f" least {max(long.values())}, or take the examples out"
+        )
+    return rows

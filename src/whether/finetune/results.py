@@ -1,0 +1,199 @@
+"""What the finetune stage leaves in artifacts/finetune/<checkpoint>/, file by file.
+
+- checkpoint.json: `CheckpointRecord`
+- metrics.json: `FinetuneMetrics`
+
+and of a tuned one:
+
+- adapter/: peft's adapter_config.json and adapter_model.safetensors, the weights at the best step
+- history.jsonl: `Step` and `Evaluation` of whether.finetune.history, a line each
+- loss.csv: step, split (train or dev), loss
+- loss.svg: the same, drawn
+"""
+
+import dataclasses
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from whether.config import ModelConfig, TunerConfig
+from whether.finetune.history import Evaluation, History, write_history
+from whether.records import write_json, writing
+
+logger = logging.getLogger(__name__)
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+@dataclass(frozen=True)
+class CheckpointRecord:
+    """What a checkpoint is: checkpoint.json."""
+
+    kind: Literal["base", "adapter"]
+    """`base`: the model itself; `adapter`: peft weights in adapter/, to be put on the model."""
+    name: str
+    model: str
+    """Name of the base model."""
+    seed: int
+    disk: int
+    """Bytes that are stored beside the base model."""
+    trainable_parameters: int
+    tuner: dict[str, Any] | None = None
+    """The settings; None for the base."""
+    dtype: str | None = None
+    """Precision of the base model in training."""
+    shared_prefix: bool | None = None
+    """Whether tokens that all examples share were computed once; False where the model cannot."""
+    steps: int | None = None
+    """Optimizer steps that were made."""
+    best_step: int | None = None
+    """The step whose weights are kept: the best on dev."""
+    stopped_early: bool | None = None
+
+
+@dataclass(frozen=True)
+class FinetuneMetrics:
+    """What a checkpoint took and how well it does on dev: metrics.json.
+
+    Costs are those of the steps that led to the result: steps that a killed run had to repeat count once.
+    """
+
+    labels_used: int
+    """Rows trained on."""
+    dev_labels_used: int
+    """Rows that chose the best step."""
+    steps: int
+    examples: int
+    """Trained on, repetitions included."""
+    trained_tokens: int
+    """Of prompts and answers, as they are counted in requests, repetitions included."""
+    computed_tokens: int
+    """Positions that were computed for them: the shared prefix counts once a batch."""
+    train_seconds: float
+    """Wall time of the optimizer steps."""
+    train_seconds_with_evaluation: float
+    """The same and that of the evaluations on dev."""
+    tokens_per_second: float | None = None
+    """`trained_tokens` over `train_seconds`."""
+    examples_per_second: float | None = None
+    peak_memory: int | None = None
+    """Bytes of resident memory of the process."""
+    peak_device_memory: int | None = None
+    """Bytes allocated on the accelerator; None without one."""
+    dev_loss: float | None = None
+    """Of the kept weights: mean over the answer tokens of dev."""
+    dev_token_accuracy: float | None = None
+    dev_exact: float | None = None
+    """Share of dev examples answered exactly by greedy decoding."""
+
+
+class Trained(NamedTuple):
+    """How training ended."""
+
+    best: Path
+    """The best checkpoint's folder."""
+    best_step: int
+    history: History
+    stopped_early: bool
+    trainable_parameters: int
+    shared_prefix: bool
+    train_rows: int
+    dev_rows: int
+
+    @property
+    def best_evaluation(self) -> Evaluation:
+        """The evaluation after the best step."""
+        return next(item for item in self.history.evaluations if item.step == self.best_step)
+
+
+def write_base(name: str, model: str, seed: int, folder: Path) -> None:
+    """Write the records of the base model: nothing was spent on it, and how it does on dev was not measured here."""
+    base = CheckpointRecord(kind="base", name=name, model=model, seed=seed, disk=0, trainable_parameters=0)
+    write_json(folder / "checkpoint.json", base)
+    nothing = FinetuneMetrics(
+        labels_used=0,
+        dev_labels_used=0,
+        steps=0,
+        examples=0,
+        trained_tokens=0,
+        computed_tokens=0,
+        train_seconds=0.0,
+        train_seconds_with_evaluation=0.0,
+    )
+    write_json(folder / "metrics.json", nothing)
+
+
+def write_adapter(best: Path, base: str, folder: Path) -> None:
+    """Copy the adapter of a checkpoint, with settings that are the same on every machine.
+
+    peft would name the base by its path, and write a set of module names in an order that changes from run to run.
+    """
+    with writing(folder):
+        folder.mkdir()
+        for file in ADAPTER_FILES:
+            shutil.copyfile(best / file, folder / file)
+    settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    if isinstance(settings["target_modules"], list):
+        settings["target_modules"].sort()
+    write_json(folder / "adapter_config.json", settings | {"base_model_name_or_path": base})
+
+
+def write_tuned(
+    name: str, tuner: TunerConfig, model: ModelConfig, seed: int, *, trained: Trained, folder: Path
+) -> None:
+    """Write weights, records and history of a tuned checkpoint."""
+    write_adapter(trained.best, model.name, folder / "adapter")
+    steps = trained.history.steps
+    record = CheckpointRecord(
+        kind="adapter",
+        name=name,
+        model=model.name,
+        seed=seed,
+        disk=sum(file.stat().st_size for file in (folder / "adapter").iterdir()),
+        trainable_parameters=trained.trainable_parameters,
+        tuner=dataclasses.asdict(tuner),
+        dtype=model.dtype,
+        shared_prefix=trained.shared_prefix,
+        steps=len(steps),
+        best_step=trained.best_step,
+        stopped_early=trained.stopped_early,
+    )
+    write_json(folder / "checkpoint.json", record)
+    write_history(trained.history, folder)
+    write_json(folder / "metrics.json", metrics(tuner, trained))
+    best = trained.best_evaluation
+    logger.info(
+        "%s: step %d of %d kept: dev loss %.3g, %.1f%% of dev answered exactly; %.0f s of training",
+        name, best.step, len(steps), best.dev_loss, 100 * best.dev_exact, sum(step.seconds for step in steps),
+    )  # fmt: skip
+
+
+def metrics(tuner: TunerConfig, trained: Trained) -> FinetuneMetrics:
+    """Sum up what training took."""
+    steps, evaluations = trained.history.steps, trained.history.evaluations
+    best = trained.best_evaluation
+    seconds = sum(step.seconds for step in steps)
+    tokens = sum(step.tokens for step in steps)
+    epochs, batches = divmod(len(steps), -(-trained.train_rows // tuner.batch_size))
+    examples = epochs * trained.train_rows + batches * tuner.batch_size
+    on_device = [item.peak_device_memory for item in evaluations if item.peak_device_memory is not None]
+    return FinetuneMetrics(
+        labels_used=trained.train_rows,
+        dev_labels_used=trained.dev_rows,
+        steps=len(steps),
+        examples=examples,
+        trained_tokens=tokens,
+        computed_tokens=sum(step.computed_tokens for step in steps),
+        train_seconds=seconds,
+        train_seconds_with_evaluation=seconds + sum(evaluation.seconds for evaluation in evaluations),
+        tokens_per_second=tokens / seconds,
+        examples_per_second=examples / seconds,
+        peak_memory=max(evaluation.peak_memory for evaluation in evaluations),
+        peak_device_memory=max(on_device, default=None),
+        dev_loss=best.dev_loss,
+        dev_token_accuracy=best.dev_token_accuracy,
+        dev_exact=best.dev_exact,
+    )

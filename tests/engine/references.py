@@ -1,0 +1,44 @@
+"""The slow and simple ways to score and to generate that the engine is compared with."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from whether.config import ModelConfig
+from whether.engine.local import LocalModel
+from whether.engine.requests import Request
+
+
+def model_config(dtype: str = "float32", threads: int | None = 1) -> ModelConfig:
+    """Return settings to load a model with. One thread: a tiny model only waits for a second one."""
+    source = {"_target_": "not.used"}
+    return ModelConfig(name="tiny", source=source, licence="none", dtype=dtype, device="cpu", threads=threads)
+
+
+def naive_score(model: Any, request: Request) -> tuple[float, bool]:
+    """Score one request as one sequence, without cache, mask or batch."""
+    import torch
+
+    if not request.continuation:
+        return 0.0, True
+    tokens = torch.tensor([[*request.context, *request.continuation]])
+    with torch.inference_mode():
+        log_probabilities = model(tokens).logits[0].double().log_softmax(-1)
+    places = range(len(request.context) - 1, tokens.shape[1] - 1)
+    total = sum(log_probabilities[place, tokens[0, place + 1]].item() for place in places)
+    return total, all(log_probabilities[place].argmax() == tokens[0, place + 1] for place in places)
+
+
+def transformers_tokens(local: LocalModel, prompt: Sequence[int], max_new_tokens: int) -> list[int]:
+    """Continue one prompt with transformers' own greedy generate."""
+    import torch
+
+    inputs = torch.tensor([list(prompt)])
+    output = local.model.generate(
+        inputs,
+        attention_mask=torch.ones_like(inputs),
+        do_sample=False,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=sorted(local.eos_token_ids),
+        pad_token_id=local.tokenizer.eos_token_id,
+    )
+    return [token for token in output[0, len(prompt) :].tolist() if token not in local.eos_token_ids]

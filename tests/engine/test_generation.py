@@ -1,0 +1,168 @@
+"""Generated tokens are those of transformers' own greedy `generate`, whatever else is in the batch."""
+
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from references import model_config, transformers_tokens
+
+from whether.engine import generation
+from whether.engine.generation import cut, plan_batches, stop_finder
+from whether.engine.local import LocalModel
+from whether.engine.prefix_tree import PrefixTree
+from whether.errors import EngineError
+
+
+def ragged(vocabulary, shared, count, seed=0, longest=40):
+    """Return prompts of random lengths after a common prefix."""
+    source = random.Random(seed)
+    draw = lambda length: [source.randrange(3, vocabulary) for _ in range(length)]  # noqa: E731
+    prefix = draw(shared)
+    return [prefix + draw(source.randrange(1, longest)) for _ in range(count)]
+
+
+def check(local, prompts, max_new_tokens):
+    answers = local.generate(prompts, max_new_tokens=max_new_tokens)
+    for prompt, answer in zip(prompts, answers, strict=True):
+        assert answer.token_ids == transformers_tokens(local, prompt, max_new_tokens)
+        assert answer.input_tokens == len(prompt)
+        assert answer.seconds > 0
+    return answers
+
+
+@pytest.mark.parametrize("shared", [0, 1, 60])
+def test_ragged_prompts_equal_transformers(tiny, vocabulary, monkeypatch, shared):
+    monkeypatch.setattr(generation, "MAX_NODES", 64)
+    monkeypatch.setattr(generation, "MAX_ROWS", 8)
+    prompts = ragged(vocabulary, shared, 20)
+    answers = check(tiny, prompts, 12)
+    assert all(shared <= answer.cached_tokens < len(prompt) for prompt, answer in zip(prompts, answers, strict=True))
+
+
+def test_clusters_of_prompts(tiny, vocabulary, monkeypatch):
+    monkeypatch.setattr(generation, "MAX_NODES", 50)
+    monkeypatch.setattr(generation, "MAX_ROWS", 6)
+    one, two = ragged(vocabulary, 45, 7, seed=1), ragged(vocabulary, 70, 9, seed=2)
+    mixed = [prompt for pair in zip(one, two, strict=False) for prompt in pair] + two[7:]
+    answers = check(tiny, mixed, 6)
+    assert min(answer.cached_tokens for answer in answers) >= 45
+
+
+def test_prompts_that_begin_or_repeat_others(tiny, vocabulary):
+    (prompt,) = ragged(vocabulary, 0, 1, longest=40)
+    prompts = [prompt, prompt[:1], prompt, [*prompt, 9, 9], prompt[:5], prompt[:1]]
+    answers = check(tiny, prompts, 5)
+    assert answers[0].token_ids == answers[2].token_ids
+    assert answers[0].cached_tokens == len(prompt)
+    assert answers[3].cached_tokens == len(prompt)
+
+
+@given(
+    prompts=st.lists(st.lists(st.integers(3, 6), min_size=1, max_size=12), min_size=1, max_size=10),
+    max_nodes=st.integers(1, 30),
+    max_rows=st.integers(1, 5),
+)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_batches_do_not_change_answers(tiny, monkeypatch, prompts, max_nodes, max_rows):
+    alone = [tiny.generate([prompt], max_new_tokens=4)[0].token_ids for prompt in prompts]
+    monkeypatch.setattr(generation, "MAX_NODES", max_nodes)
+    monkeypatch.setattr(generation, "MAX_ROWS", max_rows)
+    assert [answer.token_ids for answer in tiny.generate(prompts, max_new_tokens=4)] == alone
+
+
+def test_finished_rows_leave_the_batch(tiny, vocabulary, monkeypatch):
+    prompts = ragged(vocabulary, 20, 16, seed=3)
+    longest = [transformers_tokens(tiny, prompt, 24) for prompt in prompts]
+    # Tokens that come early in some answers end them, so that rows finish one after another.
+    ends = {tokens[place] for place, tokens in enumerate(longest)}
+    monkeypatch.setattr(tiny, "eos_token_ids", tiny.eos_token_ids | ends)
+    lengths = {len(answer.token_ids) for answer in check(tiny, prompts, 24)}
+    assert len(lengths) > 3
+
+
+def test_same_call_same_result(tiny, vocabulary):
+    prompts = ragged(vocabulary, 10, 9)
+    first, second = (tiny.generate(prompts, max_new_tokens=8) for _ in range(2))
+    assert [answer[:4] for answer in first] == [answer[:4] for answer in second]
+
+
+def test_plain_path_gives_the_same(tiny, vocabulary, monkeypatch):
+    prompts = ragged(vocabulary, 10, 9, longest=5)
+    expected = tiny.generate(prompts, max_new_tokens=8)
+    monkeypatch.setattr(tiny, "uses_tree", False)
+    answers = tiny.generate(prompts, max_new_tokens=8)
+    assert [answer.token_ids for answer in answers] == [answer.token_ids for answer in expected]
+    assert {answer.cached_tokens for answer in answers} == {0}
+
+
+@pytest.mark.parametrize("uses_tree", [True, False])
+def test_stop_string_ends_an_answer(tiny, vocabulary, monkeypatch, uses_tree):
+    monkeypatch.setattr(tiny, "uses_tree", uses_tree)
+    prompts = ragged(vocabulary, 10, 6)
+    full = tiny.generate(prompts, max_new_tokens=16)
+    stop = next(character for character in full[0].text[3:] if character.isascii() and character.isprintable())
+    for answer, unstopped in zip(tiny.generate(prompts, max_new_tokens=16, stop=[stop]), full, strict=True):
+        assert answer.text == unstopped.text.split(stop)[0]
+        assert unstopped.token_ids[: len(answer.token_ids)] == answer.token_ids
+        if stop in unstopped.text:
+            assert stop not in tiny.tokenizer.decode(answer.token_ids[:-1])
+
+
+def test_stop_string_across_tokens_and_bytes(tiny):
+    is_stopped = stop_finder(tiny.tokenizer, ["né 日本", "\n\n"])
+    tokens = tiny.tokenizer("abc né 日本 xyz", add_special_tokens=False)["input_ids"]
+    found = [is_stopped(tokens[:end]) for end in range(1, len(tokens) + 1)]
+    assert tiny.tokenizer.decode(tokens[: found.index(True) + 1]) == "abc né 日本"
+    assert not stop_finder(tiny.tokenizer, [])(tokens)
+
+
+def test_cut_at_the_first_stop_string():
+    assert cut("one\ntwo. three", [".", "\n"]) == "one"
+    assert cut("one", ["."]) == "one"
+    assert cut("one", []) == "one"
+
+
+def test_batches_stay_within_the_cache_budget(monkeypatch):
+    monkeypatch.setattr(generation, "MAX_CACHE", 100_000)
+    monkeypatch.setattr(generation, "MAX_NODES", 50)
+    prompts = [tuple([1] * 30 + [index] * (2 + 37 * index % 90)) for index in range(2, 60)]
+    tree = PrefixTree(prompts)
+    batches = list(plan_batches(tree, max_new_tokens=10, token_bytes=100))
+    assert [index for batch in batches for index in range(batch.first, batch.last)] == list(range(58))
+    for batch in batches:
+        longest = max(map(len, tree.sequences[batch.first : batch.last]))
+        assert batch.last - batch.first == 1 or (batch.last - batch.first) * (longest - batch.shared + 10) <= 1000
+    assert [step for batch in batches for step in batch.passes] == list(tree.passes(50, 1000 // 60))
+
+
+def test_errors_name_the_prompt(tiny):
+    window = tiny.context_window
+    with pytest.raises(EngineError, match=f"prompt 1 has {window - 4} tokens.*5 new ones.*{window}"):
+        tiny.generate([[5], [5] * (window - 4)], max_new_tokens=5)
+    with pytest.raises(EngineError, match="prompt 0 is empty"):
+        tiny.generate([[]], max_new_tokens=5)
+    with pytest.raises(EngineError, match="max_new_tokens"):
+        tiny.generate([[5]], max_new_tokens=0)
+    with pytest.raises(EngineError, match="stop"):
+        tiny.generate([[5]], max_new_tokens=1, stop=[""])
+
+
+def test_longest_prompt_fits(tiny):
+    check(tiny, [[5] * (tiny.context_window - 2)], 2)
+
+
+def test_no_prompts(tiny):
+    assert tiny.generate([], max_new_tokens=3) == []
+    assert tiny.loglikelihoods([]) == []
+
+
+@pytest.mark.slow
+def test_real_model(real_model):
+    local = LocalModel.load(real_model, None, model_config(threads=None))
+    instruction = "Answer in one word. " * 5
+    questions = ["What is the capital of France?", "Is ice cold?", "日本の首都は?", "2 + 2 =", "Name a colour.", "Hi"]
+    prompts = [
+        local.tokenizer(f"{instruction}\n{question}\n", add_special_tokens=False)["input_ids"] for question in questions
+    ]
+    check(local, prompts, 12)

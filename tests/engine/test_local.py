@@ -1,0 +1,133 @@
+"""Loading: adapters are merged exactly, and every broken folder is one clear error that names it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from references import model_config
+
+from whether.engine.local import LocalModel
+from whether.engine.requests import Request
+from whether.errors import EngineError
+
+
+def write_adapter(model_folder: Path, checkpoint: Path, **options) -> None:
+    """Write a checkpoint folder with a random LoRA adapter."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(1)
+    config = LoraConfig(r=4, lora_alpha=16, target_modules="all-linear", init_lora_weights=False, **options)
+    tuned = get_peft_model(AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32), config)
+    tuned.save_pretrained(checkpoint / "adapter")
+    (checkpoint / "checkpoint.json").write_text(json.dumps({"kind": "adapter", "more": 1}))
+
+
+@pytest.mark.parametrize("use_dora", [False, True])
+def test_adapter_is_merged(tiny_model, tmp_path, use_dora):
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    write_adapter(tiny_model, tmp_path, use_dora=use_dora)
+    local = LocalModel.load(tiny_model, tmp_path, model_config())
+    base = LocalModel.load(tiny_model, None, model_config())
+    unmerged = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), tmp_path / "adapter")
+    with torch.inference_mode():
+        expected = unmerged(torch.tensor([[5, 6, 7]])).logits[0, -1].log_softmax(-1)[8].item()
+    request = Request((5, 6, 7), (8,))
+    assert local.loglikelihoods([request])[0].log_likelihood == pytest.approx(expected, abs=1e-4)
+    assert base.loglikelihoods([request])[0].log_likelihood != pytest.approx(expected, abs=1e-2)
+    assert type(local.model) is type(base.model), "the adapter's layers are still there"
+
+
+def test_base_checkpoint(tiny_model, tmp_path, tiny):
+    (tmp_path / "checkpoint.json").write_text('{"kind": "base"}')
+    local = LocalModel.load(tiny_model, tmp_path, model_config())
+    assert local.generate([[5, 6]], max_new_tokens=4)[0][:4] == tiny.generate([[5, 6]], max_new_tokens=4)[0][:4]
+
+
+def test_what_a_loaded_model_tells(tiny):
+    assert tiny.uses_tree
+    assert tiny.context_window == 1024
+    assert tiny.eos_token_ids == {tiny.tokenizer.eos_token_id}
+    assert tiny.prefix_token_id == tiny.tokenizer.bos_token_id
+    assert tiny.device.type == "cpu"
+
+
+def test_bfloat16(tiny_model, tiny):
+    local = LocalModel.load(tiny_model, None, model_config("bfloat16"))
+    assert local.uses_tree
+    requests = [Request((5, 6, 7, token), (8, 9)) for token in range(10)]
+    for rough, exact in zip(local.loglikelihoods(requests), tiny.loglikelihoods(requests), strict=True):
+        assert rough.log_likelihood == pytest.approx(exact.log_likelihood, abs=0.3)
+
+
+def test_settings_of_the_folder_do_not_change_greedy_answers(tiny_model, tmp_path, tiny, caplog):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    shipped = {"repetition_penalty": 5.0, "do_sample": True, "temperature": 2.0, "eos_token_id": [2, 9]}
+    (folder / "generation_config.json").write_text(json.dumps(shipped))
+    with caplog.at_level("INFO", logger="whether"):
+        local = LocalModel.load(folder, None, model_config())
+    assert local.eos_token_ids == {2, 9}
+    expected = tiny.generate([[5, 6]], max_new_tokens=8)[0].token_ids
+    answer = local.generate([[5, 6]], max_new_tokens=8)[0].token_ids
+    assert answer == expected[: len(answer)]
+    assert len(answer) == 8 or expected[len(answer)] == 9
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(EngineError, match=r"nowhere is not a model folder.*dvc repro model"):
+        LocalModel.load(tmp_path / "nowhere", None, model_config())
+
+
+@pytest.mark.parametrize("broken", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_broken_file(tiny_model, tmp_path, broken):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    (folder / broken).write_bytes(b"not this")
+    with pytest.raises(EngineError, match=f"{folder} cannot be loaded as a model"):
+        LocalModel.load(folder, None, model_config())
+
+
+def test_weights_that_do_not_fit(tiny_model, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 4}))
+    with pytest.raises(EngineError, match="lacks weights"):
+        LocalModel.load(folder, None, model_config())
+
+
+def test_pickled_weights_are_refused(tiny_model, tmp_path):
+    import torch
+
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    with pytest.raises(EngineError, match="cannot be loaded"):
+        LocalModel.load(folder, None, model_config())
+
+
+def test_checkpoint_errors(tiny_model, tmp_path):
+    with pytest.raises(EngineError, match=f"{tmp_path} is not a checkpoint folder"):
+        LocalModel.load(tiny_model, tmp_path, model_config())
+    (tmp_path / "checkpoint.json").write_text('{"kind": "adaptor"}')
+    with pytest.raises(EngineError, match="kind is 'adaptor'; did you mean 'adapter'"):
+        LocalModel.load(tiny_model, tmp_path, model_config())
+    (tmp_path / "checkpoint.json").write_text('{"kind": "adapter"}')
+    with pytest.raises(EngineError, match="adapter cannot be merged"):
+        LocalModel.load(tiny_model, tmp_path, model_config())
+
+
+def test_device_that_is_not_there(tiny_model):
+    import torch
+
+    if torch.backends.mps.is_available():
+        pytest.skip("this machine has it")
+    with pytest.raises(EngineError, match="device mps is not available"):
+        LocalModel.load(tiny_model, None, model_config().__class__(**{**vars(model_config()), "device": "mps"}))

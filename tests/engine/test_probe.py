@@ -1,0 +1,52 @@
+"""Other architectures: the tree where it is exact, the plain path where not, the right numbers either way."""
+
+import pytest
+from references import naive_score, transformers_tokens
+
+from whether.engine.local import LocalModel
+from whether.engine.requests import Request
+
+SMALL = {
+    "vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "max_position_embeddings": 256, "initializer_range": 0.2, "eos_token_id": 2, "bos_token_id": 1, "pad_token_id": 2,
+}  # fmt: skip
+
+
+def random_model(name, **options):
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{name}Config")(**SMALL | options)
+    return transformers.AutoModelForCausalLM.from_config(config).eval()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "uses_tree"),
+    [
+        ("Llama", {"num_key_value_heads": 1}, True),
+        ("Qwen2", {"num_key_value_heads": 2}, True),
+        ("Qwen3", {"num_key_value_heads": 2, "head_dim": 16}, True),
+        ("GPT2", {}, True),
+        ("OPT", {"ffn_dim": 64, "word_embed_proj_dim": 32}, True),
+        ("GPTNeoX", {}, True),
+        ("Llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}}, False),
+        ("Mistral", {"num_key_value_heads": 2, "sliding_window": 8}, False),
+        ("Gemma2", {"num_key_value_heads": 2, "head_dim": 8, "sliding_window": 8}, False),
+        ("Bloom", {"n_layer": 2, "n_head": 4}, False),
+        ("Mamba", {"state_size": 4}, False),
+    ],
+)
+def test_every_architecture_gives_right_numbers(tiny, caplog, name, options, uses_tree):
+    model = random_model(name, **options)
+    with caplog.at_level("WARNING", logger="whether"):
+        local = LocalModel(model, tiny.tokenizer)
+    assert local.uses_tree == uses_tree, caplog.text
+    assert ("computed again for each request" in caplog.text) != uses_tree
+    stem = tuple(range(10, 30))
+    requests = [Request((*stem, token), (token + 1, 5)) for token in (40, 50, 60)] + [Request(stem[:3], stem[3:])]
+    for request, result in zip(requests, local.loglikelihoods(requests), strict=True):
+        assert result.log_likelihood == pytest.approx(naive_score(model, request)[0], abs=1e-4)
+    prompts = [[*stem, 40], [*stem, 41, 42, 43], list(stem[:5])]
+    for prompt, answer in zip(prompts, local.generate(prompts, max_new_tokens=6), strict=True):
+        assert answer.token_ids == transformers_tokens(local, prompt, 6)

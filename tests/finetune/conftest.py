@@ -1,0 +1,48 @@
+"""A folder laid out like artifacts/ with the tiny model and thirty examples."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from whether.config import ModelConfig
+from whether.records import Example, Task, write_json, write_jsonl
+
+
+@pytest.fixture(scope="session")
+def able_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with an embedding for the token that ends a turn: as its padding token it has zeros, and so
+    (input and output embeddings are one) no answer could ever end."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("model") / "able"
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.save_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    with torch.no_grad():
+        torch.manual_seed(0)
+        model.get_input_embeddings().weight[tokenizer.eos_token_id].normal_(std=0.2)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def artifacts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able_model: Path, label_task: Task, examples: Sequence[Example]
+) -> Path:
+    """artifacts/ in an empty working folder: model, task, 22 training rows and 8 dev rows."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "artifacts"
+    write_json(folder / "prepare" / "task.json", label_task)
+    write_jsonl(folder / "prepare" / "train.jsonl", examples[:22])
+    write_jsonl(folder / "prepare" / "dev.jsonl", examples[22:])
+    (folder / "model").symlink_to(able_model)
+    return folder
+
+
+@pytest.fixture
+def model_config() -> ModelConfig:
+    """The tiny model on one thread: the same sums in the same order wherever the tests run."""
+    source = {"_target_": "whether.sources.models.folder", "path": "unused"}
+    return ModelConfig(name="tiny", source=source, licence="none", device="cpu", threads=1)

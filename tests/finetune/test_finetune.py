@@ -1,0 +1,195 @@
+"""The stage on the tiny model: same bytes each time, also when it is killed; clear errors; true records."""
+
+import json
+import multiprocessing
+import random
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_tuner import tuner
+
+from whether.config import ModelConfig, TunerConfig
+from whether.entry import prepare_process
+from whether.errors import DataError, EngineError, RecordError
+from whether.finetune.data import encode_rows
+from whether.finetune.finetune import finetune, read_data, state_key
+from whether.records import STATE, Example, output_folder, read_json, read_jsonl, write_jsonl
+
+
+def tune(folder: Path, artifacts: Path, model_config: ModelConfig, settings: TunerConfig) -> Path:
+    folder.mkdir()
+    finetune("lora", settings, model_config, 0, artifacts=artifacts, folder=folder)
+    return folder
+
+
+def timeless_history(folder: Path) -> list[dict[str, Any]]:
+    """Lines of history.jsonl without what the clock and the memory meter say."""
+    measured = {"seconds", "peak_memory", "peak_device_memory"}
+    return [{k: v for k, v in line.items() if k not in measured} for line in read_jsonl(folder / "history.jsonl")]
+
+
+def same_result(one: Path, other: Path) -> None:
+    for file in ("adapter/adapter_model.safetensors", "adapter/adapter_config.json", "checkpoint.json"):
+        assert (one / file).read_bytes() == (other / file).read_bytes(), file
+    assert timeless_history(one) == timeless_history(other)
+    assert (one / "loss.csv").read_bytes() == (other / "loss.csv").read_bytes()
+
+
+def test_base_is_recorded_at_no_cost(tmp_path: Path, artifacts: Path, model_config: ModelConfig) -> None:
+    finetune("base", None, model_config, 0, artifacts=artifacts, folder=tmp_path)
+    assert read_json(tmp_path / "checkpoint.json")["kind"] == "base"
+    metrics = read_json(tmp_path / "metrics.json")
+    assert (metrics["train_seconds"], metrics["trained_tokens"], metrics["labels_used"]) == (0, 0, 0)
+    assert (metrics["dev_loss"], metrics["dev_exact"], metrics["peak_memory"]) == (None, None, None)
+
+
+def test_two_runs_give_the_same_bytes_and_leave_nothing_behind(
+    tmp_path: Path, artifacts: Path, model_config: ModelConfig
+) -> None:
+    (STATE / "finetune" / "lora-of-other-settings").mkdir(parents=True)
+    (STATE / "finetune" / "dora-unfinished").mkdir()
+    one, other = (tune(tmp_path / name, artifacts, model_config, tuner()) for name in ("one", "other"))
+    same_result(one, other)
+    assert [path.name for path in (STATE / "finetune").iterdir()] == ["dora-unfinished"]
+    assert {path.name for path in tmp_path.iterdir()} == {"artifacts", "one", "other", ".state"}
+
+
+def test_unfinished_work_is_resumed_only_for_the_same_question(artifacts: Path, model_config: ModelConfig) -> None:
+    data = read_data(artifacts / "prepare")
+    first, *others = data.train
+    relabelled = data._replace(train=[replace(first, target="other"), *others])
+    model = artifacts / "model"
+    keys = {
+        state_key(tuner(), model_config, 0, data, model),
+        state_key(tuner(learning_rate=1e-2), model_config, 0, data, model),
+        state_key(tuner(), replace(model_config, dtype="bfloat16"), 0, data, model),
+        state_key(tuner(), model_config, 1, data, model),
+        state_key(tuner(), model_config, 0, relabelled, model),
+        state_key(tuner(), model_config, 0, data._replace(dev=data.dev[1:]), model),
+        state_key(tuner(), model_config, 0, data._replace(task=replace(data.task, instruction="Which?")), model),
+        state_key(tuner(), model_config, 0, data, artifacts / "prepare"),
+    }
+    assert len(keys) == 8
+    elsewhere = replace(model_config, device="auto", threads=2, name="other name")
+    assert state_key(tuner(), elsewhere, 0, data, model) in keys
+
+
+def test_records_agree_with_each_other_and_with_the_weights(
+    tmp_path: Path, artifacts: Path, model_config: ModelConfig
+) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    train, dev = (read_jsonl(artifacts / "prepare" / f"{split}.jsonl", Example) for split in ("train", "dev"))
+    write_jsonl(artifacts / "prepare" / "train.jsonl", [replace(example, target="tech") for example in train])
+    write_jsonl(artifacts / "prepare" / "dev.jsonl", [replace(example, target="tech") for example in dev[:6]] + dev[6:])
+    folder = tune(tmp_path / "out", artifacts, model_config, tuner())
+    checkpoint, metrics = read_json(folder / "checkpoint.json"), read_json(folder / "metrics.json")
+    lines = read_jsonl(folder / "history.jsonl")
+    steps = [line for line in lines if "loss" in line]
+    evaluations = [line for line in lines if "dev_loss" in line]
+    assert [step["step"] for step in steps] == list(range(1, 19))
+    assert [evaluation["step"] for evaluation in evaluations] == [3, 6, 9, 12, 15, 18]
+    assert (metrics["labels_used"], metrics["dev_labels_used"], metrics["examples"]) == (22, 8, 66)
+    assert metrics["trained_tokens"] == sum(step["tokens"] for step in steps)
+    assert metrics["computed_tokens"] < 0.6 * metrics["trained_tokens"]
+    assert metrics["train_seconds"] == pytest.approx(sum(step["seconds"] for step in steps))
+    assert metrics["train_seconds_with_evaluation"] > metrics["train_seconds"]
+    assert metrics["peak_memory"] > 50e6
+    assert metrics["peak_device_memory"] is None
+    assert steps[-1]["loss"] < steps[0]["loss"] / 2
+    assert max(step["learning_rate"] for step in steps) == 2e-2
+    assert checkpoint["disk"] == sum(file.stat().st_size for file in (folder / "adapter").iterdir())
+    assert json.loads((folder / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"] == "tiny"
+
+    best = next(item for item in evaluations if item["step"] == checkpoint["best_step"])
+    assert best["dev_exact"] == metrics["dev_exact"] == max(item["dev_exact"] for item in evaluations)
+    tokenizer = AutoTokenizer.from_pretrained(artifacts / "model")
+    base = AutoModelForCausalLM.from_pretrained(artifacts / "model")
+    model = PeftModel.from_pretrained(base, folder / "adapter").eval()
+    data = read_data(artifacts / "prepare")
+    right = 0
+    for row in encode_rows(tokenizer, data.task, data.dev, 128, "dev"):
+        written = model.generate(
+            input_ids=torch.tensor([row.prompt]), max_new_tokens=len(row.answer), do_sample=False, pad_token_id=2,
+            attention_mask=torch.ones(1, len(row.prompt), dtype=torch.int64),
+        )  # fmt: skip
+        right += written[0, len(row.prompt) :].tolist() == row.answer
+    assert 0 < right / len(data.dev) == metrics["dev_exact"] < 1
+
+
+def test_training_stops_early_and_keeps_the_best(tmp_path: Path, artifacts: Path, model_config: ModelConfig) -> None:
+    folder = tune(tmp_path / "out", artifacts, model_config, tuner(learning_rate=0.5, epochs=8, patience=2))
+    checkpoint = read_json(folder / "checkpoint.json")
+    assert checkpoint["stopped_early"]
+    assert checkpoint["best_step"] < checkpoint["steps"] < 48
+    assert read_json(folder / "metrics.json")["steps"] == checkpoint["steps"]
+
+
+def test_diverging_training_names_the_step_and_the_remedy(
+    tmp_path: Path, artifacts: Path, model_config: ModelConfig
+) -> None:
+    adapter = {"_target_": "whether.finetune.adapters.lora", "r": 4, "alpha": 1e38}
+    with pytest.raises(EngineError, match=r"diverged: \w+ is (nan|inf) at step \d of 18; lower tuner.learning_rate"):
+        tune(tmp_path / "out", artifacts, model_config, tuner(adapter=adapter))
+
+
+def test_too_long_examples_stop_before_training(tmp_path: Path, artifacts: Path, model_config: ModelConfig) -> None:
+    path = artifacts / "prepare" / "dev.jsonl"
+    rows = read_jsonl(path, Example)
+    write_jsonl(path, [*rows, replace(rows[0], id="long-1", inputs={"text": "word " * 200})])
+    with pytest.raises(DataError, match=r"dev: .* 128 tokens: long-1"):
+        tune(tmp_path / "out", artifacts, model_config, tuner())
+
+
+def test_missing_data_is_named(tmp_path: Path, artifacts: Path, model_config: ModelConfig) -> None:
+    (artifacts / "prepare" / "dev.jsonl").unlink()
+    with pytest.raises(RecordError, match=r"dev\.jsonl is missing: run `dvc repro`"):
+        tune(tmp_path / "out", artifacts, model_config, tuner())
+
+
+def work(folder: Path, artifacts: Path, model_config: ModelConfig, settings: TunerConfig) -> None:
+    """What the process does that is to be killed: the stage as pipelines/finetune.py runs it."""
+    prepare_process()
+    with output_folder(folder) as temporary:
+        finetune("lora", settings, model_config, 0, artifacts=artifacts, folder=temporary)
+
+
+def half_written() -> bool:
+    """Whether a checkpoint is being written at this moment."""
+    return any(not (path / "sealed").exists() for path in STATE.glob("finetune/lora-*/checkpoint-*"))
+
+
+@pytest.mark.parametrize(
+    "settings", [tuner(epochs=8), tuner(learning_rate=0.5, epochs=16, patience=2)], ids=["to the end", "early stopping"]
+)
+def test_killed_at_any_moment_it_ends_the_same(
+    tmp_path: Path, artifacts: Path, model_config: ModelConfig, settings: TunerConfig
+) -> None:
+    undisturbed = tune(tmp_path / "undisturbed", artifacts, model_config, settings)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["whether.finetune.trainer", "peft", "matplotlib.figure"])
+    moments, killed, killed_in_a_save = random.Random(0), 0, 0
+    for attempt in range(5):
+        process = context.Process(target=work, args=(tmp_path / "killed", artifacts, model_config, settings))
+        process.start()
+        if attempt < 4:
+            while process.is_alive() and not list(STATE.glob("finetune/lora-*")):
+                time.sleep(0.001)
+            process.join(moments.uniform(0.0, 1.2))
+            while attempt % 2 and process.is_alive() and not half_written():
+                time.sleep(0.0002)
+            killed_in_a_save += half_written()
+            process.kill()
+        process.join()
+        killed += process.exitcode == -signal.SIGKILL
+    assert process.exitcode == 0
+    assert killed >= 2
+    assert killed_in_a_save >= 1
+    same_result(tmp_path / "killed", undisturbed)
+    assert not list(STATE.glob("finetune/*"))

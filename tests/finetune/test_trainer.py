@@ -1,0 +1,82 @@
+"""What the Trainer subclass adds: the choice of packing, the score, the schedule."""
+
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from whether.finetune.data import Row
+
+TARGETS: dict[str, str | list[str]] = {"sliding window": "all-linear", "recurrence": ["in_proj"]}
+ROWS = [Row([*range(10, 40), 50 + n], [60 + n, 2]) for n in range(6)]
+
+
+def test_a_model_that_takes_the_mask_is_packed(tiny_model: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    from whether.finetune.adapters import lora
+    from whether.finetune.trainer import make_collator
+
+    model = lora(AutoModelForCausalLM.from_pretrained(tiny_model), r=2, alpha=4)
+    assert make_collator(model, ROWS).packed
+
+
+def architectures() -> dict[str, Any]:
+    """Models that do not see what the mask says: by a sliding window, and by a recurrence in place of attention."""
+    from transformers import MambaConfig, MistralConfig
+
+    size: dict[str, Any] = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2, "initializer_range": 0.3}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}
+    return {"sliding window": MistralConfig(**size, **heads, sliding_window=8), "recurrence": MambaConfig(**size)}
+
+
+@pytest.mark.parametrize("kind", ["sliding window", "recurrence"])
+def test_a_model_that_cannot_share_a_prefix_is_padded_and_says_so(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from whether.finetune.adapters import lora
+    from whether.finetune.trainer import make_collator
+
+    torch.manual_seed(0)
+    model = lora(AutoModelForCausalLM.from_config(architectures()[kind]), r=2, alpha=4, target_modules=TARGETS[kind])
+    logging.getLogger("whether").propagate = True
+    try:
+        assert not make_collator(model, ROWS).packed
+    finally:
+        logging.getLogger("whether").propagate = False
+    assert "padded batches are used" in caplog.text
+
+
+def test_the_score_orders_by_exact_examples_then_by_loss() -> None:
+    import numpy as np
+    from transformers import EvalPrediction
+
+    from whether.finetune.trainer import dev_metrics
+
+    def score(loss: float, right: list[int]) -> dict[str, float]:
+        tokens = np.array([2, 3])
+        return dev_metrics(EvalPrediction((np.array([loss, loss]), np.array(right)), tokens))
+
+    assert score(0.5, [2, 1]) == pytest.approx({"loss": 0.2, "token_accuracy": 0.6, "exact": 0.5, "score": 1 - 1 / 6})
+    ordered = [score(1e9, [0, 0]), score(0.1, [0, 2]), score(90.0, [2, 0]), score(0.2, [2, 0]), score(1e3, [2, 3])]
+    assert [entry["score"] for entry in ordered] == sorted(entry["score"] for entry in ordered)
+
+
+@pytest.mark.parametrize(("count", "steps"), [(6, 72), (6, 75), (4, 3), (5, 5)])
+def test_the_schedule_is_even_and_ends_with_the_last_step(count: int, steps: int) -> None:
+    from whether.finetune.trainer import Schedule
+
+    asked = []
+    for step in range(1, steps + 1):
+        control = SimpleNamespace(should_evaluate=False, should_save=False)
+        Schedule(count).on_step_end(None, SimpleNamespace(global_step=step, max_steps=steps), control)
+        assert control.should_evaluate == control.should_save
+        if control.should_evaluate:
+            asked.append(step)
+    assert len(asked) == min(count, steps)
+    assert asked[-1] == steps
+    gaps = [after - before for before, after in zip([0, *asked], asked, strict=False)]
+    assert max(gaps) - min(gaps) <= 1
