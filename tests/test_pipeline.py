@@ -44,7 +44,8 @@ class Clone:
         """Kind and content key of every run in MLflow's database."""
         query = (
             "select k.value, c.value from tags k join tags c on k.run_uuid = c.run_uuid"
-            " join runs r on r.run_uuid = k.run_uuid where k.key = 'whether.kind' and c.key = 'whether.content_key' and r.lifecycle_stage = 'active'"
+            " join runs r on r.run_uuid = k.run_uuid where k.key = 'whether.kind'"
+            " and c.key = 'whether.content_key' and r.lifecycle_stage = 'active'"
         )
         with sqlite3.connect(self.path / "mlflow.db") as database:
             return sorted(database.execute(query))

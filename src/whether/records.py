@@ -192,7 +192,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class BreakEven:
-    """At which volume a tuned arm costs as much a month as a prompt arm, building costs spread over the policy's months."""
+    """At which volume a tuned arm costs as much a month as a prompt arm, building spread over the policy's months."""
 
     arm: str
     """A tuned arm."""
@@ -243,7 +243,7 @@ class Verdict:
     representatives: dict[str, str] = field(default_factory=dict)
     """prompt, fine_tune, both → the arm of that kind that dev chose."""
     status: dict[str, Literal["acceptable", "rejected", "undecided"]] = field(default_factory=dict)
-    """Of each representative on test: shown not to be worse than the best by the margin, shown to be worse, or neither."""
+    """Of each representative on test: shown not to be worse by the margin, shown to be worse, or neither."""
     excluded: dict[str, str] = field(default_factory=dict)
     """Arm → the hard constraint that it breaks, as a sentence."""
     break_even: list[BreakEven] = field(default_factory=list)
