@@ -17,6 +17,7 @@ from whether.errors import ConfigError, DataError, RecordError
 from whether.records import read_json, read_jsonl, write_json, write_jsonl
 
 ROOT = Path(__file__).parents[2]
+TASKS = ROOT / "src/whether/benchmark/tasks"
 MODEL = ModelConfig(
     name="tiny", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1
 )
@@ -170,7 +171,7 @@ def test_missing_rows_and_text_are_named(place: Path) -> None:
         run()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "src/whether/benchmark/tasks").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(TASKS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_shipped_task_does_not_favour_the_first_choice(path: Path, tmp_path: Path, monkeypatch) -> None:
     """BIG-bench often lists the right choice first: the choices that are scored are in an order of their own."""
     from lm_eval.tasks import TaskManager
