@@ -9,7 +9,7 @@ from whether.compare.decide import Candidate, Decision, comparisons, decide, fur
 from whether.compare.inference import Inference, Interval, PairedDifference, rate_interval, score_difference
 from whether.compare.reasons import reasons
 from whether.config import ConstraintsConfig, PolicyConfig
-from whether.records import Measurement
+from whether.records import Measurement, measurement
 
 POLICY = PolicyConfig(margin=0.03, resamples=100)
 NO_LIMITS = {"latency_p95": 0.1, "usd_per_1k": 0.01, "peak_memory": 1e9, "valid_rate": 1.0, "retention_loss": 0.0}
@@ -156,6 +156,22 @@ def test_no_arm_left():
     assert (found.answer, found.recommended) == ("inconclusive", None)
     said = reasons(found, selection, [], quality={}, baseline=0.1, further=None, metric="accuracy", policy=POLICY)
     assert "base-knn has latency p95 of 9 s; at most 1 s is required." in said
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(-0.10, -0.02, "Tuning cost general ability"), (-0.10, 0.01, "No loss of general ability")],
+)
+def test_what_tuning_did_to_general_ability_is_said(low, high, said):
+    selection = select([candidate("lora-zero_shot")], ConstraintsConfig())
+    found = decide(selection, [], {"lora-zero_shot": 0.9}, 0.1, POLICY)
+    quality = {"lora-zero_shot": measurement("accuracy", 0.95, (0.9, 0.98), 200)}
+    change = measurement("retention_change", -0.059, (low, high), 411)
+    sentences = reasons(
+        found, selection, [], quality=quality, baseline=0.1, further=None, metric="accuracy", policy=POLICY,
+        retention_change=change,
+    )  # fmt: skip
+    assert any(sentence.startswith(said) and "−5.9 points (−10.0 points to" in sentence for sentence in sentences)
 
 
 def arms_by_correlation(rng: np.random.Generator, n: int, rates: list[float]) -> list[np.ndarray]:

@@ -12,6 +12,7 @@ report.html        all of it on one page that needs no network
 """
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from whether.compare import cost, measure, plots, report, tables
@@ -20,9 +21,9 @@ from whether.compare.inference import Inference
 from whether.compare.load import Study, load_study
 from whether.compare.provenance import provenance
 from whether.compare.reasons import reasons
-from whether.config import Config
+from whether.config import BASE, Config
 from whether.errors import ConfigError, near_matches
-from whether.records import ArmRecord, BreakEven, Verdict, write_json, write_jsonl, write_text
+from whether.records import ArmRecord, BreakEven, Measurement, Verdict, write_json, write_jsonl, write_text
 
 
 def compare(config: Config, *, artifacts: Path, folder: Path) -> None:
@@ -73,6 +74,7 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
             further=further,
             metric=metric,
             policy=policy,
+            retention_change=_retention_change(arms, decision.recommended),
         ),
         task=study.task.name,
         model=config.model.name,
@@ -89,6 +91,12 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
         policy=dataclasses.asdict(policy),
         pricing=dataclasses.asdict(config.pricing),
     )
+
+
+def _retention_change(arms: Mapping[str, ArmRecord], recommended: str | None) -> Measurement | None:
+    """Return what tuning did to the recommended arm's general ability; None for the base checkpoint."""
+    arm = arms.get(recommended or "")
+    return arm.metrics["retention_change"] if arm and arm.checkpoint != BASE else None
 
 
 def _primary_metric(config: Config, study: Study) -> str:

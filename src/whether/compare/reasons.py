@@ -19,8 +19,13 @@ def reasons(
     further: int | None,
     metric: str,
     policy: PolicyConfig,
+    retention_change: Measurement | None = None,
 ) -> list[str]:
-    """Return the reasons for a decision. `quality` is each arm's primary metric on test."""
+    """Return the reasons for a decision.
+
+    `quality` is each arm's primary metric on test; `retention_change` what tuning did to the chosen arm's general
+    ability, None for an arm that is not tuned.
+    """
     arms = {candidate.name: candidate for candidate in selection.representatives.values()}
     if decision.recommended is None:
         return ["No arm keeps the hard constraints of the policy.", *selection.excluded.values()]
@@ -45,6 +50,8 @@ def reasons(
         sentences += _differences(chosen, family, decision, policy)
     if len(arms) > 1:
         sentences.append(_costs(chosen, arms, policy))
+    if retention_change is not None and retention_change.value is not None:
+        sentences.append(_general_ability(chosen, retention_change))
     sentences += selection.excluded.values()
     return sentences
 
@@ -117,6 +124,13 @@ def _costs(chosen: str, arms: Mapping[str, Candidate], policy: PolicyConfig) -> 
         f"At {policy.monthly_requests:,} requests a month, building spread over {policy.months} months, {chosen} costs"
         f" {usd(arms[chosen].usd_per_month)} a month, against {rest}."
     )
+
+
+def _general_ability(chosen: str, change: Measurement) -> str:
+    numbers = f"{value('retention_change', change.value)} ({interval('retention_change', change)})"
+    if change.ci_high is not None and change.ci_high < 0:
+        return f"Tuning cost general ability: on the retention suite {chosen} changes by {numbers} against base."
+    return f"No loss of general ability is shown: on the retention suite {chosen} changes by {numbers}."
 
 
 def _margin(policy: PolicyConfig) -> str:
