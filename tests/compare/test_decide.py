@@ -171,7 +171,7 @@ def test_what_tuning_did_to_general_ability_is_said(low, high, said):
         found, selection, [], quality=quality, baseline=0.1, further=None, metric="accuracy", policy=POLICY,
         retention_change=change,
     )  # fmt: skip
-    assert any(sentence.startswith(said) and "−5.9 points (−10.0 points to" in sentence for sentence in sentences)
+    assert any(sentence.startswith(said) and "−5.9 points (−10.0 to" in sentence for sentence in sentences)
 
 
 def arms_by_correlation(rng: np.random.Generator, n: int, rates: list[float]) -> list[np.ndarray]:

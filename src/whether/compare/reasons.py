@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from whether.compare.decide import KINDS, POWER, Candidate, Decision, Selection, against
 from whether.compare.wording import KINDS as KIND_NAMES
-from whether.compare.wording import NAMES, interval, listing, p_value, percent, signed, usd, value
+from whether.compare.wording import NAMES, interval, listing, p_value, percent, points, signed, usd, value
 from whether.config import PolicyConfig
 from whether.records import Comparison, Measurement
 
@@ -127,8 +127,9 @@ def _costs(chosen: str, arms: Mapping[str, Candidate], policy: PolicyConfig) -> 
 
 
 def _general_ability(chosen: str, change: Measurement) -> str:
-    numbers = f"{value('retention_change', change.value)} ({interval('retention_change', change)})"
-    if change.ci_high is not None and change.ci_high < 0:
+    low, high = change.ci_low, change.ci_high
+    numbers = points(change.value or 0.0) if low is None or high is None else _points(change.value or 0.0, low, high)
+    if high is not None and high < 0:
         return f"Tuning cost general ability: on the retention suite {chosen} changes by {numbers} against base."
     return f"No loss of general ability is shown: on the retention suite {chosen} changes by {numbers}."
 
