@@ -316,6 +316,8 @@ class PolicyConfig:
     """Volume at which "cheapest" is judged."""
     months: Count = 12
     """Months over which the cost to build is spread."""
+    cost_margin: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """An arm counts as cheaper than another only by more than this share of its cost: measured times are noisy."""
     constraints: ConstraintsConfig = field(default_factory=ConstraintsConfig)
 
 

@@ -76,7 +76,7 @@ def test_numbers_are_those_of_the_predictions(folder, artifacts):
         assert arm.metrics["accuracy"].value == pytest.approx(sum(row["score"] for row in rows) / 208)
         assert arm.metrics["valid_rate"].value == pytest.approx(sum(row["valid"] for row in rows) / 208)
         seconds = sum(row["seconds"] for row in rows) / 208
-        assert arm.metrics["usd_per_1k"].value == pytest.approx(seconds * 1000 / 3600 * 0.1008)
+        assert arm.metrics["usd_per_1k"].value == pytest.approx(seconds * 1000 / 3600 * 0.10)
     families = [row.family for row in verdict.comparisons]
     assert (families.count("decision"), len(families)) == (3, 15)
     assert {row.metric for row in verdict.comparisons} == {"accuracy"}

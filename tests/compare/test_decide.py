@@ -103,6 +103,18 @@ def test_an_undecided_arm_that_costs_more_stands_in_nobodys_way():
     assert found.answer == "prompt"
 
 
+@pytest.mark.parametrize("cost", [2.9, 3.0, 3.1])
+def test_noise_in_measured_times_does_not_change_the_answer(cost):
+    rival = candidate("lora-knn", cost=cost, dev=0.89)
+    differences = {
+        ("base-knn", "lora-zero_shot"): difference(-0.09, 0.04, 1e-4),
+        ("base-knn", "lora-knn"): difference(-0.08, 0.04, 1e-3),
+        ("lora-zero_shot", "lora-knn"): difference(0.02, 0.045, 0.4),
+    }
+    found = answer([PROMPT, TUNED, rival], differences)
+    assert (found.answer, found.recommended, found.status["lora-knn"]) == ("fine_tune", "lora-zero_shot", "undecided")
+
+
 def test_floor_where_the_best_arm_is_not_above_the_most_frequent_answer():
     found = answer([PROMPT, TUNED], WORSE_PROMPT, lows=0.14, baseline=0.15)
     assert (found.answer, found.outcome) == ("inconclusive", "floor")

@@ -7,6 +7,8 @@
    else *undecided*.
 4. The cheapest acceptable arm is recommended. If a cheaper arm is undecided, or none is acceptable, the answer is
    `inconclusive`; if all are shown equivalent within the margin it is `no_difference` and the cheapest is recommended.
+   "Cheaper" is by more than the policy's `cost_margin`; of arms that cost the same in this sense the best on dev is
+   taken, so that noise in measured times does not change the answer.
 """
 
 import math
@@ -165,20 +167,33 @@ def decide(
         return Decision("inconclusive", None, "none_allowed", {}, [])
     best_on_dev = max(arms.values(), key=lambda arm: arm.dev)
     status = {name: _status(name, family, policy) for name in arms}
-    by_cost = sorted(arms, key=lambda name: arms[name].usd_per_month)
     if quality_low[best_on_dev.name] <= baseline:
         return Decision("inconclusive", best_on_dev.name, "floor", status, [])
     if len(arms) == 1:
         return Decision(best_on_dev.kind, best_on_dev.name, "only", status, [])
     if all(comparison.conclusion == "equivalent" for comparison in family):
-        return Decision("no_difference", by_cost[0], "equivalent", status, [])
-    contenders = [name for name in by_cost if status[name] != "rejected"]
-    acceptable = next((name for name in by_cost if status[name] == "acceptable"), None)
-    if acceptable is not None and contenders[0] == acceptable:
-        return Decision(arms[acceptable].kind, acceptable, "cheapest", status, [])
-    blocking = contenders[: contenders.index(acceptable)] if acceptable else contenders
-    guess = acceptable or next(name for name in contenders if _loss(name, family) < policy.margin)
-    return Decision("inconclusive", guess, "undecided", status, blocking)
+        return Decision("no_difference", _cheapest(list(arms.values()), policy).name, "equivalent", status, [])
+    contenders = sorted(
+        (arm for arm in arms.values() if status[arm.name] != "rejected"), key=lambda arm: arm.usd_per_month
+    )
+    acceptable = [arm for arm in contenders if status[arm.name] == "acceptable"]
+    if not acceptable:
+        guess = next(arm for arm in contenders if _loss(arm.name, family) < policy.margin)
+        return Decision("inconclusive", guess.name, "undecided", status, [arm.name for arm in contenders])
+    chosen = _cheapest(acceptable, policy)
+    blocking = [arm.name for arm in contenders if arm not in acceptable and _cheaper(arm, chosen, policy)]
+    answer: Answer = "inconclusive" if blocking else chosen.kind
+    return Decision(answer, chosen.name, "undecided" if blocking else "cheapest", status, blocking)
+
+
+def _cheaper(arm: Candidate, other: Candidate, policy: PolicyConfig) -> bool:
+    return arm.usd_per_month < other.usd_per_month * (1 - policy.cost_margin)
+
+
+def _cheapest(arms: Sequence[Candidate], policy: PolicyConfig) -> Candidate:
+    """Return the best arm on dev among those that no other one is cheaper than (ties: fewer tokens)."""
+    cheap = [arm for arm in arms if not any(_cheaper(other, arm, policy) for other in arms)]
+    return max(cheap, key=lambda arm: (arm.dev, -arm.tokens))
 
 
 def against(name: str, family: Sequence[Comparison]) -> list[tuple[str, float, float, float, Comparison]]:
