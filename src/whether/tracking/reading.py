@@ -65,9 +65,10 @@ class _Records:
         stages = [self.checkpoint(name) for name in checkpoints]
         stages += [self.arm(name, arm) for name, arm in self.verdict.arms.items()]
         stages += [self.benchmark(name) for name in checkpoints]
-        return Views(self.verdict, self.pipeline(min(stage.started for stage in stages)), stages)
+        return Views(self.verdict, self.pipeline(), stages)
 
-    def pipeline(self, started: datetime) -> RunView:
+    def pipeline(self) -> RunView:
+        """Its time is the verdict's: runs are listed by time, and most stages may come from an earlier run's cache."""
         verdict, compare = self.verdict, self.artifacts / "compare"
         recommended = verdict.arms.get(verdict.recommended_arm or "")
         files = [(file, "") for file in shown_files(compare)]
@@ -80,7 +81,7 @@ class _Records:
             name=self.run_name(),
             kind="pipeline",
             content_key=sha256_file(compare / "verdict.json"),
-            started=min(started, self.created),
+            started=self.created,
             ended=self.created,
             params=self.params,
             tags=self.tags | {"answer": verdict.answer, "recommended_arm": verdict.recommended_arm or "none"},
