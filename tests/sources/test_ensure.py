@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from whether.config import CONF, Config, DataConfig, SourceConfig, check, compose
-from whether.errors import ConfigError, SourceError
+from whether.errors import ConfigError, DataError, SourceError
 from whether.sources.ensure import ensure
 from whether.sources.tracked import differing_files, refuse_rehashed
 
@@ -46,7 +46,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Config]:
         package="pack", version="1", sha256=sha256, licence="Apache-2.0", folder="pack", root="pack-1",
         members={"one": "one", "two": "two"},
     )  # fmt: skip
-    settings = replace(settings, data=data)
+    task = replace(settings.task, source=SourceConfig(path="data/pack/one.jsonl"))
+    settings = replace(settings, data=data, task=task)
     (folder / "repository").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
@@ -124,6 +125,12 @@ def test_a_hash_that_dvc_rewrote_is_refused_until_it_is_staged(config: Config) -
     run("git", "add", "data.dvc")
     refuse_rehashed()
     ensure(config)
+
+
+def test_a_missing_file_of_a_task_is_refused_with_those_that_are_there(config: Config) -> None:
+    missing = replace(config, task=replace(config.task, source=SourceConfig(path="data/pack/on.jsonl")))
+    with pytest.raises(DataError, match=r"data/pack/on\.jsonl is missing.*did you mean 'one\.jsonl'"):
+        ensure(missing)
 
 
 def test_a_hub_task_inside_data_is_refused(config: Config) -> None:

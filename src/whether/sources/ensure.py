@@ -9,6 +9,7 @@ import logging
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from whether.config import Config
@@ -17,6 +18,7 @@ from whether.records import ARTIFACTS, read_json
 from whether.sources.bigbench import build_data
 from whether.sources.hub import fetch_rows
 from whether.sources.models import prefetch
+from whether.sources.tables import require_file
 from whether.sources.tracked import DATA, DATA_DVC, differing_files, refuse_rehashed
 
 logger = logging.getLogger(__name__)
@@ -26,7 +28,7 @@ def ensure(config: Config) -> None:
     """Make sure that all a run needs from outside is on this machine and is what was pinned.
 
     Raises SourceError where data/ differs from data.dvc (naming the files), something cannot be had, or what came is
-    not what was pinned; data.dvc is never written.
+    not what was pinned, and DataError where the task's file is missing; data.dvc is never written.
     """
     refuse_rehashed()
     if not DATA.exists():
@@ -40,6 +42,7 @@ def ensure(config: Config) -> None:
         )
     if config.task.source.hub:
         fetch_rows(config.task.source)
+    require_file(Path(config.task.source.path))  # DVC would only say that a dependency is missing
     if not _model_is_made(config):
         prefetch(config.model.source)
 

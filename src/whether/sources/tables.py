@@ -19,12 +19,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     line for a missing or empty file, bytes that are not UTF-8, a line that is not a JSON object, a CSV row with more
     or fewer fields than the header.
     """
-    if not path.is_file():
-        siblings = [entry.name for entry in path.parent.glob("*")] if path.parent.is_dir() else []
-        raise DataError(
-            f"{path} is missing: run `python -m pipelines.fetch`, or correct task.source.path"
-            f"{near_matches(path.name, siblings)}"
-        )
+    require_file(path)
     readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
     empty = True
     for number, row in readers[path.suffix](path):
@@ -32,6 +27,16 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, row
     if empty:
         raise DataError(f"{path} is empty: it holds no row of examples")
+
+
+def require_file(path: Path) -> None:
+    """Raise DataError, with the names of the files beside it, if there is no such file."""
+    if not path.is_file():
+        siblings = [entry.name for entry in path.parent.glob("*")] if path.parent.is_dir() else []
+        raise DataError(
+            f"{path} is missing: run `python -m pipelines.fetch`, or correct task.source.path"
+            f"{near_matches(path.name, siblings)}"
+        )
 
 
 def place(path: Path, number: int) -> str:
