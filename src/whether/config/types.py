@@ -1,0 +1,21 @@
+"""The types that sections share, and the names that are fixed."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field
+
+CONF = Path("conf")
+PARAMS = Path("params.yaml")
+BASE = "base"
+"""The name of the checkpoint that is not tuned."""
+
+STRICT = ConfigDict(extra="forbid", str_strip_whitespace=False, use_attribute_docstrings=True)
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+Component = dict[str, Any]
+"""A mapping with `_target_` (dotted path to a function or class) and its arguments."""
