@@ -1,0 +1,66 @@
+"""How a metric is read: its unit, which way is better, and a value with its interval."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class MetricInfo(NamedTuple):
+    """How to read a metric: its unit, which way is better, and what it is in a sentence."""
+
+    unit: str
+    higher_is_better: bool
+    description: str
+
+
+METRICS: dict[str, MetricInfo] = {
+    "accuracy": MetricInfo("fraction", True, "share of examples whose label is right; an invalid answer is wrong"),
+    "exact_match": MetricInfo("fraction", True, "share of examples whose answer equals the target"),
+    "macro_f1": MetricInfo("fraction", True, "F1 of each label, averaged over labels"),
+    "valid_rate": MetricInfo("fraction", True, "share of outputs that have the form the task asks for"),
+    "input_tokens": MetricInfo("tokens/request", False, "tokens of the whole prompt"),
+    "computed_tokens": MetricInfo(
+        "tokens/request", False, "prompt tokens left to compute when the shared prefix is cached"
+    ),
+    "output_tokens": MetricInfo("tokens/request", False, "tokens of the answer"),
+    "seconds_per_request": MetricInfo(
+        "seconds", False, "wall time of a request in a batch, on the machine that measured"
+    ),
+    "latency_p50": MetricInfo("seconds", False, "median wall time of a request sent alone"),
+    "latency_p95": MetricInfo("seconds", False, "95th percentile of the wall time of a request sent alone"),
+    "usd_per_1k": MetricInfo("USD", False, "running cost of 1,000 requests by the price list"),
+    "usd_per_month": MetricInfo(
+        "USD", False, "running cost at the policy's volume and the cost to build spread over its months"
+    ),
+    "usd_to_build": MetricInfo(
+        "USD", False, "labels and machine time spent before the first request, by the price list"
+    ),
+    "retention": MetricInfo("fraction", True, "mean accuracy on the retention suite: general ability"),
+    "retention_change": MetricInfo("fraction", True, "retention minus that of the base checkpoint"),
+    "perplexity": MetricInfo("per token", False, "perplexity on held-out general text"),
+    "tokens_per_second": MetricInfo("tokens/second", True, "prompt tokens read a second in batches"),
+    "tokens_per_second_decode": MetricInfo("tokens/second", True, "answer tokens written a second in batches"),
+    "peak_memory": MetricInfo("bytes", False, "peak resident memory of the process that serves"),
+    "disk": MetricInfo("bytes", False, "size of what has to be stored for the checkpoint beyond the base model"),
+}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A number with what is needed to judge it. `value` is None where it was not measured, never 0."""
+
+    value: float | None
+    unit: str
+    higher_is_better: bool
+    ci_low: float | None = None
+    ci_high: float | None = None
+    n: int | None = None
+    """Observations behind the value."""
+
+
+def measurement(
+    metric: str, value: float | None, ci: tuple[float, float] | None = None, n: int | None = None
+) -> Measurement:
+    """Return a `Measurement` of a metric in `METRICS`, with its unit and direction filled in."""
+    info = METRICS[metric]
+    low, high = ci if ci else (None, None)
+    return Measurement(value, info.unit, info.higher_is_better, low, high, n)

@@ -1,0 +1,68 @@
+"""What prepare and the arms write: the task, its examples, and the answers to them."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Split = Literal["train", "dev", "test"]
+Output = Literal["label", "text", "json"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row of a task: a line of artifacts/prepare/{train,dev,test}.jsonl."""
+
+    id: str
+    """Unique over all splits."""
+    inputs: dict[str, str]
+    """Prompt variable → text, as the task's `inputs` names them."""
+    target: str
+    """The right answer as text; canonical JSON for a `json` task."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What has to be done: artifacts/prepare/task.json."""
+
+    name: str
+    output: Output
+    metric: str
+    """The primary metric's key in `METRICS`."""
+    instruction: str
+    """What a prompt tells the model to do; plain text."""
+    input_template: str
+    """Sandboxed Jinja over `Example.inputs`: how one input reads in a prompt."""
+    labels: list[str]
+    """The possible answers of a `label` task, in a fixed order; empty for other outputs."""
+    schema: dict[str, Any] | None
+    """JSON Schema (2020-12) that a valid answer of a `json` task satisfies."""
+    answer_pattern: str | None
+    """Regular expression; a `text` answer is its first match in the output (its first group, if it has one)."""
+    max_new_tokens: int
+    """Most tokens that an answer may take."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer of one arm: a line of artifacts/prompt/<arm>/predictions.jsonl."""
+
+    id: str
+    """`Example.id`."""
+    split: Split
+    output: str
+    """What the model wrote, untouched."""
+    answer: str | None
+    """What was understood: a label, the text, or canonical JSON; None if nothing valid was found."""
+    target: str
+    score: float
+    """In [0, 1]; 1.0 is right."""
+    valid: bool
+    """Whether the output has the form that the task asks for."""
+    prompt: str
+    """The rendered prompt, chat template included."""
+    input_tokens: int
+    """Tokens of the whole prompt."""
+    cached_tokens: int
+    """Of these, how many were computed once for many requests (the shared prefix)."""
+    output_tokens: int
+    seconds: float
+    """This request's share of its batch's wall time."""

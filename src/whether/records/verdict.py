@@ -1,0 +1,104 @@
+"""The verdict and its parts: the keys of artifacts/compare/verdict.json."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from whether.records.metrics import Measurement
+
+Answer = Literal["prompt", "fine_tune", "both", "no_difference", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class ArmRecord:
+    """One arm in verdict.json."""
+
+    checkpoint: str
+    prompt: str
+    answer: Literal["prompt", "fine_tune", "both"]
+    """The answer that choosing this arm would mean."""
+    metrics: dict[str, Measurement]
+    """On test, and measured cost; what does not apply to the task is left out."""
+    dev: dict[str, float] = field(default_factory=dict)
+    """Quality on dev, by which the arms that test compares were chosen."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A paired difference between two arms on the same test examples: `difference` = arm_a minus arm_b."""
+
+    arm_a: str
+    arm_b: str
+    metric: str
+    difference: float
+    ci_low: float
+    ci_high: float
+    p_value: float
+    p_adjusted: float
+    """After Holm's correction over the comparisons of the same family."""
+    n: int
+    """Paired examples."""
+    conclusion: str
+    """`a_better`, `b_better`, `equivalent`, `a_not_worse`, `b_not_worse` or `inconclusive`."""
+    family: Literal["decision", "exploratory"]
+    """`decision`: planned, between the arms that dev chose; `exploratory`: every other pair, corrected by itself."""
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """At which volume a tuned arm costs as much a month as a prompt arm, building spread over the policy's months."""
+
+    arm: str
+    """A tuned arm."""
+    against: str
+    """A prompt arm."""
+    outcome: Literal["always", "above", "below", "never"]
+    """Where the tuned arm is the cheaper one: at any volume, above or below `requests_per_month`, or at none."""
+    requests_per_month: float | None
+    """None where the lines of cost do not cross."""
+    reason: str
+    """One sentence."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a result was made from."""
+
+    commit: str | None
+    """Git commit, or None outside a repository."""
+    dirty: bool | None
+    """Whether code, conf/ or params.yaml differed from that commit (dvc.lock, which a run writes, does not count)."""
+    data_hash: str
+    model_hash: str
+    versions: dict[str, str]
+    created_at: str
+    """UTC, ISO 8601."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """artifacts/compare/verdict.json, the product's contract: keys may be added, none is renamed."""
+
+    answer: Answer
+    recommended_arm: str | None
+    reasons: list[str]
+    """Sentences, the most important first."""
+    task: str
+    model: str
+    arms: dict[str, ArmRecord]
+    comparisons: list[Comparison]
+    provenance: Provenance
+    further_labels: int | None = None
+    """When inconclusive: about how many more labelled test examples would settle it."""
+    metric: str = ""
+    """The primary metric's key in `METRICS`: what `comparisons` compare."""
+    baseline: float | None = None
+    """The primary metric of always giving the most frequent answer: what an arm must beat to have learnt the task."""
+    representatives: dict[str, str] = field(default_factory=dict)
+    """prompt, fine_tune, both → the arm of that kind that dev chose."""
+    status: dict[str, Literal["acceptable", "rejected", "undecided"]] = field(default_factory=dict)
+    """Of each representative on test: shown not to be worse by the margin, shown to be worse, or neither."""
+    excluded: dict[str, str] = field(default_factory=dict)
+    """Arm → the hard constraint that it breaks, as a sentence."""
+    break_even: list[BreakEven] = field(default_factory=list)
+    policy: dict[str, Any] = field(default_factory=dict)
+    pricing: dict[str, Any] = field(default_factory=dict)
