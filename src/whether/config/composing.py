@@ -75,6 +75,12 @@ def _hydra_compose(overrides: Sequence[str], conf: Path, **options: Any) -> Any:
 
     if not (conf / "config.yaml").exists():
         raise ConfigError(f"{conf / 'config.yaml'} is missing: run this in the repository's root")
+    for override in overrides:
+        # Hydra takes an optional group's missing file for none.
+        name = override.removeprefix("experiment=")
+        known = [file.stem for file in (conf / "experiment").glob("*.yaml")]
+        if name not in (override, *known, "null"):
+            raise ConfigError(f"{override}: no file {conf}/experiment/{name}.yaml{near_matches(name, known)}")
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf.resolve()), version_base=None):
@@ -86,6 +92,8 @@ def _hydra_compose(overrides: Sequence[str], conf: Path, **options: Any) -> Any:
         ) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{conf} holds a file that is not YAML: {error}") from None
+    except (ValueError, TypeError) as error:  # what Hydra lets through for `task=null` or `prompt=[5]`
+        raise ConfigError(f"conf/: {error} (in {' '.join(overrides) or 'config.yaml'})") from None
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_override_reason(error, overrides, conf)) from None
 

@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from whether.config.task import DataConfig, TaskConfig
 from whether.config.types import BASE, STRICT, Component, Count, Fraction, NotNegative, Positive
+from whether.errors import near_matches
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -75,6 +76,8 @@ class PromptConfig:
     """`_target_` in whether.prompt and its arguments."""
     plain: bool = False
     """True for a prompt that is no engineering: the task's instruction and the input, nothing else."""
+    labels_needed: Annotated[int, Field(ge=0)] | None = None
+    """Labelled training examples that this prompt needs, which costs; None: the whole training split."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -92,7 +95,7 @@ class BenchmarkConfig:
     """lm-eval suites run on every checkpoint: did tuning cost general ability?"""
 
     name: str
-    tasks: list[str]
+    tasks: Annotated[list[str], Field(min_length=1)]
     """lm-eval task names; their mean accuracy is `retention`."""
     include_path: str | None = None
     """Folder with lm-eval task YAMLs of our own; None: only those that come with lm-eval."""
@@ -207,6 +210,14 @@ class Config:
         for name, checkpoint in self.checkpoints.items():
             if name != BASE and checkpoint.tuner is None:
                 raise ValueError(f"checkpoints.{name} needs a tuner: only {BASE!r} goes without")
+        grid = {"checkpoint": list(self.checkpoints), "prompt": list(self.prompts)}
+        if grid != {"checkpoint": self.arms.checkpoint, "prompt": self.arms.prompt}:
+            raise ValueError("arms follows from checkpoints and prompts: select those, as in prompt=[zero_shot,knn]")
+        if self.policy.metric is not None and self.policy.metric not in self.task.quality_metrics:
+            raise ValueError(
+                f"policy.metric {self.policy.metric!r} is not measured for output: {self.task.output}"
+                f"{near_matches(self.policy.metric, self.task.quality_metrics)}"
+            )
         if not self.prompts:
             raise ValueError("prompts: select at least one, for example prompt=[zero_shot]")
 

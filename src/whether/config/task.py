@@ -108,8 +108,7 @@ class TaskConfig:
             raise ValueError(f"labels go with output: label, and output is {self.output}")
         if self.output != "text" and self.answer_pattern is not None:
             raise ValueError(f"answer_pattern goes with output: text, and output is {self.output}")
-        if self.labels is not None and len(set(self.labels)) < 2:
-            raise ValueError("a label task needs at least two different labels")
+        self._check_labels()
         if self.metric not in (None, "accuracy", "macro_f1", "exact_match"):
             raise ValueError(f"metric {self.metric!r} is unknown{near_matches(str(self.metric), _QUALITY)}")
         if self.metric in ("accuracy", "macro_f1") and self.output != "label":
@@ -119,6 +118,17 @@ class TaskConfig:
                 re.compile(self.answer_pattern)
             except re.error as error:
                 raise ValueError(f"answer_pattern is not a regular expression: {error}") from None
+
+    def _check_labels(self) -> None:
+        if self.labels is not None and len(set(self.labels)) < len(self.labels):
+            raise ValueError("labels holds a label twice")
+        if self.labels is not None and len(self.labels) < 2:
+            raise ValueError("a label task needs at least two different labels")
+
+    @property
+    def quality_metrics(self) -> tuple[str, ...]:
+        """The metrics of quality that this kind of output has."""
+        return ("accuracy", "macro_f1") if self.output == "label" else ("exact_match",)
 
     @property
     def primary_metric(self) -> str:

@@ -12,8 +12,8 @@ BASE = "base"
 
 STRICT = ConfigDict(extra="forbid", str_strip_whitespace=False, use_attribute_docstrings=True)
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 

@@ -13,6 +13,7 @@ SHOWN_AS = {
     "computed_tokens": "cost/computed_tokens",
     "output_tokens": "cost/output_tokens",
     "usd_per_1k": "cost/usd_per_1k",
+    "usd_per_month": "cost/usd_per_month",
     "usd_to_build": "cost/usd_to_build",
     "seconds_per_request": "latency/seconds_per_request",
     "latency_p50": "latency/p50",

@@ -61,7 +61,7 @@ def publish(config: Config, artifacts: Path, *, strict: bool = True) -> Receipt:
     views = read_views(config, artifacts)
     try:
         with open_experiment(config.tracking.uri, experiment, artifacts.resolve().parent) as store:
-            runs = _bring_up_to_date(store, views, config.task.primary_metric)
+            runs = _bring_up_to_date(store, views, views.verdict.metric)
             experiment_id = store.experiment_id
     except TrackingError as error:
         if strict and not isinstance(error, ServerUnavailable):
