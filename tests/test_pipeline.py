@@ -212,7 +212,7 @@ def test_a_second_clone_downloads_nothing_and_decides_the_same(clone: Clone, tmp
 
 def untimed(verdict: dict[str, object]) -> object:
     """A verdict without dates, measured times and memory, and what is computed from them."""
-    timed = re.compile(r"seconds|latency|usd|memory|tokens_per_second|created_at|dirty|commit|reasons|disk")
+    timed = re.compile(r"seconds|latency|usd|memory|tokens_per_second|created_at|dirty|commit|reasons|disk|break_even")
 
     def strip(value: object) -> object:
         if isinstance(value, dict):
