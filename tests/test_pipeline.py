@@ -119,7 +119,9 @@ def test_dvc_commands_do_what_a_dvc_user_expects(clone: Clone) -> None:
     assert "prompt@lora-knn" in clone(f"{dvc} dag")
     assert "base-knn" in clone(f"{dvc} metrics show --json")
     clone(f"{dvc} metrics diff")
-    clone(f"{dvc} plots show --json")
+    plots = clone(f"{dvc} plots show --json")
+    assert "quality_cost.svg" in plots
+    assert "training loss" in plots
     assert "task.max_rows" in clone(f"{dvc} params diff")
     assert (clone.path / clone("make -s report").strip()).exists()
 
