@@ -1,8 +1,7 @@
 """The verdict and its report: artifacts/compare."""
 
-from whether.compare.compare import compare
-
 from whether import entry
+from whether.compare.compare import compare
 from whether.config import load
 from whether.records import ARTIFACTS, output_folder
 

@@ -3,10 +3,9 @@
 python -m pipelines.finetune <checkpoint>
 """
 
-from whether.finetune.finetune import finetune
-
 from whether import entry
 from whether.config import load
+from whether.finetune.finetune import finetune
 from whether.records import ARTIFACTS, output_folder
 
 
