@@ -1,6 +1,9 @@
 """What is asked of a model and what it answers."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from whether.engine.chat import Message
 
 
 class Request(NamedTuple):
@@ -25,6 +28,36 @@ class Score(NamedTuple):
     """Tokens of the continuation."""
 
 
+class Sampling(NamedTuple):
+    """How tokens are drawn. The order of the filters is transformers': temperature, top_k, top_p."""
+
+    temperature: float = 0.0
+    """Logits are divided by it; 0 is greedy decoding: the most likely token, whatever the other fields say."""
+    top_k: int = 0
+    """Only so many of the most likely tokens can be drawn; 0: all."""
+    top_p: float = 1.0
+    """Only the most likely tokens whose probabilities reach this sum can be drawn."""
+    seed: int = 0
+    """A sample depends on the seed, its prompt and its number among the samples, and not on what is beside it."""
+    samples: int = 1
+    """Answers to each prompt, whose prompt is computed once."""
+
+
+GREEDY = Sampling()
+
+
+class Choices(NamedTuple):
+    """An answer must be one of these texts."""
+
+    texts: tuple[str, ...]
+
+
+class JsonSchema(NamedTuple):
+    """An answer must be a JSON document that this schema allows."""
+
+    schema: dict[str, Any]
+
+
 class Generation(NamedTuple):
     """What a model wrote after one prompt."""
 
@@ -38,3 +71,23 @@ class Generation(NamedTuple):
     """Of these, how many other prompts of the same call start with too, so that they were computed once for all."""
     seconds: float
     """This prompt's equal share of the wall time of the batch that it was answered in."""
+
+
+class ChatModel(Protocol):
+    """What answers chats: a model on this machine, one behind an HTTP endpoint, or one in vLLM."""
+
+    def answer(
+        self,
+        chats: Sequence[Sequence[Message]],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        sampling: Sampling = GREEDY,
+        constraint: Choices | JsonSchema | None = None,
+        progress: str | None = None,
+    ) -> list[list[Generation]]:
+        """Return `sampling.samples` answers to each chat, in the order of the chats.
+
+        Raises EngineError for what this kind of model cannot do, before the first chat is sent.
+        """
+        ...
