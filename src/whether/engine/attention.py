@@ -1,12 +1,16 @@
-"""Attention over a prefix that all rows of a batch share and over each row's own tokens, without copying the prefix.
+"""Attention in which what many tokens share is read once: over a tree of tokens, and while decoding rows.
 
-While decoding, the keys and values of the shared prompt prefix stay one tensor, read once a step for all rows; only
-what differs is held row by row. Scores over both parts go through one softmax, so that the result is that of ordinary
-attention up to rounding (the idea of Hydragen, Juravsky et al. 2024, https://arxiv.org/abs/2402.05099).
+Both are ordinary attention up to rounding. Keys fall into a part that all queries see and parts that only some see;
+each is attended to by itself, and the results are joined by their log-sum-exps or go through one softmax (the idea of
+Hydragen, Juravsky et al. 2024, https://arxiv.org/abs/2402.05099). So scores that a mask would hide are not computed.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from whether.engine.prefix_tree import Pass
 
 if TYPE_CHECKING:
     import torch
@@ -14,10 +18,28 @@ if TYPE_CHECKING:
 
 NAME = "shared_prefix"
 """Name of this attention among those of transformers."""
+BLOCK_MULTIPLE = 32
+"""Blocks have a multiple of so many places: the CPU kernel takes twice the time for, say, 43 that it takes for 64."""
 
 
 class UnsupportedAttentionError(Exception):
     """The model's attention does something that the tree of tokens cannot express."""
+
+
+class Blocks(NamedTuple):
+    """The nodes of a pass, laid out so that those which may see each other are together.
+
+    A block holds whole branches of the tree, one after the other; empty places repeat node 0 and see only themselves.
+    """
+
+    cached: int
+    """Length of the chain, which all nodes see."""
+    nodes: "Tensor"
+    """Node at each place of each block [B, T]."""
+    place: "Tensor"
+    """Flat place of each node [N]."""
+    mask: "Tensor | None"
+    """What is added to the scores [B, 1, T, T]; None if the nodes are one chain: each sees those before it."""
 
 
 def register() -> None:
@@ -36,54 +58,161 @@ def shared_prefix_attention(  # noqa: PLR0917 - transformers calls it so
     value: "Tensor",
     attention_mask: "Tensor | None",
     shared_prefix: Sequence[tuple["Tensor", "Tensor"]] | None = None,
+    blocks: Blocks | None = None,
     scaling: float | None = None,
     **options: Any,
 ) -> tuple["Tensor", None]:
-    """Attend with one query a row [B, H, 1, D] to a shared prefix and to the row's own keys [B, G, L, D].
+    """Attend with queries [B, H, N, D] to keys [B, G, L, D] of G key-value heads, and return [B, N, H, D].
 
-    `shared_prefix` holds for each layer keys and values [G, P, D] (G key-value heads; P may be 0). `attention_mask`
-    [B, 1, 1, L] is added to the scores of the row's own keys. Without `shared_prefix` this is transformers' `sdpa`.
-    Returns [B, 1, H, D].
+    With `blocks`, as in `attend_in_blocks`; with `shared_prefix`, which holds keys and values [G, P, D] for each layer,
+    as in `attend_by_row`; otherwise this is transformers' `sdpa` with the mask [B, 1, N, L].
     """
-    import torch
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     for option in ("sliding_window", "softcap", "s_aux", "position_bias"):
         if options.get(option) is not None:
             raise UnsupportedAttentionError(f"its attention uses {option}")
-    if shared_prefix is None:
-        return sdpa_attention_forward(  # type: ignore[no-any-return]
-            module, query, key, value, attention_mask, scaling=scaling, **options
-        )
-    prefix_key, prefix_value = shared_prefix[module.layer_idx]
+    if blocks is not None:
+        return attend_in_blocks(query, key, value, blocks, scaling), None
+    if shared_prefix is not None:
+        return attend_by_row(query, key, value, attention_mask, shared_prefix[module.layer_idx], scaling=scaling), None
+    return sdpa_attention_forward(  # type: ignore[no-any-return]
+        module, query, key, value, attention_mask, scaling=scaling, **options
+    )
+
+
+def attend_in_blocks(
+    query: "Tensor", key: "Tensor", value: "Tensor", blocks: Blocks, scaling: float | None
+) -> "Tensor":
+    """Attend with the nodes of a pass [1, H, N, D] to the chain and the nodes [1, G, cached + N, D], on a CPU.
+
+    Returns [1, N, H, D].
+    """
+    import torch
+
+    heads, nodes, size = query.shape[1:]
+    groups, cached = key.shape[1], blocks.cached
+    grouped = query[0].view(groups, heads // groups, nodes, size)
+    own, own_weight = _attend_to_nodes(grouped, key[0, :, cached:], value[0, :, cached:], blocks, scaling)
+    if not cached:
+        return own[None]
+    chain_key, chain_value = (part[0, :, None, :cached].expand(-1, heads // groups, -1, -1) for part in (key, value))
+    chain, chain_weight = _flash(grouped, chain_key, chain_value, scaling)
+    share = torch.sigmoid(own_weight - chain_weight.reshape(heads, nodes).T)[..., None].to(own.dtype)
+    return torch.lerp(chain.reshape(heads, nodes, size).transpose(0, 1), own, share)[None]
+
+
+def _attend_to_nodes(
+    grouped: "Tensor", key: "Tensor", value: "Tensor", blocks: Blocks, scaling: float | None
+) -> tuple["Tensor", "Tensor"]:
+    """Attend with nodes [G, H/G, N, D] to nodes [G, N, D]; return the result [N, H, D] and its log-sum-exps [N, H]."""
+    groups, each, nodes, size = grouped.shape
+    if blocks.mask is None:
+        own_key, own_value = (part[:, None].expand(-1, each, -1, -1) for part in (key, value))
+        output, weight = _flash(grouped, own_key, own_value, scaling, is_causal=True)
+        return output.reshape(-1, nodes, size).transpose(0, 1), weight.reshape(-1, nodes).T
+    width = blocks.nodes.shape[1]
+    heads = groups * each
+    by_node = grouped.reshape(heads, nodes, size).transpose(0, 1)
+    query_blocks = by_node[blocks.nodes].transpose(1, 2)
+    key_blocks, value_blocks = (
+        part.transpose(0, 1)[blocks.nodes].transpose(1, 2).repeat_interleave(each, 1) for part in (key, value)
+    )
+    output, weight = _flash(query_blocks, key_blocks, value_blocks, scaling, attn_mask=blocks.mask)
+    place = blocks.place
+    output = output.transpose(1, 2).reshape(-1, heads, size)[place]
+    return output, weight.reshape(-1, heads, width).transpose(1, 2).reshape(-1, heads)[place]
+
+
+def _flash(query: "Tensor", key: "Tensor", value: "Tensor", scaling: float | None, **options: Any) -> tuple[Any, Any]:
+    """Return attention [B, H, N, D] and log-sum-exps [B, H, N]: what `scaled_dot_product_attention` calls on a CPU."""
+    import torch
+
+    output, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        query, key, value, scale=scaling, **options
+    )
+    return output, weight
+
+
+def attend_by_row(
+    query: "Tensor",
+    key: "Tensor",
+    value: "Tensor",
+    attention_mask: "Tensor | None",
+    prefix: tuple["Tensor", "Tensor"],
+    *,
+    scaling: float | None,
+) -> "Tensor":
+    """Attend with one query a row [B, H, 1, D] to a prefix [G, P, D] and to the row's own keys [B, G, L, D].
+
+    P may be 0. The mask [B, 1, 1, L] is added to the scores of the row's own keys. Returns [B, 1, H, D].
+    """
+    import torch
+
+    prefix_key, prefix_value = prefix
     rows, heads, _, size = query.shape
-    groups, prefix, _ = prefix_key.shape
+    groups, length, _ = prefix_key.shape
     each = heads // groups
     grouped = query.reshape(rows, groups, each, size) * (scaling or size**-0.5)
     own_scores = grouped @ key.transpose(2, 3)
     if attention_mask is not None:
         own_scores = own_scores + attention_mask
     by_group = grouped.transpose(0, 1).reshape(groups, rows * each, size)
-    prefix_scores = (by_group @ prefix_key.transpose(1, 2)).view(groups, rows, each, prefix).transpose(0, 1)
+    prefix_scores = (by_group @ prefix_key.transpose(1, 2)).view(groups, rows, each, length).transpose(0, 1)
     scores = torch.cat([prefix_scores, own_scores], dim=-1)
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
-    by_group = weights[..., :prefix].transpose(0, 1).reshape(groups, rows * each, prefix)
-    output = weights[..., prefix:] @ value
+    by_group = weights[..., :length].transpose(0, 1).reshape(groups, rows * each, length)
+    output = weights[..., length:] @ value
     output += (by_group @ prefix_value).view(groups, rows, each, output.shape[-1]).transpose(0, 1)
-    return output.reshape(rows, 1, heads, -1), None
+    return output.reshape(rows, 1, heads, -1)
 
 
-def tree_mask(parents: Sequence[int], cached: int, dtype: "torch.dtype") -> "Tensor":
-    """Return what is added to the scores of N nodes so that each sees the cached chain, its ancestors and itself.
+def tree_mask(step: Pass, dtype: "torch.dtype") -> "Tensor":
+    """Return what is added to the scores of a pass's N nodes so that each sees the chain, its ancestors and itself.
 
     Shape [1, 1, N, cached + N]; 0 where a node may look and the lowest number of `dtype` where not.
     """
     import torch
 
-    visible = torch.eye(len(parents), dtype=torch.bool).numpy()
+    nodes = len(step.parents)
+    mask = torch.zeros(1, 1, nodes, step.cached + nodes, dtype=dtype)
+    mask[0, 0, :, step.cached :].masked_fill_(~torch.from_numpy(_visible(step.parents)), torch.finfo(dtype).min)
+    return mask
+
+
+def _visible(parents: Sequence[int]) -> "np.ndarray[tuple[int, int], np.dtype[np.bool_]]":
+    """Return whether node i is node j or comes after it [N, N]."""
+    visible = np.eye(len(parents), dtype=np.bool_)
     for node, parent in enumerate(parents):
         if parent >= 0:
             visible[node] |= visible[parent]
-    mask = torch.zeros(1, 1, len(parents), cached + len(parents), dtype=dtype)
-    mask[0, 0, :, cached:].masked_fill_(~torch.from_numpy(visible), torch.finfo(dtype).min)
-    return mask
+    return visible
+
+
+def lay_out(step: Pass, dtype: "torch.dtype") -> Blocks:
+    """Return the blocks of a pass: as wide as the longest branch needs, filled with branches in their order."""
+    import torch
+
+    parents = step.parents
+    nodes = len(parents)
+    if all(parent == node - 1 for node, parent in enumerate(parents)):
+        return Blocks(step.cached, torch.arange(nodes)[None], torch.arange(nodes), None)
+    starts = [node for node, parent in enumerate(parents) if parent < 0]
+    ends = [*starts[1:], nodes]
+    longest = max(end - start for start, end in zip(starts, ends, strict=True))
+    width = -(-longest // BLOCK_MULTIPLE) * BLOCK_MULTIPLE
+    begins = [0]
+    for start, end in zip(starts, ends, strict=True):
+        if end - begins[-1] > width:
+            begins.append(start)
+    table = np.zeros((len(begins), width), dtype=np.int64)
+    place = np.empty(nodes, dtype=np.int64)
+    visible = np.tile(np.eye(width, dtype=np.bool_), (len(begins), 1, 1))
+    for block, (start, end) in enumerate(zip(begins, [*begins[1:], nodes], strict=True)):
+        size = end - start
+        table[block, :size] = np.arange(start, end)
+        place[start:end] = block * width + np.arange(size)
+        visible[block, :size, :size] = _visible([parent - start for parent in parents[start:end]])
+    mask = torch.zeros(len(begins), 1, width, width, dtype=dtype)
+    mask.masked_fill_(~torch.from_numpy(visible)[:, None], torch.finfo(dtype).min)
+    return Blocks(step.cached, torch.from_numpy(table), torch.from_numpy(place), mask)

@@ -3,22 +3,72 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.cache_utils import Cache, DynamicLayer
 
-from whether.engine.attention import tree_mask
+from whether.engine.attention import lay_out, tree_mask
 from whether.engine.prefix_tree import Pass
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
+
+
+class RoomyLayer(DynamicLayer):  # type: ignore[misc]
+    """One layer's keys and values [B, G, filled, D] in a store with room for those to come."""
+
+    def __init__(self, store: "tuple[Tensor, Tensor] | None" = None, filled: int = 0):
+        super().__init__()
+        self.store = store
+        """Keys and values [B, G, room, D]; None until the first token."""
+        self.filled = filled
+        self.is_initialized = True
+
+    def update(self, key_states: "Tensor", value_states: "Tensor", *_: Any, **__: Any) -> tuple["Tensor", "Tensor"]:
+        """Store the next tokens' keys and values [B, G, N, D] and return all so far."""
+        start, end = self.filled, self.filled + key_states.shape[-2]
+        if self.store is None or end > self.store[0].shape[-2]:
+            self._grow(key_states, value_states, 2 * end)
+        for part, states in zip(self.stored(), (key_states, value_states), strict=True):
+            part[:, :, start:end] = states
+        self.filled = end
+        keys, values = self.stored()
+        return keys[:, :, :end], values[:, :, :end]
+
+    def _grow(self, keys: "Tensor", values: "Tensor", room: int) -> None:
+        old = self.store
+        self.store = tuple(part.new_empty(*part.shape[:2], room, part.shape[-1]) for part in (keys, values))  # type: ignore[assignment]
+        if old is not None:
+            for part, before in zip(self.stored(), old, strict=True):
+                part[:, :, : self.filled] = before[:, :, : self.filled]
+
+    def stored(self) -> tuple["Tensor", "Tensor"]:
+        if self.store is None:
+            raise ValueError("nothing is stored yet")
+        return self.store
+
+    def gather(self, places: "Tensor") -> tuple["Tensor", "Tensor"]:
+        """Return keys and values [G, *places.shape, D] of a single row at these places."""
+        keys, values = self.stored()
+        return keys[0][:, places], values[0][:, places]
+
+    def keep(self, rows: "Tensor") -> None:
+        """Drop all rows but these."""
+        keys, values = self.stored()
+        self.store = keys[rows], values[rows]
+
+    def get_seq_length(self) -> int:
+        """Return how many places are filled."""
+        return self.filled
 
 
 class Chain:
     """A model with the keys and values of one chain of tokens, from which passes over a `PrefixTree` branch off."""
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Any, *, in_blocks: bool | None = None):
+        """`in_blocks`: whether attention goes through `Blocks` or one mask; None: where there is a kernel for it."""
         self.model = model
-        self.cache = DynamicCache()
+        self.in_blocks = model.device.type == "cpu" if in_blocks is None else in_blocks
+        layers = model.config.get_text_config().num_hidden_layers
+        self.layers = [RoomyLayer() for _ in range(layers)]
 
     def run(self, step: Pass, wanted: Sequence[int]) -> "Tensor":
         """Put a pass's nodes through the model and return the logits [len(wanted), vocabulary] at the nodes `wanted`.
@@ -27,48 +77,28 @@ class Chain:
         """
         import torch
 
-        device = self.model.device
-        self.cache.crop(step.cached - self.cache.get_seq_length())
-        mask = tree_mask(step.parents, step.cached, self.model.dtype).to(device)
+        device, dtype = self.model.device, self.model.dtype
+        for layer in self.layers:
+            layer.filled = step.cached
+        if self.in_blocks:
+            # A mask of four dimensions is what keeps transformers from making one of its own; blocks bring theirs.
+            options = {"attention_mask": torch.zeros(1, 1, 1, 1, dtype=dtype), "blocks": lay_out(step, dtype)}
+        else:
+            options = {"attention_mask": tree_mask(step, dtype).to(device)}
         output = self.model(
             input_ids=torch.tensor([step.tokens], device=device),
             position_ids=torch.tensor([step.depths], device=device),
-            attention_mask=mask,
-            past_key_values=self.cache,
+            past_key_values=Cache(layers=self.layers),
             use_cache=True,
             logits_to_keep=torch.tensor(wanted, dtype=torch.long, device=device),
+            **options,
         )
         logits: Tensor = output.logits[0]
         return logits
 
-    def gather(self, positions: "Tensor") -> list[tuple["Tensor", "Tensor"]]:
-        """Return each layer's keys and values [G, *positions.shape, D] at cache positions."""
-        return [(layer.keys[0, :, positions], layer.values[0, :, positions]) for layer in self.cache.layers]
-
-
-class RowLayer(DynamicLayer):  # type: ignore[misc]
-    """One layer's keys and values of a batch of rows, with room allocated for those to come."""
-
-    def __init__(self, shape: Sequence[int], dtype: "torch.dtype", device: "torch.device"):
-        import torch
-
-        super().__init__()
-        self.keys = torch.zeros(*shape, dtype=dtype, device=device)
-        self.values = torch.zeros(*shape, dtype=dtype, device=device)
-        self.is_initialized = True
-        self.filled = 0
-
-    def update(self, key_states: "Tensor", value_states: "Tensor", *_: Any, **__: Any) -> tuple["Tensor", "Tensor"]:
-        """Store the next token's keys and values and return all so far [B, G, filled, D]."""
-        end = self.filled + key_states.shape[-2]
-        self.keys[:, :, self.filled : end] = key_states
-        self.values[:, :, self.filled : end] = value_states
-        self.filled = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
-
-    def get_seq_length(self) -> int:
-        """Return how many places are filled."""
-        return self.filled
+    def gather(self, places: "Tensor") -> list[tuple["Tensor", "Tensor"]]:
+        """Return each layer's keys and values [G, *places.shape, D] at places in the cache."""
+        return [layer.gather(places) for layer in self.layers]
 
 
 class DecodingBatch:
@@ -83,7 +113,7 @@ class DecodingBatch:
         self.prefix: list[tuple[Tensor, Tensor]] = []
         self.own = max(lengths) - shared
         self.room = room
-        self.layers: list[RowLayer] = []
+        self.layers: list[RoomyLayer] = []
         self.positions = torch.tensor(lengths, device=model.device)[:, None]
         places = torch.arange(self.own + room, device=model.device)
         padding = (places >= self.positions - shared) & (places < self.own)
@@ -103,14 +133,13 @@ class DecodingBatch:
             places[row, : len(path) - self.shared] = torch.tensor(path[self.shared :], dtype=torch.long)
         rows = slice(first_row, first_row + len(paths))
         for layer, (keys, values) in zip(self.layers, chain.gather(places), strict=True):
-            layer.keys[rows, :, :width] = keys.transpose(0, 1)
-            layer.values[rows, :, :width] = values.transpose(0, 1)
+            for store, states in zip(layer.stored(), (keys, values), strict=True):
+                store[rows, :, :width] = states.transpose(0, 1)
 
-    def _layer(self, like: "Tensor") -> RowLayer:
+    def _layer(self, like: "Tensor") -> RoomyLayer:
         groups, _, size = like.shape
-        layer = RowLayer((len(self.positions), groups, self.own + self.room, size), like.dtype, like.device)
-        layer.filled = self.own
-        return layer
+        shape = (len(self.positions), groups, self.own + self.room, size)
+        return RoomyLayer((like.new_zeros(shape), like.new_zeros(shape)), self.own)
 
     def step(self, tokens: "Tensor") -> "Tensor":
         """Append one token to each row [B] and return the logits [B, vocabulary] of the next."""
@@ -130,4 +159,4 @@ class DecodingBatch:
         """Drop all rows but these."""
         self.positions, self.mask = self.positions[rows], self.mask[rows]
         for layer in self.layers:
-            layer.keys, layer.values = layer.keys[rows], layer.values[rows]
+            layer.keep(rows)
