@@ -146,7 +146,9 @@ class ServedModel:
         replies = self._endpoint.post("completions", bodies, TextReply, check=self._scored, progress=progress)
         known = zip(replies[: len(wholes)], replies[len(wholes) :], strict=True)
         return [
-            _score(index, *(self._scored(reply.content) for reply in next(known))) if continuation else Score(0.0, True, 0)
+            _score(index, *(self._scored(reply.content) for reply in next(known)))
+            if continuation
+            else Score(0.0, True, 0)
             for index, (_, continuation) in enumerate(moved)
         ]
 
@@ -260,9 +262,12 @@ def _move_spaces(context: str, continuation: str) -> tuple[str, str]:
 
 
 def _score(index: int, whole: _Scored, context: _Scored) -> Score:
-    start = len(context.tokens)
+    start, end = len(context.tokens), len(whole.tokens)
     values = [value for value in whole.tokens[start:] if value is not None]
-    if not values or len(values) < len(whole.tokens) - start:
-        raise EngineError(f"pair {index}: the server scored no token, or not every one, of the continuation")
-    places = zip(values, whole.top[start:], strict=True)
-    return Score(sum(values), all(value >= max((top or {}).values(), default=0.0) for value, top in places), len(values))
+    best = [max(top.values()) for top in whole.top[start:] if top]
+    if not len(values) == len(best) == end - start > 0:
+        raise EngineError(
+            f"pair {index}: after the {start} tokens of its context the server scored {len(values)} of {end - start}; a"
+            " continuation needs a token of its own: begin it with a space"
+        )
+    return Score(sum(values), all(value >= top for value, top in zip(values, best, strict=True)), end - start)
