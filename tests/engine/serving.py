@@ -93,11 +93,16 @@ class Handler(BaseHTTPRequestHandler):
         with self.proxy.lock:
             self.proxy.arrived.append((time.monotonic(), json.loads(content)))
             fault = self.proxy.faults.popleft() if self.proxy.faults else None
+            self.proxy.under_way += 1
+            self.proxy.most_under_way = max(self.proxy.most_under_way, self.proxy.under_way)
         time.sleep(self.proxy.delay)
         if fault:
             fault(self, lambda: self._forward("POST", content))
         else:
-            self.respond(self._forward("POST", content))
+            exchange = self._forward("POST", content)
+            with self.proxy.lock:
+                self.proxy.under_way -= 1
+            self.respond(exchange)
 
     def _forward(self, method: str, content: bytes | None) -> Exchange:
         if content is not None:
@@ -141,6 +146,9 @@ class Proxy(ThreadingHTTPServer):
         """Time and body of every request that came."""
         self.reached: list[dict[str, Any]] = []
         """Bodies that were passed on to the server."""
+        self.under_way = 0
+        self.most_under_way = 0
+        """Requests at the same time, while there were no faults."""
 
     @property
     def url(self) -> str:
@@ -150,6 +158,10 @@ class Proxy(ThreadingHTTPServer):
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
         return self
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that was killed
+            super().handle_error(request, client_address)
 
     def __exit__(self, *_: object) -> None:
         self.shutdown()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -119,6 +120,13 @@ def test_equal_requests_are_one(tiny, server, config):
     assert texts(answers) == [answer.text for answer in expected(tiny, [one, two, one, one])]
     assert answers[0] == answers[2] == answers[3]
     assert thrice[0] == [thrice[0][0]] * 3
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_requests_go_side_by_side(server, config, concurrency):
+    with Proxy(server, delay=0.05) as proxy:
+        ServedModel(config(proxy.url, concurrency=concurrency)).answer(chats(12), max_new_tokens=2)
+    assert proxy.most_under_way == concurrency
 
 
 def test_requests_say_what_was_asked(server, config):
@@ -264,8 +272,8 @@ def test_no_server(config):
     ],
 )
 def test_attempts_come_to_an_end(server, config, fault, message):
+    timeout = 0.2 if fault is too_slow else 30.0
     with Proxy(server, [fault] * 9) as proxy, pytest.raises(EngineError, match=message):
-        timeout = 0.2 if fault is too_slow else 30.0
         ServedModel(config(proxy.url, attempts=3, timeout=timeout)).answer(chats(1), max_new_tokens=2)
     assert len(proxy.arrived) == 3
 
@@ -436,6 +444,17 @@ def test_token_counts_that_are_not_told_are_none(server, keyed, config):
     assert (answer.input_tokens, answer.cached_tokens, answer.output_tokens) == (None, None, None)
     ((answer,),) = ServedModel(keyed).answer(chats(1), max_new_tokens=3)
     assert answer.cached_tokens == 3
+
+
+def test_the_tour_in_the_docs(server, config, tmp_path, monkeypatch, capsys):
+    tour = (Path(__file__).parents[2] / "docs" / "served.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", tour, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    program = program.replace("http://127.0.0.1:8000/v1", server).replace("artifacts/model", config(server).model)
+    names = {}
+    exec(program, names)
+    assert [len(answers) for answers in names["several"]] == [3, 3]
+    assert capsys.readouterr().out.count(" s\n") == 2
 
 
 def test_works_inside_a_running_event_loop(server, config):
