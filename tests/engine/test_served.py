@@ -230,7 +230,7 @@ def test_a_wait_of_hours_is_an_error(server, config):
     [
         ("12", 12, 12),
         ("0.5", 0.5, 0.5),
-        (format_datetime(datetime.now(UTC) + timedelta(minutes=5), usegmt=True), 200, 300),
+        (timedelta(minutes=5), 200, 300),
         ("Wed, 21 Oct 2015 07:28:00 -0000", 0, 0),
         ("-3", 0, 0),
         ("nan", 0, 0),
@@ -239,6 +239,8 @@ def test_a_wait_of_hours_is_an_error(server, config):
     ],
 )
 def test_retry_after_header(value, low, high):
+    if isinstance(value, timedelta):
+        value = format_datetime(datetime.now(UTC) + value, usegmt=True)
     headers = {} if value is None else {"Retry-After": value}
     assert low <= _retry_after(httpx2.Response(429, headers=headers)) <= high
     assert MAX_RETRY_AFTER > 60
@@ -257,7 +259,7 @@ def test_a_server_that_comes_up_late(tiny, server, config):
 def test_no_server(config):
     url = f"http://127.0.0.1:{free_port()}/v1"
     with pytest.raises(
-        EngineError, match=rf"the server at {url}/ cannot be reached: .* \(2 attempts\): check base_url"
+        EngineError, match=rf"the server at {url}/ cannot be reached: .* is base_url right\? \(2 attempts\)"
     ):
         ServedModel(config(url, attempts=2)).answer(chats(3), max_new_tokens=2)
 
@@ -266,7 +268,7 @@ def test_no_server(config):
     ("fault", "message"),
     [
         (status(500, "out of memory"), r"answers 500: out of memory \(3 attempts\)"),
-        (too_slow, r"gave no whole answer within 0.2 s \(timeout\) \(3 attempts\)"),
+        (too_slow, r"gave no whole answer within 0.2 s: raise timeout, or lower concurrency \(3 attempts\)"),
         (hang_up, r"did not finish its answer: .* \(3 attempts\)"),
         (content("Welcome"), r"answers something else than the API's JSON .*'Welcome'"),
     ],

@@ -130,9 +130,7 @@ class Connection:
         try:
             return await retrying(self._attempt, method, url, body, read)
         except _TransientError as error:
-            raise EngineError(
-                f"the server at {self.url} {error} ({self.config.attempts} attempts): check base_url and that it is up"
-            ) from None
+            raise EngineError(f"the server at {self.url} {error} ({self.config.attempts} attempts)") from None
 
     async def _attempt(
         self,
@@ -149,11 +147,13 @@ class Connection:
             with fail_after(self.config.timeout):
                 response = await self._client.request(method, url, json=body)
         except TimeoutError:
-            raise _TransientError(f"gave no whole answer within {self.config.timeout:g} s (timeout)") from None
+            raise _TransientError(
+                f"gave no whole answer within {self.config.timeout:g} s: raise timeout, or lower concurrency"
+            ) from None
         except httpx2.ConnectError as error:
-            raise _TransientError(f"cannot be reached: {error}") from None
+            raise _TransientError(f"cannot be reached: {error}: is it up, and is base_url right?") from None
         except httpx2.RequestError as error:
-            raise _TransientError(f"did not finish its answer: {error or type(error).__name__}") from None
+            raise _TransientError(f"did not finish its answer: {str(error) or type(error).__name__}") from None
         seconds = time.perf_counter() - start
         if response.status_code == 429 or response.status_code >= 500:
             reason = f"answers {response.status_code}: {self._words(response)}"
