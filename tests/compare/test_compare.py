@@ -171,6 +171,15 @@ def test_what_was_not_measured_is_null(copy, config, tmp_path):
     assert "not measured" in (tmp_path / "compare" / "report.html").read_text()
 
 
+def test_tokens_that_a_server_did_not_tell_are_null(copy, config, tmp_path):
+    file = copy / "prompt" / "base-knn" / "predictions.jsonl"
+    write_jsonl(file, [row | {"cached_tokens": None} for row in read_jsonl(file)])
+    compare(config, artifacts=copy, folder=tmp_path / "compare")
+    metrics = read_json(tmp_path / "compare" / "verdict.json", Verdict).arms["base-knn"].metrics
+    assert metrics["computed_tokens"].value is None
+    assert metrics["input_tokens"].value > 0
+
+
 @pytest.mark.parametrize(
     ("accuracies", "sizes"),
     [

@@ -39,6 +39,14 @@ def test_tokens_and_seconds_are_means(label_task: Task) -> None:
     assert metrics.keys() <= METRICS.keys()
 
 
+def test_tokens_that_a_server_did_not_tell_are_none_and_not_zero(label_task: Task) -> None:
+    predictions = [predicted("tech", "tech"), predicted("tech", "tech", cached_tokens=None, output_tokens=None)]
+    metrics = split_metrics(label_task, predictions)
+    assert metrics["input_tokens"] == 100
+    assert metrics["computed_tokens"] is None
+    assert metrics["output_tokens"] is None
+
+
 def test_text_and_json_have_exact_match_only(label_task: Task) -> None:
     metrics = split_metrics(replace(label_task, output="text", labels=[]), [predicted("a", "a"), predicted("b", "c")])
     assert metrics["exact_match"] == 0.5

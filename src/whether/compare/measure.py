@@ -1,5 +1,6 @@
 """Every number about an arm, with unit, direction and interval where there is one; and the differences between arms."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -76,14 +77,16 @@ def measure(arm: Arm, study: Study, config: Config, settings: Inference) -> dict
         answers, targets = _labels(study.task, test)
         interval = macro_f1_interval(answers, targets, settings)
         found["macro_f1"] = measurement("macro_f1", float(macro_f1(answers, targets)), interval, len(test))
-    columns: dict[str, Callable[[Prediction], float]] = {
+    columns: dict[str, Callable[[Prediction], float | None]] = {
         "valid_rate": lambda row: row.valid,
         "input_tokens": lambda row: row.input_tokens,
-        "computed_tokens": lambda row: row.input_tokens - row.cached_tokens,
+        "computed_tokens": lambda row: row.computed_tokens,
         "output_tokens": lambda row: row.output_tokens,
     }
     for name, column in columns.items():
-        found[name] = measurement(name, *_mean(np.array([column(row) for row in test], dtype=np.float64), settings))
+        values = [column(row) for row in test]
+        known = None not in values
+        found[name] = measurement(name, *(_mean(np.array(values, dtype=np.float64), settings) if known else (None,)))
     # A request's seconds are its share of its batch's, so requests are no independent observations: no interval.
     seconds = float(np.mean([row.seconds for row in test]))
     found["seconds_per_request"] = measurement("seconds_per_request", seconds, n=len(test))
@@ -103,7 +106,7 @@ def candidate(arm: Arm, metrics: dict[str, Measurement], dev: dict[str, float], 
         name=arm.name,
         kind=arm_kind(arm),
         dev=dev[metric],
-        tokens=sum(row.input_tokens - row.cached_tokens + row.output_tokens for row in arm.dev) / len(arm.dev),
+        tokens=_tokens(arm.dev),
         usd_per_month=metrics["usd_per_month"].value or 0.0,
         limits={
             "latency_p95": metrics["latency_p95"].value,
@@ -113,6 +116,13 @@ def candidate(arm: Arm, metrics: dict[str, Measurement], dev: dict[str, float], 
             "retention_loss": None if change is None else -change,
         },
     )
+
+
+def _tokens(predictions: Sequence[Prediction]) -> float:
+    """Return the mean of computed and written tokens; infinity if not all are known, so that a tie is lost."""
+    counts = [(row.computed_tokens, row.output_tokens) for row in predictions]
+    known = [computed + written for computed, written in counts if computed is not None and written is not None]
+    return sum(known) / len(known) if len(known) == len(counts) else math.inf
 
 
 def arm_kind(arm: Arm) -> Kind:

@@ -4,8 +4,9 @@ import re
 from dataclasses import field
 from functools import cached_property
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from whether.config.task import DataConfig, TaskConfig
@@ -33,6 +34,36 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if "_target_" not in self.source:
             raise ValueError("source needs _target_, the dotted path of a model source")
+
+
+@dataclass(frozen=True, config=ConfigDict(**STRICT, hide_input_in_errors=True))
+class ServedConfig:
+    """A model behind an OpenAI-compatible HTTP API, and how requests are sent to it."""
+
+    base_url: str
+    """Address of the API, which `/chat/completions` follows; for most servers it ends in `/v1`."""
+    model: Annotated[str, Field(min_length=1)]
+    """Name of the model at the server."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the key; None: the server wants none. Never the key itself."""
+    concurrency: Count = 8
+    """Requests under way at the same time, at most."""
+    timeout: Positive = 120.0
+    """Seconds for one attempt at a request, from connecting to the answer's last byte."""
+    attempts: Count = 6
+    """How often a request is sent, at most, while the server is busy, broken or not there."""
+
+    def __post_init__(self) -> None:
+        url = urlsplit(self.base_url)
+        # No message shows a value that could be, or hold, a secret in the wrong place.
+        if url.username is not None or url.password is not None or url.query or url.fragment:
+            raise ValueError("base_url must hold no password, query or fragment: a key goes into the environment")
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("base_url must be an address such as http://127.0.0.1:8000/v1")
+        if self.api_key_env is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.api_key_env):
+            raise ValueError(
+                "api_key_env must be the name of an environment variable, such as OPENAI_API_KEY, not a key"
+            )
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -13,6 +13,7 @@ from whether.engine.loading import load_base, merge_checkpoint, pick_device
 from whether.engine.plain import answer_plainly
 from whether.engine.prefix_tree import PrefixTree, Tokens
 from whether.engine.probe import choose_path
+from whether.engine.progress import progress_bar
 from whether.engine.requests import Generation, Request, Score
 from whether.engine.scoring import score
 from whether.errors import EngineError
@@ -84,7 +85,7 @@ class LocalModel:
         asked = Counter(tokens)
         ending = Ending(max_new_tokens, frozenset(self.eos_token_ids), stop_finder(self.tokenizer, stop))
         answers: dict[Tokens, Answer] = {}
-        with _progress_bar(progress, len(prompts)) as bar, inference_mode():
+        with progress_bar(progress, len(prompts)) as bar, inference_mode():
             for indices, batch in self._answers(tree, ending):
                 done = [tree.sequences[index] for index in indices]
                 answers.update(zip(done, batch, strict=True))
@@ -96,6 +97,7 @@ class LocalModel:
                 text=cut(self.tokenizer.decode(answers[prompt].token_ids, skip_special_tokens=True), stop),
                 input_tokens=len(prompt),
                 cached_tokens=len(prompt) if asked[prompt] > 1 else shared[prompt],
+                output_tokens=len(answers[prompt].token_ids),
                 seconds=answers[prompt].seconds / asked[prompt],
             )
             for prompt in tokens
@@ -182,13 +184,6 @@ def _eos_token_ids(generation_config: Any, tokenizer: Any) -> frozenset[int]:
     configured = generation_config.eos_token_id
     ids = configured if isinstance(configured, list) else [configured]
     return frozenset(token for token in [*ids, tokenizer.eos_token_id] if token is not None)
-
-
-def _progress_bar(title: str | None, total: int) -> Any:
-    """Return a progress bar on standard error, silent without a title or a terminal."""
-    from tqdm import tqdm
-
-    return tqdm(total=total, desc=title, unit="prompt", disable=True if title is None else None)
 
 
 def inference_mode() -> Any:

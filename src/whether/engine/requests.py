@@ -61,16 +61,20 @@ class JsonSchema(NamedTuple):
 class Generation(NamedTuple):
     """What a model wrote after one prompt."""
 
-    token_ids: list[int]
-    """The new tokens, those of a stop string included, without the token that ended the sequence."""
+    token_ids: list[int] | None
+    """The new tokens, those of a stop string included, without the token that ended the sequence; None: not told."""
     text: str
     """The new tokens decoded without special tokens, up to the first stop string."""
-    input_tokens: int
-    """Tokens of the prompt."""
-    cached_tokens: int
-    """Of these, how many other prompts of the same call start with too, so that they were computed once for all."""
+    input_tokens: int | None
+    """Tokens of the prompt; None where a server does not tell."""
+    cached_tokens: int | None
+    """Of these, how many other prompts of the same call start with too, so that they were computed once for all.
+    From a server: how many it says that it had computed before; None where it does not tell."""
+    output_tokens: int | None
+    """New tokens, as a server counts them or those of `token_ids`; None where a server does not tell."""
     seconds: float
-    """This prompt's equal share of the wall time of the batch that it was answered in."""
+    """This prompt's equal share of the wall time of the batch that it was answered in. From a server: the time from
+    sending its request to the answer's last byte, without attempts that failed and the waits after them."""
 
 
 class ChatModel(Protocol):

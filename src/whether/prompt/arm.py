@@ -118,7 +118,7 @@ def _prediction(
         prompt=prompt,
         input_tokens=generation.input_tokens,
         cached_tokens=generation.cached_tokens,
-        output_tokens=len(generation.token_ids),
+        output_tokens=generation.output_tokens,
         seconds=generation.seconds,
     )
 

@@ -6,15 +6,23 @@ from statistics import fmean
 from whether.records import Prediction, Task
 
 
-def split_metrics(task: Task, predictions: Sequence[Prediction]) -> dict[str, float]:
-    """Return quality, format adherence, tokens and seconds, each a mean over the predictions of one split."""
+def split_metrics(task: Task, predictions: Sequence[Prediction]) -> dict[str, float | None]:
+    """Return quality, format adherence, tokens and seconds, each a mean over the predictions of one split.
+
+    A mean of tokens is None where a server did not tell them for every prediction.
+    """
     return _quality(task, predictions) | {
         "valid_rate": fmean(prediction.valid for prediction in predictions),
-        "input_tokens": fmean(prediction.input_tokens for prediction in predictions),
-        "computed_tokens": fmean(prediction.input_tokens - prediction.cached_tokens for prediction in predictions),
-        "output_tokens": fmean(prediction.output_tokens for prediction in predictions),
+        "input_tokens": _mean_known([prediction.input_tokens for prediction in predictions]),
+        "computed_tokens": _mean_known([prediction.computed_tokens for prediction in predictions]),
+        "output_tokens": _mean_known([prediction.output_tokens for prediction in predictions]),
         "seconds_per_request": fmean(prediction.seconds for prediction in predictions),
     }
+
+
+def _mean_known(values: Sequence[int | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if len(known) == len(values) else None
 
 
 def latency_metrics(seconds: Sequence[float]) -> dict[str, float]:
@@ -25,7 +33,7 @@ def latency_metrics(seconds: Sequence[float]) -> dict[str, float]:
     return {"latency_p50": float(p50), "latency_p95": float(p95)}
 
 
-def _quality(task: Task, predictions: Sequence[Prediction]) -> dict[str, float]:
+def _quality(task: Task, predictions: Sequence[Prediction]) -> dict[str, float | None]:
     score = fmean(prediction.score for prediction in predictions)
     if task.output != "label":
         return {"exact_match": score}

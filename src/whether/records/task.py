@@ -59,10 +59,17 @@ class Prediction:
     """Whether the output has the form that the task asks for."""
     prompt: str
     """The rendered prompt, chat template included."""
-    input_tokens: int
-    """Tokens of the whole prompt."""
-    cached_tokens: int
+    input_tokens: int | None
+    """Tokens of the whole prompt; like the next two, None where a server does not tell."""
+    cached_tokens: int | None
     """Of these, how many were computed once for many requests (the shared prefix)."""
-    output_tokens: int
+    output_tokens: int | None
     seconds: float
     """This request's share of its batch's wall time."""
+
+    @property
+    def computed_tokens(self) -> int | None:
+        """Tokens of the prompt that were left to compute."""
+        if self.input_tokens is None or self.cached_tokens is None:
+            return None
+        return self.input_tokens - self.cached_tokens

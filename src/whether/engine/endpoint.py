@@ -1,0 +1,107 @@
+"""Many requests to an OpenAI-compatible server: side by side, each answered exactly once, over a restart too."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urljoin
+
+from pydantic import TypeAdapter
+
+from whether.config import ServedConfig
+from whether.engine.http import Body, Connection, Reply, api_key
+from whether.engine.journal import Entry, Journal
+from whether.engine.progress import progress_bar
+from whether.records import sha256_plain
+
+T = TypeVar("T")
+
+
+class Endpoint:
+    """The API of a served model, for many requests at once; `whether.engine.http` says what a fault does to one."""
+
+    def __init__(self, config: ServedConfig, journal: Path | None = None):
+        """Raise EngineError if the environment does not hold the key that `config` names."""
+        self.config = config
+        self.url = config.base_url.rstrip("/") + "/"
+        self._key = api_key(config.api_key_env)
+        self._journal = Journal(journal) if journal else None
+
+    def post(
+        self,
+        path: str,
+        bodies: Sequence[Body],
+        kind: type[T],
+        *,
+        check: Callable[[T], object] | None = None,
+        progress: str | None = None,
+    ) -> list[Reply[T]]:
+        """Send each distinct body once and return a reply of type `kind` to each, in the order of the bodies.
+
+        Replies that the journal holds are not asked for again. `check` raises EngineError for a reply that is of no
+        use; it is then not recorded, and nothing more is sent. Raises EngineError for what trying again does not mend.
+        """
+        adapter = TypeAdapter(kind)
+        keys = [sha256_plain({"url": self.url, "path": path, "body": dict(body)}) for body in bodies]
+        asked = Counter(keys)
+        journal = self._journal
+        with journal.open() if journal else nullcontext(), progress_bar(progress, len(keys)) as bar:
+            known = [journal.entries[key] for key in asked if key in journal.entries] if journal else []
+            replies = {entry.key: Reply(adapter.validate_python(entry.reply), entry.seconds) for entry in known}
+            bar.update(sum(asked[key] for key in replies))
+
+            def receive(key: str, reply: Reply[T]) -> None:
+                if check:
+                    check(reply.content)
+                if journal:
+                    journal.add(Entry(key, reply.seconds, adapter.dump_python(reply.content, mode="json")))
+                replies[key] = reply
+                bar.update(asked[key])
+
+            missing = {key: body for key, body in zip(keys, bodies, strict=True) if key not in replies}
+            if missing:
+                self._run(self._send_all, path, missing, adapter, receive)
+        return [replies[key] for key in keys]
+
+    def request_fields(self) -> frozenset[str]:
+        """Return the fields of a chat request that the server's own OpenAPI document names; none if it has none."""
+        document = self._run(self._get, urljoin(self.url, "../openapi.json"))
+        try:
+            return frozenset(document["components"]["schemas"]["ChatCompletionRequest"]["properties"])
+        except (KeyError, TypeError):
+            return frozenset()
+
+    def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call an async function in an event loop of its own, so that this works inside a running one (a notebook)."""
+        from anyio.from_thread import start_blocking_portal
+
+        with start_blocking_portal() as portal:
+            return portal.call(function, *arguments)
+
+    async def _get(self, url: str) -> Any:
+        async with Connection.open(self.config, self.url, self._key) as connection:
+            return await connection.get(url)
+
+    async def _send_all(
+        self,
+        path: str,
+        bodies: Mapping[str, Body],
+        adapter: TypeAdapter[T],
+        receive: Callable[[str, Reply[T]], None],
+    ) -> None:
+        """Send bodies, `config.concurrency` at a time; the first error stops them all."""
+        from anyio import create_task_group
+
+        waiting: Iterator[tuple[str, Body]] = iter(bodies.items())
+
+        async def work(connection: Connection) -> None:
+            for key, body in waiting:
+                receive(key, await connection.post(path, body, adapter))
+
+        try:
+            async with Connection.open(self.config, self.url, self._key) as connection, create_task_group() as group:
+                for _ in range(min(self.config.concurrency, len(bodies))):
+                    group.start_soon(work, connection)
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None

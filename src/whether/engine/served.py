@@ -1,0 +1,273 @@
+"""A language model behind an OpenAI-compatible HTTP API: a hosted one, vLLM, llama.cpp, `transformers serve` ..."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field
+
+from whether.config import ServedConfig
+from whether.engine.chat import Message
+from whether.engine.endpoint import Endpoint
+from whether.engine.generation import cut
+from whether.engine.http import Body, Reply
+from whether.engine.requests import GREEDY, Choices, Generation, JsonSchema, Sampling, Score
+from whether.errors import EngineError
+
+
+@dataclass(frozen=True)
+class _PromptDetails:
+    cached_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class _Usage:
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+
+
+@dataclass(frozen=True)
+class _Message:
+    content: str | None = None
+    """None where the model wrote nothing but its reasoning, or refused."""
+
+
+@dataclass(frozen=True)
+class _ChatChoice:
+    message: _Message
+    finish_reason: str | None = None
+
+
+@dataclass(frozen=True)
+class ChatReply:
+    """What of an answer to /chat/completions is used."""
+
+    choices: Annotated[list[_ChatChoice], Field(min_length=1)]
+    usage: _Usage | None = None
+
+    @property
+    def text(self) -> str:
+        """What the model wrote."""
+        return self.choices[0].message.content or ""
+
+    @property
+    def ran_out(self) -> bool:
+        """Whether the answer ended because it had reached its most tokens."""
+        return self.choices[0].finish_reason == "length"
+
+
+@dataclass(frozen=True)
+class _LogProbabilities:
+    token_logprobs: list[float | None] = field(default_factory=list)
+    """Of the prompt's tokens, None for the first, and then of the new one."""
+    top_logprobs: list[dict[str, float] | None] | None = None
+    """The most likely tokens at each place, as far as the server tells them."""
+
+
+@dataclass(frozen=True)
+class _TextChoice:
+    logprobs: _LogProbabilities | None = None
+
+
+@dataclass(frozen=True)
+class TextReply:
+    """What of an answer to /completions is used."""
+
+    choices: Annotated[list[_TextChoice], Field(min_length=1)]
+    usage: _Usage | None = None
+
+
+class _Scored(NamedTuple):
+    """Natural-log probabilities of a prompt's tokens, and at each place of the most likely tokens; None: not told."""
+
+    tokens: list[float | None]
+    top: list[dict[str, float] | None]
+
+
+class ServedModel:
+    """A chat model behind an OpenAI-compatible API; see `ServedConfig` for where it is and docs/served.md for a tour.
+
+    Equal requests of one call are sent once. A sample is a request of its own, with a seed that follows from
+    `Sampling.seed`, its chat and its number, so that tokens and seconds are known for each; how far a server keeps to
+    a seed is its own affair. With a `journal` (a file of JSON lines, see `whether.engine.journal`) answers outlive the
+    process: the same call sends only what it lacks. It never holds the key.
+    """
+
+    def __init__(self, config: ServedConfig, journal: Path | None = None):
+        """Raise EngineError if the environment does not hold the key that `config` names; nothing is sent yet."""
+        self.config = config
+        self._endpoint = Endpoint(config, journal)
+
+    def answer(
+        self,
+        chats: Sequence[Sequence[Message]],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        sampling: Sampling = GREEDY,
+        constraint: Choices | JsonSchema | None = None,
+        progress: str | None = None,
+    ) -> list[list[Generation]]:
+        """Return `sampling.samples` answers to each chat, in the order of the chats (`ChatModel`).
+
+        `token_ids` is None: the API does not tell. Samples of greedy decoding are one request. Raises EngineError for
+        choices, before the first chat is sent, where the server does not say that it can hold an answer to them; for an
+        answer that does not keep to the constraint though it was not cut short; for a server that is not there, refuses
+        the key, does not know the model or answers an error `config.attempts` times.
+        """
+        _check(max_new_tokens, stop, sampling)
+        settings = self._settings(max_new_tokens, stop, sampling) | self._constraint_fields(constraint)
+        numbers = range(1 if sampling.temperature == 0 else sampling.samples)
+        bodies = [_chat_body(settings, chat, sampling, number) for chat in chats for number in numbers]
+        check = _keeps_to(constraint, stop) if constraint else None
+        replies = self._endpoint.post("chat/completions", bodies, ChatReply, check=check, progress=progress)
+        answers = [_generation(reply, stop) for reply in replies]
+        repeats = sampling.samples // len(numbers)
+        return [answers[start : start + len(numbers)] * repeats for start in range(0, len(answers), len(numbers))]
+
+    def text_loglikelihoods(self, pairs: Sequence[tuple[str, str]], *, progress: str | None = None) -> list[Score]:
+        """Return how likely each (context, continuation) pair's continuation is after its context, both plain text.
+
+        The server's tokenizer decides: a continuation is what a pair's tokens go on with after as many tokens as the
+        context alone has, and spaces that end a context count to the continuation, both as in lm-eval. Raises
+        EngineError for an empty context and for a server that returns no log-probabilities of a prompt's tokens.
+        """
+        moved = [_move_spaces(context, continuation) for context, continuation in pairs]
+        for index, (context, continuation) in enumerate(moved):
+            if continuation and not context:
+                raise EngineError(f"pair {index} has no context, and a server scores no text without one")
+        contexts = [context for context, continuation in moved if continuation]
+        wholes = [context + continuation for context, continuation in moved if continuation]
+        bodies = [self._scoring_body(text) for text in [*wholes, *contexts]]
+        replies = self._endpoint.post("completions", bodies, TextReply, check=self._scored, progress=progress)
+        known = zip(replies[: len(wholes)], replies[len(wholes) :], strict=True)
+        return [
+            _score(index, *(self._scored(reply.content) for reply in next(known)))
+            if continuation
+            else Score(0.0, True, 0)
+            for index, (_, continuation) in enumerate(moved)
+        ]
+
+    def _settings(self, max_new_tokens: int, stop: Sequence[str], sampling: Sampling) -> dict[str, Any]:
+        """Return what all requests of a call have in common."""
+        fields = {"model": self.config.model, "max_tokens": max_new_tokens, "temperature": sampling.temperature}
+        if stop:
+            fields["stop"] = list(stop)
+        if sampling.temperature > 0:
+            fields["top_p"] = sampling.top_p
+            if sampling.top_k:
+                fields["top_k"] = sampling.top_k  # not OpenAI's; vLLM and others know it
+        return fields
+
+    def _constraint_fields(self, constraint: Choices | JsonSchema | None) -> dict[str, Any]:
+        """Return what asks a server to keep an answer to a constraint; EngineError if it does not say that it can."""
+        if isinstance(constraint, JsonSchema):
+            wanted = {"name": "answer", "schema": constraint.schema, "strict": True}
+            return {"response_format": {"type": "json_schema", "json_schema": wanted}}
+        if isinstance(constraint, Choices):
+            fields = self._endpoint.request_fields()
+            if "structured_outputs" in fields:  # vLLM since 0.11
+                return {"structured_outputs": {"choice": list(constraint.texts)}}
+            if "guided_choice" in fields:  # vLLM before
+                return {"guided_choice": list(constraint.texts)}
+            raise EngineError(
+                f"the server at {self._endpoint.url} does not say that it can hold an answer to given choices (vLLM's"
+                " can): answer without them, or use a JSON schema with an enum"
+            )
+        return {}
+
+    def _scoring_body(self, text: str) -> Body:
+        # One new token, because not every server takes 0; what is said of it is left out.
+        return {
+            "model": self.config.model, "prompt": text, "max_tokens": 1, "temperature": 0.0, "echo": True, "logprobs": 1
+        }  # fmt: skip
+
+    def _scored(self, reply: TextReply) -> _Scored:
+        """Return what is told of a prompt's tokens; EngineError for a server that does not tell."""
+        told, count = reply.choices[0].logprobs, reply.usage.prompt_tokens if reply.usage else None
+        if not told or not told.top_logprobs or count is None or len(told.token_logprobs) < count:
+            raise EngineError(
+                f"the server at {self._endpoint.url} returns no log-probabilities of a prompt's tokens (echo and"
+                " logprobs in /completions), so it cannot score: use a model on this machine, or a server such as vLLM"
+            )
+        return _Scored(told.token_logprobs[:count], told.top_logprobs[:count])
+
+
+def _check(max_new_tokens: int, stop: Sequence[str], sampling: Sampling) -> None:
+    if max_new_tokens < 1:
+        raise EngineError(f"max_new_tokens must be at least 1, and is {max_new_tokens}")
+    if isinstance(stop, str) or "" in stop:
+        raise EngineError(f"stop must be a list of strings that are not empty, and is {stop!r}")
+    if sampling.samples < 1 or sampling.temperature < 0 or sampling.top_k < 0 or not 0 < sampling.top_p <= 1:
+        raise EngineError(
+            f"sampling needs samples >= 1, temperature >= 0, top_k >= 0 and 0 < top_p <= 1, and is {sampling}"
+        )
+
+
+def _chat_body(settings: dict[str, Any], chat: Sequence[Message], sampling: Sampling, number: int) -> Body:
+    messages = [message._asdict() for message in chat]
+    seed = {"seed": _seed(sampling.seed, messages, number)} if sampling.temperature > 0 else {}
+    return {**settings, **seed, "messages": messages}
+
+
+def _seed(seed: int, messages: Sequence[dict[str, str]], number: int) -> int:
+    """Return a sample's own seed, below 2^31, so that samples of neighbouring seeds are not the same."""
+    digest = hashlib.sha256(json.dumps([seed, messages, number]).encode()).digest()
+    return int.from_bytes(digest[:4]) >> 1
+
+
+def _keeps_to(constraint: Choices | JsonSchema, stop: Sequence[str]) -> Callable[[ChatReply], None]:
+    """Return a check of answers, since some servers ignore what they do not know."""
+    from jsonschema import Draft202012Validator
+
+    def allowed(text: str) -> bool:
+        if isinstance(constraint, Choices):
+            return text in constraint.texts
+        try:
+            return Draft202012Validator(constraint.schema).is_valid(json.loads(text))
+        except ValueError:
+            return False
+
+    def check(reply: ChatReply) -> None:
+        text = cut(reply.text, stop)
+        if not reply.ran_out and not allowed(text):
+            raise EngineError(
+                f"the server did not keep its answer to {type(constraint).__name__}, which was sent along, so it seems"
+                f" to ignore such constraints; it wrote {text[:200]!r}"
+            )
+
+    return check
+
+
+def _generation(reply: Reply[ChatReply], stop: Sequence[str]) -> Generation:
+    usage = reply.content.usage or _Usage()
+    return Generation(
+        token_ids=None,
+        text=cut(reply.content.text, stop),
+        input_tokens=usage.prompt_tokens,
+        cached_tokens=usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None,
+        output_tokens=usage.completion_tokens,
+        seconds=reply.seconds,
+    )
+
+
+def _move_spaces(context: str, continuation: str) -> tuple[str, str]:
+    """Give the spaces that end a context to the continuation, as lm-eval does: tokens begin with a space."""
+    kept = context.rstrip()
+    return kept, context[len(kept) :] + continuation
+
+
+def _score(index: int, whole: _Scored, context: _Scored) -> Score:
+    start, end = len(context.tokens), len(whole.tokens)
+    values = [value for value in whole.tokens[start:] if value is not None]
+    best = [max(top.values()) for top in whole.top[start:] if top]
+    if not len(values) == len(best) == end - start > 0:
+        raise EngineError(
+            f"pair {index}: after the {start} tokens of its context the server scored {len(values)} of {end - start}; a"
+            " continuation needs a token of its own: begin it with a space"
+        )
+    return Score(sum(values), all(value >= top for value, top in zip(values, best, strict=True)), end - start)
