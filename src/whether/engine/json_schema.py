@@ -19,12 +19,21 @@ LAYOUT = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": 
 class SchemaWalk:
     """A walk through the documents that a schema allows."""
 
-    def __init__(self, matcher: Any):
+    def __init__(self, matcher: Any, tokens: Any):
         self._matcher = matcher
+        self._tokens = tokens
 
     def forced(self) -> Forced:
-        """Return the tokens to the next place where documents part, as the tokenizer would spell the text."""
+        """Return the tokens to the next place where documents part, as the tokenizer would spell the text.
+
+        Raises EngineError if it spells it with a special token, which would not be part of the answer's text.
+        """
         tokens = list(self._matcher.compute_ff_tokens())
+        if special := [token for token in tokens if self._tokens.is_special_token(token)]:
+            raise EngineError(
+                f"the JSON schema demands the text {self._tokens.decode_str(special)!r}, which is a special token of the"
+                " model: leave it out"
+            )
         ahead = self._matcher.deep_copy() if tokens else self._matcher
         ahead.consume_tokens(tokens)
         return Forced(tokens, is_end=ahead.is_stopped())
@@ -35,7 +44,7 @@ class SchemaWalk:
 
         bias = self._matcher.compute_logit_bias()
         if self._matcher.is_error():
-            raise EngineError(f"the JSON schema cannot be followed any further: {self._matcher.get_error()}")
+            raise EngineError(f"the JSON schema cannot be followed any further: {_reason(self._matcher)}")
         return np.flatnonzero(np.frombuffer(bias, dtype=np.uint8))
 
     def advance(self, token: int) -> None:
@@ -44,7 +53,7 @@ class SchemaWalk:
 
     def copy(self) -> "SchemaWalk":
         """Return a walk that has come as far."""
-        return SchemaWalk(self._matcher.deep_copy())
+        return SchemaWalk(self._matcher.deep_copy(), self._tokens)
 
 
 def grammar_tokenizer(tokenizer: Any, eos_token_ids: frozenset[int]) -> Any:
@@ -69,8 +78,10 @@ def schema_walk(schema: dict[str, Any], tokens: Any) -> SchemaWalk:
     """
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import validator_for
-    from llguidance import LLMatcher
+    from llguidance import LLMatcher, LLParserLimits
 
+    if not isinstance(schema, dict):
+        raise EngineError(f"a JSON schema must be a mapping, and is {schema!r}")
     try:
         validator_for(schema).check_schema(schema)
         text = json.dumps(schema)
@@ -78,7 +89,14 @@ def schema_walk(schema: dict[str, Any], tokens: Any) -> SchemaWalk:
         raise EngineError(f"not a valid JSON schema at {error.json_path}: {error.message}") from None
     except (TypeError, ValueError) as error:
         raise EngineError(f"not a valid JSON schema: {error}") from None
-    matcher = LLMatcher(tokens, LLMatcher.grammar_from_json_schema(text, overrides={**LAYOUT, "lenient": False}))
+    grammar = LLMatcher.grammar_from_json_schema(text, overrides={**LAYOUT, "lenient": False})
+    matcher = LLMatcher(tokens, grammar, log_level=0, limits=LLParserLimits(verbose_errors=False))
     if matcher.is_error():
-        raise EngineError(f"answers cannot be constrained to this JSON schema: {matcher.get_error()}")
-    return SchemaWalk(matcher)
+        raise EngineError(f"answers cannot be constrained to this JSON schema: {_reason(matcher)}")
+    walk = SchemaWalk(matcher, tokens)
+    walk.allowed()  # what is endless from the first token on is refused here
+    return walk
+
+
+def _reason(matcher: Any) -> str:
+    return " ".join(matcher.get_error().removesuffix("<non-verbose/>").split())
