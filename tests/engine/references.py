@@ -80,3 +80,11 @@ def transformers_distribution(local: LocalModel, tokens: Sequence[int], sampling
         return_dict_in_generate=True,
     )
     return output.scores[0][0].softmax(-1)
+
+
+def naive_logits(model: Any, tokens: Sequence[int]) -> Any:
+    """Return the logits [vocabulary] after one sequence."""
+    import torch
+
+    with torch.inference_mode():
+        return model(torch.tensor([list(tokens)])).logits[0, -1]
