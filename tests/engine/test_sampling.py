@@ -85,7 +85,7 @@ def test_pairs_of_tokens_have_the_distribution_of_the_model(tiny):
     uses_tree=st.booleans(),
 )
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_batches_do_not_change_samples(tiny, monkeypatch, prompts, sampling, max_nodes, max_rows, uses_tree):
+def test_batches_do_not_change_samples(tiny, monkeypatch, *, prompts, sampling, max_nodes, max_rows, uses_tree):
     monkeypatch.setattr(generation, "MAX_NODES", max_nodes)
     monkeypatch.setattr(generation, "MAX_ROWS", max_rows)
     monkeypatch.setattr(tiny, "uses_tree", uses_tree)

@@ -31,8 +31,8 @@ class SchemaWalk:
         tokens = list(self._matcher.compute_ff_tokens())
         if special := [token for token in tokens if self._tokens.is_special_token(token)]:
             raise EngineError(
-                f"the JSON schema demands the text {self._tokens.decode_str(special)!r}, which is a special token of the"
-                " model: leave it out"
+                f"the JSON schema demands the text {self._tokens.decode_str(special)!r}, which is a special token of"
+                " the model: leave it out"
             )
         ahead = self._matcher.deep_copy() if tokens else self._matcher
         ahead.consume_tokens(tokens)
