@@ -91,30 +91,33 @@ class Writer:
         self.samples = sampling.samples if sampling.temperature > 0 else 1
         """Answers to each prompt that differ."""
 
-    def rows(self, prompt: "Tokens") -> list[Row]:
-        """Return the answers to one prompt, begun with the opening."""
-        return [self._row(prompt, sample) for sample in range(self.samples)]
+    def rows(self, sequence: "Tokens") -> list[Row]:
+        """Return the answers to one sequence, a prompt with the opening behind it."""
+        return [self._row(sequence, sample) for sample in range(self.samples)]
 
-    def _row(self, prompt: "Tokens", sample: int) -> Row:
+    def _row(self, sequence: "Tokens", sample: int) -> Row:
         blank = self._blank
-        generator = random_generator(self._sampling, prompt, sample) if self._sampling.temperature > 0 else None
-        walk = blank.walk and blank.walk.copy()
-        return replace(blank, walk=walk, generator=generator, tokens=[*blank.tokens], forced=[*blank.forced])
+        return replace(
+            blank,
+            walk=None if blank.walk is None else blank.walk.copy(),
+            generator=random_generator(self._sampling, sequence, sample) if self._sampling.temperature > 0 else None,
+            tokens=[*blank.tokens],
+            forced=[*blank.forced],
+        )
 
     def write(self, logits: "Tensor", rows: Sequence[Row]) -> None:
         """Append the next token to each row that is not done, by the logits [B, vocabulary] of all of them."""
         asked = [place for place, row in enumerate(rows) if not row.is_done and not row.forced]
-        picked = dict(zip(asked, self._pick(logits, rows, asked), strict=True))
-        for place, row in enumerate(rows):
-            if not row.is_done:
-                row.append(picked[place] if place in picked else row.forced[0])
-
-    def _pick(self, logits: "Tensor", rows: Sequence[Row], asked: list[int]) -> list[int]:
-        if not asked:
-            return []
-        walks = [row.walk for row in (rows[place] for place in asked) if row.walk is not None]
-        options = candidates(
-            logits if len(asked) == len(rows) else logits[asked], [walk.allowed() for walk in walks] or None
+        picked = iter(
+            self._pick(logits if len(asked) == len(rows) else logits[asked], [rows[place] for place in asked])
         )
-        generators = [row.generator for row in (rows[place] for place in asked) if row.generator is not None]
-        return self._choose(options, generators)
+        for row in rows:
+            if not row.is_done:
+                row.append(row.forced[0] if row.forced else next(picked))
+
+    def _pick(self, logits: "Tensor", rows: Sequence[Row]) -> list[int]:
+        if not rows:
+            return []
+        allowed = [row.walk.allowed() for row in rows if row.walk is not None]
+        generators = [row.generator for row in rows if row.generator is not None]
+        return self._choose(candidates(logits, allowed or None), generators)
