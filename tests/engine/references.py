@@ -5,7 +5,8 @@ from typing import Any
 
 from whether.config import ModelConfig
 from whether.engine.local import LocalModel
-from whether.engine.requests import Request
+from whether.engine.requests import Request, Sampling
+from whether.engine.sampling import random_generator
 
 
 def model_config(dtype: str = "float32", threads: int | None = 1) -> ModelConfig:
@@ -42,3 +43,48 @@ def transformers_tokens(local: LocalModel, prompt: Sequence[int], max_new_tokens
         pad_token_id=local.tokenizer.eos_token_id,
     )
     return [token for token in output[0, len(prompt) :].tolist() if token not in local.eos_token_ids]
+
+
+def naive_sample(
+    local: LocalModel, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling, sample: int
+) -> list[int]:
+    """Draw one sample alone, one whole forward pass a token, from the distribution that transformers makes."""
+    import torch
+
+    generator, tokens = random_generator(sampling, tuple(prompt), sample), list(prompt)
+    while len(tokens) < len(prompt) + max_new_tokens:
+        probabilities = transformers_distribution(local, tokens, sampling)
+        noise = torch.from_numpy(generator.standard_exponential(len(probabilities)))
+        token = int((probabilities / noise).argmax())
+        if token in local.eos_token_ids:
+            break
+        tokens.append(token)
+    return tokens[len(prompt) :]
+
+
+def transformers_distribution(local: LocalModel, tokens: Sequence[int], sampling: Sampling) -> Any:
+    """Return the probabilities [vocabulary] that transformers' own `generate(do_sample=True)` draws from."""
+    import torch
+
+    inputs = torch.tensor([list(tokens)])
+    output = local.model.generate(
+        inputs,
+        attention_mask=torch.ones_like(inputs),
+        do_sample=True,
+        temperature=sampling.temperature,
+        top_k=sampling.top_k,
+        top_p=sampling.top_p,
+        max_new_tokens=1,
+        pad_token_id=0,
+        output_scores=True,
+        return_dict_in_generate=True,
+    )
+    return output.scores[0][0].softmax(-1)
+
+
+def naive_logits(model: Any, tokens: Sequence[int]) -> Any:
+    """Return the logits [vocabulary] after one sequence."""
+    import torch
+
+    with torch.inference_mode():
+        return model(torch.tensor([list(tokens)])).logits[0, -1]

@@ -41,6 +41,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
                 part[:, :, : self.filled] = before[:, :, : self.filled]
 
     def stored(self) -> tuple["Tensor", "Tensor"]:
+        """Return the whole store: keys and values [B, G, room, D]."""
         if self.store is None:
             raise ValueError("nothing is stored yet")
         return self.store

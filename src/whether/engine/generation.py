@@ -1,10 +1,11 @@
-"""Greedy generation for many prompts: shared prefixes computed once, rows decoded together."""
+"""Generation for many prompts: shared prefixes computed once, rows decoded together."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from whether.engine.prefix_tree import Pass, PrefixTree
+from whether.engine.rows import Row, Writer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,15 +20,6 @@ DROP = 0.75
 """Finished rows leave a batch when no more than this share is still at work: leaving costs a copy of the others."""
 
 
-class Ending(NamedTuple):
-    """When a row is done."""
-
-    max_new_tokens: int
-    eos_token_ids: frozenset[int]
-    is_stopped: Callable[[list[int]], bool]
-    """Whether the new tokens so far end with a stop string."""
-
-
 class Batch(NamedTuple):
     """Sequences `first` to `last` (exclusive) of a tree, decoded together, and the passes that compute them."""
 
@@ -36,25 +28,32 @@ class Batch(NamedTuple):
     shared: int
     """Length of their common prefix."""
     passes: list[Pass]
+    width: int
+    """Rows of each sequence that are decoded at the same time. One that needs more is alone in its batch."""
 
 
 class Answer(NamedTuple):
-    """What was written after one prompt, and its share of its batch's seconds."""
+    """A row that is done."""
 
-    token_ids: list[int]
+    sequence: int
+    """Index of the sequence that it follows."""
+    row: Row
     seconds: float
+    """Its equal share of its batch's wall time."""
 
 
-def answer_on_tree(model: Any, tree: PrefixTree, ending: Ending) -> Iterator[tuple[list[int], list[Answer]]]:
-    """Yield indices of the tree's sequences and their answers, batch by batch."""
+def answer_on_tree(model: Any, tree: PrefixTree, writer: Writer) -> Iterator[list[Answer]]:
+    """Yield the answers to each of the tree's sequences, a batch at a time; those to one sequence are in order."""
     from whether.engine.caches import Chain
 
     chain = Chain(model)
-    for batch in plan_batches(tree, ending.max_new_tokens, bytes_per_token(model)):
+    for batch in plan_batches(tree, writer.room, bytes_per_token(model), writer.samples):
         start = time.perf_counter()
-        outputs = _answer_batch(model, chain, tree, batch, ending)
-        seconds = (time.perf_counter() - start) / len(outputs)
-        yield list(range(batch.first, batch.last)), [Answer(output, seconds) for output in outputs]
+        indices = range(batch.first, batch.last)
+        rows = [(index, row) for index in indices for row in writer.rows(tree.sequences[index])]
+        _answer_batch(chain, tree, batch, [row for _, row in rows], writer)
+        seconds = (time.perf_counter() - start) / len(rows)
+        yield [Answer(index, row, seconds) for index, row in rows]
 
 
 def bytes_per_token(model: Any) -> int:
@@ -65,28 +64,33 @@ def bytes_per_token(model: Any) -> int:
     return int(2 * config.num_hidden_layers * heads * size * model.dtype.itemsize)
 
 
-def plan_batches(tree: PrefixTree, max_new_tokens: int, token_bytes: int) -> Iterator[Batch]:
-    """Divide a tree's sequences into batches of at most `MAX_ROWS` rows whose own tokens fit into `MAX_CACHE`."""
+def plan_batches(tree: PrefixTree, max_new_tokens: int, token_bytes: int, samples: int = 1) -> Iterator[Batch]:
+    """Divide a tree's sequences into batches of at most `MAX_ROWS` rows whose own tokens fit into `MAX_CACHE`.
+
+    A sequence has `samples` rows, all in one batch.
+    """
     room = MAX_CACHE // token_bytes
     max_rows = max(1, min(MAX_ROWS, room // (MAX_NODES + max_new_tokens)))
+    width = min(samples, max_rows)
+    max_sequences = max_rows // width
     first, last = 0, 0
     passes: list[Pass] = []
     stem: list[Pass] = []  # passes since the last one in which a sequence ended
-    for step in tree.passes(MAX_NODES, max_rows):
+    for step in tree.passes(MAX_NODES, max_sequences):
         stem.append(step)
         ends = len(ending_paths(tree, step))
         if not ends:
             continue
         longest = max(map(len, tree.sequences[first : last + ends]))
-        tokens = (last + ends - first) * (longest - tree.common(first, last + ends) + max_new_tokens)
-        if first < last and (last + ends - first > max_rows or tokens > room):
-            yield Batch(first, last, tree.common(first, last), passes)
+        tokens = (last + ends - first) * width * (longest - tree.common(first, last + ends) + max_new_tokens)
+        if first < last and (last + ends - first > max_sequences or tokens > room):
+            yield Batch(first, last, tree.common(first, last), passes, width)
             first, passes = last, []
         last += ends
         passes += stem
         stem = []
     if first < last:
-        yield Batch(first, last, tree.common(first, last), passes)
+        yield Batch(first, last, tree.common(first, last), passes, width)
 
 
 def ending_paths(tree: PrefixTree, step: Pass) -> list[Sequence[int]]:
@@ -95,54 +99,53 @@ def ending_paths(tree: PrefixTree, step: Pass) -> list[Sequence[int]]:
     return [path for path, tokens in zip(step.paths, sequences, strict=True) if step.cached + len(path) == len(tokens)]
 
 
-def _answer_batch(model: Any, chain: Any, tree: PrefixTree, batch: Batch, ending: Ending) -> list[list[int]]:
-    """Compute a batch's prompts, then decode it."""
+def _answer_batch(chain: Any, tree: PrefixTree, batch: Batch, rows: Sequence[Row], writer: Writer) -> None:
+    """Compute a batch's sequences, then decode the rows that follow them."""
     import torch
 
     from whether.engine.caches import DecodingBatch
 
     lengths = [len(tokens) for tokens in tree.sequences[batch.first : batch.last]]
-    decoding = DecodingBatch(model, lengths, batch.shared, ending.max_new_tokens)
-    tokens: list[Tensor] = []
-    row = 0
+    decoding = DecodingBatch(chain.model, _repeat(lengths, batch.width), batch.shared, writer.room)
+    found: list[Tensor] = []
+    filled = 0
     for step in batch.passes:
         paths = ending_paths(tree, step)
         logits = chain.run(step, [path[-1] for path in paths])
         if paths:
             in_cache = [[*range(step.cached), *(step.cached + node for node in path)] for path in paths]
-            decoding.fill(chain, row, in_cache)
-            tokens.append(logits.argmax(-1))
-            row += len(paths)
-    return decode(decoding, torch.cat(tokens), ending)
+            decoding.fill(chain, filled, _repeat(in_cache, batch.width))
+            found.append(logits)
+            filled += len(paths) * batch.width
+    logits = torch.cat(found).repeat_interleave(batch.width, 0)
+    decode(decoding, logits, rows[:filled], writer)
+    for start in range(filled, len(rows), batch.width):
+        # Only a sequence that is alone has rows left: it is all that the chain holds.
+        more = rows[start : start + batch.width]
+        decoding = DecodingBatch(chain.model, lengths * len(more), batch.shared, writer.room)
+        decoding.fill(chain, 0, [range(batch.shared)] * len(more))
+        decode(decoding, logits[: len(more)], more, writer)
 
 
-def decode(decoding: Any, tokens: "Tensor", ending: Ending) -> list[list[int]]:
-    """Generate greedily from each row's first new token [B] on and return each row's new tokens."""
+def _repeat(values: Sequence[Any], times: int) -> list[Any]:
+    return [value for value in values for _ in range(times)]
+
+
+def decode(decoding: Any, logits: "Tensor", rows: Sequence[Row], writer: Writer) -> None:
+    """Write rows to their ends, from the logits [B, vocabulary] of their first tokens on."""
     import torch
 
-    outputs: list[list[int]] = [[] for _ in tokens]
-    rows = list(range(len(outputs)))
-    finished: set[int] = set()
     while True:
-        for row, token in zip(rows, tokens.tolist(), strict=True):
-            if row not in finished and not _append(outputs[row], token, ending):
-                finished.add(row)
-        working = [place for place, row in enumerate(rows) if row not in finished]
+        writer.write(logits, rows)
+        working = [place for place, row in enumerate(rows) if not row.is_done]
         if not working:
-            return outputs
+            return
         if len(working) <= DROP * len(rows):
-            kept = torch.tensor(working, device=tokens.device)
-            decoding.keep(kept)
-            tokens, rows = tokens[kept], [rows[place] for place in working]
-        tokens = decoding.step(tokens).argmax(-1)
-
-
-def _append(output: list[int], token: int, ending: Ending) -> bool:
-    """Add a new token to a row; return whether the row goes on."""
-    if token in ending.eos_token_ids:
-        return False
-    output.append(token)
-    return len(output) < ending.max_new_tokens and not ending.is_stopped(output)
+            decoding.keep(torch.tensor(working, device=logits.device))
+            rows = [rows[place] for place in working]
+        # What a row goes on with that is done does not matter.
+        tokens = [row.tokens[-1] if row.tokens else 0 for row in rows]
+        logits = decoding.step(torch.tensor(tokens, device=logits.device))
 
 
 def stop_finder(tokenizer: Any, stop: Sequence[str]) -> Callable[[list[int]], bool]:

@@ -2,19 +2,25 @@
 
 import os
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whether.config import ModelConfig
-from whether.engine.generation import Answer, Ending, answer_on_tree, cut, shared_lengths, stop_finder
+from whether.engine.chat import Message, encode
+from whether.engine.constraints import Walk, choice_walk
+from whether.engine.generation import Answer, answer_on_tree, cut, shared_lengths, stop_finder
+from whether.engine.json_schema import grammar_tokenizer, schema_walk
 from whether.engine.loading import load_base, merge_checkpoint, pick_device
 from whether.engine.plain import answer_plainly
 from whether.engine.prefix_tree import PrefixTree, Tokens
 from whether.engine.probe import choose_path
 from whether.engine.progress import progress_bar
-from whether.engine.requests import Generation, Request, Score
+from whether.engine.requests import GREEDY, Choices, Generation, JsonSchema, Request, Sampling, Score
+from whether.engine.rows import Ending, Writer
+from whether.engine.sampling import check_sampling
 from whether.engine.scoring import score
 from whether.errors import EngineError
 
@@ -65,6 +71,26 @@ class LocalModel:
         device: torch.device = self.model.device
         return device
 
+    def answer(
+        self,
+        chats: Sequence[Sequence[Message]],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        sampling: Sampling = GREEDY,
+        constraint: Choices | JsonSchema | None = None,
+        progress: str | None = None,
+    ) -> list[list[Generation]]:
+        """Answer each chat, in the model's chat template, as `sample` does."""
+        return self.sample(
+            [encode(self.tokenizer, chat) for chat in chats],
+            max_new_tokens=max_new_tokens,
+            stop=stop,
+            sampling=sampling,
+            constraint=constraint,
+            progress=progress,
+        )
+
     def generate(
         self,
         prompts: Sequence[Sequence[int]],
@@ -75,33 +101,61 @@ class LocalModel:
     ) -> list[Generation]:
         """Continue each prompt with the most likely tokens until the model ends it, `stop` appears or it is full.
 
-        In float32 the tokens are those of transformers' own `generate(do_sample=False)`. Repeated prompts are answered
-        once. `progress` is the title of a progress bar on standard error. Raises EngineError for a prompt that is
-        empty or does not leave room for the answer in the context window, and for an empty stop string.
+        In float32 the tokens are those of transformers' own `generate(do_sample=False)`. Otherwise as `sample`.
+        """
+        answers = self.sample(prompts, max_new_tokens=max_new_tokens, stop=stop, progress=progress)
+        return [answer for (answer,) in answers]
+
+    def sample(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        sampling: Sampling = GREEDY,
+        constraint: Choices | JsonSchema | None = None,
+        progress: str | None = None,
+    ) -> list[list[Generation]]:
+        """Continue each prompt `sampling.samples` times until the model ends it, `stop` appears or it is full.
+
+        Tokens have the probabilities that they have in transformers' `generate(do_sample=True)`, where a constraint is
+        applied before temperature, top_k and top_p. A prompt is computed once for all of its samples; greedy answers
+        and those to repeated prompts are computed once. `progress` is the title of a progress bar on standard error.
+
+        Raises EngineError for a prompt that is empty or does not leave room for the answer in the context window, an
+        empty stop string, a setting out of range, and a constraint that cannot be kept; MissingPackageError if a JSON
+        schema needs a package that is not installed.
         """
         self._check_prompts(prompts, max_new_tokens, stop)
-        tokens = [tuple(prompt) for prompt in prompts]
-        tree = PrefixTree(tokens)
-        asked = Counter(tokens)
-        ending = Ending(max_new_tokens, frozenset(self.eos_token_ids), stop_finder(self.tokenizer, stop))
-        answers: dict[Tokens, Answer] = {}
-        with progress_bar(progress, len(prompts)) as bar, inference_mode():
-            for indices, batch in self._answers(tree, ending):
-                done = [tree.sequences[index] for index in indices]
-                answers.update(zip(done, batch, strict=True))
-                bar.update(sum(asked[prompt] for prompt in done))
-        shared = dict(zip(tree.sequences, self._shared_lengths(tree), strict=True))
-        return [
-            Generation(
-                token_ids=list(answers[prompt].token_ids),
-                text=cut(self.tokenizer.decode(answers[prompt].token_ids, skip_special_tokens=True), stop),
-                input_tokens=len(prompt),
-                cached_tokens=len(prompt) if asked[prompt] > 1 else shared[prompt],
-                output_tokens=len(answers[prompt].token_ids),
-                seconds=answers[prompt].seconds / asked[prompt],
+        check_sampling(sampling)
+        ending = Ending(max_new_tokens, self.eos_token_ids, stop_finder(self.tokenizer, stop))
+        writer = Writer(ending, sampling, self._walk(constraint, max_new_tokens))
+        sequences = [(*prompt, *writer.opening) for prompt in prompts]
+        asked = Counter(sequences)
+        tree = PrefixTree(sequences)
+        answers: dict[Tokens, list[Answer]] = defaultdict(list)
+        with progress_bar(progress, len(prompts) * writer.samples) as bar, inference_mode():
+            for batch in self._answers(tree, writer):
+                for answer in batch:
+                    answers[tree.sequences[answer.sequence]].append(answer)
+                    bar.update(asked[tree.sequences[answer.sequence]])
+        copies = sampling.samples // writer.samples
+        shared = self._shared_lengths(tree, writer.samples)
+
+        def generation(sequence: Tokens, answer: Answer) -> Generation:
+            length = len(sequence) - len(writer.opening)
+            times = asked[sequence] * copies
+            return Generation(
+                token_ids=list(answer.row.tokens),
+                text=cut(self.tokenizer.decode(answer.row.tokens, skip_special_tokens=True), stop),
+                input_tokens=length,
+                cached_tokens=length if times > 1 else min(length, shared[answer.sequence]),
+                output_tokens=len(answer.row.tokens),
+                seconds=answer.seconds / times,
+                finished=answer.row.is_finished,
             )
-            for prompt in tokens
-        ]
+
+        return [[generation(sequence, answer) for answer in answers[sequence] * copies] for sequence in sequences]
 
     def loglikelihoods(self, requests: Sequence[Request]) -> list[Score]:
         """Return how likely each request's continuation is after its context.
@@ -136,13 +190,28 @@ class LocalModel:
         total = sum(part.log_likelihood for part in scores)
         return Score(total, all(part.is_greedy for part in scores), sum(part.tokens for part in scores))
 
-    def _answers(self, tree: PrefixTree, ending: Ending) -> Iterator[tuple[list[int], list[Answer]]]:
+    def _answers(self, tree: PrefixTree, writer: Writer) -> Iterator[list[Answer]]:
         if self.uses_tree:
-            return answer_on_tree(self.model, tree, ending)
-        return answer_plainly(self.model, tree.sequences, ending)
+            return answer_on_tree(self.model, tree, writer)
+        return answer_plainly(self.model, tree.sequences, writer)
 
-    def _shared_lengths(self, tree: PrefixTree) -> list[int]:
-        return shared_lengths(tree) if self.uses_tree else [0] * len(tree.sequences)
+    def _shared_lengths(self, tree: PrefixTree, samples: int) -> list[int]:
+        if not self.uses_tree:
+            return [0] * len(tree.sequences)
+        return shared_lengths(tree) if samples == 1 else [len(sequence) for sequence in tree.sequences]
+
+    def _walk(self, constraint: Choices | JsonSchema | None, max_new_tokens: int) -> Walk | None:
+        if constraint is None:
+            return None
+        if not self.eos_token_ids:
+            raise EngineError("a constrained answer needs a token that ends it, and the model's tokenizer has none")
+        if isinstance(constraint, Choices):
+            return choice_walk(constraint, self.tokenizer, self.eos_token_ids, max_new_tokens)
+        return schema_walk(constraint.schema, self._grammar_tokenizer)
+
+    @cached_property
+    def _grammar_tokenizer(self) -> Any:
+        return grammar_tokenizer(self.tokenizer, self.eos_token_ids)
 
     def _check_prompts(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop: Sequence[str]) -> None:
         if max_new_tokens < 1:

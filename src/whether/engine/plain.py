@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from whether.engine.generation import Answer, Ending
+    from whether.engine.generation import Answer
     from whether.engine.prefix_tree import Tokens
+    from whether.engine.rows import Row, Writer
 
 MAX_TOKENS = 2048
 """Tokens of a batch."""
@@ -36,47 +37,41 @@ def logits(model: Any, sequences: Sequence["Tokens"], first: int) -> "Tensor":
     return result
 
 
-def answer_plainly(
-    model: Any, sequences: Sequence["Tokens"], ending: "Ending"
-) -> Iterator[tuple[list[int], list["Answer"]]]:
-    """Yield indices of sequences and their answers, batch by batch, from transformers' own greedy `generate`."""
+def answer_plainly(model: Any, sequences: Sequence["Tokens"], writer: "Writer") -> Iterator[list["Answer"]]:
+    """Yield the answers to each sequence, a batch at a time; those to one sequence are in order.
+
+    transformers' own `generate` runs the model, and the writer chooses the tokens.
+    """
     import time
 
     import torch
-    from transformers import StoppingCriteriaList
+    from transformers import LogitsProcessorList, StoppingCriteriaList
 
     from whether.engine.generation import Answer
 
-    for indices in batches(sequences):
+    rows = [(index, row) for index, sequence in enumerate(sequences) for row in writer.rows(sequence)]
+    for places in batches([sequences[index] for index, _ in rows]):
         start = time.perf_counter()
-        inputs = torch.tensor([sequences[index] for index in indices], device=model.device)
-        length = inputs.shape[1]
+        batch = [rows[place][1] for place in places]
+        inputs = torch.tensor([sequences[rows[place][0]] for place in places], device=model.device)
 
-        def stopped(token_ids: "Tensor", *_: Any, length: int = length, **__: Any) -> "Tensor":
-            rows = [ending.is_stopped(row) for row in token_ids[:, length:].tolist()]
-            return torch.tensor(rows, device=token_ids.device)
+        def chosen(_: "Tensor", scores: "Tensor", batch: "list[Row]" = batch) -> "Tensor":
+            writer.write(scores, batch)
+            tokens = [row.tokens[-1] if row.tokens else 0 for row in batch]
+            places = torch.tensor(tokens, device=scores.device)[:, None]
+            return torch.full_like(scores, -torch.inf).scatter(1, places, 0.0)
 
-        eos = sorted(ending.eos_token_ids)
-        output = model.generate(
+        def done(tokens: "Tensor", _: "Tensor", batch: "list[Row]" = batch, **__: Any) -> "Tensor":
+            return torch.tensor([row.is_done for row in batch], device=tokens.device)
+
+        model.generate(
             inputs,
             attention_mask=torch.ones_like(inputs),
             do_sample=False,
-            max_new_tokens=ending.max_new_tokens,
-            eos_token_id=eos or None,
-            pad_token_id=eos[0] if eos else 0,
-            stopping_criteria=StoppingCriteriaList([stopped]),
+            max_new_tokens=writer.room,
+            pad_token_id=0,
+            logits_processor=LogitsProcessorList([chosen]),
+            stopping_criteria=StoppingCriteriaList([done]),
         )
-        seconds = (time.perf_counter() - start) / len(indices)
-        yield indices, [Answer(_new(row, ending), seconds) for row in output[:, length:].tolist()]
-
-
-def _new(row: list[int], ending: "Ending") -> list[int]:
-    """Return a row's tokens up to where it was done; a row that is done before others is padded."""
-    result: list[int] = []
-    for token in row:
-        if token in ending.eos_token_ids:
-            break
-        result.append(token)
-        if ending.is_stopped(result):
-            break
-    return result
+        seconds = (time.perf_counter() - start) / len(batch)
+        yield [Answer(*rows[place], seconds) for place in places]

@@ -47,13 +47,13 @@ GREEDY = Sampling()
 
 
 class Choices(NamedTuple):
-    """An answer must be one of these texts."""
+    """An answer must be one of these texts, in the tokens that the tokenizer spells it with."""
 
     texts: tuple[str, ...]
 
 
 class JsonSchema(NamedTuple):
-    """An answer must be a JSON document that this schema allows."""
+    """An answer must be a JSON document that this schema allows, laid out as `json.dumps` does by default."""
 
     schema: dict[str, Any]
 
@@ -68,13 +68,15 @@ class Generation(NamedTuple):
     input_tokens: int | None
     """Tokens of the prompt; None where a server does not tell."""
     cached_tokens: int | None
-    """Of these, how many other prompts of the same call start with too, so that they were computed once for all.
+    """Of these, how many other answers of the same call follow too, so that they were computed once for all.
     From a server: how many it says that it had computed before; None where it does not tell."""
     output_tokens: int | None
     """New tokens, as a server counts them or those of `token_ids`; None where a server does not tell."""
     seconds: float
-    """This prompt's equal share of the wall time of the batch that it was answered in. From a server: the time from
+    """This answer's equal share of the wall time of the batch that it was written in. From a server: the time from
     sending its request to the answer's last byte, without attempts that failed and the waits after them."""
+    finished: bool = True
+    """Whether it ended by itself, by a stop string or by its constraint; False: it was cut at the most new tokens."""
 
 
 class ChatModel(Protocol):

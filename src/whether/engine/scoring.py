@@ -56,7 +56,9 @@ class Totals:
 
         row, token = (torch.tensor(values, device=logits.device) for values in (rows, tokens))
         # Few rows at a time stay in a processor's cache from one reduction to the next.
-        parts = [(part.logsumexp(-1), part.argmax(-1)) for part in map(torch.Tensor.float, torch.split(logits, LOGIT_ROWS))]
+        parts = [
+            (part.logsumexp(-1), part.argmax(-1)) for part in map(torch.Tensor.float, torch.split(logits, LOGIT_ROWS))
+        ]
         total, best_token = (torch.cat(values) for values in zip(*parts, strict=True))
         log_probabilities = logits[row, token].float() - total[row]
         greedy = best_token[row] == token

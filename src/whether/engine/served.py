@@ -252,6 +252,7 @@ def _generation(reply: Reply[ChatReply], stop: Sequence[str]) -> Generation:
         cached_tokens=usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None,
         output_tokens=usage.completion_tokens,
         seconds=reply.seconds,
+        finished=not reply.content.ran_out,
     )
 
 

@@ -1,0 +1,233 @@
+"""The engine against lm-eval's `hf` backend: the same model object, requests, precision and threads, in one run.
+
+    make run                                  # once: data and model
+    python benchmarks/engine.py               # the table
+    python benchmarks/engine.py --quick       # the same within 10 minutes: the peer answers a stated sample
+    python benchmarks/engine.py --json        # one JSON object
+
+The peer gets its best of several batch sizes, found on a sample. Where it answers a sample, its time is scaled by the
+tokens of all requests to those of the sample. Our side always answers all, from texts to results, and is timed in
+turns with the peer; the median counts.
+"""
+
+import argparse
+import gc
+import json
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any, NamedTuple
+
+from workloads import ARTIFACTS, QUERIES, Workload, multiple_choice, snips, work
+
+from whether import entry
+
+REPEATS = 3
+"""Timed runs of our side."""
+SAMPLE = 8
+"""Queries that the peer answers to find its batch size, and with --quick in all."""
+BATCH_SIZES = (1, 4, 16)
+DTYPES = ("float32", "bfloat16")
+SIZES = (512, 1024, 2048, 4096)
+"""Sides of the square matrices whose product's best rate is the machine's peak."""
+
+
+class Row(NamedTuple):
+    """One workload in one precision."""
+
+    dtype: str
+    key: str
+    title: str
+    ours: float
+    """Seconds for all requests: the median of the runs."""
+    peer: float
+    """Seconds for all requests, scaled if the peer answered a sample."""
+    peer_batch_size: int
+    peer_requests: int
+    requests: int
+    difference: float | None
+    """Largest difference of a log-likelihood; None for texts."""
+    agreement: float
+    """Share of queries with the same most likely choice, or of texts that are equal."""
+    computed_share: float | None
+    """Tokens computed by those in the requests."""
+    peak_share: float | None
+    """Operations a second by the machine's peak."""
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster we are."""
+        return self.peer / self.ours
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help=f"the peer answers {SAMPLE} queries of each kind")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    parser.add_argument("--dtype", choices=DTYPES, action="append", help="only this precision; default: both")
+    parser.add_argument("--only", action="append", help="only the workload of this key, such as generation")
+    options = parser.parse_args()
+    entry.prepare_process()
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    rows = []
+    for dtype in options.dtype or DTYPES:
+        rows += measure(dtype, options.quick, options.only)
+    print(json.dumps(summary(rows)) if options.json else table(rows))
+
+
+def measure(dtype: str, quick: bool, only: Sequence[str] | None) -> list[Row]:
+    """Return a row for each workload."""
+    import torch
+    from lm_eval.models.huggingface import HFLM
+
+    from whether.config import ModelConfig
+    from whether.engine.lm_eval_model import EngineLM
+    from whether.engine.local import LocalModel
+
+    config = ModelConfig(name="benchmark", source={"_target_": "none"}, licence="", dtype=dtype)  # type: ignore[arg-type]
+    local = LocalModel.load(ARTIFACTS / "model", None, config)
+    engine = EngineLM(local)
+    rates = [matmul_rate(getattr(torch, dtype), size) for size in SIZES]
+    note(f"{dtype}: {torch.get_num_threads()} threads, matrix products at {max(rates) / 1e9:,.0f} GFLOP/s")
+    rows = []
+    for workload in [*snips(), multiple_choice(QUERIES)]:
+        if only and workload.key not in only:
+            continue
+        peers = {
+            size: HFLM(local.model, tokenizer=local.tokenizer, batch_size=size, device=str(local.device))
+            for size in BATCH_SIZES
+        }
+        rows.append(compare(workload, engine, peers, max(rates), quick))
+    return rows
+
+
+def compare(workload: Workload, engine: Any, peers: dict[int, Any], peak: float, quick: bool) -> Row:
+    """Measure one workload in turns with the peer at its best batch size."""
+    instances, group = workload.instances, workload.group
+    sample = spread(instances, group, SAMPLE)
+    trials = {size: timed(peer, workload.kind, sample)[0] for size, peer in peers.items()}
+    best = min(trials, key=lambda size: trials[size])
+    asked = sample if quick else instances
+    timed(engine, workload.kind, sample)
+    runs = [timed(engine, workload.kind, instances)]
+    seconds, theirs = timed(peers[best], workload.kind, asked)
+    runs += [timed(engine, workload.kind, instances) for _ in range(REPEATS - 1)]
+    ours = median(run[0] for run in runs)
+    place = {id(instance): index for index, instance in enumerate(instances)}
+    mine = [runs[0][1][place[id(instance)]] for instance in asked]
+    scale = tokens(engine, instances) / tokens(engine, asked)
+    scoring = workload.kind == "loglikelihood"
+    needed = work(engine.local.model, engine.tokenizer, workload) if scoring else None
+    row = Row(
+        dtype=str(engine.local.model.dtype).removeprefix("torch."),
+        key=workload.key,
+        title=workload.title,
+        ours=ours,
+        peer=seconds * scale,
+        peer_batch_size=best,
+        peer_requests=len(asked),
+        requests=len(instances),
+        difference=max(abs(a[0] - b[0]) for a, b in zip(mine, theirs, strict=True)) if scoring else None,
+        agreement=agreement(mine, theirs, group if scoring else 1),
+        computed_share=needed.computed / needed.asked if needed else None,
+        peak_share=needed.operations / ours / peak if needed else None,
+    )
+    note(f"  {row.title}: {row.ours:.1f} s, hf {row.peer:,.0f} s, {row.ratio:.1f} times")
+    return row
+
+
+def spread(instances: Sequence[Any], group: int, queries: int) -> list[Any]:
+    """Return the requests of evenly spaced queries."""
+    count = len(instances) // group
+    chosen = [round(index * (count - 1) / (queries - 1)) for index in range(queries)]
+    return [instance for query in chosen for instance in instances[query * group : (query + 1) * group]]
+
+
+def timed(model: Any, kind: str, instances: Sequence[Any]) -> tuple[float, list[Any]]:
+    """Return the seconds that an lm-eval model takes for instances, and its answers."""
+    gc.collect()
+    start = time.perf_counter()
+    answers = getattr(model, kind)(list(instances), disable_tqdm=True)
+    return time.perf_counter() - start, answers
+
+
+def tokens(engine: Any, instances: Sequence[Any]) -> int:
+    """Return the tokens of prompts and what follows them."""
+    texts = [
+        instance.args[0] + (instance.args[1] if isinstance(instance.args[1], str) else "") for instance in instances
+    ]
+    return sum(len(engine.tok_encode(text)) for text in texts)
+
+
+def agreement(mine: Sequence[Any], theirs: Sequence[Any], group: int) -> float:
+    """Return the share of queries whose best choice, or text, is the same."""
+    if group == 1:
+        return sum(a == b for a, b in zip(mine, theirs, strict=True)) / len(mine)
+    queries = range(0, len(mine), group)
+
+    def choice(scores: Sequence[Any], start: int) -> int:
+        return max(range(group), key=lambda index: scores[start + index][0])
+
+    return sum(choice(mine, start) == choice(theirs, start) for start in queries) / len(queries)
+
+
+def matmul_rate(dtype: Any, size: int) -> float:
+    """Return operations a second of a square matrix product: the best of several."""
+    import torch
+
+    one, other = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
+    return 2 * size**3 / min(_seconds(lambda: one @ other) for _ in range(5))
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def summary(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the object that --json prints: float32 ratios by workload, and every row."""
+    exact = [row for row in rows if row.dtype == "float32"]
+    scored = [row for row in exact if row.difference is not None]
+    shares = [row.peak_share for row in rows if row.dtype == "bfloat16" and row.peak_share]
+    return {
+        **{f"{row.key}_ratio": row.ratio for row in exact},
+        "max_abs_diff_float32": max((row.difference for row in scored), default=math.nan),
+        "argmax_agreement": min((row.agreement for row in exact), default=math.nan),
+        "peak_share": max(shares, default=math.nan),
+        "rows": [row._asdict() | {"ratio": row.ratio} for row in rows],
+    }
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows as Markdown."""
+    lines = [
+        "| precision | workload | requests | engine, s | hf, s | faster | hf batch | hf answered | largest difference"
+        " | same answer | tokens computed | of peak |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        cells = [
+            row.dtype, row.title, f"{row.requests:,}", f"{row.ours:.2f}", f"{row.peer:,.1f}", f"**{row.ratio:.1f}×**",
+            str(row.peer_batch_size), f"{row.peer_requests:,}", _number(row.difference, ".1e"), f"{row.agreement:.1%}",
+            _number(row.computed_share, ".1%"), _number(row.peak_share, ".0%"),
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def note(text: str) -> None:
+    """Say on standard error how far the run is."""
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""A constrained answer is the best, or a fair draw, among those allowed; and always one of them."""
+
+import json
+import shutil
+import sys
+from collections import Counter
+
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from references import model_config, naive_logits
+from test_sampling import surprise
+
+from whether.engine import generation
+from whether.engine.caches import DecodingBatch
+from whether.engine.chat import Message, encode_answer
+from whether.engine.local import LocalModel
+from whether.engine.requests import Choices, JsonSchema, Sampling
+from whether.errors import EngineError, MissingPackageError
+
+PROMPTS = [[5, 6, 7, 8, 9], [5, 6, 7, 30], [90, 91]]
+LABELS = ("play_music", "play", "rate_book", "playlist", "add_to_playlist", "play")
+WARM = Sampling(temperature=3.0, seed=1, samples=30)
+
+SCHEMAS = {
+    "labels": {
+        "type": "object",
+        "properties": {"intent": {"enum": ["play_music", "rate_book", "get_weather", "play", 'say "né 日本"']}},
+        "required": ["intent"],
+        "additionalProperties": False,
+    },
+    "typed": {
+        "type": "object",
+        "properties": {
+            "age": {"type": "integer", "minimum": 0, "maximum": 150},
+            "share": {"type": "number", "exclusiveMinimum": -1, "maximum": 1},
+            "kind": {"anyOf": [{"const": None}, {"type": "boolean"}]},
+        },
+        "required": ["age", "kind"],
+        "additionalProperties": False,
+    },
+    "text": {"type": "string", "minLength": 1, "maxLength": 6},
+    "pattern": {"type": "string", "pattern": "^[a-c]{2,4}-[0-9]+$", "maxLength": 9},
+    "list": {"type": "array", "items": {"$ref": "#/$defs/part"}, "maxItems": 4, "$defs": {"part": {"enum": [1, "1"]}}},
+    "number": {"type": "integer", "minimum": -20, "maximum": 2000},
+    "fixed": {"const": {"a": [1, 2]}},
+}  # fmt: skip
+
+
+def best_choice(local, prompt, texts):
+    """Walk greedily, one whole pass a token, among the spellings of the choices, each with the token that ends it."""
+    left, tokens = [encode_answer(local.tokenizer, text) for text in set(texts)], []
+    while left != [tokens]:
+        logits = naive_logits(local.model, [*prompt, *tokens])
+        token = max({spelling[len(tokens)] for spelling in left}, key=lambda token: float(logits[token]))
+        tokens = [*tokens, token]
+        left = [spelling for spelling in left if spelling[: len(tokens)] == tokens]
+    return local.tokenizer.decode(tokens[:-1])
+
+
+@given(
+    texts=st.lists(st.text(alphabet="ab _né日", max_size=4), min_size=1, max_size=6),
+    prompts=st.lists(st.lists(st.integers(3, 300), min_size=1, max_size=8), min_size=1, max_size=4),
+    max_rows=st.integers(1, 5),
+    uses_tree=st.booleans(),
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_greedy_choice_is_the_best_walk(tiny, monkeypatch, *, texts, prompts, max_rows, uses_tree):
+    monkeypatch.setattr(generation, "MAX_ROWS", max_rows)
+    monkeypatch.setattr(tiny, "uses_tree", uses_tree)
+    answers = tiny.sample(prompts, max_new_tokens=16, constraint=Choices(tuple(texts)))
+    for prompt, (answer,) in zip(prompts, answers, strict=True):
+        assert answer.text == best_choice(tiny, prompt, texts)
+        assert answer.finished
+        assert [*answer.token_ids, tiny.tokenizer.eos_token_id] == encode_answer(tiny.tokenizer, answer.text)
+        assert answer.input_tokens == len(prompt)
+        assert answer.cached_tokens <= len(prompt)
+
+
+def test_sampled_choices_have_the_walks_probabilities(tiny):
+    texts = ("a", "b", "z", "!")
+    (answers,) = tiny.sample(
+        [PROMPTS[0]], max_new_tokens=3, sampling=Sampling(1.5, samples=5000), constraint=Choices(texts)
+    )
+    tokens = [encode_answer(tiny.tokenizer, text)[0] for text in texts]
+    probabilities = (naive_logits(tiny.model, PROMPTS[0])[tokens] / 1.5).softmax(-1)
+    assert (
+        surprise(Counter(answer.text for answer in answers), dict(zip(texts, probabilities.tolist(), strict=True)))
+        > 0.001
+    )
+
+
+@pytest.mark.parametrize("constraint", [Choices(LABELS), JsonSchema(SCHEMAS["labels"])])
+@pytest.mark.parametrize("sampling", [Sampling(), WARM, WARM._replace(top_k=2), WARM._replace(top_p=0.8)])
+def test_both_paths_and_any_batch_agree(tiny, monkeypatch, constraint, sampling):
+    def texts(prompts):
+        answers = tiny.sample(prompts, max_new_tokens=40, sampling=sampling, constraint=constraint)
+        assert all(answer.finished for samples in answers for answer in samples)
+        return [[(answer.text, answer.token_ids) for answer in samples] for samples in answers]
+
+    together = texts(PROMPTS)
+    assert [texts([prompt])[0] for prompt in PROMPTS] == together
+    monkeypatch.setattr(generation, "MAX_ROWS", 7)
+    assert texts(PROMPTS) == together
+    monkeypatch.setattr(tiny, "uses_tree", False)
+    assert texts(PROMPTS) == together
+
+
+def test_a_choice_that_begins_another(tiny):
+    answers = tiny.sample(PROMPTS, max_new_tokens=20, sampling=WARM, constraint=Choices(LABELS))
+    seen = {answer.text for samples in answers for answer in samples}
+    assert seen <= set(LABELS)
+    assert {"play", "playlist", "play_music"} <= seen
+
+
+def test_where_no_choice_is_left_the_model_is_not_asked(tiny, monkeypatch):
+    steps = []
+    step = DecodingBatch.step
+    monkeypatch.setattr(DecodingBatch, "step", lambda self, tokens: steps.append(len(tokens)) or step(self, tokens))
+    long = "a very long label that no other begins like"
+    answers = tiny.sample(PROMPTS, max_new_tokens=60, constraint=Choices((long, "some other one of many words")))
+    assert {len(answer.token_ids) > 5 for samples in answers for answer in samples} == {True}
+    assert steps == []
+    tiny.sample(PROMPTS, max_new_tokens=60, constraint=Choices((long + " end", long + ", or not")))
+    assert steps == [], "what all choices begin with is computed with the prompt"
+    schema = {"enum": [{"intent": "one label"}, {"intent": "other"}]}
+    ((answer,),) = tiny.sample([PROMPTS[0]], max_new_tokens=60, constraint=JsonSchema(schema))
+    assert json.loads(answer.text) in schema["enum"]
+    assert len(steps) < 5 < len(answer.token_ids)
+
+
+def test_texts_of_special_tokens_are_text(tiny):
+    choices = Choices(("<|im_end|>", "<|im_start|>user"))
+    ((answer,),) = tiny.sample([[5]], max_new_tokens=40, constraint=choices)
+    assert answer.text in choices.texts
+    with pytest.raises(EngineError, match=r"demands the text '<\|im_end\|>'.*special token"):
+        tiny.sample([[5]], max_new_tokens=40, constraint=JsonSchema({"const": "<|im_end|>"}))
+
+
+def test_a_stop_string_cuts_a_constrained_answer(tiny, monkeypatch):
+    for uses_tree in (True, False):
+        monkeypatch.setattr(tiny, "uses_tree", uses_tree)
+        answers = tiny.sample(PROMPTS, max_new_tokens=30, stop=["_"], sampling=WARM, constraint=Choices(LABELS))
+        assert {answer.text for samples in answers for answer in samples} <= {"play", "rate", "playlist", "add"}
+        ((answer,),) = tiny.sample([[5]], max_new_tokens=90, stop=["}"], constraint=JsonSchema(SCHEMAS["labels"]))
+        assert answer.text.startswith('{"intent": "')
+        assert "}" not in answer.text
+        assert answer.finished
+
+
+def test_choices_that_cannot_be_kept(tiny, tiny_model, tmp_path, monkeypatch):
+    def ask(*texts, local=tiny, max_new_tokens=8):
+        return local.sample([[5]], max_new_tokens=max_new_tokens, constraint=Choices(texts))
+
+    with pytest.raises(EngineError, match="at least one text"):
+        ask()
+    with pytest.raises(EngineError, match=r"at least one text.*'yes'"):
+        tiny.sample([[5]], max_new_tokens=8, constraint=Choices("yes"))
+    with pytest.raises(EngineError, match=r"'zebra zebra' has \d+ tokens, more than max_new_tokens \(2\)"):
+        ask("a", "zebra zebra", max_new_tokens=2)
+    shutil.copytree(tiny_model, tmp_path / "model")
+    written = json.loads((tmp_path / "model/tokenizer.json").read_text())
+    (tmp_path / "model/tokenizer.json").write_text(json.dumps(written | {"normalizer": {"type": "Lowercase"}}))
+    with pytest.raises(EngineError, match="'Yes' reads 'yes' in the model's tokens"):
+        ask("Yes", local=LocalModel.load(tmp_path / "model", None, model_config()))
+    monkeypatch.setattr(tiny, "eos_token_ids", frozenset())
+    with pytest.raises(EngineError, match="needs a token that ends it"):
+        ask("a")
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize("uses_tree", [True, False])
+def test_every_document_is_valid(tiny, monkeypatch, name, uses_tree):
+    monkeypatch.setattr(tiny, "uses_tree", uses_tree)
+    sampling = Sampling(temperature=1.5, seed=4, samples=20 if uses_tree else 4)
+    answers = tiny.sample(PROMPTS, max_new_tokens=60, sampling=sampling, constraint=JsonSchema(SCHEMAS[name]))
+    drawn = [answer for samples in answers for answer in samples]
+    finished = [answer for answer in drawn if answer.finished]
+    assert {len(answer.token_ids) for answer in drawn if not answer.finished} <= {60}, "a number can have many digits"
+    assert len(finished) > len(drawn) / 2
+    for answer in finished:
+        document = json.loads(answer.text)
+        jsonschema.validate(document, SCHEMAS[name])
+        if '"' not in answer.text:
+            assert answer.text == json.dumps(document)
+
+
+def test_a_document_that_is_cut_says_so(tiny):
+    ((answer,),) = tiny.sample([[5]], max_new_tokens=4, constraint=JsonSchema(SCHEMAS["labels"]))
+    assert not answer.finished
+    assert len(answer.token_ids) == 4
+    assert '{"intent": "'.startswith(answer.text[:12])
+
+
+def test_chats_with_a_constraint(tiny):
+    ((answer,),) = tiny.answer([[Message("user", "Hi")]], max_new_tokens=20, constraint=Choices(LABELS))
+    assert answer.text in LABELS
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"type": "objekt"}, r"not a valid JSON schema at \$.type: 'objekt'"),
+        ([1], "must be a mapping"),
+        ({"const": {1}}, "not a valid JSON schema.*not JSON serializable"),
+        ({"type": "array", "uniqueItems": True}, "cannot be constrained.*uniqueItems"),
+        ({"type": "array", "uniqueItems": True, "x-guidance": {"lenient": True}}, "cannot be constrained.*uniqueItems"),
+        ({"$ref": "http://127.0.0.1/schema"}, "cannot be constrained.*127.0.0.1"),
+        ({"type": "string", "pattern": "(?=a)b"}, "cannot be constrained.*look-around"),
+        ({"enum": []}, "cannot be constrained.*Unsatisfiable"),
+        ({"$ref": "#"}, "cannot be followed"),
+    ],
+)
+def test_schemas_that_cannot_be_kept(tiny, schema, message):
+    with pytest.raises(EngineError, match=message) as caught:
+        tiny.sample([[5]], max_new_tokens=1, constraint=JsonSchema(schema))
+    assert "\n" not in str(caught.value)
+
+
+def test_without_the_grammar_library(tiny_model, monkeypatch):
+    local = LocalModel.load(tiny_model, None, model_config())
+    monkeypatch.setitem(sys.modules, "llguidance.hf", None)
+    with pytest.raises(MissingPackageError, match=r"JSON schema.*pip install 'whether\[constrained\]'"):
+        local.sample([[5]], max_new_tokens=1, constraint=JsonSchema({}))
+
+
+UTTERANCES = [
+    "Will it rain in Paris tomorrow?", "Add this song to my running list", "Play some jazz from 1959",
+    "I give this novel four stars", "Book a table for two in Rome", "When is Casablanca shown near me?",
+    "Find me the album Kind of Blue", "Rate the current textbook 3 out of 6", "日本の天気は?", "",
+]  # fmt: skip
+INTENTS = (
+    "add_to_playlist", "book_restaurant", "get_weather", "play_music", "rate_book", "search_creative_work",
+    "search_screening_event",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_real_model(real_model):
+    local = LocalModel.load(real_model, None, model_config(threads=None))
+    instruction = f"Predict the intent of the utterance. One of: {', '.join(INTENTS)}."
+    chats = [[Message("system", instruction), Message("user", utterance)] for utterance in UTTERANCES]
+    schema = {
+        "type": "object",
+        "properties": {"intent": {"enum": list(INTENTS)}},
+        "required": ["intent"],
+        "additionalProperties": False,
+    }
+    for sampling in (Sampling(), Sampling(temperature=1.0, top_p=0.95, samples=3)):
+        labels = local.answer(chats, max_new_tokens=10, sampling=sampling, constraint=Choices(INTENTS))
+        assert {answer.text for samples in labels for answer in samples} <= set(INTENTS)
+        documents = local.answer(chats, max_new_tokens=24, sampling=sampling, constraint=JsonSchema(schema))
+        for answer in (answer for samples in documents for answer in samples):
+            assert answer.finished
+            jsonschema.validate(json.loads(answer.text), schema)
+        (alone,) = local.answer(chats[4:5], max_new_tokens=10, sampling=sampling, constraint=Choices(INTENTS))
+        assert [answer.token_ids for answer in alone] == [answer.token_ids for answer in labels[4]]
