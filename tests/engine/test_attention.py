@@ -3,7 +3,7 @@ import random
 import pytest
 import torch
 
-from whether.engine.attention import BLOCK_MULTIPLE, lay_out, tree_mask
+from whether.engine.attention import BLOCK, MULTIPLE, lay_out, tree_mask
 from whether.engine.caches import Chain
 from whether.engine.prefix_tree import Pass, PrefixTree
 
@@ -27,7 +27,7 @@ def random_tree(seed: int, vocabulary: int, branches: int = 12, longest: int = 9
 @pytest.mark.parametrize("max_nodes", [7, 64, 512])
 def test_blocks_and_one_mask_give_the_same_logits(tiny, seed, max_nodes):
     tree = random_tree(seed, tiny.model.config.vocab_size)
-    blocks, dense = Chain(tiny.model, in_blocks=True), Chain(tiny.model, in_blocks=False)
+    blocks, dense = Chain(tiny.model, 700, in_blocks=True), Chain(tiny.model, 700, in_blocks=False)
     with torch.inference_mode():
         for step in tree.passes(max_nodes, len(tree.sequences)):
             nodes = range(len(step.tokens))
@@ -39,25 +39,30 @@ def test_blocks_hold_each_node_once_and_show_what_the_mask_shows(seed):
     tree = random_tree(seed, 1000)
     for step in tree.passes(256, 1000):
         blocks = lay_out(step, torch.float32)
-        flat = blocks.nodes.reshape(-1)
-        assert torch.equal(flat[blocks.place], torch.arange(len(step.tokens)))
+        queries, keys = blocks.queries, blocks.keys
+        assert torch.equal(queries.reshape(-1)[blocks.place], torch.arange(len(step.tokens)))
         if blocks.mask is None:
             continue
-        width = blocks.nodes.shape[1]
+        assert queries.shape[1] <= BLOCK
+        assert queries.shape[1] % MULTIPLE == keys.shape[1] % MULTIPLE == 0
         shown = torch.zeros(len(step.tokens), len(step.tokens), dtype=torch.bool)
-        place = blocks.place
-        for one in range(len(step.tokens)):
-            for other in range(len(step.tokens)):
-                block, row = divmod(int(place[one]), width)
-                if int(place[other]) // width == block:
-                    shown[one, other] = blocks.mask[block, 0, row, int(place[other]) % width] == 0
+        for node, place in enumerate(blocks.place.tolist()):
+            block, row = divmod(place, queries.shape[1])
+            seen = keys[block, blocks.mask[block, 0, row] == 0]
+            assert len(seen) == len(set(seen.tolist()))
+            shown[node, seen] = True
         assert torch.equal(shown, tree_mask(step, torch.float32)[0, 0, :, step.cached :] == 0)
-        assert width % BLOCK_MULTIPLE == 0
 
 
-def test_short_branches_share_a_block_and_a_chain_needs_no_mask():
-    branches = Pass(5, list(range(9)), [-1, 0, 1] * 3, [5, 6, 7] * 3, 0, [range(3), range(3, 6), range(6, 9)])
-    branches = branches._replace(parents=[-1, 0, 1, -1, 3, 4, -1, 6, 7])
-    assert lay_out(branches, torch.float32).nodes.shape == (1, BLOCK_MULTIPLE)
+def test_blocks_see_no_more_than_they_need():
+    branches = [[-1, *range(40 * start, 40 * start + 39)] for start in range(12)]
+    parents = [parent for branch in branches for parent in branch]
+    step = Pass(5, list(range(480)), parents, [5 + node % 40 for node in range(480)], 0, [])
+    blocks = lay_out(step, torch.float32)
+    assert blocks.queries.shape == (12, BLOCK)
+    assert blocks.keys.shape == (12, BLOCK)
+
+
+def test_a_chain_needs_no_mask():
     chain = Pass(5, [1, 2, 3], [-1, 0, 1], [5, 6, 7], 0, [range(3)])
     assert lay_out(chain, torch.float32).mask is None

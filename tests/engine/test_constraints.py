@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from references import model_config, naive_logits
 from test_sampling import surprise
 
-from whether.engine import generation
 from whether.engine.caches import DecodingBatch
 from whether.engine.chat import Message, encode_answer
 from whether.engine.local import LocalModel
+from whether.engine.memory import Limits
 from whether.engine.requests import Choices, JsonSchema, Sampling
 from whether.errors import EngineError, MissingPackageError
 
@@ -67,7 +67,7 @@ def best_choice(local, prompt, texts):
 )
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_greedy_choice_is_the_best_walk(tiny, monkeypatch, *, texts, prompts, max_rows, uses_tree):
-    monkeypatch.setattr(generation, "MAX_ROWS", max_rows)
+    monkeypatch.setattr(tiny, "limits", Limits(rows=max_rows))
     monkeypatch.setattr(tiny, "uses_tree", uses_tree)
     answers = tiny.sample(prompts, max_new_tokens=16, constraint=Choices(tuple(texts)))
     for prompt, (answer,) in zip(prompts, answers, strict=True):
@@ -101,7 +101,7 @@ def test_both_paths_and_any_batch_agree(tiny, monkeypatch, constraint, sampling)
 
     together = texts(PROMPTS)
     assert [texts([prompt])[0] for prompt in PROMPTS] == together
-    monkeypatch.setattr(generation, "MAX_ROWS", 7)
+    monkeypatch.setattr(tiny, "limits", Limits(rows=7))
     assert texts(PROMPTS) == together
     monkeypatch.setattr(tiny, "uses_tree", False)
     assert texts(PROMPTS) == together

@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from references import model_config, transformers_tokens
 
-from whether.engine import generation
 from whether.engine.generation import cut, plan_batches, stop_finder
 from whether.engine.local import LocalModel
+from whether.engine.memory import Limits
 from whether.engine.prefix_tree import PrefixTree
 from whether.errors import EngineError
 
@@ -33,16 +33,14 @@ def check(local, prompts, max_new_tokens):
 
 @pytest.mark.parametrize("shared", [0, 1, 60])
 def test_ragged_prompts_equal_transformers(tiny, vocabulary, monkeypatch, shared):
-    monkeypatch.setattr(generation, "MAX_NODES", 64)
-    monkeypatch.setattr(generation, "MAX_ROWS", 8)
+    monkeypatch.setattr(tiny, "limits", Limits(nodes=64, rows=8))
     prompts = ragged(vocabulary, shared, 20)
     answers = check(tiny, prompts, 12)
     assert all(shared <= answer.cached_tokens < len(prompt) for prompt, answer in zip(prompts, answers, strict=True))
 
 
 def test_clusters_of_prompts(tiny, vocabulary, monkeypatch):
-    monkeypatch.setattr(generation, "MAX_NODES", 50)
-    monkeypatch.setattr(generation, "MAX_ROWS", 6)
+    monkeypatch.setattr(tiny, "limits", Limits(nodes=50, rows=6))
     one, two = ragged(vocabulary, 45, 7, seed=1), ragged(vocabulary, 70, 9, seed=2)
     mixed = [prompt for pair in zip(one, two, strict=False) for prompt in pair] + two[7:]
     answers = check(tiny, mixed, 6)
@@ -66,8 +64,7 @@ def test_prompts_that_begin_or_repeat_others(tiny, vocabulary):
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_batches_do_not_change_answers(tiny, monkeypatch, prompts, max_nodes, max_rows):
     alone = [tiny.generate([prompt], max_new_tokens=4)[0].token_ids for prompt in prompts]
-    monkeypatch.setattr(generation, "MAX_NODES", max_nodes)
-    monkeypatch.setattr(generation, "MAX_ROWS", max_rows)
+    monkeypatch.setattr(tiny, "limits", Limits(nodes=max_nodes, rows=max_rows))
     assert [answer.token_ids for answer in tiny.generate(prompts, max_new_tokens=4)] == alone
 
 
@@ -123,12 +120,10 @@ def test_cut_at_the_first_stop_string():
     assert cut("one", []) == "one"
 
 
-def test_batches_stay_within_the_cache_budget(monkeypatch):
-    monkeypatch.setattr(generation, "MAX_CACHE", 100_000)
-    monkeypatch.setattr(generation, "MAX_NODES", 50)
+def test_batches_stay_within_the_cache_budget():
     prompts = [tuple([1] * 30 + [index] * (2 + 37 * index % 90)) for index in range(2, 60)]
     tree = PrefixTree(prompts)
-    batches = list(plan_batches(tree, max_new_tokens=10, token_bytes=100))
+    batches = list(plan_batches(tree, 10, Limits(nodes=50, own_tokens=1000)))
     assert [index for batch in batches for index in range(batch.first, batch.last)] == list(range(58))
     for batch in batches:
         longest = max(map(len, tree.sequences[batch.first : batch.last]))

@@ -9,14 +9,14 @@ from whether.engine.prefix_tree import PrefixTree, common_prefix
 SEQUENCES = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12).map(tuple), min_size=1, max_size=20)
 
 
-@given(SEQUENCES, st.integers(1, 15), st.integers(1, 6))
-def test_passes_rebuild_every_sequence(sequences, max_nodes, max_leaves):
+@given(SEQUENCES, st.integers(1, 40), st.integers(1, 6), st.integers(0, 5))
+def test_passes_rebuild_every_sequence(sequences, max_nodes, max_leaves, pass_cost):
     tree = PrefixTree(sequences)
     assert tree.sequences == sorted(set(sequences))
     rebuilt = [[] for _ in tree.sequences]
     cache: list[int] = []
     nodes = 0
-    for step in tree.passes(max_nodes, max_leaves):
+    for passes, step in enumerate(tree.passes(max_nodes, max_leaves, pass_cost), 1):  # noqa: B007 - the last one counts
         assert 0 < len(step.tokens) <= max_nodes
         assert all(parent < node for node, parent in enumerate(step.parents))
         del cache[step.cached :]
@@ -33,7 +33,7 @@ def test_passes_rebuild_every_sequence(sequences, max_nodes, max_leaves):
         nodes += len(step.tokens)
     assert list(map(tuple, rebuilt)) == tree.sequences
     distinct = {sequence[:end] for sequence in sequences for end in range(1, len(sequence) + 1)}
-    assert nodes == len(distinct), "a shared token was computed more than once"
+    assert nodes <= len(distinct) + pass_cost * passes, "shared tokens were computed again too often"
 
 
 @given(SEQUENCES)

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from references import naive_sample, transformers_distribution
 
-from whether.engine import generation
 from whether.engine.chat import Message, encode
+from whether.engine.memory import Limits
 from whether.engine.requests import Sampling
 from whether.errors import EngineError
 
@@ -86,8 +86,7 @@ def test_pairs_of_tokens_have_the_distribution_of_the_model(tiny):
 )
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_batches_do_not_change_samples(tiny, monkeypatch, *, prompts, sampling, max_nodes, max_rows, uses_tree):
-    monkeypatch.setattr(generation, "MAX_NODES", max_nodes)
-    monkeypatch.setattr(generation, "MAX_ROWS", max_rows)
+    monkeypatch.setattr(tiny, "limits", Limits(nodes=max_nodes, rows=max_rows))
     monkeypatch.setattr(tiny, "uses_tree", uses_tree)
     answers = tiny.sample(prompts, max_new_tokens=4, sampling=sampling)
     monkeypatch.setattr(tiny, "uses_tree", True)
@@ -136,13 +135,13 @@ def test_seeds_and_samples_differ(tiny):
 def test_more_samples_than_rows(tiny, monkeypatch):
     sampling = WARM._replace(samples=11)
     expected = tokens(tiny.sample(PROMPTS, max_new_tokens=5, sampling=sampling))
-    monkeypatch.setattr(generation, "MAX_ROWS", 4)
+    monkeypatch.setattr(tiny, "limits", Limits(rows=4))
     assert tokens(tiny.sample(PROMPTS, max_new_tokens=5, sampling=sampling)) == expected
 
 
 @pytest.mark.parametrize("max_rows", [64, 4])
 def test_samples_share_the_prompt(tiny, monkeypatch, max_rows):
-    monkeypatch.setattr(generation, "MAX_ROWS", max_rows)
+    monkeypatch.setattr(tiny, "limits", Limits(rows=max_rows))
     seen = Counter()
 
     def count(_module, inputs):

@@ -5,8 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from references import model_config, naive_score
 
-from whether.engine import scoring
 from whether.engine.local import LocalModel
+from whether.engine.memory import Limits
 from whether.engine.requests import Request
 from whether.errors import EngineError
 
@@ -26,7 +26,7 @@ def check(local, requests, tolerance=1e-4):
 @given(requests=REQUESTS, max_nodes=st.integers(1, 20))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_equals_naive_reference(tiny, monkeypatch, uses_tree, requests, max_nodes):
-    monkeypatch.setattr(scoring, "MAX_NODES", max_nodes)
+    monkeypatch.setattr(tiny, "limits", Limits(nodes=max_nodes))
     monkeypatch.setattr(tiny, "uses_tree", uses_tree)
     check(tiny, requests)
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field
+from pydantic import ByteSize, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from whether.config.task import DataConfig, TaskConfig
@@ -30,6 +30,8 @@ class ModelConfig:
     """`auto`: CUDA, then MPS, then CPU, whichever is there first."""
     threads: Count | None = None
     """CPU threads; None: one for each core that the process may use."""
+    memory: Annotated[ByteSize, Field(ge=2**20)] | None = None
+    """What keys, values and activations may take, such as 3 GiB; None: half of what is free, at most 4 GiB."""
 
     def __post_init__(self) -> None:
         if "_target_" not in self.source:

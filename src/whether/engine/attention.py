@@ -6,6 +6,7 @@ Hydragen, Juravsky et al. 2024, https://arxiv.org/abs/2402.05099). So scores tha
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
 NAME = "shared_prefix"
 """Name of this attention among those of transformers."""
-BLOCK_MULTIPLE = 32
-"""Blocks have a multiple of so many places: the CPU kernel takes twice the time for, say, 43 that it takes for 64."""
+BLOCK = 64
+"""Most nodes of a block of queries."""
+MULTIPLE = 32
+"""Blocks are as wide as a multiple of this: the CPU kernel takes twice the time for, say, 43 that it takes for 64."""
 
 
 class UnsupportedAttentionError(Exception):
@@ -27,19 +30,22 @@ class UnsupportedAttentionError(Exception):
 
 
 class Blocks(NamedTuple):
-    """The nodes of a pass, laid out so that those which may see each other are together.
+    """The nodes of a pass in blocks of neighbours, each with the few nodes that some of them can see.
 
-    A block holds whole branches of the tree, one after the other; empty places repeat node 0 and see only themselves.
+    Nodes stand in depth-first order, so what a block's nodes see is in the block or on the path to its first node.
+    Places without a node repeat node 0: as queries they see only the first key, as keys nobody sees them.
     """
 
     cached: int
     """Length of the chain, which all nodes see."""
-    nodes: "Tensor"
-    """Node at each place of each block [B, T]."""
+    queries: "Tensor"
+    """Node at each place of each block [B, Q]."""
+    keys: "Tensor"
+    """Nodes that each block's nodes can see [B, K]: the path to its first node, then the block."""
     place: "Tensor"
-    """Flat place of each node [N]."""
+    """Flat place of each node among the queries [N]."""
     mask: "Tensor | None"
-    """What is added to the scores [B, 1, T, T]; None if the nodes are one chain: each sees those before it."""
+    """What is added to the scores [B, 1, Q, K]; None if the nodes are one chain: each sees those before it."""
 
 
 def register() -> None:
@@ -111,17 +117,15 @@ def _attend_to_nodes(
         own_key, own_value = (part[:, None].expand(-1, each, -1, -1) for part in (key, value))
         output, weight = _flash(grouped, own_key, own_value, scaling, is_causal=True)
         return output.reshape(-1, nodes, size).transpose(0, 1), weight.reshape(-1, nodes).T
-    width = blocks.nodes.shape[1]
     heads = groups * each
     by_node = grouped.reshape(heads, nodes, size).transpose(0, 1)
-    query_blocks = by_node[blocks.nodes].transpose(1, 2)
+    query_blocks = by_node[blocks.queries].transpose(1, 2)
     key_blocks, value_blocks = (
-        part.transpose(0, 1)[blocks.nodes].transpose(1, 2).repeat_interleave(each, 1) for part in (key, value)
+        part.transpose(0, 1)[blocks.keys].transpose(1, 2).repeat_interleave(each, 1) for part in (key, value)
     )
     output, weight = _flash(query_blocks, key_blocks, value_blocks, scaling, attn_mask=blocks.mask)
-    place = blocks.place
-    output = output.transpose(1, 2).reshape(-1, heads, size)[place]
-    return output, weight.reshape(-1, heads, width).transpose(1, 2).reshape(-1, heads)[place]
+    output, weight = (part.transpose(1, 2).flatten(0, 1)[blocks.place] for part in (output, weight))
+    return output, weight
 
 
 def _flash(query: "Tensor", key: "Tensor", value: "Tensor", scaling: float | None, **options: Any) -> tuple[Any, Any]:
@@ -190,29 +194,53 @@ def _visible(parents: Sequence[int]) -> "np.ndarray[tuple[int, int], np.dtype[np
 
 
 def lay_out(step: Pass, dtype: "torch.dtype") -> Blocks:
-    """Return the blocks of a pass: as wide as the longest branch needs, filled with branches in their order."""
+    """Divide a pass's nodes into blocks, and cut where the path to the next node is short."""
     import torch
 
     parents = step.parents
     nodes = len(parents)
+    everyone = torch.arange(nodes)
     if all(parent == node - 1 for node, parent in enumerate(parents)):
-        return Blocks(step.cached, torch.arange(nodes)[None], torch.arange(nodes), None)
-    starts = [node for node, parent in enumerate(parents) if parent < 0]
-    ends = [*starts[1:], nodes]
-    longest = max(end - start for start, end in zip(starts, ends, strict=True))
-    width = -(-longest // BLOCK_MULTIPLE) * BLOCK_MULTIPLE
-    begins = [0]
-    for start, end in zip(starts, ends, strict=True):
-        if end - begins[-1] > width:
-            begins.append(start)
-    table = np.zeros((len(begins), width), dtype=np.int64)
+        return Blocks(step.cached, everyone[None], everyone[None], everyone, None)
+    starts = [0]
+    while nodes - starts[-1] > BLOCK:
+        cuts = range(starts[-1] + BLOCK // 2 + 1, starts[-1] + BLOCK + 1)
+        starts.append(max(cuts, key=lambda node: (-step.depths[node], node)))
+    paths = [_path(parents, parents[start]) for start in starts]
+    sizes = [end - start for start, end in pairwise([*starts, nodes])]
+    width = _wide(max(sizes))
+    reach = _wide(max(len(path) + size for path, size in zip(paths, sizes, strict=True)))
+    queries = np.zeros((len(starts), width), dtype=np.int64)
+    keys = np.zeros((len(starts), reach), dtype=np.int64)
     place = np.empty(nodes, dtype=np.int64)
-    visible = np.tile(np.eye(width, dtype=np.bool_), (len(begins), 1, 1))
-    for block, (start, end) in enumerate(zip(begins, [*begins[1:], nodes], strict=True)):
-        size = end - start
-        table[block, :size] = np.arange(start, end)
-        place[start:end] = block * width + np.arange(size)
-        visible[block, :size, :size] = _visible([parent - start for parent in parents[start:end]])
-    mask = torch.zeros(len(begins), 1, width, width, dtype=dtype)
+    visible = np.zeros((len(starts), width, reach), dtype=np.bool_)
+    visible[:, :, 0] = True  # until a node stands there
+    for block, (start, size, path) in enumerate(zip(starts, sizes, paths, strict=True)):
+        own = np.arange(start, start + size)
+        queries[block, :size] = own
+        keys[block, : len(path) + size] = [*path, *own]
+        place[own] = block * width + np.arange(size)
+        column = {node: index for index, node in enumerate(path)}
+        for row, node in enumerate(range(start, start + size)):
+            parent = parents[node]
+            if parent >= start:
+                visible[block, row] = visible[block, parent - start]
+            else:
+                visible[block, row] = np.arange(reach) <= column.get(parent, -1)
+            visible[block, row, len(path) + row] = True
+    mask = torch.zeros(len(starts), 1, width, reach, dtype=dtype)
     mask.masked_fill_(~torch.from_numpy(visible)[:, None], torch.finfo(dtype).min)
-    return Blocks(step.cached, torch.from_numpy(table), torch.from_numpy(place), mask)
+    return Blocks(step.cached, torch.from_numpy(queries), torch.from_numpy(keys), torch.from_numpy(place), mask)
+
+
+def _path(parents: Sequence[int], node: int) -> list[int]:
+    """Return the nodes from the chain's end down to a node."""
+    path = []
+    while node >= 0:
+        path.append(node)
+        node = parents[node]
+    return path[::-1]
+
+
+def _wide(size: int) -> int:
+    return -(-size // MULTIPLE) * MULTIPLE

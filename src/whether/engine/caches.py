@@ -13,48 +13,36 @@ if TYPE_CHECKING:
 
 
 class RoomyLayer(DynamicLayer):  # type: ignore[misc]
-    """One layer's keys and values [B, G, filled, D] in a store with room for those to come."""
+    """One layer's keys and values of B rows in a store with room for a fixed number of tokens."""
 
-    def __init__(self, store: "tuple[Tensor, Tensor] | None" = None, filled: int = 0):
+    def __init__(self, room: int, filled: int = 0):
         super().__init__()
-        self.store = store
-        """Keys and values [B, G, room, D]; None until the first token."""
+        self.room = room
         self.filled = filled
+        """How many places hold what was computed; the rest is free."""
         self.is_initialized = True
 
+    def allocate(self, rows: int, like: "Tensor") -> None:
+        """Make the store, of zeros: keys and values [B, G, room, D] of the kind of `like` [..., G, N, D]."""
+        self.keys, self.values = (like.new_zeros(rows, like.shape[-3], self.room, like.shape[-1]) for _ in range(2))
+
     def update(self, key_states: "Tensor", value_states: "Tensor", *_: Any, **__: Any) -> tuple["Tensor", "Tensor"]:
-        """Store the next tokens' keys and values [B, G, N, D] and return all so far."""
+        """Store the next tokens' keys and values [B, G, N, D] and return all so far [B, G, filled, D]."""
+        if self.keys is None:
+            self.allocate(key_states.shape[0], key_states)
         start, end = self.filled, self.filled + key_states.shape[-2]
-        if self.store is None or end > self.store[0].shape[-2]:
-            self._grow(key_states, value_states, 2 * end)
-        for part, states in zip(self.stored(), (key_states, value_states), strict=True):
-            part[:, :, start:end] = states
+        self.keys[:, :, start:end] = key_states
+        self.values[:, :, start:end] = value_states
         self.filled = end
-        keys, values = self.stored()
-        return keys[:, :, :end], values[:, :, :end]
-
-    def _grow(self, keys: "Tensor", values: "Tensor", room: int) -> None:
-        old = self.store
-        self.store = tuple(part.new_empty(*part.shape[:2], room, part.shape[-1]) for part in (keys, values))  # type: ignore[assignment]
-        if old is not None:
-            for part, before in zip(self.stored(), old, strict=True):
-                part[:, :, : self.filled] = before[:, :, : self.filled]
-
-    def stored(self) -> tuple["Tensor", "Tensor"]:
-        """Return the whole store: keys and values [B, G, room, D]."""
-        if self.store is None:
-            raise ValueError("nothing is stored yet")
-        return self.store
+        return self.keys[:, :, :end], self.values[:, :, :end]
 
     def gather(self, places: "Tensor") -> tuple["Tensor", "Tensor"]:
         """Return keys and values [G, *places.shape, D] of a single row at these places."""
-        keys, values = self.stored()
-        return keys[0][:, places], values[0][:, places]
+        return self.keys[0][:, places], self.values[0][:, places]
 
     def keep(self, rows: "Tensor") -> None:
         """Drop all rows but these."""
-        keys, values = self.stored()
-        self.store = keys[rows], values[rows]
+        self.keys, self.values = self.keys[rows], self.values[rows]
 
     def get_seq_length(self) -> int:
         """Return how many places are filled."""
@@ -64,12 +52,15 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
 class Chain:
     """A model with the keys and values of one chain of tokens, from which passes over a `PrefixTree` branch off."""
 
-    def __init__(self, model: Any, *, in_blocks: bool | None = None):
-        """`in_blocks`: whether attention goes through `Blocks` or one mask; None: where there is a kernel for it."""
+    def __init__(self, model: Any, room: int, *, in_blocks: bool | None = None):
+        """Make room for a chain and the nodes of a pass.
+
+        `in_blocks`: whether attention goes through `Blocks` or one mask; None: where there is a kernel for it.
+        """
         self.model = model
         self.in_blocks = model.device.type == "cpu" if in_blocks is None else in_blocks
         layers = model.config.get_text_config().num_hidden_layers
-        self.layers = [RoomyLayer() for _ in range(layers)]
+        self.layers = [RoomyLayer(room) for _ in range(layers)]
 
     def run(self, step: Pass, wanted: Sequence[int]) -> "Tensor":
         """Put a pass's nodes through the model and return the logits [len(wanted), vocabulary] at the nodes `wanted`.
@@ -134,13 +125,13 @@ class DecodingBatch:
             places[row, : len(path) - self.shared] = torch.tensor(path[self.shared :], dtype=torch.long)
         rows = slice(first_row, first_row + len(paths))
         for layer, (keys, values) in zip(self.layers, chain.gather(places), strict=True):
-            for store, states in zip(layer.stored(), (keys, values), strict=True):
-                store[rows, :, :width] = states.transpose(0, 1)
+            layer.keys[rows, :, :width] = keys.transpose(0, 1)
+            layer.values[rows, :, :width] = values.transpose(0, 1)
 
     def _layer(self, like: "Tensor") -> RoomyLayer:
-        groups, _, size = like.shape
-        shape = (len(self.positions), groups, self.own + self.room, size)
-        return RoomyLayer((like.new_zeros(shape), like.new_zeros(shape)), self.own)
+        layer = RoomyLayer(self.own + self.room, self.own)
+        layer.allocate(len(self.positions), like)
+        return layer
 
     def step(self, tokens: "Tensor") -> "Tensor":
         """Append one token to each row [B] and return the logits [B, vocabulary] of the next."""

@@ -4,18 +4,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from whether.engine.memory import Limits, within_memory
 from whether.engine.prefix_tree import Pass, PrefixTree
 from whether.engine.rows import Row, Writer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAX_NODES = 512
-"""Tokens of a pass over the prompts."""
-MAX_ROWS = 64
-"""Rows of a decoding batch."""
-MAX_CACHE = 2 * 2**30
-"""Bytes for the keys and values of a decoding batch. A constant, so that batches do not depend on the machine."""
 DROP = 0.75
 """Finished rows leave a batch when no more than this share is still at work: leaving costs a copy of the others."""
 
@@ -42,48 +37,52 @@ class Answer(NamedTuple):
     """Its equal share of its batch's wall time."""
 
 
-def answer_on_tree(model: Any, tree: PrefixTree, writer: Writer) -> Iterator[list[Answer]]:
+def answer_on_tree(model: Any, tree: PrefixTree, writer: Writer, limits: Limits) -> Iterator[list[Answer]]:
     """Yield the answers to each of the tree's sequences, a batch at a time; those to one sequence are in order."""
+    answered = 0
+
+    def attempt(limits: Limits) -> Iterator[list[Answer]]:
+        nonlocal answered
+        before = answered
+        rest = PrefixTree(tree.sequences[before:]) if before else tree
+        for batch, answers in _answer_batches(model, rest, writer, limits):
+            yield [answer._replace(sequence=before + answer.sequence) for answer in answers]
+            answered = before + batch.last
+
+    return within_memory(limits, attempt)
+
+
+def _answer_batches(
+    model: Any, tree: PrefixTree, writer: Writer, limits: Limits
+) -> Iterator[tuple[Batch, list[Answer]]]:
     from whether.engine.caches import Chain
 
-    chain = Chain(model)
-    for batch in plan_batches(tree, writer.room, bytes_per_token(model), writer.samples):
+    chain = Chain(model, max(map(len, tree.sequences), default=0) + limits.nodes)
+    for batch in plan_batches(tree, writer.room, limits, writer.samples):
         start = time.perf_counter()
         indices = range(batch.first, batch.last)
         rows = [(index, row) for index in indices for row in writer.rows(tree.sequences[index])]
         _answer_batch(chain, tree, batch, [row for _, row in rows], writer)
         seconds = (time.perf_counter() - start) / len(rows)
-        yield [Answer(index, row, seconds) for index, row in rows]
+        yield batch, [Answer(index, row, seconds) for index, row in rows]
 
 
-def bytes_per_token(model: Any) -> int:
-    """Return the size of one token's keys and values."""
-    config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * size * model.dtype.itemsize)
-
-
-def plan_batches(tree: PrefixTree, max_new_tokens: int, token_bytes: int, samples: int = 1) -> Iterator[Batch]:
-    """Divide a tree's sequences into batches of at most `MAX_ROWS` rows whose own tokens fit into `MAX_CACHE`.
-
-    A sequence has `samples` rows, all in one batch.
-    """
-    room = MAX_CACHE // token_bytes
-    max_rows = max(1, min(MAX_ROWS, room // (MAX_NODES + max_new_tokens)))
+def plan_batches(tree: PrefixTree, max_new_tokens: int, limits: Limits, samples: int = 1) -> Iterator[Batch]:
+    """Divide a tree's sequences into batches within the limits. A sequence has `samples` rows, all in one batch."""
+    max_rows = max(1, min(limits.rows, limits.own_tokens // (limits.nodes + max_new_tokens)))
     width = min(samples, max_rows)
     max_sequences = max_rows // width
     first, last = 0, 0
     passes: list[Pass] = []
     stem: list[Pass] = []  # passes since the last one in which a sequence ended
-    for step in tree.passes(MAX_NODES, max_sequences):
+    for step in tree.passes(limits.nodes, max_sequences):
         stem.append(step)
-        ends = len(ending_paths(tree, step))
+        ends = len(tree.ends(step))
         if not ends:
             continue
         longest = max(map(len, tree.sequences[first : last + ends]))
         tokens = (last + ends - first) * width * (longest - tree.common(first, last + ends) + max_new_tokens)
-        if first < last and (last + ends - first > max_sequences or tokens > room):
+        if first < last and (last + ends - first > max_sequences or tokens > limits.own_tokens):
             yield Batch(first, last, tree.common(first, last), passes, width)
             first, passes = last, []
         last += ends
@@ -91,12 +90,6 @@ def plan_batches(tree: PrefixTree, max_new_tokens: int, token_bytes: int, sample
         stem = []
     if first < last:
         yield Batch(first, last, tree.common(first, last), passes, width)
-
-
-def ending_paths(tree: PrefixTree, step: Pass) -> list[Sequence[int]]:
-    """Return the nodes in this pass of those sequences that end in it: all of a subtree, one of a chain."""
-    sequences = tree.sequences[step.first : step.first + len(step.paths)]
-    return [path for path, tokens in zip(step.paths, sequences, strict=True) if step.cached + len(path) == len(tokens)]
 
 
 def _answer_batch(chain: Any, tree: PrefixTree, batch: Batch, rows: Sequence[Row], writer: Writer) -> None:
@@ -110,7 +103,7 @@ def _answer_batch(chain: Any, tree: PrefixTree, batch: Batch, rows: Sequence[Row
     found: list[Tensor] = []
     filled = 0
     for step in batch.passes:
-        paths = ending_paths(tree, step)
+        paths = [path for _, path in tree.ends(step)]
         logits = chain.run(step, [path[-1] for path in paths])
         if paths:
             in_cache = [[*range(step.cached), *(step.cached + node for node in path)] for path in paths]

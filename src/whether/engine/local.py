@@ -14,6 +14,7 @@ from whether.engine.constraints import Walk, choice_walk
 from whether.engine.generation import Answer, answer_on_tree, cut, shared_lengths, stop_finder
 from whether.engine.json_schema import grammar_tokenizer, schema_walk
 from whether.engine.loading import load_base, merge_checkpoint, pick_device
+from whether.engine.memory import default_budget, limits
 from whether.engine.plain import answer_plainly
 from whether.engine.prefix_tree import PrefixTree, Tokens
 from whether.engine.probe import choose_path
@@ -36,8 +37,11 @@ class LocalModel:
     request's numbers are equal up to rounding (about 1e-5 of a log-likelihood in float32).
     """
 
-    def __init__(self, model: Any, tokenizer: Any):
-        """Wrap a loaded model and its tokenizer, and choose how requests go through it."""
+    def __init__(self, model: Any, tokenizer: Any, memory: int | None = None):
+        """Wrap a loaded model and its tokenizer, and choose how requests go through it.
+
+        `memory` is what keys, values and activations may take, in bytes; None: half of what is free, at most 4 GiB.
+        """
         self.model = model
         self.tokenizer = tokenizer
         self.context_window = _context_window(model)
@@ -46,6 +50,8 @@ class LocalModel:
         """Tokens that end an answer."""
         self.prefix_token_id = _prefix_token_id(tokenizer)
         """What stands before a text that has no context."""
+        self.limits = limits(model, memory or default_budget(model.device))
+        """How much goes through the model at once; halved for as long as a call is out of memory."""
         self.uses_tree = choose_path(model)
         """Whether shared prefixes are computed once; False for a model that the check found unfit for it."""
 
@@ -63,7 +69,7 @@ class LocalModel:
         model, tokenizer = load_base(model_folder, getattr(torch, config.dtype))
         if checkpoint_folder is not None:
             model = merge_checkpoint(model, checkpoint_folder)
-        return cls(model.to(pick_device(config.device)).eval().requires_grad_(False), tokenizer)
+        return cls(model.to(pick_device(config.device)).eval().requires_grad_(False), tokenizer, config.memory)
 
     @property
     def device(self) -> "torch.device":
@@ -172,7 +178,7 @@ class LocalModel:
                     f" is {self.context_window}: shorten its context"
                 )
         with inference_mode():
-            return score(self.model, filled, tree=self.uses_tree)
+            return score(self.model, filled, self.limits, tree=self.uses_tree)
 
     def rolling_loglikelihood(self, token_ids: Sequence[int], max_length: int | None = None) -> Score:
         """Return how likely a long text is, as lm-eval's `loglikelihood_rolling` does.
@@ -192,8 +198,8 @@ class LocalModel:
 
     def _answers(self, tree: PrefixTree, writer: Writer) -> Iterator[list[Answer]]:
         if self.uses_tree:
-            return answer_on_tree(self.model, tree, writer)
-        return answer_plainly(self.model, tree.sequences, writer)
+            return answer_on_tree(self.model, tree, writer, self.limits)
+        return answer_plainly(self.model, tree.sequences, writer, self.limits)
 
     def _shared_lengths(self, tree: PrefixTree, samples: int) -> list[int]:
         if not self.uses_tree:

@@ -1,9 +1,119 @@
-"""How much memory this process took."""
+"""How much memory there is, how much goes through a model at once, and what happens when that was too much."""
 
+import logging
 import resource
 import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from whether.errors import EngineError
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MAX_BUDGET = 4 * 2**30
+"""Bytes of the default budget at most: where this much is there, batches do not depend on the machine."""
+
+
+class Limits(NamedTuple):
+    """How much goes through a model at once."""
+
+    nodes: int = 512
+    """Tokens of a pass over a tree of prompts."""
+    rows: int = 64
+    """Answers that are written together."""
+    own_tokens: int = 2**31
+    """Tokens of all of these rows together, those of their common prefix left out."""
+
+    @property
+    def plain_tokens(self) -> int:
+        """Tokens of a batch on the plain path, whose rows are computed whole."""
+        return 4 * self.nodes
+
+    def halved(self) -> "Limits":
+        """Return half of each; EngineError where there is nothing left to halve."""
+        if self.nodes == self.rows == 1:
+            raise EngineError("there is not enough memory for one token of one prompt: use shorter prompts")
+        return Limits(*(max(1, limit // 2) for limit in self))
 
 
 def peak_memory() -> int:
     """Return the largest resident memory of this process so far, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def default_budget(device: "torch.device") -> int:
+    """Return half of the memory that is free on a device, in bytes, and at most `MAX_BUDGET`."""
+    import psutil
+    import torch
+
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    return min(free // 2, MAX_BUDGET)
+
+
+def bytes_per_token(model: Any) -> int:
+    """Return the size of one token's keys and values in all layers."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * size * model.dtype.itemsize)
+
+
+def limits(model: Any, budget: int) -> Limits:
+    """Return what fits into a budget in bytes: half of it for a pass's activations, half for rows' keys and values.
+
+    A node has its logits, and about eight hidden states and four intermediate ones, alive at the same time.
+    """
+    config = model.config.get_text_config()
+    hidden = config.hidden_size
+    states = 8 * hidden + 4 * (getattr(config, "intermediate_size", None) or 4 * hidden) + config.vocab_size
+    node = states * model.dtype.itemsize + bytes_per_token(model)
+    most = Limits()
+    own_tokens = max(1, budget // 2 // bytes_per_token(model))
+    return most._replace(nodes=max(1, min(most.nodes, budget // 2 // node)), own_tokens=own_tokens)
+
+
+def within_memory(start: Limits, attempt: Callable[[Limits], Iterator[T]]) -> Iterator[T]:
+    """Yield what `attempt` yields; out of memory, begin it again with half the limits, and say so in the log.
+
+    `attempt` goes on where it stopped: what it has yielded is done. Raises EngineError where the smallest limits are
+    still too much.
+    """
+    now = start
+    while True:
+        try:
+            yield from attempt(now)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return
+        # Out of the handler, so that nothing holds the tensors of what failed.
+        now = now.halved()
+        _release()
+        logger.warning("out of memory: going on with %d tokens and %d answers at once", now.nodes, now.rows)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory could not be had, on an accelerator or a CPU."""
+    import torch
+
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    words = str(error)
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in words or "not enough memory" in words)
+
+
+def _release() -> None:
+    """Give cached memory back to an accelerator."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

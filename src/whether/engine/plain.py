@@ -4,27 +4,28 @@ Slower than the tree, and right for every causal model of transformers: the refe
 against, and what answers where it does not pass.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
+
+from whether.engine.memory import within_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from whether.engine.generation import Answer
+    from whether.engine.memory import Limits
     from whether.engine.prefix_tree import Tokens
-    from whether.engine.rows import Row, Writer
-
-MAX_TOKENS = 2048
-"""Tokens of a batch."""
+    from whether.engine.rows import Writer
 
 
-def batches(sequences: Sequence["Tokens"]) -> Iterator[list[int]]:
-    """Yield the indices of sequences that can go through a model together: of equal length, `MAX_TOKENS` in all."""
-    order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
-    for length, group in groupby(order, key=lambda index: len(sequences[index])):
+def batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
+    """Yield indices of sequences that can go through a model together: of equal length, `max_tokens` in all."""
+    order = sorted(range(len(lengths)), key=lambda index: lengths[index])
+    for length, group in groupby(order, key=lambda index: lengths[index]):
         indices = list(group)
-        size = max(1, MAX_TOKENS // max(1, length))
+        size = max(1, max_tokens // max(1, length))
         yield from (indices[start : start + size] for start in range(0, len(indices), size))
 
 
@@ -37,41 +38,56 @@ def logits(model: Any, sequences: Sequence["Tokens"], first: int) -> "Tensor":
     return result
 
 
-def answer_plainly(model: Any, sequences: Sequence["Tokens"], writer: "Writer") -> Iterator[list["Answer"]]:
+def answer_plainly(
+    model: Any, sequences: Sequence["Tokens"], writer: "Writer", limits: "Limits"
+) -> Iterator[list["Answer"]]:
     """Yield the answers to each sequence, a batch at a time; those to one sequence are in order.
 
     transformers' own `generate` runs the model, and the writer chooses the tokens.
     """
-    import time
+    todo = [(index, sample) for index, _ in enumerate(sequences) for sample in range(writer.samples)]
 
+    def attempt(limits: "Limits") -> Iterator[list["Answer"]]:
+        asked = list(todo)
+        lengths = [len(sequences[index]) for index, _ in asked]
+        for places in batches(lengths, limits.plain_tokens):
+            batch = [asked[place] for place in places]
+            yield _answer_batch(model, sequences, batch, writer)
+            for pair in batch:
+                todo.remove(pair)
+
+    return within_memory(limits, attempt)
+
+
+def _answer_batch(
+    model: Any, sequences: Sequence["Tokens"], batch: Sequence[tuple[int, int]], writer: "Writer"
+) -> list["Answer"]:
+    """Answer (sequence, sample) pairs of equally long sequences."""
     import torch
     from transformers import LogitsProcessorList, StoppingCriteriaList
 
     from whether.engine.generation import Answer
 
-    rows = [(index, row) for index, sequence in enumerate(sequences) for row in writer.rows(sequence)]
-    for places in batches([sequences[index] for index, _ in rows]):
-        start = time.perf_counter()
-        batch = [rows[place][1] for place in places]
-        inputs = torch.tensor([sequences[rows[place][0]] for place in places], device=model.device)
+    start = time.perf_counter()
+    rows = [writer.row(sequences[index], sample) for index, sample in batch]
+    inputs = torch.tensor([sequences[index] for index, _ in batch], device=model.device)
 
-        def chosen(_: "Tensor", scores: "Tensor", batch: "list[Row]" = batch) -> "Tensor":
-            writer.write(scores, batch)
-            tokens = [row.tokens[-1] if row.tokens else 0 for row in batch]
-            places = torch.tensor(tokens, device=scores.device)[:, None]
-            return torch.full_like(scores, -torch.inf).scatter(1, places, 0.0)
+    def chosen(_: "Tensor", scores: "Tensor") -> "Tensor":
+        writer.write(scores, rows)
+        tokens = [row.tokens[-1] if row.tokens else 0 for row in rows]
+        return torch.full_like(scores, -torch.inf).scatter(1, torch.tensor(tokens, device=scores.device)[:, None], 0.0)
 
-        def done(tokens: "Tensor", _: "Tensor", batch: "list[Row]" = batch, **__: Any) -> "Tensor":
-            return torch.tensor([row.is_done for row in batch], device=tokens.device)
+    def done(tokens: "Tensor", _: "Tensor", **__: Any) -> "Tensor":
+        return torch.tensor([row.is_done for row in rows], device=tokens.device)
 
-        model.generate(
-            inputs,
-            attention_mask=torch.ones_like(inputs),
-            do_sample=False,
-            max_new_tokens=writer.room,
-            pad_token_id=0,
-            logits_processor=LogitsProcessorList([chosen]),
-            stopping_criteria=StoppingCriteriaList([done]),
-        )
-        seconds = (time.perf_counter() - start) / len(batch)
-        yield [Answer(*rows[place], seconds) for place in places]
+    model.generate(
+        inputs,
+        attention_mask=torch.ones_like(inputs),
+        do_sample=False,
+        max_new_tokens=writer.room,
+        pad_token_id=0,
+        logits_processor=LogitsProcessorList([chosen]),
+        stopping_criteria=StoppingCriteriaList([done]),
+    )
+    seconds = (time.perf_counter() - start) / len(batch)
+    return [Answer(index, row, seconds) for (index, _), row in zip(batch, rows, strict=True)]

@@ -13,6 +13,9 @@ from typing import NamedTuple
 
 Tokens = tuple[int, ...]
 
+PASS_COST = 32
+"""Tokens that take about as long to compute as a pass takes by itself, however small: it reads all weights."""
+
 
 class Pass(NamedTuple):
     """Nodes of the tree that go through the model together."""
@@ -52,36 +55,57 @@ class PrefixTree:
         """Return how many nodes the subtree of sequences `first` to `last` (exclusive) has from `depth` on."""
         return len(self.sequences[first]) - depth + self._new[last] - self._new[first + 1]
 
-    def passes(self, max_nodes: int, max_leaves: int) -> Iterator[Pass]:
+    def ends(self, step: Pass) -> list[tuple[int, Sequence[int]]]:
+        """Return index and path of those sequences that end in a pass: all of a subtree, at most one of a chain."""
+        through = enumerate(step.paths, step.first)
+        return [(index, path) for index, path in through if step.cached + len(path) == len(self.sequences[index])]
+
+    def passes(self, max_nodes: int, max_leaves: int, pass_cost: int = PASS_COST) -> Iterator[Pass]:
         """Yield the passes in the order in which they must run.
 
-        A pass has at most `max_nodes` nodes, and at most `max_leaves` sequences end in it. Every token of every
-        sequence is in exactly one pass; a token that sequences share is computed once.
+        A pass has at most `max_nodes` nodes, and at most `max_leaves` sequences end in it. A token that sequences share
+        is computed once, except where `pass_cost` tokens again are cheaper than a pass of their own for what is
+        shared: with a `pass_cost` of 0 every token of every sequence is in exactly one pass.
         """
+        pass_cost = min(pass_cost, max_nodes // 8)
         todo = [(0, len(self.sequences), 0)] if self.sequences else []
         while todo:
             first, last, depth = todo.pop()
             if last - first <= max_leaves and self.nodes(first, last, depth) <= max_nodes:
                 yield self._subtree(first, last, depth)
-            else:
-                stem = self.common(first, last)
+                continue
+            stem = self.common(first, last)
+            runs = math.ceil(self.nodes(first, last, depth) / max_nodes)
+            if (stem - depth) * runs > pass_cost or last - first == 1:
                 yield from self._chain(first, last, depth, stem, max_nodes)
-                todo += reversed(list(self._groups(first, last, stem, max_nodes, max_leaves)))
+                first += len(self.sequences[first]) == stem  # it ends with the chain
+                depth = stem
+            limits = {"max_nodes": max_nodes, "max_leaves": max_leaves, "pass_cost": pass_cost}
+            todo += reversed(list(self._runs(first, last, depth, **limits)))
 
-    def _groups(
-        self, first: int, last: int, depth: int, max_nodes: int, max_leaves: int
+    def _runs(
+        self, first: int, last: int, depth: int, *, max_nodes: int, max_leaves: int, pass_cost: int
     ) -> Iterator[tuple[int, int, int]]:
-        """Split a subtree into runs of branches that fit into one pass each; a branch that does not is alone."""
-        starts = [first, *(index for index in range(first + 1, last) if self.shared[index] == depth), last]
-        if len(self.sequences[first]) == depth:
-            starts = starts[1:]  # the first sequence ends where the branches begin
-        begin = starts[0]
-        for start, end in pairwise(starts):
-            if begin < start and (end - begin > max_leaves or self.nodes(begin, end, depth) > max_nodes):
-                yield begin, start, depth
-                begin = start
-        if begin < last:
-            yield begin, last, depth
+        """Cut sequences into runs of neighbours: those that fit into one pass, and those that share too much to cut.
+
+        A cut costs as many tokens as the sequences on its two sides share.
+        """
+        begin = first
+        while begin < last:
+            end = begin + 1
+            cut = None
+            while end < last and end - begin < max_leaves and self.nodes(begin, end + 1, depth) <= max_nodes:
+                end += 1
+                if self.shared[end - 1] - depth <= pass_cost:
+                    cut = end - 1
+            fits = self.nodes(begin, end, depth) <= max_nodes
+            if fits and (end == last or self.shared[end] - depth <= pass_cost):
+                cut = end
+            elif cut is None:
+                further = (index for index in range(end, last) if self.shared[index] - depth <= pass_cost)
+                cut = next(further, last)
+            yield begin, cut, depth
+            begin = cut
 
     def _chain(self, first: int, last: int, depth: int, end: int, max_nodes: int) -> Iterator[Pass]:
         """Walk the tokens from `depth` to `end` that all of the sequences share, in passes of even size."""

@@ -18,6 +18,9 @@ TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}
 Measured for SmolLM2-135M: 4e-6 and 0.05 when all is right; 0.2 to 0.6 with a wrong mask or wrong positions.
 """
 
+ROOM = 64
+"""Tokens of the check's chain and a pass, at most."""
+
 
 def choose_path(model: Any) -> bool:
     """Return whether a model can share prefixes, and set its attention for it; if not, say why in the log."""
@@ -80,7 +83,7 @@ def _distance(one: "Tensor", other: "Tensor") -> float:
 def _pass_difference(model: Any, vocabulary: int) -> float:
     from whether.engine.caches import Chain
 
-    tree, chain, distances = _sequences(vocabulary), Chain(model), []
+    tree, chain, distances = _sequences(vocabulary), Chain(model, ROOM), []
     expected = [plain.logits(model, [sequence], 0)[0] for sequence in tree.sequences]
     for step in tree.passes(max_nodes=12, max_leaves=4):
         computed = chain.run(step, range(len(step.tokens)))
@@ -100,7 +103,7 @@ def _step_difference(model: Any, vocabulary: int) -> float:
     sequences = [whole[tokens] for tokens in tree.sequences]
     rows = len(sequences)
     lengths = [len(tokens) for tokens in tree.sequences]
-    decoding, chain = DecodingBatch(model, lengths, tree.common(0, rows), room=1), Chain(model)
+    decoding, chain = DecodingBatch(model, lengths, tree.common(0, rows), room=1), Chain(model, ROOM)
     (step,) = tree.passes(max_nodes=64, max_leaves=rows)
     chain.run(step, [])
     decoding.fill(chain, 0, step.paths)

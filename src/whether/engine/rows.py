@@ -93,9 +93,10 @@ class Writer:
 
     def rows(self, sequence: "Tokens") -> list[Row]:
         """Return the answers to one sequence, a prompt with the opening behind it."""
-        return [self._row(sequence, sample) for sample in range(self.samples)]
+        return [self.row(sequence, sample) for sample in range(self.samples)]
 
-    def _row(self, sequence: "Tokens", sample: int) -> Row:
+    def row(self, sequence: "Tokens", sample: int) -> Row:
+        """Return one of them."""
         blank = self._blank
         return replace(
             blank,

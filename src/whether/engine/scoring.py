@@ -1,18 +1,17 @@
 """Log-likelihoods of continuations, with every token that requests share computed once."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from whether.engine import plain
+from whether.engine.memory import Limits, within_memory
 from whether.engine.prefix_tree import Pass, PrefixTree, Tokens
 from whether.engine.requests import Request, Score
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAX_NODES = 512
-"""Tokens of a pass."""
 LOGIT_ROWS = 8
 """Positions whose logits are reduced together."""
 
@@ -25,7 +24,7 @@ class Target(NamedTuple):
     tokens: Tokens
 
 
-def score(model: Any, requests: Sequence[Request], *, tree: bool) -> list[Score]:
+def score(model: Any, requests: Sequence[Request], limits: Limits, *, tree: bool) -> list[Score]:
     """Return the score of each request, whose contexts are not empty, over the tree or plainly."""
     targets: dict[Tokens, list[Target]] = defaultdict(list)
     for index, (context, continuation) in enumerate(requests):
@@ -33,10 +32,19 @@ def score(model: Any, requests: Sequence[Request], *, tree: bool) -> list[Score]
             sequence = (*context, *continuation[:-1])
             targets[sequence].append(Target(index, len(context) - 1, continuation))
     totals = Totals(len(requests))
-    if tree:
-        _score_on_tree(model, targets, totals)
-    else:
-        _score_plainly(model, targets, totals)
+    todo = dict(targets)
+
+    def attempt(limits: Limits) -> Iterator[None]:
+        """Score what is to do, after forgetting what was begun and not ended."""
+        totals.clear(target.request for part in todo.values() for target in part)
+        parts = _score_on_tree if tree else _score_plainly
+        for ended in parts(model, dict(todo), totals, limits):
+            for sequence in ended:
+                del todo[sequence]
+            yield
+
+    for _ in within_memory(limits, attempt):
+        pass
     return [
         Score(total, greedy, len(request.continuation))
         for request, total, greedy in zip(requests, totals.log_likelihood, totals.is_greedy, strict=True)
@@ -49,6 +57,11 @@ class Totals:
     def __init__(self, requests: int):
         self.log_likelihood = [0.0] * requests
         self.is_greedy = [True] * requests
+
+    def clear(self, requests: Iterable[int]) -> None:
+        """Begin requests again."""
+        for request in requests:
+            self.log_likelihood[request], self.is_greedy[request] = 0.0, True
 
     def add(self, logits: "Tensor", rows: Sequence[int], tokens: Sequence[int], requests: Sequence[int]) -> None:
         """Add predictions: the logits [N, vocabulary] of row `rows[k]` predict `tokens[k]` of `requests[k]`."""
@@ -67,12 +80,15 @@ class Totals:
             self.is_greedy[request] &= best
 
 
-def _score_on_tree(model: Any, targets: dict[Tokens, list[Target]], totals: Totals) -> None:
+def _score_on_tree(
+    model: Any, targets: dict[Tokens, list[Target]], totals: Totals, limits: Limits
+) -> Iterator[Sequence[Tokens]]:
+    """Add every target to the totals, and yield the sequences that end in a pass after each."""
     from whether.engine.caches import Chain
 
     tree = PrefixTree(list(targets))
-    chain = Chain(model)
-    for step in tree.passes(MAX_NODES, len(tree.sequences)):
+    chain = Chain(model, max(map(len, tree.sequences), default=0) + limits.nodes)
+    for step in tree.passes(limits.nodes, len(tree.sequences)):
         picks = list(_picks(tree, step, targets))
         nodes = sorted({node for node, _, _ in picks})
         logits = chain.run(step, nodes)
@@ -80,6 +96,7 @@ def _score_on_tree(model: Any, targets: dict[Tokens, list[Target]], totals: Tota
             row = {node: index for index, node in enumerate(nodes)}
             at, tokens, requests = zip(*picks, strict=True)
             totals.add(logits, [row[node] for node in at], tokens, requests)
+        yield [tree.sequences[index] for index, _ in tree.ends(step)]
 
 
 def _picks(tree: PrefixTree, step: Pass, targets: dict[Tokens, list[Target]]) -> "list[tuple[int, int, int]]":
@@ -92,9 +109,12 @@ def _picks(tree: PrefixTree, step: Pass, targets: dict[Tokens, list[Target]]) ->
     return result
 
 
-def _score_plainly(model: Any, targets: dict[Tokens, list[Target]], totals: Totals) -> None:
+def _score_plainly(
+    model: Any, targets: dict[Tokens, list[Target]], totals: Totals, limits: Limits
+) -> Iterator[Sequence[Tokens]]:
+    """Add every target to the totals, and yield the sequences of each batch after it."""
     sequences = list(targets)
-    for indices in plain.batches(sequences):
+    for indices in plain.batches([len(sequence) for sequence in sequences], limits.plain_tokens):
         batch = [sequences[index] for index in indices]
         start = min(target.first for sequence in batch for target in targets[sequence])
         logits = plain.logits(model, batch, start)
@@ -102,3 +122,4 @@ def _score_plainly(model: Any, targets: dict[Tokens, list[Target]], totals: Tota
             for request, first, tokens in targets[sequence]:
                 places = range(first - start, first - start + len(tokens))
                 totals.add(row, places, tokens, [request] * len(tokens))
+        yield batch
