@@ -4,6 +4,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,21 +119,24 @@ class LocalModel:
         with inference_mode():
             return score(self.model, filled, tree=self.uses_tree)
 
-    def rolling_loglikelihood(self, token_ids: Sequence[int], max_length: int | None = None) -> Score:
-        """Return how likely a long text is, as lm-eval's `loglikelihood_rolling` does.
+    def rolling_loglikelihoods(self, texts: Sequence[Sequence[int]], max_length: int | None = None) -> list[Score]:
+        """Return how likely each long text is, as lm-eval's `loglikelihood_rolling` does.
 
-        The text is cut into windows of `max_length` tokens (default: the context window); each token is scored once,
-        after what stands before it in its window. The first follows the token that begins a text.
+        A text is cut into windows of `max_length` tokens (default: the context window); each token is scored once,
+        after what stands before it in its window. The first follows the token that begins a text. Windows of all
+        texts are scored in one call.
         """
         from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-        windows = get_rolling_token_windows(
-            list(token_ids), self.prefix_token_id, max_seq_len=max_length or self.context_window, context_len=1
-        )
-        pairs = [make_disjoint_window(window) for window in windows]
-        scores = self.loglikelihoods([Request(tuple(context), tuple(rest)) for context, rest in pairs])
-        total = sum(part.log_likelihood for part in scores)
-        return Score(total, all(part.is_greedy for part in scores), sum(part.tokens for part in scores))
+        length = max_length or self.context_window
+        requests, ends = [], [0]
+        for text in texts:
+            for window in get_rolling_token_windows(list(text), self.prefix_token_id, length, context_len=1):
+                context, rest = make_disjoint_window(window)
+                requests.append(Request(tuple(context), tuple(rest)))
+            ends.append(len(requests))
+        scores = self.loglikelihoods(requests)
+        return [_sum(scores[start:end]) for start, end in pairwise(ends)]
 
     def _answers(self, tree: PrefixTree, ending: Ending) -> Iterator[tuple[list[int], list[Answer]]]:
         if self.uses_tree:
@@ -155,6 +159,12 @@ class LocalModel:
                     f"prompt {index} has {len(prompt)} tokens, and with {max_new_tokens} new ones it does not fit into"
                     f" the model's context window of {self.context_window}: use fewer or shorter examples"
                 )
+
+
+def _sum(scores: Sequence[Score]) -> Score:
+    """Return the score of a text whose parts have these."""
+    total = sum(part.log_likelihood for part in scores)
+    return Score(total, all(part.is_greedy for part in scores), sum(part.tokens for part in scores))
 
 
 def _cores() -> int:
