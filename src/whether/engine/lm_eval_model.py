@@ -18,10 +18,9 @@ from lm_eval.utils import simple_parse_args_string
 from pydantic import ValidationError
 from pydantic.dataclasses import dataclass
 
-from whether.config import ModelConfig
-from whether.config.types import STRICT, Count
+from whether.config import ModelConfig, types
 from whether.engine.requests import GREEDY, Generation, Request, Sampling
-from whether.engine.truncation import Input, Policy, Truncation
+from whether.engine.truncation import Input, Truncation
 from whether.errors import EngineError, near_matches
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ _ONLY_SAMPLING = {"min_p"}
 """Settings that we do not have and that matter only when sampling; `hf` ignores them in greedy decoding too."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=types.STRICT)
 class ModelArguments:
     """What `--model_args` (and `--batch_size`, `--device`) of lm-eval can say. Names are those of its `hf` backend."""
 
@@ -47,11 +46,11 @@ class ModelArguments:
     """Folder of a tuned checkpoint (checkpoint.json and adapter/) whose adapter is merged; None: the base model."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    threads: Count | None = None
+    threads: types.Count | None = None
     """CPU threads; None: one for each core that the process may use."""
-    max_length: Count | None = None
+    max_length: types.Count | None = None
     """Context window in tokens; None: the model's."""
-    truncation: Policy = "left"
+    truncation: types.Truncation = "left"
     """What becomes of inputs that are longer than that; `left` is what `hf` does."""
     add_bos_token: bool | None = None
     """Whether texts begin with the bos token; None: as the tokenizer is set up."""
@@ -66,7 +65,9 @@ class ModelArguments:
         known = [each.name for each in dataclasses.fields(cls)]
         for name in values:
             if name not in known:
-                raise EngineError(f"model_args: the model 'whether' has no argument {name!r}{near_matches(name, known)}")
+                raise EngineError(
+                    f"model_args: the model 'whether' has no argument {name!r}{near_matches(name, known)}"
+                )
         try:
             return cls(**values)
         except ValidationError as error:
@@ -99,7 +100,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
         self,
         local: "LocalModel",
         *,
-        truncation: Policy = "left",
+        truncation: types.Truncation = "left",
         max_length: int | None = None,
         add_bos_token: bool | None = None,
     ):
@@ -141,9 +142,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
             threads=given.threads,
         )
         local = LocalModel.load(folder, Path(given.checkpoint) if given.checkpoint else None, config)
-        return cls(
-            local, truncation=given.truncation, max_length=given.max_length, add_bos_token=given.add_bos_token
-        )
+        return cls(local, truncation=given.truncation, max_length=given.max_length, add_bos_token=given.add_bos_token)
 
     def get_model_info(self) -> dict[str, Any]:
         """Return what lm-eval writes into its results beside the model's name and arguments."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from whether.config import ModelConfig
 from whether.engine.generation import Answer, Ending, answer_on_tree, cut, shared_lengths, stop_finder
-from whether.engine.loading import load_base, merge_checkpoint, pick_device
+from whether.engine.loading import load_base, merge_checkpoint, pick_device, share_weights
 from whether.engine.plain import answer_plainly
 from whether.engine.prefix_tree import PrefixTree, Tokens
 from whether.engine.probe import choose_path
@@ -58,6 +58,15 @@ class LocalModel:
         if checkpoint_folder is not None:
             model = merge_checkpoint(model, checkpoint_folder)
         return cls(model.to(pick_device(config.device)).eval().requires_grad_(False), tokenizer)
+
+    def with_checkpoint(self, checkpoint_folder: Path) -> "LocalModel":
+        """Return a second model: this one with a checkpoint's adapter. This one stays as it is, to the last bit.
+
+        The two share all weights that the adapter does not touch; those that it does are there twice, until the
+        second model is dropped. Both answer at full speed, in any order. Call it on a base model: adapters add up.
+        Raises EngineError for a folder that cannot be loaded.
+        """
+        return LocalModel(merge_checkpoint(share_weights(self.model), checkpoint_folder).eval(), self.tokenizer)
 
     @property
     def device(self) -> "torch.device":

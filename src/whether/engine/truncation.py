@@ -2,14 +2,12 @@
 
 import logging
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from whether.config import types
 from whether.errors import EngineError
 
 logger = logging.getLogger(__name__)
-
-Policy = Literal["error", "left"]
-"""`error`: one input that is too long stops the call. `left`: the beginning of each such input is dropped."""
 
 
 class Input(NamedTuple):
@@ -22,7 +20,7 @@ class Input(NamedTuple):
 class Truncation:
     """A policy, and how much it has cut so far."""
 
-    def __init__(self, policy: Policy, window: int):
+    def __init__(self, policy: types.Truncation, window: int):
         """Apply a policy to the inputs of a model with this context window."""
         self.policy = policy
         self.window = window
