@@ -134,20 +134,13 @@ def test_command_line(tiny_model, tiny, peer, tasks):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "batch_size 8 is without effect" in done.stderr
-    rows = [(file, json.loads(line)) for file in tasks.glob("out/*/samples_*") for line in file.open()]
+    files = tasks.glob("out/*/samples_*")
+    rows = [(file, json.loads(line)) for file in files for line in file.read_text().splitlines()]
+    assert len(rows) == 15
     ours = {(file.name.split("_")[1], row["doc_id"]): row["filtered_resps"] for file, row in rows}
     assert_equal(ours, evaluated(peer, tasks, TASKS)[0])
     (results,) = tasks.glob("out/*/results_*.json")
     assert json.loads(results.read_text())["config"]["model_dtype"] == "torch.float32"
-
-
-def test_command_line_error_is_one_line(tmp_path):
-    command = [sys.executable, "-m", "whether.engine.lm_eval", "--model", "whether", "--tasks", "arc_easy"]
-    command += ["--model_args", f"pretrained={tmp_path / 'nowhere'}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'nowhere'} is not a model folder")
-    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -156,6 +149,7 @@ def test_command_line_error_is_one_line(tmp_path):
         ("pretraind=x", "'whether' has no argument 'pretraind'; did you mean 'pretrained'"),
         ("dtype=float32", "pretrained"),
         ("pretrained=x,dtype=float16", "dtype: .*'float32' or 'bfloat16', and is 'float16'"),
+        ("pretrained=x,device=tpu", "device: .*'auto', 'cpu', 'cuda'.*, and is 'tpu'"),
         ("pretrained=x,truncation=right", "truncation: .*'error' or 'left', and is 'right'"),
         ("pretrained=x,threads=0", "threads: .*greater than or equal to 1, and is 0"),
     ],
@@ -223,7 +217,7 @@ def test_prompts_too_long_for_their_answers(tiny, peer, caplog):
     with caplog.at_level("WARNING", logger="whether"):
         assert model.generate_until(requests) == expected
     cut = lengths[0] - (1024 - 5) + lengths[2] - (1024 - 9)
-    (record,) = caplog.records
+    (record,) = [each for each in caplog.records if each.name.startswith("whether")]
     assert (
         f"2 of 3 requests are longer than the context window of 1024 tokens: their beginnings are cut off, {cut}"
         in (record.message)

@@ -72,6 +72,20 @@ def test_log_likelihoods_are_those_of_a_local_model(local, served):
 
 @needs_vllm
 @pytest.mark.slow
+def test_checkpoint(local, real_model, tmp_path):
+    from test_local import write_adapter
+
+    write_adapter(real_model, tmp_path)
+    tuned = local.with_checkpoint(tmp_path)
+    served = VLLMModel.load(real_model, tmp_path, model_config(), context_window=512, cache_bytes=2**28)
+    request = Request(tuple(encode(local.tokenizer, CHATS[0]))[-60:], (5, 6))
+    (ours,), (theirs,), (base,) = (model.loglikelihoods([request]) for model in (served, tuned, local))
+    assert ours.log_likelihood == pytest.approx(theirs.log_likelihood, abs=2e-3)
+    assert ours.log_likelihood != pytest.approx(base.log_likelihood, abs=0.1)
+
+
+@needs_vllm
+@pytest.mark.slow
 def test_constraints_and_samples(served):
     for (answer,) in served.answer(CHATS, max_new_tokens=8, constraint=Choices(("red", "green"))):
         assert answer.text in ("red", "green")

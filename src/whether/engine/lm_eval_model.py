@@ -45,7 +45,8 @@ class ModelArguments:
     checkpoint: str | None = None
     """Folder of a tuned checkpoint (checkpoint.json and adapter/) whose adapter is merged; None: the base model."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps", "cuda:0"] = "auto"
+    """`cuda:0` is what lm-eval says by default, and means `auto`, as it does for `hf`."""
     threads: types.Count | None = None
     """CPU threads; None: one for each core that the process may use."""
     max_length: types.Count | None = None
@@ -138,10 +139,12 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
             source={"_target_": "whether.sources.models.folder", "path": str(folder)},
             licence="unknown",
             dtype=given.dtype,
-            device=given.device,
+            device="auto" if given.device == "cuda:0" else given.device,
             threads=given.threads,
         )
         local = LocalModel.load(folder, Path(given.checkpoint) if given.checkpoint else None, config)
+        if given.add_bos_token is not None:
+            local.tokenizer.add_bos_token = given.add_bos_token
         return cls(local, truncation=given.truncation, max_length=given.max_length, add_bos_token=given.add_bos_token)
 
     def get_model_info(self) -> dict[str, Any]:

@@ -6,20 +6,21 @@ cache is always on. It runs in processes of its own, which end with the object t
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from whether.config import ModelConfig
 from whether.engine.chat import Message, encode
 from whether.engine.generation import cut
-from whether.engine.loading import adapter_folder, first_line, load_tokenizer
+from whether.engine.loading import adapter_folder, first_line, load_base, load_tokenizer, merge_checkpoint
 from whether.engine.requests import GREEDY, Choices, Generation, JsonSchema, Request, Sampling, Score
 from whether.errors import EngineError, MissingPackageError
 
 if TYPE_CHECKING:
     from vllm import LLM, RequestOutput, SamplingParams
-    from vllm.lora.request import LoRARequest
 
 
 class VLLMModel:
@@ -28,11 +29,10 @@ class VLLMModel:
     In float32 greedy answers and log-likelihoods are those of `LocalModel` up to rounding, which may tip a near tie.
     """
 
-    def __init__(self, engine: "LLM", tokenizer: Any, adapter: "LoRARequest | None" = None):
-        """Wrap a running engine, and answer with an adapter if there is one."""
+    def __init__(self, engine: "LLM", tokenizer: Any):
+        """Wrap a running engine and its model's tokenizer."""
         self.engine = engine
         self.tokenizer = tokenizer
-        self.adapter = adapter
         self.context_window = int(engine.model_config.max_model_len)
         """Most tokens of a prompt and its answer together."""
         self.eos_token_ids = _eos_token_ids(engine.model_config.try_get_generation_config(), tokenizer)
@@ -48,8 +48,9 @@ class VLLMModel:
         context_window: int | None = None,
         cache_bytes: int | None = None,
     ) -> "VLLMModel":
-        """Start vLLM with a model folder and, unmerged, a checkpoint's LoRA adapter.
+        """Start vLLM with a model folder and a checkpoint's adapter, which is merged into a temporary copy first.
 
+        (vLLM's own adapters are LoRA only, and vLLM 0.32 stops when it scores a prompt with one on a CPU.)
         `context_window` limits tokens of prompt and answer (default: the model's own); `cache_bytes` is the room for
         keys and values (default: what vLLM finds free). Which device is used is settled by the build of vLLM that is
         installed. Raises MissingPackageError without vLLM, and EngineError for what it refuses.
@@ -68,19 +69,19 @@ class VLLMModel:
                 " set model.device to auto"
             )
         tokenizer = load_tokenizer(model_folder)
-        adapter = adapter_folder(checkpoint_folder) if checkpoint_folder else None
-        try:
-            engine = LLM(
-                str(model_folder),
-                dtype=config.dtype,
-                max_model_len=context_window,
-                kv_cache_memory_bytes=cache_bytes,
-                enable_prefix_caching=True,
-                **_adapter_settings(adapter),
-            )
-        except Exception as error:
-            raise EngineError(f"vLLM cannot load {model_folder}: {first_line(error)}") from error
-        return cls(engine, tokenizer, _adapter_request(adapter))
+        with _merged(model_folder, checkpoint_folder, config.dtype) as folder:
+            try:
+                engine = LLM(
+                    str(folder),
+                    tokenizer=str(model_folder),
+                    dtype=config.dtype,
+                    max_model_len=context_window,
+                    kv_cache_memory_bytes=cache_bytes,
+                    enable_prefix_caching=True,
+                )
+            except Exception as error:
+                raise EngineError(f"vLLM cannot load {folder}: {first_line(error)}") from error
+            return cls(engine, tokenizer)
 
     def answer(
         self,
@@ -142,13 +143,14 @@ class VLLMModel:
         self, prompts: Sequence[Sequence[int]], settings: "SamplingParams", progress: str | None
     ) -> "list[RequestOutput]":
         from vllm import TokensPrompt
+        from vllm.exceptions import VLLMClientError
 
         if not prompts:
             return []
         inputs = [TokensPrompt(prompt_token_ids=list(prompt)) for prompt in prompts]
         try:
-            outputs = self.engine.generate(inputs, settings, lora_request=self.adapter, use_tqdm=progress is not None)
-        except ValueError as error:
+            outputs = self.engine.generate(inputs, settings, use_tqdm=progress is not None)
+        except (ValueError, VLLMClientError) as error:
             raise EngineError(f"vLLM refuses the request: {first_line(error)}") from error
         return list(outputs)
 
@@ -195,28 +197,23 @@ def _score(request: Request, output: "RequestOutput") -> Score:
     return Score(total, all(token.rank == 1 for token in found), len(found))
 
 
-def _adapter_settings(adapter: Path | None) -> dict[str, Any]:
-    """Return what vLLM must know of an adapter before it starts. Raises EngineError for one that it cannot run."""
-    if adapter is None:
-        return {}
-    from peft import LoraConfig, PeftConfig
+@contextmanager
+def _merged(model_folder: Path, checkpoint_folder: Path | None, dtype: str) -> Iterator[Path]:
+    """Yield a folder with the weights that `LocalModel` runs for a checkpoint; vLLM needs it only to start."""
+    if checkpoint_folder is None or adapter_folder(checkpoint_folder) is None:
+        yield model_folder
+        return
+    import torch
 
-    config = PeftConfig.from_pretrained(str(adapter), local_files_only=True)
-    if not isinstance(config, LoraConfig) or config.use_dora or config.modules_to_save:
-        raise EngineError(
-            f"{adapter} is not plain LoRA, the only kind of adapter that vLLM runs: run this checkpoint with LocalModel"
-        )
-    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": max([config.r, *config.rank_pattern.values()])}
-
-
-def _adapter_request(adapter: Path | None) -> "LoRARequest | None":
-    from vllm.lora.request import LoRARequest
-
-    return LoRARequest(adapter.parent.name, 1, str(adapter)) if adapter else None
+    model, _ = load_base(model_folder, getattr(torch, dtype))
+    with TemporaryDirectory(prefix="whether-merged-") as folder:
+        merge_checkpoint(model, checkpoint_folder).save_pretrained(folder)
+        del model
+        yield Path(folder)
 
 
-def _eos_token_ids(generation_config: Mapping[str, Any], tokenizer: Any) -> frozenset[int]:
-    """Return what ends an answer by the model folder's generation config or its tokenizer."""
+def _eos_token_ids(generation_config: dict[str, Any], tokenizer: Any) -> frozenset[int]:
+    """Return what ends an answer by the model's generation config or its tokenizer."""
     configured = generation_config.get("eos_token_id")
     ids = configured if isinstance(configured, list) else [configured]
     return frozenset(token for token in [*ids, tokenizer.eos_token_id] if token is not None)
