@@ -13,7 +13,7 @@ from whether.benchmark.benchmark import benchmark
 from whether.benchmark.text import measure_perplexity
 from whether.config import BenchmarkConfig, ModelConfig
 from whether.engine.local import LocalModel
-from whether.errors import ConfigError, DataError, RecordError
+from whether.errors import ConfigError, DataError, EngineError, RecordError
 from whether.records import read_json, read_jsonl, write_json, write_jsonl
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +76,7 @@ def test_records(place: Path) -> None:
         assert result["stderr"] is not None
     assert metrics["retention"] == pytest.approx((results["numbers"]["value"] + results["numbers_norm"]["value"]) / 2)
     assert metrics["n_documents"] == 20
+    assert (metrics["truncated_requests"], metrics["truncated_tokens"]) == (0, 0)
     assert metrics["n_text_tokens"] == 64
     assert metrics["tokens_per_second"] > 0
     assert 0 < metrics["latency_p50"] <= metrics["latency_p95"]
@@ -121,6 +122,17 @@ def test_local_tasks_touch_neither_network_nor_home_and_print_nothing(
     assert written.out == ""
     assert "examples" not in written.err
     assert "Tokenizing" not in written.err
+
+
+def test_documents_longer_than_the_context_window_are_counted(place: Path) -> None:
+    rows = read_jsonl(Path("rows.jsonl"))
+    write_jsonl(Path("rows.jsonl"), [{**rows[0], "input": "number " * 900}, *rows[1:]])
+    config = replace(CONFIG, tasks=["numbers"])
+    metrics = read_json(run(config) / "metrics.json")
+    assert metrics["truncated_requests"] == len(CHOICES)
+    assert metrics["truncated_tokens"] > 1000
+    with pytest.raises(EngineError, match=r"request \d+ has \d+ tokens of context.*1024.*set truncation to left"):
+        run(replace(config, truncation="error"))
 
 
 def test_without_text_perplexity_is_not_measured(place: Path) -> None:

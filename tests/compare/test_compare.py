@@ -180,6 +180,21 @@ def test_tokens_that_a_server_did_not_tell_are_null(copy, config, tmp_path):
     assert metrics["input_tokens"].value > 0
 
 
+def test_requests_that_were_cut_are_told_beside_general_ability(copy, config, folder, tmp_path):
+    before = read_json(folder / "verdict.json", Verdict)
+    checkpoint = before.arms[before.recommended_arm].checkpoint
+    assert checkpoint != "base"
+    file = copy / "benchmark" / checkpoint / "metrics.json"
+    write_json(file, read_json(file) | {"truncated_requests": 1234})
+    compare(config, artifacts=copy, folder=tmp_path / "compare")
+    reasons = read_json(tmp_path / "compare" / "verdict.json", Verdict).reasons
+    (told,) = set(reasons) - set(before.reasons)
+    assert "general ability" in told
+    assert told.endswith(
+        "1,234 requests of that suite are longer than the model's context window and lost their beginnings."
+    )
+
+
 @pytest.mark.parametrize(
     ("accuracies", "sizes"),
     [

@@ -19,7 +19,8 @@ def write_adapter(model_folder: Path, checkpoint: Path, **options) -> None:
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(1)
-    config = LoraConfig(r=4, lora_alpha=16, target_modules="all-linear", init_lora_weights=False, **options)
+    settings = {"lora_alpha": 16, "target_modules": "all-linear", "init_lora_weights": False} | options
+    config = LoraConfig(r=4, **settings)
     tuned = get_peft_model(AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32), config)
     tuned.save_pretrained(checkpoint / "adapter")
     (checkpoint / "checkpoint.json").write_text(json.dumps({"kind": "adapter", "more": 1}))
@@ -41,6 +42,80 @@ def test_adapter_is_merged(tiny_model, tmp_path, use_dora):
     assert local.loglikelihoods([request])[0].log_likelihood == pytest.approx(expected, abs=1e-4)
     assert base.loglikelihoods([request])[0].log_likelihood != pytest.approx(expected, abs=1e-2)
     assert type(local.model) is type(base.model), "the adapter's layers are still there"
+
+
+def logits(local, tokens=(5, 6, 7, 8)):
+    import torch
+
+    with torch.inference_mode():
+        return local.model(torch.tensor([tokens])).logits
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"use_dora": True},
+        {"modules_to_save": ["norm"]},
+        {"trainable_token_indices": [5, 6]},
+        {"target_modules": ["embed_tokens", "q_proj"]},
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`:UserWarning")
+@pytest.mark.filterwarnings("ignore:Model with `tie_word_embeddings=True`:UserWarning")
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
+@pytest.mark.filterwarnings("ignore:Input and output embeddings are no longer tied:UserWarning")
+def test_checkpoints_of_one_loaded_base(tiny_model, tmp_path, options):
+    import torch
+
+    write_adapter(tiny_model, tmp_path / "one", **options)
+    write_adapter(tiny_model, tmp_path / "other", lora_alpha=2)
+    base = LocalModel.load(tiny_model, None, model_config())
+    before = {name: weight.clone() for name, weight in base.model.state_dict().items()}
+    at_first = logits(base)
+    one, other = base.with_checkpoint(tmp_path / "one"), base.with_checkpoint(tmp_path / "other")
+    for tuned, folder in [(one, "one"), (other, "other")]:
+        merged = LocalModel.load(tiny_model, tmp_path / folder, model_config())
+        assert torch.equal(logits(tuned), logits(merged)), "not what loading the checkpoint by itself gives"
+        assert not torch.allclose(logits(tuned), at_first, atol=1e-2)
+        assert tuned.uses_tree
+    assert torch.equal(logits(base), at_first)
+    assert all(torch.equal(weight, before[name]) for name, weight in base.model.state_dict().items())
+
+
+def test_unmerged_adapter_gives_the_same(tiny_model, tmp_path):
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    write_adapter(tiny_model, tmp_path)
+    tuned = LocalModel.load(tiny_model, None, model_config()).with_checkpoint(tmp_path)
+    unmerged = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), tmp_path / "adapter")
+    with torch.inference_mode():
+        assert torch.allclose(logits(tuned), unmerged(torch.tensor([[5, 6, 7, 8]])).logits, atol=1e-4)
+
+
+def test_weights_that_an_adapter_leaves_alone_are_there_once(tiny_model, tmp_path):
+    write_adapter(tiny_model, tmp_path, target_modules=["q_proj"])
+    base = LocalModel.load(tiny_model, None, model_config())
+    tuned = base.with_checkpoint(tmp_path)
+    places = {name: weight.data_ptr() for name, weight in base.model.named_parameters()}
+    moved = {name for name, weight in tuned.model.named_parameters() if weight.data_ptr() != places[name]}
+    assert moved == {name for name in places if "q_proj" in name}
+    assert type(tuned.model) is type(base.model)
+    assert {name for name, _ in tuned.model.named_modules()} == {name for name, _ in base.model.named_modules()}
+
+
+@pytest.mark.parametrize("kind", ["PromptTuningConfig", "PrefixTuningConfig"])
+def test_adapters_that_weights_cannot_hold(tiny_model, tmp_path, kind):
+    import peft
+    from transformers import AutoModelForCausalLM
+
+    config = getattr(peft, kind)(task_type="CAUSAL_LM", num_virtual_tokens=3)
+    peft.get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_model), config).save_pretrained(tmp_path / "adapter")
+    (tmp_path / "checkpoint.json").write_text('{"kind": "adapter"}')
+    with pytest.raises(EngineError, match=r"adapter of the kind P\w+_TUNING: it puts learned vectors.*such as lora"):
+        LocalModel.load(tiny_model, tmp_path, model_config())
 
 
 def test_base_checkpoint(tiny_model, tmp_path, tiny):

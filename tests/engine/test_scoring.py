@@ -88,7 +88,7 @@ def test_rolling_scores_each_token_once_in_its_window(tiny, max_length):
         end = min(start + max_length, 25)
         context = inputs[max(0, end - max_length) : start + 1]  # the last window reaches back to be full
         expected += naive_score(tiny.model, Request(tuple(context), tuple(tokens[start:end])))[0]
-    result = tiny.rolling_loglikelihood(tokens, max_length)
+    (result,) = tiny.rolling_loglikelihoods([tokens], max_length)
     assert result.log_likelihood == pytest.approx(expected, abs=1e-3)
     assert result.tokens == 25
 

@@ -2,10 +2,12 @@
 
 Writes into artifacts/benchmark/<checkpoint>/:
 
-metrics.json    retention (mean accuracy over the suite's tasks) and n_documents; perplexity and n_text_tokens (None
-                where `text` is not set); tokens_per_second (reading), tokens_per_second_decode (writing); latency_p50,
-                latency_p95 and the size of the request that they are of: latency_input_tokens, latency_output_tokens;
-                peak_memory; disk (bytes beyond the base model), model_disk (bytes of the base model)
+metrics.json    retention (mean accuracy over the suite's tasks) and n_documents; truncated_requests (those of the suite
+                that were longer than the context window and lost truncated_tokens at their beginnings); perplexity and
+                n_text_tokens (None where `text` is not set); tokens_per_second (reading), tokens_per_second_decode
+                (writing); latency_p50, latency_p95 and the size of the request that they are of: latency_input_tokens,
+                latency_output_tokens; peak_memory; disk (bytes beyond the base model), model_disk (bytes of the base
+                model)
 results.json    each task of the suite: metric, value, stderr, n
 samples.jsonl   each document: task, doc_id, score (1.0 right, 0.0 not), so that checkpoints are compared in pairs
 """
@@ -39,6 +41,8 @@ def benchmark(
     metrics = {
         "retention": suite.retention,
         "n_documents": len(suite.samples),
+        "truncated_requests": suite.truncated_requests,
+        "truncated_tokens": suite.truncated_tokens,
         "perplexity": perplexity.value if perplexity else None,
         "n_text_tokens": perplexity.tokens if perplexity else None,
         **speed,

@@ -41,6 +41,9 @@ class Suite(NamedTuple):
     retention: float
     results: dict[str, TaskResult]
     samples: list[Sample]
+    truncated_requests: int
+    """Requests that were longer than the context window and lost their beginnings; a document has one a choice."""
+    truncated_tokens: int
 
 
 def run_suite(local: "LocalModel", config: BenchmarkConfig, seed: int) -> Suite:
@@ -51,8 +54,9 @@ def run_suite(local: "LocalModel", config: BenchmarkConfig, seed: int) -> Suite:
         from whether.engine.lm_eval_model import EngineLM
 
         loaded = _load_tasks(config, seed)
+        model = EngineLM(local, truncation=config.truncation)
         report = evaluate(
-            EngineLM(local),
+            model,
             loaded,
             limit=config.limit,
             bootstrap_iters=100,
@@ -66,7 +70,13 @@ def run_suite(local: "LocalModel", config: BenchmarkConfig, seed: int) -> Suite:
         for task, rows in report["samples"].items()
         for sample in rows
     ]
-    return Suite(fmean(result.value for result in results.values()), results, samples)
+    return Suite(
+        retention=fmean(result.value for result in results.values()),
+        results=results,
+        samples=samples,
+        truncated_requests=model.truncation.requests,
+        truncated_tokens=model.truncation.tokens,
+    )
 
 
 def _load_tasks(config: BenchmarkConfig, seed: int) -> Any:

@@ -32,13 +32,12 @@ def measure_perplexity(local: "LocalModel", path: Path, max_tokens: int) -> Perp
 
     The last one may be cut. Raises RecordError for a file or line that cannot be read, DataError for one without text.
     """
-    log_likelihood, tokens = 0.0, 0
+    texts, room = [], max_tokens
     for passage in read_jsonl(path, Passage):
-        ids = local.tokenizer(passage.input, add_special_tokens=False)["input_ids"][: max_tokens - tokens]
-        if ids:
-            score = local.rolling_loglikelihood(ids)
-            log_likelihood += score.log_likelihood
-            tokens += score.tokens
+        texts.append(local.tokenizer(passage.input, add_special_tokens=False)["input_ids"][:room])
+        room -= len(texts[-1])
+    scores = local.rolling_loglikelihoods([text for text in texts if text])
+    tokens = sum(score.tokens for score in scores)
     if not tokens:
         raise DataError(f"{path} holds no text: perplexity needs at least one token")
-    return Perplexity(math.exp(-log_likelihood / tokens), tokens)
+    return Perplexity(math.exp(-sum(score.log_likelihood for score in scores) / tokens), tokens)

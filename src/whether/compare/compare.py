@@ -75,6 +75,7 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
             metric=metric,
             policy=policy,
             retention_change=_retention_change(arms, decision.recommended),
+            truncated=_truncated(study, decision.recommended),
         ),
         task=study.task.name,
         model=config.model.name,
@@ -97,6 +98,12 @@ def _retention_change(arms: Mapping[str, ArmRecord], recommended: str | None) ->
     """Return what tuning did to the recommended arm's general ability; None for the base checkpoint."""
     arm = arms.get(recommended or "")
     return arm.metrics["retention_change"] if arm and arm.checkpoint != BASE else None
+
+
+def _truncated(study: Study, recommended: str | None) -> int:
+    """Return how many requests of the retention suite the recommended arm's checkpoint answered only in part."""
+    arm = study.arms.get(recommended or "")
+    return study.checkpoints[arm.checkpoint].benchmark.truncated_requests or 0 if arm else 0
 
 
 def _primary_metric(config: Config, study: Study) -> str:

@@ -24,6 +24,8 @@ class Benchmark:
     """artifacts/benchmark/<checkpoint>/metrics.json; None for what was not measured."""
 
     retention: float | None = None
+    truncated_requests: int | None = None
+    """Requests of the retention suite that lost their beginnings, being longer than the context window."""
     perplexity: float | None = None
     tokens_per_second: float | None = None
     peak_memory: float | None = None

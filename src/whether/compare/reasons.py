@@ -20,11 +20,12 @@ def reasons(
     metric: str,
     policy: PolicyConfig,
     retention_change: Measurement | None = None,
+    truncated: int = 0,
 ) -> list[str]:
     """Return the reasons for a decision.
 
     `quality` is each arm's primary metric on test; `retention_change` what tuning did to the chosen arm's general
-    ability, None for an arm that is not tuned.
+    ability, None for an arm that is not tuned; `truncated` how many requests of that suite were cut.
     """
     arms = {candidate.name: candidate for candidate in selection.representatives.values()}
     if decision.recommended is None:
@@ -51,7 +52,7 @@ def reasons(
     if len(arms) > 1:
         sentences.append(_costs(chosen, arms, policy))
     if retention_change is not None and retention_change.value is not None:
-        sentences.append(_general_ability(chosen, retention_change))
+        sentences.append(_general_ability(chosen, retention_change, truncated))
     sentences += selection.excluded.values()
     return sentences
 
@@ -126,12 +127,17 @@ def _costs(chosen: str, arms: Mapping[str, Candidate], policy: PolicyConfig) -> 
     )
 
 
-def _general_ability(chosen: str, change: Measurement) -> str:
+def _general_ability(chosen: str, change: Measurement, truncated: int) -> str:
     low, high = change.ci_low, change.ci_high
     numbers = points(change.value or 0.0) if low is None or high is None else _points(change.value or 0.0, low, high)
+    cut = (
+        f" {truncated:,} requests of that suite are longer than the model's context window and lost their beginnings."
+        if truncated
+        else ""
+    )
     if high is not None and high < 0:
-        return f"Tuning cost general ability: on the retention suite {chosen} changes by {numbers} against base."
-    return f"No loss of general ability is shown: on the retention suite {chosen} changes by {numbers}."
+        return f"Tuning cost general ability: on the retention suite {chosen} changes by {numbers} against base.{cut}"
+    return f"No loss of general ability is shown: on the retention suite {chosen} changes by {numbers}.{cut}"
 
 
 def _margin(policy: PolicyConfig) -> str:

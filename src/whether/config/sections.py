@@ -10,7 +10,7 @@ from pydantic import ByteSize, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from whether.config.task import DataConfig, TaskConfig
-from whether.config.types import BASE, STRICT, Component, Count, Fraction, NotNegative, Positive
+from whether.config.types import BASE, STRICT, Component, Count, Fraction, NotNegative, Positive, Truncation
 from whether.errors import near_matches
 
 
@@ -135,6 +135,8 @@ class BenchmarkConfig:
     limit: Count | None = None
     """First so many documents of each task; None: all."""
     num_fewshot: Annotated[int, Field(ge=0)] = 0
+    truncation: Truncation = "left"
+    """Of requests longer than the context window: `left` is lm-eval's way, and its extent is in the records."""
     text: str | None = None
     """JSONL of general text (`input`) for perplexity; None: not measured."""
     text_tokens: Count = 8192

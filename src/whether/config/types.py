@@ -1,7 +1,7 @@
 """The types that sections share, and the names that are fixed."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -15,6 +15,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Truncation = Literal["error", "left"]
+"""What becomes of requests longer than the context window: `error` stops; `left` drops their beginnings and counts."""
 
 
 Component = dict[str, Any]

@@ -1,4 +1,4 @@
-"""Loading a base model and merging a checkpoint's adapter into it."""
+"""Loading a base model, and merging a checkpoint's adapter into its weights or into a second model's beside it."""
 
 import logging
 from pathlib import Path
@@ -19,24 +19,34 @@ _DECODING_SETTINGS = (
 
 def load_base(folder: Path, dtype: "torch.dtype") -> tuple[Any, Any]:
     """Load model and tokenizer from a folder; whatever goes wrong is an EngineError that names it."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    if not (folder / "config.json").is_file():
-        raise EngineError(f"{folder} is not a model folder (no config.json): run `dvc repro model` to make it")
+    tokenizer = load_tokenizer(folder)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model, report = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
     except Exception as error:
-        raise EngineError(f"{folder} cannot be loaded as a model: {_first_line(error)}") from error
+        raise EngineError(f"{folder} cannot be loaded as a model: {first_line(error)}") from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise EngineError(f"{folder} lacks weights of the model that its config.json describes, such as {missing[0]}")
     _make_neutral(model)
     return model, tokenizer
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Load the tokenizer of a model folder. Raises EngineError for a folder that is none, or is broken."""
+    from transformers import AutoTokenizer
+
+    if not (folder / "config.json").is_file():
+        raise EngineError(f"{folder} is not a model folder (no config.json): run `dvc repro model` to make it")
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        raise EngineError(f"{folder} cannot be loaded as a model: {first_line(error)}") from error
 
 
 def _make_neutral(model: Any) -> None:
@@ -55,24 +65,64 @@ def _make_neutral(model: Any) -> None:
 
 
 def merge_checkpoint(model: Any, folder: Path) -> Any:
-    """Return the model with a checkpoint's adapter merged into its weights."""
+    """Return the model with a checkpoint's adapter merged into its weights; the model given is changed too."""
+    adapter = adapter_folder(folder)
+    if adapter is None:
+        return model
+    from peft import PeftModel
+
+    try:
+        tuned = PeftModel.from_pretrained(model, str(adapter), local_files_only=True)
+        return tuned.merge_and_unload(safe_merge=True)
+    except Exception as error:
+        raise EngineError(f"{adapter} cannot be merged into the model: {first_line(error)}") from error
+
+
+def adapter_folder(folder: Path) -> Path | None:
+    """Return where a checkpoint's adapter is, or None for the base model.
+
+    Raises EngineError for a folder that is no checkpoint, or whose adapter is of a kind that weights cannot hold.
+    """
     if not (folder / "checkpoint.json").is_file():
         raise EngineError(f"{folder} is not a checkpoint folder (no checkpoint.json): run `dvc repro finetune`")
     kind = str(read_json(folder / "checkpoint.json").get("kind"))
     if kind == "base":
-        return model
+        return None
     if kind != "adapter":
         raise EngineError(f"{folder / 'checkpoint.json'}: kind is {kind!r}{near_matches(kind, ['base', 'adapter'])}")
-    from peft import PeftModel
+    from peft import PeftConfig
 
+    adapter = folder / "adapter"
     try:
-        tuned = PeftModel.from_pretrained(model, str(folder / "adapter"), local_files_only=True)
-        return tuned.merge_and_unload(safe_merge=True)
+        config = PeftConfig.from_pretrained(str(adapter), local_files_only=True)
     except Exception as error:
-        raise EngineError(f"{folder / 'adapter'} cannot be merged into the model: {_first_line(error)}") from error
+        raise EngineError(f"{adapter} cannot be merged into the model: {first_line(error)}") from error
+    if config.is_prompt_learning:
+        raise EngineError(
+            f"{adapter} is an adapter of the kind {config.peft_type.value}: it puts learned vectors before each prompt,"
+            " which cannot be merged into the weights, and this engine runs merged weights only: tune with one that"
+            " changes weights, such as lora"
+        )
+    return adapter
 
 
-def _first_line(error: Exception) -> str:
+def share_weights(model: Any) -> Any:
+    """Return a second model whose weights are the first one's tensors, not copies.
+
+    Its parameters are objects of its own, so that giving one another tensor, as a safe merge does, leaves the first
+    model as it is.
+    """
+    import copy
+
+    import torch
+
+    own: dict[int, Any] = {id(buffer): buffer for buffer in model.buffers()}
+    own |= {id(weight): torch.nn.Parameter(weight.data, weight.requires_grad) for weight in model.parameters()}
+    return copy.deepcopy(model, own)
+
+
+def first_line(error: Exception) -> str:
+    """Return what kind of error it is and the first line of what it says."""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 

@@ -5,6 +5,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from whether.engine.chat import Message, encode
 from whether.engine.constraints import Walk, choice_walk
 from whether.engine.generation import Answer, answer_on_tree, cut, shared_lengths, stop_finder
 from whether.engine.json_schema import grammar_tokenizer, schema_walk
-from whether.engine.loading import load_base, merge_checkpoint, pick_device
+from whether.engine.loading import load_base, merge_checkpoint, pick_device, share_weights
 from whether.engine.memory import default_budget, limits
 from whether.engine.plain import answer_plainly
 from whether.engine.prefix_tree import PrefixTree, Tokens
@@ -54,6 +55,7 @@ class LocalModel:
         """How much goes through the model at once; halved for as long as a call is out of memory."""
         self.uses_tree = choose_path(model)
         """Whether shared prefixes are computed once; False for a model that the check found unfit for it."""
+        self._memory = memory
 
     @classmethod
     def load(cls, model_folder: Path, checkpoint_folder: Path | None, config: ModelConfig) -> "LocalModel":
@@ -70,6 +72,16 @@ class LocalModel:
         if checkpoint_folder is not None:
             model = merge_checkpoint(model, checkpoint_folder)
         return cls(model.to(pick_device(config.device)).eval().requires_grad_(False), tokenizer, config.memory)
+
+    def with_checkpoint(self, checkpoint_folder: Path) -> "LocalModel":
+        """Return a second model: this one with a checkpoint's adapter. This one stays as it is, to the last bit.
+
+        The two share all weights that the adapter does not touch; those that it does are there twice, until the
+        second model is dropped. Both answer at full speed, in any order. Call it on a base model: adapters add up.
+        Raises EngineError for a folder that cannot be loaded.
+        """
+        model = merge_checkpoint(share_weights(self.model), checkpoint_folder).eval()
+        return LocalModel(model, self.tokenizer, self._memory)
 
     @property
     def device(self) -> "torch.device":
@@ -180,21 +192,24 @@ class LocalModel:
         with inference_mode():
             return score(self.model, filled, self.limits, tree=self.uses_tree)
 
-    def rolling_loglikelihood(self, token_ids: Sequence[int], max_length: int | None = None) -> Score:
-        """Return how likely a long text is, as lm-eval's `loglikelihood_rolling` does.
+    def rolling_loglikelihoods(self, texts: Sequence[Sequence[int]], max_length: int | None = None) -> list[Score]:
+        """Return how likely each long text is, as lm-eval's `loglikelihood_rolling` does.
 
-        The text is cut into windows of `max_length` tokens (default: the context window); each token is scored once,
-        after what stands before it in its window. The first follows the token that begins a text.
+        A text is cut into windows of `max_length` tokens (default: the context window); each token is scored once,
+        after what stands before it in its window. The first follows the token that begins a text. Windows of all
+        texts are scored in one call.
         """
         from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-        windows = get_rolling_token_windows(
-            list(token_ids), self.prefix_token_id, max_seq_len=max_length or self.context_window, context_len=1
-        )
-        pairs = [make_disjoint_window(window) for window in windows]
-        scores = self.loglikelihoods([Request(tuple(context), tuple(rest)) for context, rest in pairs])
-        total = sum(part.log_likelihood for part in scores)
-        return Score(total, all(part.is_greedy for part in scores), sum(part.tokens for part in scores))
+        length = max_length or self.context_window
+        requests, ends = [], [0]
+        for text in texts:
+            for window in get_rolling_token_windows(list(text), self.prefix_token_id, length, context_len=1):
+                context, rest = make_disjoint_window(window)
+                requests.append(Request(tuple(context), tuple(rest)))
+            ends.append(len(requests))
+        scores = self.loglikelihoods(requests)
+        return [_sum(scores[start:end]) for start, end in pairwise(ends)]
 
     def _answers(self, tree: PrefixTree, writer: Writer) -> Iterator[list[Answer]]:
         if self.uses_tree:
@@ -232,6 +247,12 @@ class LocalModel:
                     f"prompt {index} has {len(prompt)} tokens, and with {max_new_tokens} new ones it does not fit into"
                     f" the model's context window of {self.context_window}: use fewer or shorter examples"
                 )
+
+
+def _sum(scores: Sequence[Score]) -> Score:
+    """Return the score of a text whose parts have these."""
+    total = sum(part.log_likelihood for part in scores)
+    return Score(total, all(part.is_greedy for part in scores), sum(part.tokens for part in scores))
 
 
 def _cores() -> int:
