@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
-from workloads import ARTIFACTS, QUERIES, Workload, multiple_choice, snips, work
+from workloads import ARTIFACTS, CHOICE_TASK, QUERIES, Workload, multiple_choice, snips, work
 
 from whether import entry
 
@@ -70,16 +70,19 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.add_argument("--dtype", choices=DTYPES, action="append", help="only this precision; default: both")
     parser.add_argument("--only", action="append", help="only the workload of this key, such as generation")
+    parser.add_argument(
+        "--choice-task", default=CHOICE_TASK, help="a task of the retention suite (default: %(default)s)"
+    )
     options = parser.parse_args()
     entry.prepare_process()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     rows = []
     for dtype in options.dtype or DTYPES:
-        rows += measure(dtype, options.quick, options.only)
+        rows += measure(dtype, options.choice_task, options.only, quick=options.quick)
     print(json.dumps(summary(rows)) if options.json else table(rows))
 
 
-def measure(dtype: str, quick: bool, only: Sequence[str] | None) -> list[Row]:
+def measure(dtype: str, choice_task: str, only: Sequence[str] | None, *, quick: bool) -> list[Row]:
     """Return a row for each workload."""
     import torch
     from lm_eval.models.huggingface import HFLM
@@ -94,18 +97,18 @@ def measure(dtype: str, quick: bool, only: Sequence[str] | None) -> list[Row]:
     rates = [matmul_rate(getattr(torch, dtype), size) for size in SIZES]
     note(f"{dtype}: {torch.get_num_threads()} threads, matrix products at {max(rates) / 1e9:,.0f} GFLOP/s")
     rows = []
-    for workload in [*snips(), multiple_choice(QUERIES)]:
+    for workload in [*snips(), multiple_choice(choice_task, QUERIES)]:
         if only and workload.key not in only:
             continue
         peers = {
             size: HFLM(local.model, tokenizer=local.tokenizer, batch_size=size, device=str(local.device))
             for size in BATCH_SIZES
         }
-        rows.append(compare(workload, engine, peers, max(rates), quick))
+        rows.append(compare(workload, engine, peers, max(rates), quick=quick))
     return rows
 
 
-def compare(workload: Workload, engine: Any, peers: dict[int, Any], peak: float, quick: bool) -> Row:
+def compare(workload: Workload, engine: Any, peers: dict[int, Any], peak: float, *, quick: bool) -> Row:
     """Measure one workload in turns with the peer at its best batch size."""
     instances, group = workload.instances, workload.group
     sample = spread(instances, group, SAMPLE)

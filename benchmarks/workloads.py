@@ -10,8 +10,8 @@ from whether.records import Example, Task, read_json, read_jsonl
 
 ARTIFACTS = Path("artifacts")
 SUITE = Path("src/whether/benchmark/tasks")
-CHOICE_TASK = "whether_step_inference"
-"""A task of the retention suite in which choices share a long context."""
+CHOICE_TASK = "whether_code_line"
+"""A task of the retention suite: a few lines of code, and four descriptions of one line."""
 EXAMPLES = 8
 """Examples in the few-shot prompt, the first of the training split."""
 QUERIES = 200
@@ -54,20 +54,16 @@ def snips() -> list[Workload]:
     ]
 
 
-def multiple_choice(documents: int) -> Workload:
-    """Return a task of the retention suite as lm-eval itself asks it."""
+def multiple_choice(name: str, documents: int) -> Workload:
+    """Return the first documents of a task of the retention suite as lm-eval itself asks them."""
     from lm_eval.tasks import TaskManager
 
-    task = TaskManager(include_path=str(SUITE), include_defaults=False).load([CHOICE_TASK])["tasks"][CHOICE_TASK]
+    task = TaskManager(include_path=str(SUITE), include_defaults=False).load([name])["tasks"][name]
     task.build_all_requests(limit=documents)
+    documents = len({instance.doc_id for instance in task.instances})
+    title = f"multiple choice, {name.removeprefix('whether_')}"
     choices = len(task.instances) // documents
-    return Workload(
-        "scoring_multiple_choice",
-        f"multiple choice, {CHOICE_TASK.removeprefix('whether_')}",
-        "loglikelihood",
-        task.instances,
-        choices,
-    )
+    return Workload("scoring_multiple_choice", title, "loglikelihood", task.instances, choices)
 
 
 def _text(row: Example) -> str:

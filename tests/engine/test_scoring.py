@@ -1,5 +1,7 @@
 """Scores equal those of one plain sequence a request, whatever the requests have in common."""
 
+import random
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -29,6 +31,21 @@ def test_equals_naive_reference(tiny, monkeypatch, uses_tree, requests, max_node
     monkeypatch.setattr(tiny, "limits", Limits(nodes=max_nodes))
     monkeypatch.setattr(tiny, "uses_tree", uses_tree)
     check(tiny, requests)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_long_requests_that_share_much(tiny, monkeypatch, vocabulary, seed):
+    """Longer than blocks and passes, with boundaries anywhere."""
+    choose = random.Random(seed)
+    monkeypatch.setattr(tiny, "limits", Limits(nodes=choose.choice([60, 200, 512])))
+
+    def tokens(longest):
+        return tuple(choose.randrange(vocabulary) for _ in range(choose.randrange(longest)))
+
+    stem = tokens(300)
+    texts = [(*stem, *tokens(200), 5) for _ in range(6)]
+    texts += [text[: choose.randrange(1, len(text))] + tokens(90) for text in texts * 3]
+    check(tiny, [Request(text[:cut], text[cut:]) for text in texts for cut in (1, choose.randint(1, len(text)))], 1e-3)
 
 
 def test_hard_requests(tiny):

@@ -69,7 +69,8 @@ class Generation(NamedTuple):
     """Tokens of the prompt; None where a server does not tell."""
     cached_tokens: int | None
     """Of these, how many other answers of the same call follow too, so that they were computed once for all (the last
-    few of them more often, where that is cheaper than a pass of their own). From a server: how many it says that it had computed before; None where it does not tell."""
+    few of them more often, where that is cheaper than a pass of their own). From a server: how many it says that it had
+    computed before; None where it does not tell."""
     output_tokens: int | None
     """New tokens, as a server counts them or those of `token_ids`; None where a server does not tell."""
     seconds: float
