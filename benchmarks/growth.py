@@ -34,12 +34,12 @@ def main() -> None:
     if options.one:
         print(json.dumps(measure(options.one)))
         return
-    print("| requests | computed tokens | seconds | tokens/s | peak memory, MiB | of it for the requests, MiB |")
+    print("| requests | distinct prefixes | seconds | tokens/s | peak memory, MiB | of it for the requests, MiB |")
     print("|---:|---:|---:|---:|---:|---:|")
     points = []
     for size in (size for size in SIZES if size <= options.largest):
         command = [sys.executable, __file__, "--one", str(size)]
-        point = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        point = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
         points.append(point)
         print(
             f"| {point['requests']:,} | {point['tokens']:,} | {point['seconds']:.1f}"

@@ -62,7 +62,11 @@ def multiple_choice(name: str, documents: int) -> Workload:
     task.build_all_requests(limit=documents)
     documents = len({instance.doc_id for instance in task.instances})
     title = f"multiple choice, {name.removeprefix('whether_')}"
-    choices = len(task.instances) // documents
+    choices, rest = divmod(len(task.instances), documents)
+    if rest:
+        sys.exit(
+            f"{name} has documents with different numbers of choices, and this compares whole documents: take another"
+        )
     return Workload("scoring_multiple_choice", title, "loglikelihood", task.instances, choices)
 
 

@@ -256,3 +256,13 @@ def test_real_model(real_model):
             jsonschema.validate(json.loads(answer.text), schema)
         (alone,) = local.answer(chats[4:5], max_new_tokens=10, sampling=sampling, constraint=Choices(INTENTS))
         assert [answer.token_ids for answer in alone] == [answer.token_ids for answer in labels[4]]
+
+
+def test_a_schema_too_complex_to_follow_is_an_error_and_no_answer(tiny):
+    """The grammar gives up in the first row of 3,000 alternatives, which must not pass for an answer that is done."""
+    kinds = [
+        {"type": "object", "properties": {"kind": {"const": f"k{number}"}}, "required": ["kind"]}
+        for number in range(3000)
+    ]
+    with pytest.raises(EngineError, match="cannot be followed any further"):
+        tiny.sample(PROMPTS, max_new_tokens=30, constraint=JsonSchema({"anyOf": kinds}))

@@ -472,8 +472,8 @@ def test_arguments_are_checked(config):
         ({"max_new_tokens": 0}, "max_new_tokens"),
         ({"stop": "x"}, "stop"),
         ({"stop": [""]}, "stop"),
-        ({"sampling": Sampling(samples=0)}, "samples >= 1"),
-        ({"sampling": Sampling(temperature=-1.0)}, "temperature >= 0"),
+        ({"sampling": Sampling(samples=0)}, "samples must be at least 1"),
+        ({"sampling": Sampling(temperature=-1.0)}, "temperature must be 0"),
     ):
         with pytest.raises(EngineError, match=message):
             model.answer(chats(1), **{"max_new_tokens": 2, **arguments})

@@ -28,7 +28,10 @@ class Walk(Protocol):
     """How far an answer has come in what it may be."""
 
     def forced(self) -> Forced:
-        """Return the tokens that must come next, if any; they are not taken yet."""
+        """Return the tokens that must come next, if any; they are not taken yet.
+
+        Raises EngineError where the constraint has become too complex to go on.
+        """
         ...
 
     def allowed(self) -> "np.ndarray":

@@ -26,7 +26,8 @@ class SchemaWalk:
     def forced(self) -> Forced:
         """Return the tokens to the next place where documents part, as the tokenizer would spell the text.
 
-        Raises EngineError if it spells it with a special token, which would not be part of the answer's text.
+        Raises EngineError if it spells it with a special token, which would not be part of the answer's text, and where
+        the schema has become too complex to go on.
         """
         tokens = list(self._matcher.compute_ff_tokens())
         if special := [token for token in tokens if self._tokens.is_special_token(token)]:
@@ -36,6 +37,7 @@ class SchemaWalk:
             )
         ahead = self._matcher.deep_copy() if tokens else self._matcher
         ahead.consume_tokens(tokens)
+        _check_error(ahead)
         return Forced(tokens, is_end=ahead.is_stopped())
 
     def allowed(self) -> "np.ndarray":
@@ -43,8 +45,7 @@ class SchemaWalk:
         import numpy as np
 
         bias = self._matcher.compute_logit_bias()
-        if self._matcher.is_error():
-            raise EngineError(f"the JSON schema cannot be followed any further: {_reason(self._matcher)}")
+        _check_error(self._matcher)
         return np.flatnonzero(np.frombuffer(bias, dtype=np.uint8))
 
     def advance(self, token: int) -> None:
@@ -54,6 +55,12 @@ class SchemaWalk:
     def copy(self) -> "SchemaWalk":
         """Return a walk that has come as far."""
         return SchemaWalk(self._matcher.deep_copy(), self._tokens)
+
+
+def _check_error(matcher: Any) -> None:
+    """Raise EngineError for a matcher that gave up: it says that it has stopped, as one at the end does."""
+    if matcher.is_error():
+        raise EngineError(f"the JSON schema cannot be followed any further: {_reason(matcher)}")
 
 
 def grammar_tokenizer(tokenizer: Any, eos_token_ids: frozenset[int]) -> Any:

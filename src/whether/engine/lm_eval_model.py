@@ -9,13 +9,13 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
 from lm_eval.models.utils import handle_stop_sequences, has_bos_prefix, normalize_gen_kwargs
 from lm_eval.utils import simple_parse_args_string
-from pydantic import ValidationError
+from pydantic import ByteSize, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from whether.config import ModelConfig, types
@@ -50,6 +50,8 @@ class ModelArguments:
     """`cuda:0` is what lm-eval says by default, and means `auto`, as it does for `hf`."""
     threads: types.Count | None = None
     """CPU threads; None: one for each core that the process may use."""
+    memory: Annotated[ByteSize, Field(ge=2**20)] | None = None
+    """What keys, values and activations may take, such as 3GiB; None: half of what is free, at most 4 GiB."""
     max_length: types.Count | None = None
     """Context window in tokens; None: the model's."""
     truncation: types.Truncation = "left"
@@ -144,6 +146,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
             dtype=given.dtype,
             device="auto" if given.device == "cuda:0" else given.device,
             threads=given.threads,
+            memory=given.memory,
         )
         local = LocalModel.load(folder, Path(given.checkpoint) if given.checkpoint else None, config)
         if given.add_bos_token is not None:
@@ -298,7 +301,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
             top_k=int(options.pop("top_k", 0)),
             top_p=float(options.pop("top_p", 1.0)),
             # lm-eval's --seed sets torch's seed before it makes the model.
-            seed=int(options.pop("seed", torch.initial_seed())),
+            seed=int(options.pop("seed", torch.initial_seed() % 2**63)),
         )
         unknown = options.keys() - (set() if is_sampled else _ONLY_SAMPLING)
         if unknown:

@@ -22,7 +22,7 @@ from whether.engine.probe import choose_path
 from whether.engine.progress import progress_bar
 from whether.engine.requests import GREEDY, Choices, Generation, JsonSchema, Request, Sampling, Score
 from whether.engine.rows import Ending, Writer
-from whether.engine.sampling import check_sampling
+from whether.engine.sampling import check_settings
 from whether.engine.scoring import score
 from whether.errors import EngineError
 
@@ -144,8 +144,8 @@ class LocalModel:
         empty stop string, a setting out of range, and a constraint that cannot be kept; MissingPackageError if a JSON
         schema needs a package that is not installed.
         """
-        self._check_prompts(prompts, max_new_tokens, stop)
-        check_sampling(sampling)
+        check_settings(max_new_tokens, stop, sampling)
+        self._check_prompts(prompts, max_new_tokens)
         ending = Ending(max_new_tokens, self.eos_token_ids, stop_finder(self.tokenizer, stop))
         writer = Writer(ending, sampling, self._walk(constraint, max_new_tokens))
         sequences = [(*prompt, *writer.opening) for prompt in prompts]
@@ -234,11 +234,7 @@ class LocalModel:
     def _grammar_tokenizer(self) -> Any:
         return grammar_tokenizer(self.tokenizer, self.eos_token_ids)
 
-    def _check_prompts(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop: Sequence[str]) -> None:
-        if max_new_tokens < 1:
-            raise EngineError(f"max_new_tokens must be at least 1, and is {max_new_tokens}")
-        if isinstance(stop, str) or "" in stop:
-            raise EngineError(f"stop must be a list of strings that are not empty, and is {stop!r}")
+    def _check_prompts(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
         for index, prompt in enumerate(prompts):
             if not prompt:
                 raise EngineError(f"prompt {index} is empty: a model needs at least one token to go on from")

@@ -26,16 +26,11 @@ class Limits(NamedTuple):
     """How much goes through a model at once."""
 
     nodes: int = 512
-    """Tokens of a pass over a tree of prompts."""
+    """Tokens of a pass over a tree of prompts, or of a batch on the plain path."""
     rows: int = 64
     """Answers that are written together."""
     own_tokens: int = 2**31
     """Tokens of all of these rows together, those of their common prefix left out."""
-
-    @property
-    def plain_tokens(self) -> int:
-        """Tokens of a batch on the plain path, whose rows are computed whole."""
-        return 4 * self.nodes
 
     def halved(self) -> "Limits":
         """Return half of each; EngineError where there is nothing left to halve."""
@@ -107,7 +102,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     words = str(error)
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in words or "not enough memory" in words)
+    signs = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(sign in words for sign in signs)
 
 
 def _release() -> None:
@@ -119,3 +115,5 @@ def _release() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()

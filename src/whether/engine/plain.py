@@ -4,6 +4,7 @@ Slower than the tree, and right for every causal model of transformers: the refe
 against, and what answers where it does not pass.
 """
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
     from whether.engine.rows import Writer
 
 
-def batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
+def batches(lengths: Sequence[int], max_tokens: int, max_rows: int = sys.maxsize) -> Iterator[list[int]]:
     """Yield indices of sequences that can go through a model together: of equal length, `max_tokens` in all."""
     order = sorted(range(len(lengths)), key=lambda index: lengths[index])
     for length, group in groupby(order, key=lambda index: lengths[index]):
         indices = list(group)
-        size = max(1, max_tokens // max(1, length))
+        size = max(1, min(max_rows, max_tokens // max(1, length)))
         yield from (indices[start : start + size] for start in range(0, len(indices), size))
 
 
@@ -45,16 +46,16 @@ def answer_plainly(
 
     transformers' own `generate` runs the model, and the writer chooses the tokens.
     """
-    todo = [(index, sample) for index, _ in enumerate(sequences) for sample in range(writer.samples)]
+    todo = dict.fromkeys((index, sample) for index, _ in enumerate(sequences) for sample in range(writer.samples))
 
     def attempt(limits: "Limits") -> Iterator[list["Answer"]]:
         asked = list(todo)
-        lengths = [len(sequences[index]) for index, _ in asked]
-        for places in batches(lengths, limits.plain_tokens):
+        lengths = [len(sequences[index]) + writer.room for index, _ in asked]
+        for places in batches(lengths, min(limits.nodes, limits.own_tokens), limits.rows):
             batch = [asked[place] for place in places]
             yield _answer_batch(model, sequences, batch, writer)
             for pair in batch:
-                todo.remove(pair)
+                del todo[pair]
 
     return within_memory(limits, attempt)
 

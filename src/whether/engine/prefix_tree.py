@@ -75,7 +75,7 @@ class PrefixTree:
                 yield self._subtree(first, last, depth)
                 continue
             stem = self.common(first, last)
-            runs = math.ceil(self.nodes(first, last, depth) / max_nodes)
+            runs = max(math.ceil(self.nodes(first, last, depth) / max_nodes), math.ceil((last - first) / max_leaves))
             if (stem - depth) * runs > pass_cost or last - first == 1:
                 yield from self._chain(first, last, depth, stem, max_nodes)
                 first += len(self.sequences[first]) == stem  # it ends with the chain
@@ -109,7 +109,7 @@ class PrefixTree:
 
     def _chain(self, first: int, last: int, depth: int, end: int, max_nodes: int) -> Iterator[Pass]:
         """Walk the tokens from `depth` to `end` that all of the sequences share, in passes of even size."""
-        size = math.ceil((end - depth) / math.ceil((end - depth) / max_nodes)) if end > depth else 1
+        size = math.ceil((end - depth) / math.ceil((end - depth) / max_nodes))
         for start in range(depth, end, size):
             tokens = list(self.sequences[first][start : min(start + size, end)])
             nodes = range(len(tokens))

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from whether.engine.prefix_tree import Tokens
 
 
-def check_sampling(sampling: Sampling) -> None:
-    """Raise EngineError for a setting that is out of range."""
+def check_settings(max_new_tokens: int, stop: Sequence[str], sampling: Sampling) -> None:
+    """Raise EngineError for a setting of an answer that is out of range."""
+    if max_new_tokens < 1:
+        raise EngineError(f"max_new_tokens must be at least 1, and is {max_new_tokens}")
+    if isinstance(stop, str) or "" in stop:
+        raise EngineError(f"stop must be a list of strings that are not empty, and is {stop!r}")
     temperature, top_k, top_p, seed, samples = sampling
     if not 0 <= temperature < float("inf"):
         raise EngineError(f"temperature must be 0 (greedy) or a positive number, and is {temperature}")

@@ -114,7 +114,7 @@ def _score_plainly(
 ) -> Iterator[Sequence[Tokens]]:
     """Add every target to the totals, and yield the sequences of each batch after it."""
     sequences = list(targets)
-    for indices in plain.batches([len(sequence) for sequence in sequences], limits.plain_tokens):
+    for indices in plain.batches([len(sequence) for sequence in sequences], limits.nodes):
         batch = [sequences[index] for index in indices]
         start = min(target.first for sequence in batch for target in targets[sequence])
         logits = plain.logits(model, batch, start)

@@ -15,6 +15,7 @@ from whether.engine.endpoint import Endpoint
 from whether.engine.generation import cut
 from whether.engine.http import Body, Reply
 from whether.engine.requests import GREEDY, Choices, Generation, JsonSchema, Sampling, Score
+from whether.engine.sampling import check_settings
 from whether.errors import EngineError
 
 
@@ -119,7 +120,7 @@ class ServedModel:
         answer that does not keep to the constraint though it was not cut short; for a server that is not there, refuses
         the key, does not know the model or answers an error `config.attempts` times.
         """
-        _check(max_new_tokens, stop, sampling)
+        check_settings(max_new_tokens, stop, sampling)
         settings = self._settings(max_new_tokens, stop, sampling) | self._constraint_fields(constraint)
         numbers = range(1 if sampling.temperature == 0 else sampling.samples)
         bodies = [_chat_body(settings, chat, sampling, number) for chat in chats for number in numbers]
@@ -195,17 +196,6 @@ class ServedModel:
                 " logprobs in /completions), so it cannot score: use a model on this machine, or a server such as vLLM"
             )
         return _Scored(told.token_logprobs[:count], told.top_logprobs[:count])
-
-
-def _check(max_new_tokens: int, stop: Sequence[str], sampling: Sampling) -> None:
-    if max_new_tokens < 1:
-        raise EngineError(f"max_new_tokens must be at least 1, and is {max_new_tokens}")
-    if isinstance(stop, str) or "" in stop:
-        raise EngineError(f"stop must be a list of strings that are not empty, and is {stop!r}")
-    if sampling.samples < 1 or sampling.temperature < 0 or sampling.top_k < 0 or not 0 < sampling.top_p <= 1:
-        raise EngineError(
-            f"sampling needs samples >= 1, temperature >= 0, top_k >= 0 and 0 < top_p <= 1, and is {sampling}"
-        )
 
 
 def _chat_body(settings: dict[str, Any], chat: Sequence[Message], sampling: Sampling, number: int) -> Body:

@@ -4,6 +4,8 @@ vLLM batches requests by itself and keeps the keys and values of prompts in a ca
 cache is always on. It runs in processes of its own, which end with the object that started them.
 """
 
+import hashlib
+import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +19,7 @@ from whether.engine.chat import Message, encode
 from whether.engine.generation import cut
 from whether.engine.loading import adapter_folder, first_line, load_base, load_tokenizer, merge_checkpoint
 from whether.engine.requests import GREEDY, Choices, Generation, JsonSchema, Request, Sampling, Score
+from whether.engine.sampling import check_settings
 from whether.errors import EngineError, MissingPackageError
 
 if TYPE_CHECKING:
@@ -98,6 +101,7 @@ class VLLMModel:
         `cached_tokens` are those that vLLM found in its cache, in whole blocks, whichever call put them there. Raises
         EngineError for a chat that does not leave room for the answer, and for a constraint that vLLM refuses.
         """
+        check_settings(max_new_tokens, stop, sampling)
         prompts = [encode(self.tokenizer, chat) for chat in chats]
         for index, prompt in enumerate(prompts):
             if len(prompt) + max_new_tokens > self.context_window:
@@ -109,7 +113,7 @@ class VLLMModel:
             sampling, constraint, max_tokens=max_new_tokens, stop=list(stop), stop_token_ids=sorted(self.eos_token_ids)
         )
         start = time.perf_counter()
-        outputs = self._run(prompts, settings, progress)
+        outputs = self._run(prompts, [_seeded(settings, prompt) for prompt in prompts], progress)
         each = (time.perf_counter() - start) / max(1, len(chats) * sampling.samples)
         # vLLM writes a greedy answer only once: its samples are all the same.
         repeats = 1 if sampling.temperature else sampling.samples
@@ -137,7 +141,10 @@ class VLLMModel:
         return [_score(request, next(outputs)) if request.continuation else Score(0.0, True, 0) for request in filled]
 
     def _run(
-        self, prompts: Sequence[Sequence[int]], settings: "SamplingParams", progress: str | None
+        self,
+        prompts: Sequence[Sequence[int]],
+        settings: "SamplingParams | Sequence[SamplingParams]",
+        progress: str | None,
     ) -> "list[RequestOutput]":
         from vllm import TokensPrompt
         from vllm.exceptions import VLLMClientError
@@ -166,6 +173,17 @@ class VLLMModel:
             seconds=seconds,
             finished=part.finish_reason != "length",
         )
+
+
+def _seeded(settings: "SamplingParams", prompt: Sequence[int]) -> "SamplingParams":
+    """Return settings with a seed that follows from theirs and the prompt.
+
+    vLLM gives the samples of a prompt this seed, the next one and so on: prompts and calls must not be neighbours.
+    """
+    own = settings.clone()
+    if settings.seed is not None:
+        own.seed = int.from_bytes(hashlib.sha256(json.dumps([settings.seed, *prompt]).encode()).digest()[:7])
+    return own
 
 
 def _sampling_params(sampling: Sampling, constraint: Choices | JsonSchema | None, **settings: Any) -> "SamplingParams":
