@@ -5,6 +5,7 @@ from references import naive_score, transformers_tokens
 
 from whether.engine.local import LocalModel
 from whether.engine.requests import Request
+from whether.errors import EngineError
 
 SMALL = {
     "vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -50,3 +51,13 @@ def test_every_architecture_gives_right_numbers(tiny, caplog, name, options, use
     prompts = [[*stem, 40], [*stem, 41, 42, 43], list(stem[:5])]
     for prompt, answer in zip(prompts, local.generate(prompts, max_new_tokens=6), strict=True):
         assert answer.token_ids == transformers_tokens(local, prompt, 6)
+
+
+@pytest.mark.parametrize("name", ["Mamba", "Bloom"])
+def test_models_that_do_not_tell_their_context_window_are_refused(tiny, name):
+    import transformers
+
+    config = getattr(transformers, f"{name}Config")(vocab_size=300, hidden_size=32, num_hidden_layers=2)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    with pytest.raises(EngineError, match=f"{name.lower()} models do not tell their context window"):
+        LocalModel(model, tiny.tokenizer)
