@@ -178,7 +178,7 @@ def decide(
     )
     acceptable = [arm for arm in contenders if status[arm.name] == "acceptable"]
     if not acceptable:
-        guess = next(arm for arm in contenders if _loss(arm.name, family) < policy.margin)
+        guess = _cheapest([arm for arm in contenders if _loss(arm.name, family) < policy.margin], policy)
         return Decision("inconclusive", guess.name, "undecided", status, [arm.name for arm in contenders])
     chosen = _cheapest(acceptable, policy)
     blocking = [arm.name for arm in contenders if arm not in acceptable and _cheaper(arm, chosen, policy)]
