@@ -98,6 +98,13 @@ def test_inconclusive_where_none_is_acceptable_guesses_the_cheapest_within_the_m
     assert found.blocking == ["base-knn", "lora-zero_shot"]
 
 
+@pytest.mark.parametrize("cost", [2.9, 3.0, 3.1])
+def test_noise_in_measured_times_does_not_change_the_guess(cost):
+    rival = candidate("lora-knn", cost=cost, dev=0.91)
+    found = answer([TUNED, rival], {("lora-zero_shot", "lora-knn"): difference(-0.01, 0.05, 0.7)})
+    assert (found.answer, found.recommended) == ("inconclusive", "lora-knn")
+
+
 def test_an_undecided_arm_that_costs_more_stands_in_nobodys_way():
     found = answer([PROMPT, TUNED], {("base-knn", "lora-zero_shot"): difference(0.02, 0.045, 0.4)})
     assert found.answer == "prompt"
