@@ -59,8 +59,8 @@ def test_blocks_see_no_more_than_they_need():
     parents = [parent for branch in branches for parent in branch]
     step = Pass(5, list(range(480)), parents, [5 + node % 40 for node in range(480)], 0, [])
     blocks = lay_out(step, torch.float32)
-    assert blocks.queries.shape == (12, BLOCK)
-    assert blocks.keys.shape == (12, BLOCK)
+    assert blocks.queries.shape == (12, 40)
+    assert blocks.keys.shape == (12, 40 + MULTIPLE)  # the last of them is the chain
 
 
 def test_a_chain_needs_no_mask():

@@ -21,8 +21,8 @@ NAME = "shared_prefix"
 """Name of this attention among those of transformers."""
 BLOCK = 64
 """Most nodes of a block of queries."""
-MULTIPLE = 32
-"""Blocks are as wide as a multiple of this: the CPU kernel takes twice the time for, say, 43 that it takes for 64."""
+MULTIPLE = 8
+"""Blocks are as wide as a multiple of this."""
 
 
 class UnsupportedAttentionError(Exception):
@@ -41,7 +41,7 @@ class Blocks(NamedTuple):
     queries: "Tensor"
     """Node at each place of each block [B, Q]."""
     keys: "Tensor"
-    """Nodes that each block's nodes can see [B, K]: the path to its first node, then the block."""
+    """Nodes that each block's nodes can see [B, K]: the path to its first node, then the block, then no node."""
     place: "Tensor"
     """Flat place of each node among the queries [N]."""
     mask: "Tensor | None"
@@ -99,39 +99,65 @@ def attend_in_blocks(
     heads, nodes, size = query.shape[1:]
     groups, cached = key.shape[1], blocks.cached
     grouped = query[0].view(groups, heads // groups, nodes, size)
-    own, own_weight = _attend_to_nodes(grouped, key[0, :, cached:], value[0, :, cached:], blocks, scaling)
-    if not cached:
-        return own[None]
-    chain_key, chain_value = (part[0, :, None, :cached].expand(-1, heads // groups, -1, -1) for part in (key, value))
-    chain, chain_weight = _flash(grouped, chain_key, chain_value, scaling)
-    share = torch.sigmoid(own_weight - chain_weight.reshape(heads, nodes).T)[..., None].to(own.dtype)
-    return torch.lerp(chain.reshape(heads, nodes, size).transpose(0, 1), own, share)[None]
+    chain = _flash(grouped, key[0, :, :cached], value[0, :, :cached], scaling) if cached else None
+    nodes_key_value = key[0, :, cached:], value[0, :, cached:]
+    if blocks.mask is not None:
+        return _attend_to_blocks(grouped, nodes_key_value, chain, blocks, scaling)[None]
+    own, own_weight = _flash(grouped, *nodes_key_value, scaling, is_causal=True)
+    if chain is not None:
+        own = torch.lerp(chain[0], own, torch.sigmoid(own_weight - chain[1])[..., None].to(own.dtype))
+    return own.reshape(heads, nodes, size).transpose(0, 1)[None]
 
 
-def _attend_to_nodes(
-    grouped: "Tensor", key: "Tensor", value: "Tensor", blocks: Blocks, scaling: float | None
-) -> tuple["Tensor", "Tensor"]:
-    """Attend with nodes [G, H/G, N, D] to nodes [G, N, D]; return the result [N, H, D] and its log-sum-exps [N, H]."""
-    groups, each, nodes, size = grouped.shape
-    if blocks.mask is None:
-        own_key, own_value = (part[:, None].expand(-1, each, -1, -1) for part in (key, value))
-        output, weight = _flash(grouped, own_key, own_value, scaling, is_causal=True)
-        return output.reshape(-1, nodes, size).transpose(0, 1), weight.reshape(-1, nodes).T
-    heads = groups * each
-    by_node = grouped.reshape(heads, nodes, size).transpose(0, 1)
-    query_blocks = by_node[blocks.queries].transpose(1, 2)
-    key_blocks, value_blocks = (
-        part.transpose(0, 1)[blocks.keys].transpose(1, 2).repeat_interleave(each, 1) for part in (key, value)
-    )
-    output, weight = _flash(query_blocks, key_blocks, value_blocks, scaling, attn_mask=blocks.mask)
-    output, weight = (part.transpose(1, 2).flatten(0, 1)[blocks.place] for part in (output, weight))
-    return output, weight
+def _attend_to_blocks(
+    grouped: "Tensor",
+    key_value: tuple["Tensor", "Tensor"],
+    chain: "tuple[Tensor, Tensor] | None",
+    blocks: Blocks,
+    scaling: float | None,
+) -> "Tensor":
+    """Attend with nodes [G, H/G, N, D] to nodes [G, N, D], joined with what they see of the chain; returns [N, H, D].
 
-
-def _flash(query: "Tensor", key: "Tensor", value: "Tensor", scaling: float | None, **options: Any) -> tuple[Any, Any]:
-    """Return attention [B, H, N, D] and log-sum-exps [B, H, N]: what `scaled_dot_product_attention` calls on a CPU."""
+    The chain is one more key: its score is the log-sum-exp of its scores, so one softmax weighs it beside the nodes.
+    """
     import torch
 
+    groups, each, nodes, size = grouped.shape
+    (count, width), reach = blocks.queries.shape, blocks.keys.shape[1]
+    # Rows of [N, H] in the order of [G, B, H/G, Q], and back: one copy each instead of a copy for each transposition.
+    head = torch.arange(groups * each).view(groups, 1, each, 1)
+    picked = (blocks.queries[:, None] * (groups * each) + head).flatten()
+    block, row = blocks.place // width, blocks.place % width
+    group, head = torch.arange(groups)[:, None], torch.arange(each)
+    back = (((group * count + block[:, None, None]) * each + head) * width + row[:, None, None]).flatten()
+
+    by_node = grouped.reshape(groups * each, nodes, size).transpose(0, 1).reshape(-1, size)
+    queries = by_node.index_select(0, picked).view(groups * count, each * width, size) * (scaling or size**-0.5)
+    keys, values = (part[:, blocks.keys].flatten(0, 1) for part in key_value)
+    scores = queries @ keys.transpose(1, 2)
+    by_block = scores.view(groups, count, each, width, reach)
+    assert blocks.mask is not None, "what is one chain has no blocks"
+    by_block += blocks.mask
+    if chain is None:
+        output = scores.softmax(-1) @ values
+        return output.view(-1, size).index_select(0, back).view(nodes, -1, size)
+    chain_output, chain_weight = chain
+    by_block[..., -1] = chain_weight[:, :, blocks.queries].transpose(1, 2)
+    weights = scores.softmax(-1)
+    share = weights[..., -1].flatten().index_select(0, back).view(nodes, -1, 1)
+    weights[..., -1] = 0
+    output = (weights @ values).view(-1, size).index_select(0, back).view(nodes, -1, size)
+    return output.addcmul_(share, chain_output.reshape(groups * each, nodes, size).transpose(0, 1))
+
+
+def _flash(query: "Tensor", key: "Tensor", value: "Tensor", scaling: float | None, **options: Any) -> "tuple[Tensor, Tensor]":
+    """Attend with [G, E, N, D] to [G, L, D]; return that [G, E, N, D] and its log-sum-exps [G, E, N].
+
+    It is what `scaled_dot_product_attention` calls on a CPU.
+    """
+    import torch
+
+    key, value = (part[:, None].expand(-1, query.shape[1], -1, -1) for part in (key, value))
     output, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
         query, key, value, scale=scaling, **options
     )
@@ -209,7 +235,7 @@ def lay_out(step: Pass, dtype: "torch.dtype") -> Blocks:
     paths = [_path(parents, parents[start]) for start in starts]
     sizes = [end - start for start, end in pairwise([*starts, nodes])]
     width = _wide(max(sizes))
-    reach = _wide(max(len(path) + size for path, size in zip(paths, sizes, strict=True)))
+    reach = _wide(max(len(path) + size for path, size in zip(paths, sizes, strict=True)) + 1)  # and the chain
     queries = np.zeros((len(starts), width), dtype=np.int64)
     keys = np.zeros((len(starts), reach), dtype=np.int64)
     place = np.empty(nodes, dtype=np.int64)

@@ -1,5 +1,6 @@
 """Log-likelihoods of continuations, with every token that requests share computed once."""
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -64,17 +65,23 @@ class Totals:
             self.log_likelihood[request], self.is_greedy[request] = 0.0, True
 
     def add(self, logits: "Tensor", rows: Sequence[int], tokens: Sequence[int], requests: Sequence[int]) -> None:
-        """Add predictions: the logits [N, vocabulary] of row `rows[k]` predict `tokens[k]` of `requests[k]`."""
+        """Add predictions: the logits [N, vocabulary] of row `rows[k]`, in rising order, predict `tokens[k]`.
+
+        `requests[k]` is what that counts for.
+        """
         import torch
 
         row, token = (torch.tensor(values, device=logits.device) for values in (rows, tokens))
-        # Few rows at a time stay in a processor's cache from one reduction to the next.
-        parts = [
-            (part.logsumexp(-1), part.argmax(-1)) for part in map(torch.Tensor.float, torch.split(logits, LOGIT_ROWS))
-        ]
-        total, best_token = (torch.cat(values) for values in zip(*parts, strict=True))
-        log_probabilities = logits[row, token].float() - total[row]
-        greedy = best_token[row] == token
+        log_probabilities = torch.empty_like(row, dtype=torch.float32)
+        greedy = logits[row, token] == logits.amax(-1)[row]
+        for start in range(0, len(logits), LOGIT_ROWS):
+            # Few rows at a time stay in a processor's cache from one step to the next.
+            part = slice(bisect_left(rows, start), bisect_left(rows, start + LOGIT_ROWS))
+            values = logits[start : start + LOGIT_ROWS].float()
+            # Of several likeliest tokens the first one counts.
+            likeliest = values[row[part][greedy[part]] - start].argmax(-1)
+            greedy[part][greedy[part].clone()] = likeliest == token[part][greedy[part]]
+            log_probabilities[part] = values.log_softmax(-1)[row[part] - start, token[part]]
         for request, value, best in zip(requests, log_probabilities.tolist(), greedy.tolist(), strict=True):
             self.log_likelihood[request] += value
             self.is_greedy[request] &= best
@@ -89,7 +96,7 @@ def _score_on_tree(
     tree = PrefixTree(list(targets))
     chain = Chain(model, max(map(len, tree.sequences), default=0) + limits.nodes)
     for step in tree.passes(limits.nodes, len(tree.sequences)):
-        picks = list(_picks(tree, step, targets))
+        picks = sorted(_picks(tree, step, targets))
         nodes = sorted({node for node, _, _ in picks})
         logits = chain.run(step, nodes)
         if picks:
