@@ -150,7 +150,9 @@ def _attend_to_blocks(
     return output.addcmul_(share, chain_output.reshape(groups * each, nodes, size).transpose(0, 1))
 
 
-def _flash(query: "Tensor", key: "Tensor", value: "Tensor", scaling: float | None, **options: Any) -> "tuple[Tensor, Tensor]":
+def _flash(
+    query: "Tensor", key: "Tensor", value: "Tensor", scaling: float | None, **options: Any
+) -> "tuple[Tensor, Tensor]":
     """Attend with [G, E, N, D] to [G, L, D]; return that [G, E, N, D] and its log-sum-exps [G, E, N].
 
     It is what `scaled_dot_product_attention` calls on a CPU.
