@@ -53,14 +53,14 @@ def test_the_prompt_asks(extended: Path, label_task: Task, examples: list[Exampl
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft calls it
-def test_the_tuner_has_something_to_train(extended: Path, tiny_model: Path) -> None:
+def test_the_tuner_has_something_to_train(extended: Path, tiny_model: Path, label_task: Task) -> None:
     from transformers import AutoModelForCausalLM
 
     config = composed("checkpoint=[base,lora,attention_only]")
     tuner = config.checkpoints["attention_only"].tuner
     assert tuner is not None
     assert tuner.epochs == config.checkpoints["lora"].tuner.epochs  # type: ignore[union-attr]
-    tuned = build(tuner.adapter, AutoModelForCausalLM.from_pretrained(tiny_model))
+    tuned = build(tuner.adapter, AutoModelForCausalLM.from_pretrained(tiny_model), label_task)
     trained = {name for name, parameter in tuned.named_parameters() if parameter.requires_grad}
     assert trained
     assert all("q_proj" in name or "v_proj" in name for name in trained)

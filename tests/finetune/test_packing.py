@@ -8,7 +8,12 @@ import pytest
 from whether.engine.chat import Message, encode, encode_answer
 from whether.finetune.data import Row
 from whether.finetune.packing import IGNORED, Collator, answer_labels, computed_tokens, grouped, packed, shared_prefix
+from whether.records import Task
 
+TASK = Task(
+    name="any", output="text", metric="exact_match", instruction="", input_template="", labels=[], schema=None,
+    answer_pattern=None, max_new_tokens=6,
+)  # fmt: skip
 PREFIX = list(range(10, 40))
 BATCHES = {
     "shared instruction": [
@@ -52,7 +57,7 @@ def adapted(tiny_model: Path) -> Any:
 
     from whether.finetune.adapters import lora
 
-    model = lora(AutoModelForCausalLM.from_pretrained(tiny_model), r=4, alpha=8, dropout=0.0)
+    model = lora(AutoModelForCausalLM.from_pretrained(tiny_model), TASK, r=4, alpha=8, dropout=0.0)
     torch.manual_seed(0)
     for name, weight in model.named_parameters():
         if "lora_B" in name:
@@ -140,7 +145,7 @@ def test_packed_equals_padded_on_the_real_model(real_model: Path) -> None:
         Row(encode(tokenizer, [Message("system", system), Message("user", text)]), encode_answer(tokenizer, label))
         for text, label in asked.items()
     ]
-    model = lora(base, r=4, alpha=8)
+    model = lora(base, TASK, r=4, alpha=8)
     (packed_loss, packed_gradients), (padded_loss, padded_gradients) = (
         loss_and_gradients(model, rows, pack) for pack in (True, False)
     )
@@ -150,4 +155,4 @@ def test_packed_equals_padded_on_the_real_model(real_model: Path) -> None:
         for gradients in (packed_gradients, padded_gradients)
     )
     assert (packed_all - padded_all).norm() <= 1e-5 * padded_all.norm()
-    assert make_collator(lora(load_base(real_model, torch.bfloat16)[0], r=4, alpha=8), rows).packed
+    assert make_collator(lora(load_base(real_model, torch.bfloat16)[0], TASK, r=4, alpha=8), rows).packed

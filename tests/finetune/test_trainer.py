@@ -8,18 +8,19 @@ from typing import Any
 import pytest
 
 from whether.finetune.data import Row
+from whether.records import Task
 
 TARGETS: dict[str, str | list[str]] = {"sliding window": "all-linear", "recurrence": ["in_proj"]}
 ROWS = [Row([*range(10, 40), 50 + n], [60 + n, 2]) for n in range(6)]
 
 
-def test_a_model_that_takes_the_mask_is_packed(tiny_model: Path) -> None:
+def test_a_model_that_takes_the_mask_is_packed(tiny_model: Path, label_task: Task) -> None:
     from transformers import AutoModelForCausalLM
 
     from whether.finetune.adapters import lora
     from whether.finetune.trainer import make_collator
 
-    model = lora(AutoModelForCausalLM.from_pretrained(tiny_model), r=2, alpha=4)
+    model = lora(AutoModelForCausalLM.from_pretrained(tiny_model), label_task, r=2, alpha=4)
     assert make_collator(model, ROWS).packed
 
 
@@ -33,7 +34,9 @@ def architectures() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["sliding window", "recurrence"])
-def test_a_model_that_cannot_share_a_prefix_is_padded_and_says_so(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_that_cannot_share_a_prefix_is_padded_and_says_so(
+    kind: str, caplog: pytest.LogCaptureFixture, label_task: Task
+) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -41,7 +44,9 @@ def test_a_model_that_cannot_share_a_prefix_is_padded_and_says_so(kind: str, cap
     from whether.finetune.trainer import make_collator
 
     torch.manual_seed(0)
-    model = lora(AutoModelForCausalLM.from_config(architectures()[kind]), r=2, alpha=4, target_modules=TARGETS[kind])
+    model = lora(
+        AutoModelForCausalLM.from_config(architectures()[kind]), label_task, r=2, alpha=4, target_modules=TARGETS[kind]
+    )
     logging.getLogger("whether").propagate = True
     try:
         assert not make_collator(model, ROWS).packed

@@ -1,8 +1,8 @@
-"""Loading a base model, and merging a checkpoint's adapter into its weights or into a second model's beside it."""
+"""Loading a base model, and putting a checkpoint on it or on a second model beside it."""
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from whether.errors import EngineError, near_matches
 from whether.records import read_json
@@ -10,7 +10,14 @@ from whether.records import read_json
 if TYPE_CHECKING:
     import torch
 
+    from whether.engine.virtual_tokens import KeysValues
+
 logger = logging.getLogger(__name__)
+
+KINDS = ("base", "adapter", "weights", "head")
+"""Kinds of checkpoint."""
+WEIGHTS_FILE = "weights.safetensors"
+"""Trained weights by name, of checkpoints of the kinds `weights` and `head`."""
 
 _DECODING_SETTINGS = (
     "do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram_size", "num_beams",
@@ -64,46 +71,82 @@ def _make_neutral(model: Any) -> None:
     model.generation_config = GenerationConfig(**{key: getattr(model.generation_config, key) for key in kept})
 
 
-def merge_checkpoint(model: Any, folder: Path) -> Any:
-    """Return the model with a checkpoint's adapter merged into its weights; the model given is changed too."""
-    adapter = adapter_folder(folder)
-    if adapter is None:
-        return model
+class Tuned(NamedTuple):
+    """A base model with a checkpoint on it."""
+
+    model: Any
+    """With the checkpoint's weights."""
+    virtual_tokens: "KeysValues | None" = None
+    """What stands before every sequence; None: nothing."""
+    classifier: Any = None
+    """A second model on the first one's weights that ends in a label head; None: answers are generated."""
+
+
+def put_checkpoint(model: Any, folder: Path) -> Tuned:
+    """Return the model with a checkpoint on it; the model given is changed too.
+
+    `kind` in checkpoint.json says how. `base`: not at all. `adapter`: peft's format in adapter/, merged into the
+    weights or, if it is virtual tokens, put before each sequence. `weights`: trained weights by name, in
+    weights.safetensors. `head`: a linear classifier there, of the `labels` in checkpoint.json. Raises EngineError for a
+    folder that is no checkpoint or does not fit the model.
+    """
+    kind = checkpoint_kind(folder)
+    if kind == "adapter":
+        return _put_adapter(model, folder / "adapter")
+    if kind == "weights":
+        return Tuned(_put_weights(model, folder / WEIGHTS_FILE))
+    if kind == "head":
+        from whether.engine.label_head import put_label_head
+
+        labels: list[str] = read_json(folder / "checkpoint.json")["labels"]
+        classifier = put_label_head(share_weights(model), labels)
+        return Tuned(model, classifier=_put_weights(classifier, folder / WEIGHTS_FILE))
+    return Tuned(model)
+
+
+def checkpoint_kind(folder: Path) -> str:
+    """Return what kind of checkpoint a folder holds. Raises EngineError if it holds none."""
+    if not (folder / "checkpoint.json").is_file():
+        raise EngineError(f"{folder} is not a checkpoint folder (no checkpoint.json): run `dvc repro finetune`")
+    kind = str(read_json(folder / "checkpoint.json").get("kind"))
+    if kind not in KINDS:
+        raise EngineError(f"{folder / 'checkpoint.json'}: kind is {kind!r}{near_matches(kind, KINDS)}")
+    return kind
+
+
+def _put_adapter(model: Any, adapter: Path) -> Tuned:
     from peft import PeftModel
 
     try:
         tuned = PeftModel.from_pretrained(model, str(adapter), local_files_only=True)
-        return tuned.merge_and_unload(safe_merge=True)
+        if not tuned.active_peft_config.is_prompt_learning:
+            return Tuned(tuned.merge_and_unload(safe_merge=True))
     except Exception as error:
         raise EngineError(f"{adapter} cannot be merged into the model: {first_line(error)}") from error
+    import torch
+
+    from whether.engine.virtual_tokens import learned_keys_values
+
+    with torch.no_grad():
+        return Tuned(model, virtual_tokens=learned_keys_values(tuned.eval()))
 
 
-def adapter_folder(folder: Path) -> Path | None:
-    """Return where a checkpoint's adapter is, or None for the base model.
+def _put_weights(model: Any, file: Path) -> Any:
+    """Give a model the weights in a file, by name; each must be one of its own, of the same shape."""
+    from safetensors.torch import load_file
 
-    Raises EngineError for a folder that is no checkpoint, or whose adapter is of a kind that weights cannot hold.
-    """
-    if not (folder / "checkpoint.json").is_file():
-        raise EngineError(f"{folder} is not a checkpoint folder (no checkpoint.json): run `dvc repro finetune`")
-    kind = str(read_json(folder / "checkpoint.json").get("kind"))
-    if kind == "base":
-        return None
-    if kind != "adapter":
-        raise EngineError(f"{folder / 'checkpoint.json'}: kind is {kind!r}{near_matches(kind, ['base', 'adapter'])}")
-    from peft import PeftConfig
-
-    adapter = folder / "adapter"
     try:
-        config = PeftConfig.from_pretrained(str(adapter), local_files_only=True)
+        trained = load_file(file)
     except Exception as error:
-        raise EngineError(f"{adapter} cannot be merged into the model: {first_line(error)}") from error
-    if config.is_prompt_learning:
-        raise EngineError(
-            f"{adapter} is an adapter of the kind {config.peft_type.value}: it puts learned vectors before each prompt,"
-            " which cannot be merged into the weights, and this engine runs merged weights only: tune with one that"
-            " changes weights, such as lora"
-        )
-    return adapter
+        raise EngineError(f"{file} cannot be read: {first_line(error)}") from error
+    own = dict(model.named_parameters())
+    for name, weight in trained.items():
+        if name not in own or own[name].shape != weight.shape:
+            has = f"of the shape {list(own[name].shape)}" if name in own else "not there"
+            raise EngineError(f"{file} does not fit the model: its {name} is {has}, not of {list(weight.shape)}")
+        # Another tensor, not other numbers: a model that shares the old one keeps it.
+        own[name].data = weight.to(own[name])
+    return model
 
 
 def share_weights(model: Any) -> Any:

@@ -3,18 +3,18 @@
 import os
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from whether.config import ModelConfig
 from whether.engine.chat import Message, encode
 from whether.engine.constraints import Walk, choice_walk
 from whether.engine.generation import Answer, answer_on_tree, cut, shared_lengths, stop_finder
 from whether.engine.json_schema import grammar_tokenizer, schema_walk
-from whether.engine.loading import load_base, merge_checkpoint, pick_device, share_weights
+from whether.engine.loading import Tuned, load_base, pick_device, put_checkpoint, share_weights
 from whether.engine.memory import default_budget, limits
 from whether.engine.plain import answer_plainly
 from whether.engine.prefix_tree import PrefixTree, Tokens
@@ -30,6 +30,16 @@ if TYPE_CHECKING:
     import torch
 
 
+class Written(NamedTuple):
+    """What an answer says."""
+
+    token_ids: list[int]
+    text: str
+    tokens: int
+    """How many the model gave."""
+    is_finished: bool
+
+
 class LocalModel:
     """A causal language model of transformers that answers many requests at once.
 
@@ -38,10 +48,11 @@ class LocalModel:
     request's numbers are equal up to rounding (about 1e-5 of a log-likelihood in float32).
     """
 
-    def __init__(self, model: Any, tokenizer: Any, memory: int | None = None):
+    def __init__(self, model: Any, tokenizer: Any, memory: int | None = None, *, tuned: Tuned | None = None):
         """Wrap a loaded model and its tokenizer, and choose how requests go through it.
 
         `memory` is what keys, values and activations may take, in bytes; None: half of what is free, at most 4 GiB.
+        `tuned` is what a checkpoint adds to the model's weights; None: nothing.
         """
         self.model = model
         self.tokenizer = tokenizer
@@ -56,22 +67,28 @@ class LocalModel:
         self.uses_tree = choose_path(model)
         """Whether shared prefixes are computed once; False for a model that the check found unfit for it."""
         self._memory = memory
+        self._opening: Tokens = ()
+        """Stands before every sequence: placeholders of virtual tokens."""
+        self._classifier: Any = None
+        """Answers in place of the model, with a label; None: answers are generated."""
+        if tuned is not None:
+            self._put(tuned)
 
     @classmethod
     def load(cls, model_folder: Path, checkpoint_folder: Path | None, config: ModelConfig) -> "LocalModel":
-        """Load a model folder in safetensors form and merge a checkpoint's adapter into its weights.
+        """Load a model folder in safetensors form and put a checkpoint on it.
 
-        `checkpoint_folder` holds checkpoint.json with `kind`: `base` or `adapter`, and then the folder adapter/ in
-        peft's format; None is the base model. Nothing is read from the network. On a CPU this sets the number of
-        threads of torch for the whole process. Raises EngineError naming a folder that cannot be loaded.
+        `checkpoint_folder` holds checkpoint.json and what `put_checkpoint` reads; None is the base model. Nothing is
+        read from the network. On a CPU this sets the number of threads of torch for the whole process. Raises
+        EngineError naming a folder that cannot be loaded.
         """
         import torch
 
         torch.set_num_threads(config.threads or _cores())
         model, tokenizer = load_base(model_folder, getattr(torch, config.dtype))
-        if checkpoint_folder is not None:
-            model = merge_checkpoint(model, checkpoint_folder)
-        return cls(model.to(pick_device(config.device)).eval().requires_grad_(False), tokenizer, config.memory)
+        model = model.to(pick_device(config.device))
+        tuned = Tuned(model) if checkpoint_folder is None else put_checkpoint(model, checkpoint_folder)
+        return cls(tuned.model.eval().requires_grad_(False), tokenizer, config.memory, tuned=tuned)
 
     def with_checkpoint(self, checkpoint_folder: Path) -> "LocalModel":
         """Return a second model: this one with a checkpoint's adapter. This one stays as it is, to the last bit.
@@ -80,8 +97,8 @@ class LocalModel:
         second model is dropped. Both answer at full speed, in any order. Call it on a base model: adapters add up.
         Raises EngineError for a folder that cannot be loaded.
         """
-        model = merge_checkpoint(share_weights(self.model), checkpoint_folder).eval()
-        return LocalModel(model, self.tokenizer, self._memory)
+        tuned = put_checkpoint(share_weights(self.model), checkpoint_folder)
+        return LocalModel(tuned.model.eval().requires_grad_(False), self.tokenizer, self._memory, tuned=tuned)
 
     @property
     def device(self) -> "torch.device":
@@ -99,9 +116,16 @@ class LocalModel:
         constraint: Choices | JsonSchema | None = None,
         progress: str | None = None,
     ) -> list[list[Generation]]:
-        """Answer each chat, in the model's chat template, as `sample` does."""
+        """Answer each chat, in the model's chat template, as `sample` does.
+
+        A checkpoint that is a linear probe answers with a label: the likeliest one, or drawn by `sampling`. Nothing is
+        written then, and what else is asked for does not matter.
+        """
+        prompts = [encode(self.tokenizer, chat) for chat in chats]
+        if self._classifier is not None:
+            return self._classify(prompts, sampling, progress)
         return self.sample(
-            [encode(self.tokenizer, chat) for chat in chats],
+            prompts,
             max_new_tokens=max_new_tokens,
             stop=stop,
             sampling=sampling,
@@ -148,29 +172,60 @@ class LocalModel:
         self._check_prompts(prompts, max_new_tokens)
         ending = Ending(max_new_tokens, self.eos_token_ids, stop_finder(self.tokenizer, stop))
         writer = Writer(ending, sampling, self._walk(constraint, max_new_tokens))
-        sequences = [(*prompt, *writer.opening) for prompt in prompts]
+        sequences = [(*self._opening, *prompt, *writer.opening) for prompt in prompts]
+
+        def written(answer: Answer) -> Written:
+            text = cut(self.tokenizer.decode(answer.row.tokens, skip_special_tokens=True), stop)
+            return Written(list(answer.row.tokens), text, len(answer.row.tokens), answer.row.is_finished)
+
+        return self._generations(self.model, sequences, writer, written, progress)
+
+    def _classify(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, progress: str | None
+    ) -> list[list[Generation]]:
+        """Answer each prompt with labels: each is one of the classifier's next "tokens"."""
+        self._check_prompts(prompts, 1)
+        writer = Writer(Ending(1, frozenset(), stop_finder(self.tokenizer, ())), sampling, None)
+        labels = self._classifier.get_output_embeddings().labels
+
+        def written(answer: Answer) -> Written:
+            label = labels[answer.row.tokens[0]]
+            return Written(self.tokenizer(label, add_special_tokens=False)["input_ids"], label, 1, is_finished=True)
+
+        return self._generations(self._classifier, list(map(tuple, prompts)), writer, written, progress)
+
+    def _generations(
+        self,
+        model: Any,
+        sequences: Sequence[Tokens],
+        writer: Writer,
+        written: Callable[[Answer], "Written"],
+        progress: str | None,
+    ) -> list[list[Generation]]:
+        """Answer each sequence, those that are equal at once."""
         asked = Counter(sequences)
         tree = PrefixTree(sequences)
         answers: dict[Tokens, list[Answer]] = defaultdict(list)
-        with progress_bar(progress, len(prompts) * writer.samples) as bar, inference_mode():
-            for batch in self._answers(tree, writer):
+        with progress_bar(progress, len(sequences) * writer.samples) as bar, inference_mode():
+            for batch in self._answers(model, tree, writer):
                 for answer in batch:
                     answers[tree.sequences[answer.sequence]].append(answer)
                     bar.update(asked[tree.sequences[answer.sequence]])
-        copies = sampling.samples // writer.samples
+        copies = writer.asked // writer.samples
         shared = self._shared_lengths(tree, writer.samples)
 
         def generation(sequence: Tokens, answer: Answer) -> Generation:
-            length = len(sequence) - len(writer.opening)
+            length = len(sequence) - len(self._opening) - len(writer.opening)
             times = asked[sequence] * copies
+            token_ids, text, output_tokens, is_finished = written(answer)
             return Generation(
-                token_ids=list(answer.row.tokens),
-                text=cut(self.tokenizer.decode(answer.row.tokens, skip_special_tokens=True), stop),
+                token_ids=token_ids,
+                text=text,
                 input_tokens=length,
                 cached_tokens=length if times > 1 else min(length, shared[answer.sequence]),
-                output_tokens=len(answer.row.tokens),
+                output_tokens=output_tokens,
                 seconds=answer.seconds / times,
-                finished=answer.row.is_finished,
+                finished=is_finished,
             )
 
         return [[generation(sequence, answer) for answer in answers[sequence] * copies] for sequence in sequences]
@@ -189,8 +244,9 @@ class LocalModel:
                     f"request {index} has {len(context)} + {len(continuation)} tokens, and the model's context window"
                     f" is {self.context_window}: shorten its context"
                 )
+        whole = [Request((*self._opening, *context), continuation) for context, continuation in filled]
         with inference_mode():
-            return score(self.model, filled, self.limits, tree=self.uses_tree)
+            return score(self.model, whole, self.limits, tree=self.uses_tree)
 
     def rolling_loglikelihoods(self, texts: Sequence[Sequence[int]], max_length: int | None = None) -> list[Score]:
         """Return how likely each long text is, as lm-eval's `loglikelihood_rolling` does.
@@ -211,15 +267,29 @@ class LocalModel:
         scores = self.loglikelihoods(requests)
         return [_sum(scores[start:end]) for start, end in pairwise(ends)]
 
-    def _answers(self, tree: PrefixTree, writer: Writer) -> Iterator[list[Answer]]:
+    def _put(self, tuned: Tuned) -> None:
+        """Put virtual tokens before what the model reads, and a classifier in place of what it writes."""
+        if tuned.virtual_tokens is not None:
+            from whether.engine.virtual_tokens import PLACEHOLDER, put_before
+
+            put_before(self.model, tuned.virtual_tokens)
+            self._opening = (PLACEHOLDER,) * tuned.virtual_tokens[0][0].shape[-2]
+            self.context_window -= len(self._opening)
+        if tuned.classifier is not None:
+            self._classifier = tuned.classifier.eval().requires_grad_(False)
+            self._classifier.set_attn_implementation(self.model.config._attn_implementation)
+
+    def _answers(self, model: Any, tree: PrefixTree, writer: Writer) -> Iterator[list[Answer]]:
         if self.uses_tree:
-            return answer_on_tree(self.model, tree, writer, self.limits)
-        return answer_plainly(self.model, tree.sequences, writer, self.limits)
+            return answer_on_tree(model, tree, writer, self.limits)
+        return answer_plainly(model, tree.sequences, writer, self.limits)
 
     def _shared_lengths(self, tree: PrefixTree, samples: int) -> list[int]:
+        """Return how many of each sequence's tokens are computed for others too, virtual ones not counted."""
         if not self.uses_tree:
             return [0] * len(tree.sequences)
-        return shared_lengths(tree) if samples == 1 else [len(sequence) for sequence in tree.sequences]
+        lengths = shared_lengths(tree) if samples == 1 else [len(sequence) for sequence in tree.sequences]
+        return [max(0, length - len(self._opening)) for length in lengths]
 
     def _walk(self, constraint: Choices | JsonSchema | None, max_new_tokens: int) -> Walk | None:
         if constraint is None:

@@ -88,8 +88,10 @@ class Writer:
         """Tokens that all answers begin with, by the constraint: they go through the model with the prompt."""
         self.room = max(1, ending.max_new_tokens - len(self.opening))
         """Most tokens after the opening."""
+        self.asked = sampling.samples
+        """Answers to each prompt."""
         self.samples = sampling.samples if sampling.temperature > 0 else 1
-        """Answers to each prompt that differ."""
+        """Of these, how many differ."""
 
     def rows(self, sequence: "Tokens") -> list[Row]:
         """Return the answers to one sequence, a prompt with the opening behind it."""

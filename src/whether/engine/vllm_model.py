@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from whether.config import ModelConfig
 from whether.engine.chat import Message, encode
 from whether.engine.generation import cut
-from whether.engine.loading import adapter_folder, first_line, load_base, load_tokenizer, merge_checkpoint
+from whether.engine.loading import checkpoint_kind, first_line, load_base, load_tokenizer, put_checkpoint
 from whether.engine.requests import GREEDY, Choices, Generation, JsonSchema, Request, Sampling, Score
 from whether.engine.sampling import check_settings
 from whether.errors import EngineError, MissingPackageError
@@ -217,15 +217,20 @@ def _score(request: Request, output: "RequestOutput") -> Score:
 @contextmanager
 def _merged(model_folder: Path, checkpoint_folder: Path | None, dtype: str) -> Iterator[Path]:
     """Yield a folder with the weights that `LocalModel` runs for a checkpoint; vLLM needs it only to start."""
-    if checkpoint_folder is None or adapter_folder(checkpoint_folder) is None:
+    if checkpoint_folder is None or checkpoint_kind(checkpoint_folder) == "base":
         yield model_folder
         return
     import torch
 
-    model, _ = load_base(model_folder, getattr(torch, dtype))
+    tuned = put_checkpoint(load_base(model_folder, getattr(torch, dtype))[0], checkpoint_folder)
+    if tuned.virtual_tokens is not None or tuned.classifier is not None:
+        raise EngineError(
+            f"{checkpoint_folder} is not a change of weights (it is virtual tokens or a linear probe), and vLLM runs"
+            " weights only: run it with LocalModel, or tune with another, such as lora"
+        )
     with TemporaryDirectory(prefix="whether-merged-") as folder:
-        merge_checkpoint(model, checkpoint_folder).save_pretrained(folder)
-        del model
+        tuned.model.save_pretrained(folder)
+        del tuned
         yield Path(folder)
 
 

@@ -11,12 +11,20 @@ _SHOWN = 5
 
 
 class Row(NamedTuple):
-    """One example in token ids. The loss is on `answer` alone."""
+    """One example in token ids. The loss is on `answer` alone.
+
+    For a model that ends in a label head the answer is one number, the label's: it stands where a token would.
+    """
 
     prompt: list[int]
     """The chat up to where the answer starts; at least one token."""
     answer: list[int]
     """The right answer and the token that ends the turn."""
+
+
+def label_rows(rows: Sequence[Row], examples: Sequence[Example], labels: Sequence[str]) -> list[Row]:
+    """Return the rows of the examples with the numbers of their labels as answers, for a model with a label head."""
+    return [Row(row.prompt, [labels.index(example.target)]) for row, example in zip(rows, examples, strict=True)]
 
 
 def encode_rows(tokenizer: Any, task: Task, examples: Sequence[Example], max_length: int, split: str) -> list[Row]:

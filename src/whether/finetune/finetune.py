@@ -9,7 +9,7 @@ from whether.config import ModelConfig, TunerConfig, build
 from whether.engine.loading import load_base, pick_device
 from whether.errors import EngineError
 from whether.finetune import checkpoints, history, results
-from whether.finetune.data import encode_rows
+from whether.finetune.data import encode_rows, label_rows
 from whether.finetune.results import Trained
 from whether.records import STATE, Example, Task, read_json, read_jsonl, sha256_folder, sha256_plain, to_plain, writing
 
@@ -69,8 +69,10 @@ def state_key(tuner: TunerConfig, model: ModelConfig, seed: int, data: Data, mod
 def train(tuner: TunerConfig, model: ModelConfig, seed: int, data: Data, *, model_folder: Path, state: Path) -> Trained:
     """Train, or go on training from what `state` holds, until all steps are done or dev stops improving."""
     import torch
+    from peft import PeftModel
     from transformers import set_seed
 
+    from whether.engine.label_head import label_head
     from whether.finetune.trainer import make_trainer
 
     set_threads(model.threads)
@@ -79,7 +81,11 @@ def train(tuner: TunerConfig, model: ModelConfig, seed: int, data: Data, *, mode
     train_rows = encode_rows(tokenizer, data.task, data.train, tuner.max_length, "train")
     dev_rows = encode_rows(tokenizer, data.task, data.dev, tuner.max_length, "dev")
     set_seed(seed)
-    adapted = build(tuner.adapter, base, where="tuner.adapter")
+    adapted = build(tuner.adapter, base, data.task, where="tuner.adapter")
+    head = label_head(adapted)
+    if head is not None:
+        train_rows = label_rows(train_rows, data.train, head.labels)
+        dev_rows = label_rows(dev_rows, data.dev, head.labels)
     trainer = make_trainer(adapted, tuner, train_rows, dev_rows, seed=seed, cpu=device == "cpu", output_dir=state)
     end = run(trainer, state)
     return Trained(
@@ -91,6 +97,8 @@ def train(tuner: TunerConfig, model: ModelConfig, seed: int, data: Data, *, mode
         shared_prefix=trainer.data_collator.packed,
         train_rows=len(train_rows),
         dev_rows=len(dev_rows),
+        kind="head" if head is not None else "adapter" if isinstance(adapted, PeftModel) else "weights",
+        labels=None if head is None else list(head.labels),
     )
 
 

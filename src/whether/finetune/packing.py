@@ -18,7 +18,7 @@ arguments of the model's forward under "inputs", and "predicts": bool, true wher
 pieces in order, row by row) predict the answer tokens of the examples in order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -142,8 +142,46 @@ def answer_logits(model: Any, batch: Batch) -> "torch.Tensor":
     """Return float32 [answer tokens of the batch, vocabulary]: the logits that predict each answer token, in order."""
     import torch
 
-    logits = [model(**piece["inputs"], use_cache=False).logits[piece["predicts"]] for piece in batch["pieces"]]
+    forward = _after_virtual_tokens(model) if learns_virtual_tokens(model) else model
+    logits = []
+    for piece in batch["pieces"]:
+        run = forward if "position_ids" in piece["inputs"] else model
+        predicts = piece["predicts"]
+        # peft returns logits of virtual tokens too, before the others.
+        logits.append(run(**piece["inputs"], use_cache=False).logits[:, -predicts.shape[1] :][predicts])
     return torch.cat(logits).float()
+
+
+def learns_virtual_tokens(model: Any) -> bool:
+    """Return whether a model is peft's prompt learning: it puts learned tokens before every sequence."""
+    from peft import PeftModel
+
+    return isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
+
+
+def _after_virtual_tokens(model: Any) -> Callable[..., Any]:
+    """Return a forward pass of packed inputs in which every token comes after the model's virtual tokens and sees them.
+
+    Their keys and values are computed once for all passes. peft's own forward takes no mask of four dimensions.
+    """
+    import torch
+    from transformers import DynamicCache
+
+    from whether.engine.virtual_tokens import learned_keys_values
+
+    keys_values = learned_keys_values(model)
+    count = keys_values[0][0].shape[-2]
+
+    def forward(*, attention_mask: "torch.Tensor", position_ids: "torch.Tensor", **inputs: Any) -> Any:
+        seen = attention_mask.new_zeros(*attention_mask.shape[:-1], count)
+        return model.get_base_model()(
+            attention_mask=torch.cat([seen, attention_mask], dim=-1),
+            position_ids=position_ids + count,
+            past_key_values=DynamicCache(keys_values),
+            **inputs,
+        )
+
+    return forward
 
 
 def computed_tokens(batch: Batch) -> int:

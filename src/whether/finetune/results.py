@@ -5,7 +5,8 @@
 
 and of a tuned one:
 
-- adapter/: peft's adapter_config.json and adapter_model.safetensors, the weights at the best step
+- adapter/: peft's adapter_config.json and adapter_model.safetensors, the weights at the best step; or, where no adapter
+  was trained, weights.safetensors: the trained weights by name
 - history.jsonl: `Step` and `Evaluation` of whether.finetune.history, a line each
 - loss.csv: step, split (train or dev), loss
 - loss.svg: the same, drawn
@@ -20,10 +21,14 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from whether.config import ModelConfig, TunerConfig
+from whether.engine.loading import WEIGHTS_FILE
 from whether.finetune.history import Evaluation, History, write_history
 from whether.records import write_json, writing
 
 logger = logging.getLogger(__name__)
+
+Kind = Literal["base", "adapter", "weights", "head"]
+"""Kinds of checkpoint."""
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -32,8 +37,9 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 class CheckpointRecord:
     """What a checkpoint is: checkpoint.json."""
 
-    kind: Literal["base", "adapter"]
-    """`base`: the model itself; `adapter`: peft weights in adapter/, to be put on the model."""
+    kind: Kind
+    """What is put on the base model: `base`: nothing; `adapter`: peft's, in adapter/; `weights`: those of
+    weights.safetensors in place of its own; `head`: a linear classifier of `labels` in place of its output head."""
     name: str
     model: str
     """Name of the base model."""
@@ -52,6 +58,8 @@ class CheckpointRecord:
     best_step: int | None = None
     """The step whose weights are kept: the best on dev."""
     stopped_early: bool | None = None
+    labels: list[str] | None = None
+    """What the rows of a head stand for."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,8 @@ class Trained(NamedTuple):
     shared_prefix: bool
     train_rows: int
     dev_rows: int
+    kind: Kind
+    labels: list[str] | None
 
     @property
     def best_evaluation(self) -> Evaluation:
@@ -126,6 +136,17 @@ def write_base(name: str, model: str, seed: int, folder: Path) -> None:
     write_json(folder / "metrics.json", nothing)
 
 
+def write_weights(trained: Trained, base: str, folder: Path) -> int:
+    """Write what the best checkpoint puts on the base into a folder; return how many bytes that takes."""
+    if trained.kind == "adapter":
+        write_adapter(trained.best, base, folder / "adapter")
+        return sum(file.stat().st_size for file in (folder / "adapter").iterdir())
+    target = folder / WEIGHTS_FILE
+    with writing(target):
+        shutil.copyfile(trained.best / "model.safetensors", target)
+    return target.stat().st_size
+
+
 def write_adapter(best: Path, base: str, folder: Path) -> None:
     """Copy the adapter of a checkpoint, with settings that are the same on every machine.
 
@@ -136,23 +157,25 @@ def write_adapter(best: Path, base: str, folder: Path) -> None:
         for file in ADAPTER_FILES:
             shutil.copyfile(best / file, folder / file)
     settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    if isinstance(settings["target_modules"], list):
-        settings["target_modules"].sort()
-    write_json(folder / "adapter_config.json", settings | {"base_model_name_or_path": base})
+    for key in ("target_modules", "feedforward_modules"):
+        if isinstance(settings.get(key), list):
+            settings[key].sort()
+    names = {key: base for key in ("base_model_name_or_path", "tokenizer_name_or_path") if settings.get(key)}
+    write_json(folder / "adapter_config.json", settings | names)
 
 
 def write_tuned(
     name: str, tuner: TunerConfig, model: ModelConfig, seed: int, *, trained: Trained, folder: Path
 ) -> None:
     """Write weights, records and history of a tuned checkpoint."""
-    write_adapter(trained.best, model.name, folder / "adapter")
+    disk = write_weights(trained, model.name, folder)
     steps = trained.history.steps
     record = CheckpointRecord(
-        kind="adapter",
+        kind=trained.kind,
         name=name,
         model=model.name,
         seed=seed,
-        disk=sum(file.stat().st_size for file in (folder / "adapter").iterdir()),
+        disk=disk,
         trainable_parameters=trained.trainable_parameters,
         tuner=dataclasses.asdict(tuner),
         dtype=model.dtype,
@@ -160,6 +183,7 @@ def write_tuned(
         steps=len(steps),
         best_step=trained.best_step,
         stopped_early=trained.stopped_early,
+        labels=trained.labels,
     )
     write_json(folder / "checkpoint.json", record)
     write_history(trained.history, folder)

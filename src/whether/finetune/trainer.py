@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 from accelerate.utils import send_to_device
+from peft import PeftModel
+from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
 from transformers import (
     EarlyStoppingCallback,
@@ -23,6 +25,7 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from whether.config import TunerConfig
 from whether.engine.memory import peak_memory
@@ -81,6 +84,19 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         with torch.no_grad():
             losses, right = answer_scores(model, inputs)
         return None, (losses, right), inputs["labels"].ne(IGNORED).sum(dim=1)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Save what is trained: peft's adapter, or the weights that have gradients, by name."""
+        if isinstance(self.model, PeftModel):
+            super()._save(output_dir, state_dict)
+        elif self.args.should_save:
+            folder = Path(output_dir or self.args.output_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            trained = {name: weight.data for name, weight in self.model.named_parameters() if weight.requires_grad}
+            save_file(trained, folder / SAFE_WEIGHTS_NAME)
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Say nothing: weights that are not in a checkpoint are those that are not trained."""
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log a step or an evaluation with what it took; a loss that is not a number ends training."""
@@ -215,14 +231,14 @@ def make_collator(model: Any, rows: Sequence[Row]) -> Collator:
     Both are run on the longest and the shortest rows: a model that ignores the mask, restarts positions by itself, or
     looks at a sliding window shorter than the longest row answers differently.
     """
-    dtype = next(model.parameters()).dtype
+    dtype = model.dtype
     by_length = sorted(rows, key=lambda row: len(row.prompt) + len(row.answer))
     difference = _packing_error(model, [*by_length[:2], *by_length[-2:]], dtype)
     exact = difference <= _TOLERANCE[dtype]
     if not exact:
         logger.warning(
             "%s cannot share prefixes (log-probabilities differ by %.2g): padded batches are used, which take longer",
-            type(model.get_base_model()).__name__,
+            type(model.get_base_model() if isinstance(model, PeftModel) else model).__name__,
             difference,
         )
     return Collator(packed=exact, mask_dtype=dtype)

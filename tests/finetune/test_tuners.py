@@ -1,0 +1,220 @@
+"""Every tuner of conf/checkpoint: packed exactly, trained by the stage, and run by the engine as it was trained."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_tuner import tuner
+from tuners import TUNERS
+
+from whether.config import CONF, ModelConfig, build
+from whether.engine.chat import plain_messages
+from whether.engine.local import LocalModel
+from whether.engine.requests import Request, Sampling
+from whether.errors import ConfigError, EngineError
+from whether.finetune.data import Row, encode_rows
+from whether.finetune.finetune import finetune, read_data
+from whether.finetune.packing import IGNORED, Collator
+from whether.records import STATE, Task, read_json
+
+PREFIX = list(range(10, 40))
+ROWS = [Row([*PREFIX, 50, 51], [60, 2]), Row([*PREFIX, 52], [61, 62, 2]), Row([*PREFIX, 53, 54, 55], [60, 2])]
+RATES = {"full": 1e-2, "linear_probe": 5e-2, "ia3": 1e-1, "vera": 1e-1}
+
+
+def test_every_file_is_covered() -> None:
+    files = {file.stem for file in (Path(__file__).parents[2] / CONF / "checkpoint").glob("*.yaml")}
+    assert files - {"base"} == TUNERS.keys() | {"qlora"}
+
+
+def adapted(name: str, folder: Path, task: Task) -> Any:
+    """The model with what the tuner trains, none of it as it begins."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    model = build(TUNERS[name], AutoModelForCausalLM.from_pretrained(folder), task)
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data += torch.randn_like(weight) * 0.1
+    return model
+
+
+@pytest.mark.parametrize("name", TUNERS)
+@pytest.mark.parametrize("own_tokens", [1024, 5])
+def test_packed_batches_have_the_loss_and_gradients_of_padded_ones(
+    name: str, own_tokens: int, tiny_model: Path, label_task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from whether.finetune.trainer import answer_scores
+
+    monkeypatch.setattr("whether.finetune.packing.OWN_TOKENS", own_tokens)
+    model = adapted(name, tiny_model, label_task)
+    rows = [Row(row.prompt, [index]) for index, row in enumerate(ROWS)] if name == "linear_probe" else ROWS
+    results = []
+    for packed in (True, False):
+        model.zero_grad()
+        batch = Collator(packed, torch.float32)(rows)
+        loss = answer_scores(model, batch)[0].sum() / batch["labels"].ne(IGNORED).sum()
+        loss.backward()
+        gradients = [weight.grad.flatten() for weight in model.parameters() if weight.requires_grad]
+        results.append((loss.detach(), torch.cat(gradients)))
+    (packed_loss, packed_gradients), (padded_loss, padded_gradients) = results
+    torch.testing.assert_close(packed_loss, padded_loss, rtol=1e-5, atol=0)
+    assert (packed_gradients - padded_gradients).norm() <= 1e-5 * padded_gradients.norm()
+
+
+def tune(name: str, folder: Path, artifacts: Path, model: ModelConfig, **changes: Any) -> Path:
+    folder.mkdir()
+    settings = tuner(adapter=TUNERS[name], learning_rate=RATES.get(name, 2e-2), **changes)
+    finetune(name, settings, model, 0, artifacts=artifacts, folder=folder)
+    return folder
+
+
+def answers(local: LocalModel, artifacts: Path) -> list[str]:
+    data = read_data(artifacts / "prepare")
+    chats = [plain_messages(data.task, example) for example in data.dev]
+    return [answer.text for (answer,) in local.answer(chats, max_new_tokens=12)]
+
+
+def dev_loss(local: LocalModel, artifacts: Path) -> float:
+    data = read_data(artifacts / "prepare")
+    rows = encode_rows(local.tokenizer, data.task, data.dev, 128, "dev")
+    scores = local.loglikelihoods([Request(tuple(row.prompt), tuple(row.answer)) for row in rows])
+    return -sum(score.log_likelihood for score in scores) / sum(score.tokens for score in scores)
+
+
+@pytest.mark.parametrize("name", TUNERS)
+def test_the_engine_answers_as_the_tuned_model_was_measured(
+    name: str, tmp_path: Path, artifacts: Path, model_config: ModelConfig
+) -> None:
+    folder = tune(name, tmp_path / "out", artifacts, model_config)
+    record, metrics = read_json(folder / "checkpoint.json"), read_json(folder / "metrics.json")
+    assert record["kind"] == {"full": "weights", "linear_probe": "head"}.get(name, "adapter")
+    assert record["shared_prefix"]
+    assert record["trainable_parameters"] > 0
+    steps = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    losses = [step["loss"] for step in steps if "loss" in step]
+    assert losses[-1] < losses[0]
+
+    base = LocalModel.load(artifacts / "model", None, model_config)
+    before = answers(base, artifacts)
+    tuned = base.with_checkpoint(folder)
+    targets = [example.target for example in read_data(artifacts / "prepare").dev]
+    written = answers(tuned, artifacts)
+    right = sum(answer == target for answer, target in zip(written, targets, strict=True))
+    if name == "linear_probe":
+        assert right == metrics["dev_exact"] * len(targets) > 0
+    else:
+        assert right >= metrics["dev_exact"] * len(targets)
+        assert dev_loss(tuned, artifacts) == pytest.approx(metrics["dev_loss"], rel=1e-4)
+    assert answers(LocalModel.load(artifacts / "model", folder, model_config), artifacts) == written
+    assert answers(base, artifacts) == before, "the base is what it was"
+
+
+@pytest.mark.parametrize("name", ["prompt_tuning", "full", "linear_probe"])
+def test_interrupted_training_ends_with_the_same_weights(
+    name: str, tmp_path: Path, artifacts: Path, model_config: ModelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from whether.finetune.trainer import Seal
+
+    whole = tune(name, tmp_path / "whole", artifacts, model_config)
+    on_save = Seal.on_save
+
+    def interrupt(self: Seal, args: Any, state: Any, control: Any, **options: Any) -> None:
+        on_save(self, args, state, control, **options)
+        if state.global_step == 9:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Seal, "on_save", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            tune(name, tmp_path / "interrupted", artifacts, model_config)
+    assert list(STATE.glob(f"finetune/{name}-*/checkpoint-9"))
+    again = tune(name, tmp_path / "again", artifacts, model_config)
+    for file in (path.relative_to(whole) for path in whole.rglob("*.safetensors")):
+        assert (whole / file).read_bytes() == (again / file).read_bytes()
+
+
+def virtual_token_model(name: str, tiny_model: Path, task: Task, tmp_path: Path) -> Any:
+    """A peft model of prompt learning, saved as a checkpoint in `tmp_path`."""
+    model = adapted(name, tiny_model, task).eval()
+    model.save_pretrained(tmp_path / "adapter")
+    (tmp_path / "checkpoint.json").write_text('{"kind": "adapter"}')
+    return model
+
+
+@pytest.mark.parametrize("name", ["prompt_tuning", "prefix_tuning"])
+@pytest.mark.parametrize("tree", [True, False], ids=["tree", "plain"])
+def test_virtual_tokens_in_the_engine_are_those_of_peft(  # noqa: PLR0917 - fixtures
+    name: str, tree: bool, tiny_model: Path, label_task: Task, tmp_path: Path, model_config: ModelConfig
+) -> None:
+    import torch
+
+    model = virtual_token_model(name, tiny_model, label_task, tmp_path)
+    local = LocalModel.load(tiny_model, tmp_path, model_config)
+    local.uses_tree = tree
+    prompts: Sequence[list[int]] = [[5, 6, 7], [5, 6, 8, 9], [5, 6, 7], [11] * 40]
+    requests = [Request(tuple(prompt), (9, 10 + index)) for index, prompt in enumerate(prompts)]
+    for score, (context, continuation) in zip(local.loglikelihoods(requests), requests, strict=True):
+        with torch.no_grad():
+            logits = model(torch.tensor([[*context, *continuation]])).logits[0, -3:-1].log_softmax(-1)
+        expected = sum(logits[place, token].item() for place, token in enumerate(continuation))
+        assert score.log_likelihood == pytest.approx(expected, abs=1e-4)
+    for prompt, answer in zip(prompts, local.generate(prompts, max_new_tokens=8), strict=True):
+        tokens = list(prompt)
+        for _ in range(8):
+            with torch.no_grad():
+                tokens.append(int(model(torch.tensor([tokens])).logits[0, -1].argmax()))
+        whole = tokens[len(prompt) :]
+        assert answer.token_ids == whole[: len(answer.token_ids)]
+        assert answer.input_tokens == len(prompt)
+        assert len(answer.token_ids) == 8 or whole[len(answer.token_ids)] in local.eos_token_ids
+    window = LocalModel.load(tiny_model, None, model_config).context_window
+    assert local.context_window == window - 5
+
+
+def test_a_linear_probe_draws_labels_and_keeps_the_language_model(
+    tmp_path: Path, artifacts: Path, model_config: ModelConfig
+) -> None:
+    folder = tune("linear_probe", tmp_path / "out", artifacts, model_config)
+    probe = LocalModel.load(artifacts / "model", folder, model_config)
+    base = LocalModel.load(artifacts / "model", None, model_config)
+    data = read_data(artifacts / "prepare")
+    chats = [plain_messages(data.task, example) for example in data.dev]
+    drawn = probe.answer(chats, max_new_tokens=1, sampling=Sampling(temperature=5.0, samples=20, seed=0))
+    assert all({answer.text for answer in of_one} <= set(data.task.labels) for of_one in drawn)
+    assert any(len({answer.text for answer in of_one}) > 1 for of_one in drawn)
+    request = Request((5, 6, 7), (8, 9))
+    assert probe.loglikelihoods([request]) == base.loglikelihoods([request])
+    assert json.loads((folder / "checkpoint.json").read_text())["labels"] == data.task.labels
+
+
+def test_a_task_without_labels_has_no_linear_probe(tiny_model: Path, label_task: Task) -> None:
+    from dataclasses import replace
+
+    from transformers import AutoModelForCausalLM
+
+    with pytest.raises(
+        ConfigError, match="a linear probe chooses among labels, and the task tickets has output 'text'"
+    ):
+        build(
+            TUNERS["linear_probe"],
+            AutoModelForCausalLM.from_pretrained(tiny_model),
+            replace(label_task, output="text", labels=[]),
+        )
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path, artifacts: Path, model_config: ModelConfig) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    (tmp_path / "checkpoint.json").write_text('{"kind": "weights"}')
+    save_file({"model.norm.weight": torch.ones(3)}, tmp_path / "weights.safetensors")
+    with pytest.raises(
+        EngineError, match=r"weights\.safetensors does not fit .* model\.norm\.weight is of the shape \[64\]"
+    ):
+        LocalModel.load(artifacts / "model", tmp_path, model_config)

@@ -1,0 +1,15 @@
+"""The tuners of conf/checkpoint, as their files configure them, at sizes for a tiny model."""
+
+from typing import Any
+
+TUNERS: dict[str, dict[str, Any]] = {
+    "lora": {"_target_": "whether.finetune.adapters.lora", "r": 4, "alpha": 8},
+    "rslora": {"_target_": "whether.finetune.adapters.lora", "r": 4, "alpha": 4, "rank_stabilised": True},
+    "dora": {"_target_": "whether.finetune.adapters.lora", "r": 4, "alpha": 8, "decomposed": True},
+    "vera": {"_target_": "whether.finetune.adapters.vera", "r": 16},
+    "ia3": {"_target_": "whether.finetune.adapters.ia3"},
+    "prompt_tuning": {"_target_": "whether.finetune.adapters.prompt_tuning", "virtual_tokens": 5},
+    "prefix_tuning": {"_target_": "whether.finetune.adapters.prefix_tuning", "virtual_tokens": 5},
+    "full": {"_target_": "whether.finetune.adapters.full"},
+    "linear_probe": {"_target_": "whether.finetune.adapters.linear_probe"},
+}
