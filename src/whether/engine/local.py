@@ -1,7 +1,5 @@
 """A language model on this machine: generating and scoring with it."""
 
-import os
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from whether.config import ModelConfig
 from whether.engine.chat import Message, encode
 from whether.engine.constraints import Walk, choice_walk
+from whether.engine.facts import context_window, cores, eos_token_ids, prefix_token_id
 from whether.engine.generation import Answer, answer_on_tree, cut, shared_lengths, stop_finder
 from whether.engine.json_schema import grammar_tokenizer, schema_walk
 from whether.engine.loading import Tuned, load_base, pick_device, put_checkpoint, share_weights
@@ -56,11 +55,11 @@ class LocalModel:
         """
         self.model = model
         self.tokenizer = tokenizer
-        self.context_window = _context_window(model)
+        self.context_window = context_window(model)
         """Most tokens of a prompt and its answer together."""
-        self.eos_token_ids = _eos_token_ids(model.generation_config, tokenizer)
+        self.eos_token_ids = eos_token_ids(model.generation_config, tokenizer)
         """Tokens that end an answer."""
-        self.prefix_token_id = _prefix_token_id(tokenizer)
+        self.prefix_token_id = prefix_token_id(tokenizer)
         """What stands before a text that has no context."""
         self.limits = limits(model, memory or default_budget(model.device))
         """How much goes through the model at once; halved for as long as a call is out of memory."""
@@ -84,7 +83,7 @@ class LocalModel:
         """
         import torch
 
-        torch.set_num_threads(config.threads or _cores())
+        torch.set_num_threads(config.threads or cores())
         model, tokenizer = load_base(model_folder, getattr(torch, config.dtype))
         model = model.to(pick_device(config.device))
         tuned = Tuned(model) if checkpoint_folder is None else put_checkpoint(model, checkpoint_folder)
@@ -116,12 +115,30 @@ class LocalModel:
         constraint: Choices | JsonSchema | None = None,
         progress: str | None = None,
     ) -> list[list[Generation]]:
-        """Answer each chat, in the model's chat template, as `sample` does.
+        """Answer each chat, in the model's chat template, as `answer_prompts` does."""
+        return self.answer_prompts(
+            [encode(self.tokenizer, chat) for chat in chats],
+            max_new_tokens=max_new_tokens,
+            stop=stop,
+            sampling=sampling,
+            constraint=constraint,
+            progress=progress,
+        )
 
-        A checkpoint that is a linear probe answers with a label: the likeliest one, or drawn by `sampling`. Nothing is
-        written then, and what else is asked for does not matter.
+    def answer_prompts(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        sampling: Sampling = GREEDY,
+        constraint: Choices | JsonSchema | None = None,
+        progress: str | None = None,
+    ) -> list[list[Generation]]:
+        """Answer prompts as the checkpoint does: as `sample`, or with a label if it is a linear probe.
+
+        A probe's label is the likeliest one, or drawn by `sampling`; what else is asked for does not matter then.
         """
-        prompts = [encode(self.tokenizer, chat) for chat in chats]
         if self._classifier is not None:
             return self._classify(prompts, sampling, progress)
         return self.sample(
@@ -319,33 +336,6 @@ def _sum(scores: Sequence[Score]) -> Score:
     """Return the score of a text whose parts have these."""
     total = sum(part.log_likelihood for part in scores)
     return Score(total, all(part.is_greedy for part in scores), sum(part.tokens for part in scores))
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def _context_window(model: Any) -> int:
-    config = model.config.get_text_config()
-    window = getattr(config, "max_position_embeddings", None)
-    if window is None:
-        raise EngineError(f"{config.model_type} models do not tell their context window: use one with a fixed length")
-    return int(window)
-
-
-def _prefix_token_id(tokenizer: Any) -> int:
-    for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
-        if token is not None:
-            return int(token)
-    raise EngineError(f"the tokenizer in {tokenizer.name_or_path} has neither a bos nor an eos token")
-
-
-def _eos_token_ids(generation_config: Any, tokenizer: Any) -> frozenset[int]:
-    """Return what ends an answer by the model's generation config or its tokenizer."""
-    configured = generation_config.eos_token_id
-    ids = configured if isinstance(configured, list) else [configured]
-    return frozenset(token for token in [*ids, tokenizer.eos_token_id] if token is not None)
 
 
 def inference_mode() -> Any:

@@ -62,11 +62,11 @@ def run_arm(
 
     examples = [(split, example) for split in ANSWERED for example in splits[split]]
     requests = [to_tokens(example) for _, example in examples]
-    generations = local.generate(requests, max_new_tokens=task.max_new_tokens, progress=name)
+    answers = local.answer_prompts(requests, max_new_tokens=task.max_new_tokens, progress=name)
     parse = parser(task)
     predictions = [
         _prediction(split, example, render(local.tokenizer, strategy(example)), generation, parse)
-        for (split, example), generation in zip(examples, generations, strict=True)
+        for (split, example), (generation,) in zip(examples, answers, strict=True)
     ]
     seconds = _seconds_alone(local, splits["dev"], to_tokens, serving, task.max_new_tokens)
 
@@ -138,7 +138,7 @@ def _seconds_alone(
     seconds = []
     for number, example in enumerate(islice(cycle(examples), serving.warmup + serving.requests)):
         start = time.perf_counter()
-        local.generate([to_tokens(example)], max_new_tokens=max_new_tokens)
+        local.answer_prompts([to_tokens(example)], max_new_tokens=max_new_tokens)
         if number >= serving.warmup:
             seconds.append(time.perf_counter() - start)
     return seconds
