@@ -5,6 +5,7 @@ from typing import Any
 TUNERS: dict[str, dict[str, Any]] = {
     "lora": {"_target_": "whether.finetune.adapters.lora", "r": 4, "alpha": 8},
     "rslora": {"_target_": "whether.finetune.adapters.lora", "r": 4, "alpha": 4, "rank_stabilised": True},
+    "qlora": {"_target_": "whether.finetune.adapters.qlora", "r": 4, "alpha": 8},
     "dora": {"_target_": "whether.finetune.adapters.lora", "r": 4, "alpha": 8, "decomposed": True},
     "vera": {"_target_": "whether.finetune.adapters.vera", "r": 16},
     "ia3": {"_target_": "whether.finetune.adapters.ia3"},

@@ -59,8 +59,8 @@ def qlora(
 ) -> Any:
     """Return `model` with LoRA over weights of 4 bits (QLoRA, Dettmers et al. 2023, 2305.14314).
 
-    The base's linear layers, all but the output head, are quantised to double-quantised NF4 as the model moves to its
-    device, which takes a quarter of bfloat16's memory while training. The adapter answers on the base in its own
+    The base's linear layers, all but the output head, are quantised to NF4, their scales too, which takes a quarter of
+    bfloat16's memory while training. The adapter answers on the base in its own
     precision, so that it is measured as it is used. Raises MissingPackageError without bitsandbytes.
     """
     from transformers import PreTrainedModel
@@ -165,9 +165,13 @@ def linear_probe(model: Any, task: Task) -> Any:
 
 
 def _adapt(model: Any, settings: Any, target_modules: str | list[str] | None = None) -> Any:
-    """Return peft's model of these settings; layers that do not fit are a ConfigError."""
+    """Return peft's model of these settings; layers that do not fit are a ConfigError that names `target_modules`."""
     from peft import get_peft_model
+    from transformers.pytorch_utils import Conv1D
 
+    if not settings.is_prompt_learning:
+        # GPT-2 stores weights the other way round; peft would find out, with a warning.
+        settings.fan_in_fan_out = any(isinstance(layer, Conv1D) for layer in model.modules())
     try:
         return get_peft_model(model, settings)
     except ValueError as error:
@@ -176,13 +180,14 @@ def _adapt(model: Any, settings: Any, target_modules: str | list[str] | None = N
 
 
 def _quantise(model: Any) -> None:
-    """Put layers of 4 bits in place of a model's linear ones; they take their form on the way to a device."""
+    """Put layers of 4 bits in place of a model's linear ones, on the accelerator if there is one."""
     import torch
 
     try:
         from bitsandbytes.nn import Linear4bit, Params4bit
     except ImportError:
         raise MissingPackageError("bitsandbytes", "qlora", "qlora") from None
+    device = torch.accelerator.current_accelerator() or model.device
     head = model.get_output_embeddings()
     linear = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)]
     for name, layer in linear:
@@ -200,5 +205,5 @@ def _quantise(model: Any) -> None:
             layer.weight.data, requires_grad=False, quant_type="nf4", compress_statistics=True, module=small
         )
         small.bias = layer.bias
-        model.set_submodule(name, small)
+        model.set_submodule(name, small.to(device))  # it is quantised as it moves
     model.is_loaded_in_4bit = True
