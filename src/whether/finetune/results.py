@@ -52,6 +52,8 @@ class CheckpointRecord:
     best_step: int | None = None
     """The step whose weights are kept: the best on dev."""
     stopped_early: bool | None = None
+    micro_batch_size: int | None = None
+    """Examples that went through the model at once, at most, in each process: halved whenever memory ran out."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,7 @@ def write_tuned(
         steps=len(steps),
         best_step=trained.best_step,
         stopped_early=trained.stopped_early,
+        micro_batch_size=min(step.micro_batch_size for step in steps),
     )
     write_json(folder / "checkpoint.json", record)
     write_history(trained.history, folder)
