@@ -6,14 +6,15 @@ python -m pipelines.finetune <checkpoint>
 from whether import entry
 from whether.config import load
 from whether.finetune.finetune import finetune
+from whether.finetune.processes import only_main
 from whether.records import ARTIFACTS, output_folder
 
 
 def main(argv: list[str]) -> None:
-    """Tune one checkpoint; the base is recorded as it is."""
+    """Tune one checkpoint; the base is recorded as it is. Several processes can share the work (docs/finetuning.md)."""
     (name,) = argv
     config = load()
-    with output_folder(ARTIFACTS / "finetune" / name) as folder:
+    with only_main(output_folder(ARTIFACTS / "finetune" / name)) as folder:
         finetune(name, config.checkpoints[name].tuner, config.model, config.seed, artifacts=ARTIFACTS, folder=folder)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -15,18 +16,31 @@ logger = logging.getLogger("whether")
 
 
 def run(main: Callable[[list[str]], int | None]) -> NoReturn:
-    """Call `main` with the command's arguments and exit: 0, what it returns, 1 for our errors, 130 for Ctrl-C."""
+    """Call `main` with the command's arguments and exit.
+
+    The status is 0 or what `main` returns, 1 after one of our errors, 130 after Ctrl-C and 143 after SIGTERM.
+    """
     prepare_process()
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         with writing(Path.cwd()):
             status = main(sys.argv[1:])
     except WhetherError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted: run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+    except (KeyboardInterrupt, Terminated) as error:
+        word, code = ("terminated", 143) if isinstance(error, Terminated) else ("interrupted", 130)
+        print(f"{word}: run the same command again to go on", file=sys.stderr)
+        sys.exit(code)
     sys.exit(status or 0)
+
+
+class Terminated(BaseException):
+    """SIGTERM has come. Like KeyboardInterrupt it is no Exception, so that only clean-up code sees it."""
+
+
+def _terminate(number: int, frame: object) -> NoReturn:  # noqa: ARG001 - Python's signature
+    raise Terminated
 
 
 def prepare_process() -> None:

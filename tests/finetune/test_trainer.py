@@ -72,7 +72,7 @@ def test_the_score_orders_by_exact_examples_then_by_loss() -> None:
 
 @pytest.mark.parametrize(("count", "steps"), [(6, 72), (6, 75), (4, 3), (5, 5)])
 def test_the_schedule_is_even_and_ends_with_the_last_step(count: int, steps: int) -> None:
-    from whether.finetune.trainer import Schedule
+    from whether.finetune.callbacks import Schedule
 
     asked = []
     for step in range(1, steps + 1):

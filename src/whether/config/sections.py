@@ -91,6 +91,10 @@ class TunerConfig:
     """Evaluations without improvement on dev before training stops."""
     max_length: Annotated[int, Field(ge=8)]
     """Longest training sequence in tokens; a longer one is an error."""
+    micro_batch_size: Count | None = None
+    """Examples that go through the model at once, at most; None: the whole batch. It bounds memory, not the result."""
+    balanced: bool = False
+    """Whether every label is drawn equally often; the length of an epoch stays."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -91,7 +91,7 @@ def within_memory(start: Limits, attempt: Callable[[Limits], Iterator[T]]) -> It
             return
         # Out of the handler, so that nothing holds the tensors of what failed.
         now = now.halved()
-        _release()
+        release()
         logger.warning("out of memory: going on with %d tokens and %d answers at once", now.nodes, now.rows)
 
 
@@ -106,7 +106,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in words for sign in signs)
 
 
-def _release() -> None:
+def release() -> None:
     """Give cached memory back to an accelerator."""
     import gc
 

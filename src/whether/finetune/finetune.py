@@ -2,14 +2,19 @@
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from whether.config import ModelConfig, TunerConfig, build
 from whether.engine.loading import load_base, pick_device
-from whether.errors import EngineError
-from whether.finetune import checkpoints, history, results
+from whether.engine.memory import is_out_of_memory
+from whether.errors import ConfigError, EngineError
+from whether.finetune import checkpoints, history, processes, results
 from whether.finetune.data import encode_rows, label_rows
+from whether.finetune.disk import room
+from whether.finetune.micro_batches import ADVICE
 from whether.finetune.results import Trained
 from whether.records import STATE, Example, Task, read_json, read_jsonl, sha256_folder, sha256_plain, to_plain, writing
 
@@ -17,21 +22,29 @@ logger = logging.getLogger(__name__)
 
 
 def finetune(
-    name: str, tuner: TunerConfig | None, model: ModelConfig, seed: int, *, artifacts: Path, folder: Path
+    name: str, tuner: TunerConfig | None, model: ModelConfig, seed: int, *, artifacts: Path, folder: Path | None
 ) -> None:
     """Make checkpoint `name` from artifacts/model and artifacts/prepare into `folder`.
 
-    A run that was killed goes on from its last whole checkpoint in .state/finetune/ and gives the same result. Raises
-    DataError for examples longer than the tuner allows and EngineError if training diverges.
+    A run that was killed goes on from its last whole checkpoint in .state/finetune/ and gives the same result. Of
+    several processes that train together the main one has the `folder` and the others None. Raises DataError for
+    examples longer than the tuner allows, EngineError if training diverges or has too little memory, and RecordError
+    if the disk is full.
     """
     if tuner is None:
-        results.write_base(name, model.name, seed, folder)
+        if folder is not None:
+            results.write_base(name, model.name, seed, folder)
         return
+    if not processes.is_main():
+        logging.getLogger("whether").setLevel(logging.ERROR)
     data = read_data(artifacts / "prepare")
     states = STATE / "finetune"
     state = states / f"{name}-{state_key(tuner, model, seed, data, artifacts / 'model')[:16]}"
     trained = train(tuner, model, seed, data, model_folder=artifacts / "model", state=state)
-    results.write_tuned(name, tuner, model, seed, trained=trained, folder=folder)
+    if folder is None:
+        return
+    with room(folder, sum(file.stat().st_size for file in trained.best.iterdir())):
+        results.write_tuned(name, tuner, model, seed, trained=trained, folder=folder)
     for finished in states.glob(f"{name}-*"):
         checkpoints.clear(finished)
 
@@ -56,6 +69,7 @@ def state_key(tuner: TunerConfig, model: ModelConfig, seed: int, data: Data, mod
         {
             "tuner": to_plain(tuner),
             "seed": seed,
+            "processes": processes.count(),
             "dtype": model.dtype,
             "model": sha256_folder(model_folder),
             "task": to_plain(data.task),
@@ -75,6 +89,7 @@ def train(tuner: TunerConfig, model: ModelConfig, seed: int, data: Data, *, mode
     from whether.engine.label_head import label_head
     from whether.finetune.trainer import make_trainer
 
+    check(tuner, data.task)
     set_threads(model.threads)
     device = pick_device(model.device)
     base, tokenizer = load_base(model_folder, getattr(torch, model.dtype))
@@ -86,15 +101,19 @@ def train(tuner: TunerConfig, model: ModelConfig, seed: int, data: Data, *, mode
     if head is not None:
         train_rows = label_rows(train_rows, data.train, head.labels)
         dev_rows = label_rows(dev_rows, data.dev, head.labels)
-    trainer = make_trainer(adapted, tuner, train_rows, dev_rows, seed=seed, cpu=device == "cpu", output_dir=state)
-    end = run(trainer, state)
+    classes = [example.target for example in data.train] if tuner.balanced else None
+    with clear_of_memory():
+        trainer = make_trainer(
+            adapted, tuner, train_rows, dev_rows, seed=seed, cpu=device == "cpu", output_dir=state, classes=classes
+        )
+        end = run(trainer, state)
     return Trained(
         best=state / f"checkpoint-{end['best_global_step']}",
         best_step=end["best_global_step"],
         history=history.from_log(end["log_history"]),
         stopped_early=end["global_step"] < end["max_steps"],
         trainable_parameters=sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad),
-        shared_prefix=trainer.data_collator.packed,
+        shared_prefix=trainer.collator.packed,
         train_rows=len(train_rows),
         dev_rows=len(dev_rows),
         kind="head" if head is not None else "adapter" if isinstance(adapted, PeftModel) else "weights",
@@ -102,23 +121,65 @@ def train(tuner: TunerConfig, model: ModelConfig, seed: int, data: Data, *, mode
     )
 
 
+def check(tuner: TunerConfig, task: Task) -> None:
+    """Raise ConfigError for settings that do not fit the task or the number of processes."""
+    if tuner.balanced and task.output != "label":
+        raise ConfigError(
+            f"tuner.balanced: true draws every label equally often, but task {task.name} has output: {task.output} and"
+            " so no labels; set tuner.balanced=false"
+        )
+    if processes.count() > tuner.batch_size:
+        raise ConfigError(
+            f"tuner.batch_size is {tuner.batch_size}: that many examples cannot be shared by {processes.count()}"
+            " processes; start fewer, or raise tuner.batch_size"
+        )
+
+
 def run(trainer: Any, state: Path) -> dict[str, Any]:
     """Train from the last whole checkpoint to the end, if that was not the end; return what Trainer knew there."""
-    start = checkpoints.last(state)
-    if start and checkpoints.stopped(checkpoints.state(start)):
-        return checkpoints.state(start)
+    from whether.finetune.stopping import Stop
+
+    start, values = processes.from_main(lambda: latest(state))
+    if start and checkpoints.stopped(values):
+        return values
     if start:
-        logger.info("going on from step %s of an unfinished run", start.name.rpartition("-")[2])
-    with writing(state):
-        trainer.train(resume_from_checkpoint=str(start) if start else None)
-    end = checkpoints.last(state)
+        logger.info("going on from step %s of an unfinished run", values["global_step"])
+        trainer.micro_batches.size = history.from_log(values["log_history"]).steps[-1].micro_batch_size
+    stop = Stop()
+    trainer.add_callback(stop)
+    trained = sum(weight.nbytes for weight in trainer.model.parameters() if weight.requires_grad)
+    # The weights and AdamW's two moments of each.
+    with writing(state), room(state, 3 * trained), stop.listening():
+        try:
+            trainer.train(resume_from_checkpoint=str(start) if start else None)
+        except Exception:
+            checkpoints.last(state)  # What is half-written goes, so that it takes no room.
+            raise
+    end, values = processes.from_main(lambda: latest(state))
     if end is None:
         raise EngineError(f"{state} was emptied while training went on: run again")
-    return checkpoints.state(end)
+    return values
+
+
+def latest(state: Path) -> tuple[Path | None, dict[str, Any]]:
+    """Return the last whole checkpoint and what Trainer knew there; None and nothing if there is none."""
+    checkpoint = checkpoints.last(state)
+    return checkpoint, checkpoints.state(checkpoint) if checkpoint else {}
+
+
+@contextmanager
+def clear_of_memory() -> Iterator[None]:
+    """Turn memory running out where smaller micro-batches would not help into an EngineError."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise EngineError(f"out of memory while the model and its optimizer were set up or saved; {ADVICE}") from error
 
 
 def set_threads(threads: int | None) -> None:
-    """Use so many CPU threads; None: one for each core that the process may use."""
+    """Use so many CPU threads; None: one for each core that the process may use, shared by those on this machine."""
     import torch
 
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // processes.on_this_machine()))

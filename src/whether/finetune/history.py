@@ -27,6 +27,8 @@ class Step:
     """Positions that were computed: the shared prefix counts once, padding counts."""
     seconds: float
     """Wall time of the step."""
+    micro_batch_size: int
+    """Examples that went through the model at once, at most, in each process: halved whenever memory ran out."""
 
 
 @dataclass(frozen=True)

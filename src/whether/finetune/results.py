@@ -60,6 +60,8 @@ class CheckpointRecord:
     stopped_early: bool | None = None
     labels: list[str] | None = None
     """What the rows of a head stand for."""
+    micro_batch_size: int | None = None
+    """Examples that went through the model at once, at most, in each process: halved whenever memory ran out."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,7 @@ def write_tuned(
         best_step=trained.best_step,
         stopped_early=trained.stopped_early,
         labels=trained.labels,
+        micro_batch_size=min(step.micro_batch_size for step in steps),
     )
     write_json(folder / "checkpoint.json", record)
     write_history(trained.history, folder)

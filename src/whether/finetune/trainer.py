@@ -1,7 +1,9 @@
 """transformers' Trainer on shared-prefix batches: it keeps the loop, the schedule, checkpoints and resuming.
 
-What is ours: the loss on answer tokens, the score on dev that chooses the best checkpoint, when dev is measured, what
-is logged of each step, and when a checkpoint counts. Imports torch and transformers: import it where it is used.
+What is ours: the loss on answer tokens, how a step's rows go through the model and are shared by processes, the score
+on dev that chooses the best checkpoint, and what is logged of each step.
+
+Imports torch and transformers: import it where it is used.
 """
 
 import logging
@@ -16,22 +18,17 @@ from accelerate.utils import send_to_device
 from peft import PeftModel
 from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
-from transformers import (
-    EarlyStoppingCallback,
-    EvalPrediction,
-    PrinterCallback,
-    ProgressCallback,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-)
+from transformers import EarlyStoppingCallback, EvalPrediction, PrinterCallback, Trainer, TrainingArguments
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from whether.config import TunerConfig
-from whether.engine.memory import peak_memory
+from whether.engine.memory import is_out_of_memory, peak_memory
 from whether.errors import EngineError
-from whether.finetune import checkpoints
+from whether.finetune import processes
+from whether.finetune.callbacks import Bar, Schedule, Seal
 from whether.finetune.data import Row
+from whether.finetune.micro_batches import MicroBatches, random_numbers
+from whether.finetune.order import Order, Steps, as_step
 from whether.finetune.packing import IGNORED, Batch, Collator, answer_logits, computed_tokens
 
 logger = logging.getLogger(__name__)
@@ -41,12 +38,22 @@ _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25}
 
 
 class AnswerTrainer(Trainer):  # type: ignore[misc]
-    """Trainer whose batches come from `Collator` and whose loss is the mean over the answer tokens of a batch."""
+    """Trainer whose loss is the mean over the answer tokens of a step, however its rows go through the model.
+
+    `collator` makes what the model takes, of a micro-batch at a time; `order` says which rows belong to which step.
+    """
 
     loss_is_scaled_for_ga = True
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, compute_metrics=dev_metrics, **kwargs)
+    collator: Collator
+
+    def __init__(self, *args: Any, order: Order, micro_batch_size: int, **kwargs: Any):
+        super().__init__(*args, data_collator=as_step, compute_metrics=dev_metrics, **kwargs)
+        self.order = order
+        self.micro_batches = MicroBatches(micro_batch_size, "training")
+        self.evaluation_batches = MicroBatches(2 * micro_batch_size, "evaluation")
+        # So that Trainer counts the answer tokens of the whole step, whatever the model.
+        self.model_accepts_loss_kwargs = True
         self._started: float | None = None
         self._tokens = self._computed = 0
 
@@ -58,31 +65,59 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """Return the summed loss over `num_items_in_batch`, the answer tokens of the whole step."""
+        assert num_items_in_batch is not None, "model_accepts_loss_kwargs makes Trainer count them"
         losses, _ = answer_scores(model, inputs)
-        count = num_items_in_batch if num_items_in_batch is not None else inputs["labels"].ne(IGNORED).sum()
         # The count is that of all processes, and their gradients are averaged.
-        loss = losses.sum() / count * self.accelerator.num_processes
+        loss = losses.sum() / num_items_in_batch * processes.count()
         return (loss, None) if return_outputs else loss
 
-    def training_step(self, model: Any, inputs: Batch, num_items_in_batch: Any = None) -> Any:
-        """Train on one batch, and count what it takes."""
+    def get_train_dataloader(self) -> Steps:
+        """Return the rows of each step: the same in every process, which takes its share in `training_step`."""
+        return Steps(self.train_dataset, self.order)
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """Train on this process's share of a step's rows, a micro-batch at a time, and count what it takes."""
         if self._started is None:
             self._started = time.perf_counter()
-        self._tokens += inputs["tokens"]
-        self._computed += computed_tokens(inputs)
-        return super().training_step(model, inputs, num_items_in_batch)
+        rows = inputs["rows"].rows
+        restore_random_numbers = random_numbers(self.args.device)
+        computed: list[int] = []
+
+        def work(part: Sequence[Row]) -> torch.Tensor:
+            batch = self.collator(part)
+            computed.append(computed_tokens(batch))
+            with self.accelerator.no_sync(model):
+                loss: torch.Tensor = super(AnswerTrainer, self).training_step(model, batch, num_items_in_batch)
+            return loss
+
+        def undo() -> None:
+            model.zero_grad()
+            restore_random_numbers()
+            computed.clear()
+
+        share = rows[processes.index() :: processes.count()]
+        losses = self.micro_batches.run(share, work, undo)
+        if processes.count() > 1:
+            processes.average_gradients(model.parameters())
+        self._tokens += sum(len(row.prompt) + len(row.answer) for row in rows)
+        self._computed += processes.total(sum(computed), self.args.device)
+        return sum(losses, torch.zeros((), device=self.args.device))
 
     def prediction_step(
         self,
         model: Any,
-        inputs: Batch,
+        inputs: dict[str, Any],
         prediction_loss_only: bool,  # noqa: ARG002 - Trainer's signature
         ignore_keys: list[str] | None = None,  # noqa: ARG002
     ) -> tuple[None, tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
         """Return for each example the summed loss, the answer tokens predicted right, and their number."""
-        inputs = self._prepare_inputs(inputs)
-        with torch.no_grad():
-            losses, right = answer_scores(model, inputs)
+
+        def work(part: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
+            with torch.no_grad():
+                return answer_scores(model, self._prepare_inputs(self.collator(part)))
+
+        scores = self.evaluation_batches.run(inputs["rows"].rows, work, undo=lambda: None)
+        losses, right = (torch.cat(column) for column in zip(*scores, strict=True))
         return None, (losses, right), inputs["labels"].ne(IGNORED).sum(dim=1)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
@@ -110,6 +145,7 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         if "loss" in logs and self._started is not None:
             seconds = time.perf_counter() - self._started
             logs |= {"tokens": self._tokens, "computed_tokens": self._computed, "seconds": seconds}
+            logs["micro_batch_size"] = self.micro_batches.size
             self._started, self._tokens, self._computed = None, 0, 0
         if "eval_loss" in logs:
             logs |= {"peak_memory": peak_memory(), "peak_device_memory": peak_device_memory()}  # type: ignore[dict-item]
@@ -145,50 +181,23 @@ def dev_metrics(prediction: EvalPrediction) -> dict[str, float]:
     }
 
 
-class Schedule(TrainerCallback):  # type: ignore[misc]
-    """Evaluates and saves `count` times, evenly spread, and always after the last step."""
-
-    def __init__(self, count: int):
-        self.count = count
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Ask for evaluation and checkpoint where one of `count` equal parts of training ends."""
-        done, before = (step * self.count // state.max_steps for step in (state.global_step, state.global_step - 1))
-        control.should_evaluate = control.should_save = done > before
-
-
-class Seal(TrainerCallback):  # type: ignore[misc]
-    """Seals each checkpoint once it is whole, then deletes all but it and the best one."""
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Seal what Trainer has just written."""
-        folder = Path(args.output_dir)
-        checkpoint = folder / f"checkpoint-{state.global_step}"
-        checkpoints.seal(checkpoint)
-        checkpoints.keep_only(folder, {checkpoint, Path(state.best_model_checkpoint)})
-
-
-class Bar(ProgressCallback):  # type: ignore[misc]
-    """Trainer's progress bar on standard error, with the losses beside it, not a line a step on standard output."""
-
-    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Show the latest losses."""
-        if self.training_bar is not None:
-            shown = {"loss": "loss", "eval_loss": "dev_loss", "eval_exact": "dev_exact"}
-            latest = {shown[key]: entry[key] for entry in state.log_history for key in shown.keys() & entry.keys()}
-            self.training_bar.set_postfix({key: f"{value:.3g}" for key, value in latest.items()}, refresh=False)
-
-
 def make_trainer(
-    model: Any, tuner: TunerConfig, train: Sequence[Row], dev: Sequence[Row], *, seed: int, cpu: bool, output_dir: Path
-) -> AnswerTrainer:
-    """Return a trainer with its schedule, early stopping and packing set up; checkpoints go to `output_dir`."""
+    model: Any, tuner: TunerConfig, train: Sequence[Row], dev: Sequence[Row], *, seed: int, cpu: bool, output_dir: Path,
+    classes: Sequence[str] | None = None,
+) -> AnswerTrainer:  # fmt: skip
+    """Return a trainer with its schedule, early stopping and packing set up; checkpoints go to `output_dir`.
+
+    With `classes`, one for each row of `train`, every class is drawn equally often.
+    """
     steps = math.ceil(len(train) / tuner.batch_size) * tuner.epochs
+    share = math.ceil(tuner.batch_size / processes.count())
     arguments = TrainingArguments(
         output_dir=str(output_dir),
         num_train_epochs=tuner.epochs,
-        per_device_train_batch_size=tuner.batch_size,
-        per_device_eval_batch_size=2 * tuner.batch_size,
+        # Of training steps it counts only for Trainer's own log: `Steps` hands each process all rows of a step.
+        per_device_train_batch_size=share,
+        per_device_eval_batch_size=2 * share,
+        average_tokens_across_devices=False,
         learning_rate=tuner.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=math.ceil(tuner.warmup_ratio * steps),
@@ -218,10 +227,14 @@ def make_trainer(
     # Otherwise Trainer would spread each batch over all GPUs of the machine.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     schedule = Schedule(tuner.epochs * tuner.evaluations_per_epoch)
-    callbacks = [schedule, EarlyStoppingCallback(tuner.patience), Seal(), Bar()]
-    trainer = AnswerTrainer(model, arguments, train_dataset=train, eval_dataset=dev, callbacks=callbacks)
+    trainer = AnswerTrainer(
+        model, arguments, train_dataset=train, eval_dataset=dev,
+        callbacks=[schedule, EarlyStoppingCallback(tuner.patience), Seal(), Bar()],
+        order=Order(len(train), tuner.batch_size, seed, classes),
+        micro_batch_size=min(share, tuner.micro_batch_size or share),
+    )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
-    trainer.data_collator = make_collator(model, [*train, *dev])
+    trainer.collator = make_collator(model, [*train, *dev])
     return trainer
 
 
@@ -255,6 +268,8 @@ def _packing_error(model: Any, rows: Sequence[Row], dtype: torch.dtype) -> float
             with torch.no_grad():
                 losses.append(answer_scores(model, batch)[0] / batch["labels"].ne(IGNORED).sum(dim=1))
     except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        if is_out_of_memory(error):
+            raise
         logger.warning("packed batches are refused: %s", error)
         return math.inf
     finally:
