@@ -4,6 +4,7 @@ Every stage writes plain files under `artifacts/<stage>/`; these types are their
 folder is made beside its place and renamed into it, so a full disk or a kill leaves the old one or none, never half.
 """
 
+from whether.records.curve import CurveAnswer, CurvePoint, CurveTraining
 from whether.records.files import (
     ARTIFACTS,
     STATE,
@@ -49,6 +50,9 @@ __all__ = [
     "ArmRecord",
     "BreakEven",
     "Comparison",
+    "CurveAnswer",
+    "CurvePoint",
+    "CurveTraining",
     "Example",
     "Measurement",
     "MetricInfo",
