@@ -162,8 +162,9 @@ def _not_measured(labels: int, pool: int, curve: CurveConfig) -> str:
 
 def _answered(task: Task, curve: CurveConfig, prepared: Path) -> dict[str, list[Example]]:
     """Return the examples of dev and test, the same ones for every seed: seeds differ by labels and training alone."""
-    rows = {split: read_jsonl(prepared / f"{split}.jsonl", Example) for split in ("dev", "test")}
-    return {split: draw_order(task, rows[split], split)[: getattr(curve, split)] for split in rows}
+    most_of = {"dev": curve.dev, "test": curve.test}
+    rows = {split: read_jsonl(prepared / f"{split}.jsonl", Example) for split in most_of}
+    return {split: draw_order(task, rows[split], split)[:most] for split, most in most_of.items()}
 
 
 def _settings(curve: CurveConfig, model: ModelConfig, seed: int) -> dict[str, Any]:
