@@ -29,11 +29,16 @@ def main(argv: list[str]) -> None:
         return
     write_params(text)
     if not argv and _grid(old) != _grid(text):
-        raise ConfigError("the set of checkpoints or prompts changed, and DVC read the old one: run `dvc repro` again")
+        raise ConfigError(
+            "the set of checkpoints, prompts or points of the learning curve changed, and DVC read the old one: run"
+            " `dvc repro` again"
+        )
 
 
 def _grid(text: str) -> object:
-    return (yaml.safe_load(text) or {}).get("arms") if text else None
+    values = yaml.safe_load(text) or {}
+    curve = values.get("curve", {})
+    return values.get("arms"), curve.get("labels"), curve.get("seeds")
 
 
 if __name__ == "__main__":

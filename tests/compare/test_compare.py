@@ -23,6 +23,7 @@ PROMISED = {
 }  # fmt: skip
 OURS = {
     "further_labels", "metric", "baseline", "representatives", "status", "excluded", "break_even", "policy", "pricing",
+    "learning_curve",
 }  # fmt: skip
 
 

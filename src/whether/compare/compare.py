@@ -6,8 +6,9 @@ verdict.json       `whether.records.Verdict`, the product's contract; docs/verdi
 metrics.json       arm → metric → value on test, for `dvc metrics show`
 leaderboard.csv    an arm a row, best on test first; each metric with its interval
 comparisons.csv    a pair of arms a row
+learning_curve.csv a number of labels and a seed a row: quality tuned and prompted (absent where not measured)
 outputs.jsonl      a test example a line: inputs, target and every arm's answer, side by side
-plots/*.svg        quality with intervals, quality against cost, confusion matrices, training loss
+plots/*.svg        quality with intervals, quality against cost and labels, confusion matrices, training loss
 report.html        all of it on one page that needs no network
 """
 
@@ -18,6 +19,7 @@ from pathlib import Path
 from whether.compare import cost, measure, plots, report, tables
 from whether.compare.decide import Selection, comparisons, decide, further_labels, select
 from whether.compare.inference import Inference
+from whether.compare.learning_curve import learning_curve
 from whether.compare.load import Study, load_study
 from whether.compare.provenance import provenance
 from whether.compare.reasons import reasons
@@ -37,6 +39,8 @@ def compare(config: Config, *, artifacts: Path, folder: Path) -> None:
     write_json(folder / "metrics.json", tables.metrics(verdict))
     write_text(folder / "leaderboard.csv", tables.leaderboard(verdict))
     write_text(folder / "comparisons.csv", tables.comparisons(verdict))
+    if verdict.learning_curve and verdict.learning_curve.levels:
+        write_text(folder / "learning_curve.csv", tables.learning_curve(verdict.learning_curve))
     write_jsonl(folder / "outputs.jsonl", tables.outputs(study))
     drawings = plots.draw(verdict, study)
     for name, svg in drawings.items():
@@ -91,6 +95,7 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
         break_even=_break_even(selection, arms, policy.months),
         policy=dataclasses.asdict(policy),
         pricing=dataclasses.asdict(config.pricing),
+        learning_curve=learning_curve(config, study, artifacts, metric, settings),
     )
 
 

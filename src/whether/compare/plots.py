@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from whether.compare.curve_plot import paint_learning_curve
 from whether.compare.load import Study
 from whether.compare.measure import confusion
 from whether.compare.tables import ranking
@@ -22,7 +23,7 @@ from whether.records import METRICS, Measurement, Verdict
 STYLE = (Path(__file__).with_name("colours.css")).read_text(encoding="utf-8")
 """The colours as CSS variables, for light and dark."""
 
-_PLACEHOLDERS = {
+PLACEHOLDERS = {
     "ink": "#010203", "muted": "#040506", "line": "#070809", "prompt": "#0a0b0c", "fine_tune": "#0d0e0f",
     "both": "#101112", "surface": "#131415",
 }  # fmt: skip
@@ -39,6 +40,8 @@ def draw(verdict: Verdict, study: Study) -> dict[str, str]:
         "quality": _svg("quality", _quality, verdict),
         "quality_cost": _svg("quality_cost", _quality_cost, verdict),
     }
+    if verdict.learning_curve and verdict.learning_curve.levels:
+        pictures["learning_curve"] = _svg("learning_curve", paint_learning_curve, verdict.learning_curve, PLACEHOLDERS)
     if study.task.output == "label" and len(study.task.labels) <= _MOST_LABELS:
         for arm in verdict.representatives.values():
             pictures[f"confusion_{arm}"] = _svg(f"confusion_{arm}", _confusion, study, arm)
@@ -54,9 +57,9 @@ def _quality(axes: Any, verdict: Verdict) -> None:
     chosen = set(verdict.representatives.values())
     for place, name in enumerate(names):
         arm = verdict.arms[name]
-        row, colour = arm.metrics[verdict.metric], _PLACEHOLDERS[arm.answer]
+        row, colour = arm.metrics[verdict.metric], PLACEHOLDERS[arm.answer]
         _interval(axes, row, place, colour)
-        face = colour if name in chosen else _PLACEHOLDERS["surface"]
+        face = colour if name in chosen else PLACEHOLDERS["surface"]
         axes.plot(row.value, place, _MARKERS[arm.answer], color=colour, markerfacecolor=face, markersize=6)
     _baseline(verdict, axes.axvline)
     values = [percent(verdict.arms[name].metrics[verdict.metric].value or 0.0) for name in names]
@@ -75,12 +78,12 @@ def _quality_cost(axes: Any, verdict: Verdict) -> None:
     """Draw quality with its interval against the running cost; the recommended arm is ringed."""
     for name in ranking(verdict):
         arm = verdict.arms[name]
-        row, colour = arm.metrics[verdict.metric], _PLACEHOLDERS[arm.answer]
+        row, colour = arm.metrics[verdict.metric], PLACEHOLDERS[arm.answer]
         price = arm.metrics["usd_per_1k"].value
         axes.plot([price, price], [row.ci_low, row.ci_high], color=colour, linewidth=1.6)
         axes.plot(price, row.value, _MARKERS[arm.answer], color=colour, markersize=6)
         if name == verdict.recommended_arm:
-            axes.plot(price, row.value, "o", markersize=14, markerfacecolor="none", color=_PLACEHOLDERS["ink"])
+            axes.plot(price, row.value, "o", markersize=14, markerfacecolor="none", color=PLACEHOLDERS["ink"])
     _baseline(verdict, axes.axhline)
     axes.set_xscale("log")
     prices = [arm.metrics["usd_per_1k"].value or 0.0 for arm in verdict.arms.values()]
@@ -129,7 +132,7 @@ def _confusion(axes: Any, study: Study, arm: str) -> None:
     for (row, column), count in np.ndenumerate(counts):
         if count:
             kind = "fine_tune" if row == column else "both"
-            box = {"facecolor": _PLACEHOLDERS[kind], "alpha": 0.12 + 0.6 * shares[row, column], "linewidth": 0}
+            box = {"facecolor": PLACEHOLDERS[kind], "alpha": 0.12 + 0.6 * shares[row, column], "linewidth": 0}
             axes.add_patch(_rectangle(column - 0.47, row - 0.47, **box))
             axes.text(column, row, str(count), ha="center", va="center", fontsize=8)
     columns = [str(number + 1) for number in range(len(labels))] + ["–"]
@@ -151,13 +154,13 @@ def _training(axes: Any, history: list[dict[str, Any]]) -> None:
     """Draw the loss on training batches and on dev."""
     train = [(row["step"], row["loss"]) for row in history if "loss" in row]
     dev = [(row["step"], row["dev_loss"]) for row in history if "dev_loss" in row]
-    axes.plot(*zip(*train, strict=True), color=_PLACEHOLDERS["muted"], linewidth=1.1, label="training batches")
+    axes.plot(*zip(*train, strict=True), color=PLACEHOLDERS["muted"], linewidth=1.1, label="training batches")
     if dev:
-        axes.plot(*zip(*dev, strict=True), "s-", color=_PLACEHOLDERS["fine_tune"], markersize=4, label="dev")
+        axes.plot(*zip(*dev, strict=True), "s-", color=PLACEHOLDERS["fine_tune"], markersize=4, label="dev")
     axes.set(xlabel="optimizer step", ylabel="loss per answer token (nats)", yscale="log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
-    axes.legend(frameon=False, labelcolor=_PLACEHOLDERS["ink"])
+    axes.legend(frameon=False, labelcolor=PLACEHOLDERS["ink"])
     axes.figure.set_size_inches(_WIDTH, 2.8)
 
 
@@ -169,7 +172,7 @@ def _interval(axes: Any, row: Measurement, place: float, colour: str) -> None:
 def _baseline(verdict: Verdict, line: Callable[..., Any]) -> None:
     """Mark what always giving the most frequent answer would score."""
     if verdict.baseline is not None and METRICS[verdict.metric].unit == "fraction":
-        line(verdict.baseline, color=_PLACEHOLDERS["muted"], linestyle=":", linewidth=1)
+        line(verdict.baseline, color=PLACEHOLDERS["muted"], linestyle=":", linewidth=1)
 
 
 def _svg(name: str, painter: Callable[..., None], *arguments: Any) -> str:
@@ -177,7 +180,7 @@ def _svg(name: str, painter: Callable[..., None], *arguments: Any) -> str:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    ink, line = _PLACEHOLDERS["ink"], _PLACEHOLDERS["line"]
+    ink, line = PLACEHOLDERS["ink"], PLACEHOLDERS["line"]
     settings = {
         "svg.hashsalt": name, "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9.5,
         "font.sans-serif": ["DejaVu Sans"], "axes.edgecolor": line, "axes.labelcolor": ink, "text.color": ink,
@@ -196,7 +199,7 @@ def _svg(name: str, painter: Callable[..., None], *arguments: Any) -> str:
 
 def _themed(svg: str) -> str:
     """Replace placeholders by CSS variables, and drop what clashes when several pictures stand on one page."""
-    for name, placeholder in _PLACEHOLDERS.items():
+    for name, placeholder in PLACEHOLDERS.items():
         svg = svg.replace(placeholder, f"var(--{name})")
     svg = re.sub(r"font: ([\d.]+px) 'DejaVu Sans'[^;\"]*", r"font: \1 system-ui, 'DejaVu Sans', sans-serif", svg)
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)

@@ -51,12 +51,14 @@ def render(verdict: Verdict, study: Study, drawings: dict[str, str], settings: I
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"value": lambda number, metric: wording.value(metric, number), "usd": wording.usd}
+    environment.filters["signed"] = wording.signed
     environment.globals |= {"interval": wording.interval, "names": wording.NAMES, "kinds": wording.KINDS}
     environment.globals["metrics"] = METRICS
     shown, differing = examples(verdict, study)
     return environment.get_template("report.html.j2").render(
         verdict=verdict,
         task=study.task,
+        curve=verdict.learning_curve,
         headline=wording.HEADLINES[verdict.answer],
         summary=summary(verdict),
         level=f"{100 * settings.level:g}%",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from whether.compare.load import Study
-from whether.records import Verdict
+from whether.records import LearningCurve, Verdict
 
 
 def ranking(verdict: Verdict) -> list[str]:
@@ -47,6 +47,16 @@ def comparisons(verdict: Verdict) -> str:
     rows = [vars(comparison) for comparison in verdict.comparisons]
     columns = list(rows[0]) if rows else ["arm_a", "arm_b"]
     return _csv(columns, [list(row.values()) for row in rows])
+
+
+def learning_curve(curve: LearningCurve) -> str:
+    """Return a number of labels and a seed a row as CSV: the primary metric of both ways on test."""
+    rows = [
+        [level.labels, seed, level.tuned.by_seed[place], level.prompting.by_seed[place]]
+        for level in curve.levels
+        for place, seed in enumerate(curve.seeds)
+    ]
+    return _csv(["labels", "seed", f"tuned_{curve.metric}", f"prompting_{curve.metric}"], rows)
 
 
 def outputs(study: Study) -> Iterator[dict[str, Any]]:

@@ -26,6 +26,8 @@ def show(verdict: Verdict, console: Console | None = None) -> None:
     if verdict.further_labels:
         advice = f"→ label about {verdict.further_labels:,} more test examples"
         console.print(Padding(Text(advice, "bold"), (0, 0, 0, 2)))
+    if verdict.learning_curve:
+        console.print(Padding(Text(f"• Labels: {verdict.learning_curve.reasons[0]}"), (0, 0, 0, 2)))
     console.print()
     console.print(_leaderboard(verdict, console.width))
 

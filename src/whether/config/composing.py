@@ -27,7 +27,7 @@ def compose(overrides: Sequence[str] = (), conf: Path = CONF) -> str:
     composed = _hydra_compose(overrides, conf)
     _refuse_secrets(OmegaConf.to_container(composed, resolve=False))
     text = _resolved_yaml(composed)
-    check(yaml.safe_load(text), origin=lambda: _files_of(overrides, conf))
+    _check_curve(check(yaml.safe_load(text), origin=lambda: _files_of(overrides, conf)), conf)
     return text
 
 
@@ -56,13 +56,21 @@ def check(values: Any, origin: Callable[[], dict[str, str]] = dict) -> Config:
         files = origin()
         raise ConfigError("\n".join(explain(problem, files) for problem in error.errors())) from None
     components = {"model.source": config.model.source}
-    components |= {f"prompts.{name}.strategy": prompt.strategy for name, prompt in config.prompts.items()}
+    for section, prompts in (("prompts", config.prompts), ("curve.prompts", config.curve.prompts)):
+        components |= {f"{section}.{name}.strategy": prompt.strategy for name, prompt in prompts.items() if prompt}
     for name, checkpoint in config.checkpoints.items():
         if checkpoint.tuner:
             components[f"checkpoints.{name}.tuner.adapter"] = checkpoint.tuner.adapter
     for where, component in components.items():
         arguments(component, where)
     return config
+
+
+def _check_curve(config: Config, conf: Path) -> None:
+    """Tell a checkpoint that does not exist from one that the run does not select: only the second is meant to be."""
+    name, known = config.curve.checkpoint, [file.stem for file in (conf / "checkpoint").glob("*.yaml")]
+    if name is not None and name not in {*known, *config.checkpoints}:
+        raise ConfigError(f"curve.checkpoint={name}: no file {conf}/checkpoint/{name}.yaml{near_matches(name, known)}")
 
 
 def _hydra_compose(overrides: Sequence[str], conf: Path, **options: Any) -> Any:

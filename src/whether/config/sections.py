@@ -10,7 +10,7 @@ from pydantic import ByteSize, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from whether.config.task import DataConfig, TaskConfig
-from whether.config.types import BASE, STRICT, Component, Count, Fraction, NotNegative, Positive, Truncation
+from whether.config.types import BASE, STRICT, Component, Count, Fraction, NotNegative, Positive, Seed, Truncation
 from whether.errors import near_matches
 
 
@@ -115,6 +115,38 @@ class PromptConfig:
     """True for a prompt that is no engineering: the task's instruction and the input, nothing else."""
     labels_needed: Annotated[int, Field(ge=0)] | None = None
     """Labelled training examples that this prompt needs, which costs; None: the whole training split."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class CurveConfig:
+    """Quality against number of labels, tuned and prompted. `tuner` and `prompts` are interpolations of the sections
+    that say it, so that DVC watches those settings and no others; null: the run does not select it."""
+
+    labels: list[Count]
+    """Numbers of labelled training examples; one above the training split is not measured. Empty: no curve."""
+    seeds: list[Seed]
+    """Each draws its own nested subsets and starts training anew."""
+    checkpoint: str | None = None
+    """The tuned checkpoint whose curve is measured."""
+    tuner: TunerConfig | None = None
+    """Its settings."""
+    prompts: dict[str, PromptConfig | None] = field(default_factory=dict)
+    """Prompts that use labels, run on base; the best on dev is compared."""
+    min_steps: Count = 16
+    """Optimizer steps at least: where the tuner's epochs are fewer, each shows the examples several times."""
+    dev: Annotated[int, Field(ge=2)] | None = None
+    """Examples of dev, at most, that choose the best step and the best prompt at each point; None: all."""
+    test: Annotated[int, Field(ge=2)] | None = None
+    """Examples of test, at most, that each point answers; None: all."""
+
+    def __post_init__(self) -> None:
+        for name, values in (("labels", self.labels), ("seeds", self.seeds)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} holds a number twice: {values}")
+        if bool(self.labels) != bool(self.seeds):
+            raise ValueError("labels and seeds go together: give at least one of each, or none of both (curve=none)")
+        if self.labels and self.checkpoint in (None, BASE):
+            raise ValueError("checkpoint must name the tuned checkpoint whose curve is measured, such as lora")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -223,7 +255,7 @@ class Arms:
 class Config:
     """Everything, as params.yaml holds it. The keys are the project's vocabulary."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    seed: Seed
     """Of every random choice."""
     task: TaskConfig
     data: DataConfig
@@ -235,6 +267,7 @@ class Config:
     arms: Arms
     serving: ServingConfig
     benchmark: BenchmarkConfig
+    curve: CurveConfig
     pricing: PricingConfig
     policy: PolicyConfig
     tracking: TrackingConfig

@@ -4,6 +4,7 @@ Every stage writes plain files under `artifacts/<stage>/`; these types are their
 folder is made beside its place and renamed into it, so a full disk or a kill leaves the old one or none, never half.
 """
 
+from whether.records.curve import CurveAnswer, CurvePoint, CurveTraining
 from whether.records.files import (
     ARTIFACTS,
     STATE,
@@ -18,6 +19,14 @@ from whether.records.files import (
     write_jsonl,
     write_text,
     writing,
+)
+from whether.records.learning_curve import (
+    Crossover,
+    CurveLevel,
+    CurvePosition,
+    CurveValue,
+    LearningCurve,
+    PowerLaw,
 )
 from whether.records.metrics import (
     METRICS,
@@ -49,10 +58,19 @@ __all__ = [
     "ArmRecord",
     "BreakEven",
     "Comparison",
+    "Crossover",
+    "CurveAnswer",
+    "CurveLevel",
+    "CurvePoint",
+    "CurvePosition",
+    "CurveTraining",
+    "CurveValue",
     "Example",
+    "LearningCurve",
     "Measurement",
     "MetricInfo",
     "Output",
+    "PowerLaw",
     "Prediction",
     "Provenance",
     "Split",

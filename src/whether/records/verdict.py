@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from whether.records.learning_curve import LearningCurve
 from whether.records.metrics import Measurement
 
 Answer = Literal["prompt", "fine_tune", "both", "no_difference", "inconclusive"]
@@ -102,3 +103,5 @@ class Verdict:
     break_even: list[BreakEven] = field(default_factory=list)
     policy: dict[str, Any] = field(default_factory=dict)
     pricing: dict[str, Any] = field(default_factory=dict)
+    learning_curve: LearningCurve | None = None
+    """Quality against number of labels; None where it was not measured."""

@@ -1,0 +1,202 @@
+"""The points of the learning curve as arrays: answers of tuning and of the best prompt, by labels, seed and example."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from whether.compare.inference import Codes, macro_f1
+from whether.compare.load import Arm, Study
+from whether.compare.measure import codes
+from whether.config import BASE, CurveConfig
+from whether.errors import RecordError
+from whether.records import CurveAnswer, CurvePoint, Prediction, read_json, read_jsonl
+
+Way = Literal["tuned", "prompting"]
+Rows = Mapping[str, CurveAnswer | Prediction]
+"""Example id → answer."""
+
+
+class Answers(NamedTuple):
+    """An arm's answers to dev and test."""
+
+    dev: Rows
+    test: Rows
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a point's folder holds."""
+
+    reason: str
+    """Why nothing was measured, or nothing."""
+    arms: dict[str, Answers]
+    """The tuned arm first."""
+
+    @property
+    def tuned(self) -> Answers:
+        """Answers of the tuned checkpoint."""
+        return next(iter(self.arms.values()))
+
+    @property
+    def prompts(self) -> dict[str, Answers]:
+        """Answers of base, by arm, in the order of the settings."""
+        return dict(list(self.arms.items())[1:])
+
+    @property
+    def dev(self) -> list[str]:
+        """Ids of the examples of dev that the point answered, in order."""
+        return sorted(self.tuned.dev)
+
+    @property
+    def test(self) -> list[str]:
+        """Ids of the examples of test that the point answered, in order."""
+        return sorted(self.tuned.test)
+
+
+class Reader(NamedTuple):
+    """The primary metric of answers in array form: scores, or codes of labels for macro-F1."""
+
+    metric: str
+    labels: list[str]
+
+    def encode(self, rows: Rows, ids: Sequence[str]) -> Any:
+        """Return answers in the order of `ids`, shape (examples,)."""
+        if self.metric == "macro_f1":
+            return codes([rows[key].answer for key in ids], self.labels)
+        return np.array([rows[key].score for key in ids], dtype=np.float64)
+
+    def targets(self, rows: Rows, ids: Sequence[str]) -> Codes:
+        """Return the right labels in the order of `ids`, shape (examples,)."""
+        return codes([rows[key].target for key in ids], self.labels)
+
+    def quality(self, answers: Any, targets: Codes) -> Any:
+        """Return the metric over the last axis, for each of the leading axes."""
+        return macro_f1(answers, targets) if self.metric == "macro_f1" else answers.mean(-1)
+
+    def quality_of(self, rows: Rows, ids: Sequence[str]) -> float:
+        """Return the metric of the answers to `ids`."""
+        return float(self.quality(self.encode(rows, ids), self.targets(rows, ids)))
+
+
+@dataclass(frozen=True)
+class CurveData:
+    """What was measured: answers have shape (levels, seeds, examples)."""
+
+    labels: list[int]
+    """Numbers of labels at which every seed has a point, rising."""
+    tuned: Any
+    prompting: Any
+    """Of the arm of base that dev chose for each level and seed."""
+    reference: Any
+    """Of base with the plain prompt, shape (examples,); None where no such arm was run."""
+    targets: Any
+    """Codes of the right labels, shape (examples,)."""
+    chosen: list[dict[str, int]]
+    """For each level, arm of base → seeds for which dev chose it."""
+    dev_labels: int
+    not_measured: dict[str, str]
+    reader: Reader
+
+    @property
+    def ways(self) -> dict[Way, Any]:
+        """The answers of both ways."""
+        return {"tuned": self.tuned, "prompting": self.prompting}
+
+
+def load_points(curve: CurveConfig, artifacts: Path) -> dict[tuple[int, int], Loaded]:
+    """Read the points that are there, by labels and seed; one whose folder is missing was not measured."""
+    points = {}
+    for labels in sorted(curve.labels):
+        for seed in curve.seeds:
+            folder = artifacts / "curve" / f"{labels}-{seed}"
+            if folder.exists():
+                points[labels, seed] = _load_point(folder)
+    return points
+
+
+def _load_point(folder: Path) -> Loaded:
+    point, file = read_json(folder / "point.json", CurvePoint), folder / "answers.jsonl"
+    rows: dict[str, dict[str, dict[str, CurveAnswer]]] = {"dev": {}, "test": {}}
+    for answer in read_jsonl(file, CurveAnswer):
+        rows[answer.split].setdefault(answer.arm, {})[answer.id] = answer
+    arms = [point.tuned, *point.prompts] if point.tuned else []
+    for split, found in rows.items():
+        if found.keys() != set(arms) or len({frozenset(answers) for answers in found.values()}) > 1:
+            raise RecordError(
+                f"{file}: each of the arms {', '.join(arms) or '(none)'} must answer the same examples of {split}: run"
+                " `dvc repro` to make the point again"
+            )
+    return Loaded(
+        point.not_measured.get("all", ""), {arm: Answers(rows["dev"][arm], rows["test"][arm]) for arm in arms}
+    )
+
+
+def arrange(curve: CurveConfig, points: Mapping[tuple[int, int], Loaded], study: Study, metric: str) -> CurveData:
+    """Return what was measured as arrays, the best prompt chosen on dev.
+
+    The plain prompt on base, which needs no labels, is one of those that dev chooses from. A tie goes to it, and then
+    to the prompt that the settings name first. Raises RecordError for points that answered different examples.
+    """
+    plain = next((arm for arm in study.arms.values() if arm.checkpoint == BASE and arm.plain), None)
+    absent = _absent(curve, points, plain)
+    levels = [labels for labels in sorted(curve.labels) if str(labels) not in absent]
+    whole = [points[labels, seed] for labels in levels for seed in curve.seeds]
+    devs, tests = (
+        _shared(ids, split)
+        for split, ids in (
+            ("dev", [loaded.dev for loaded in whole]),
+            ("test", [loaded.test for loaded in whole]),
+        )
+    )
+    reader = Reader(metric, study.task.labels)
+    tuned, prompting, names = [], [], []
+    for loaded in whole:
+        tuned.append(reader.encode(loaded.tuned.test, tests))
+        options = loaded.prompts | ({plain.name: _answers(plain)} if plain else {})
+        on_dev = {name: reader.quality_of(answers.dev, devs) for name, answers in options.items()}
+        name = max(on_dev, key=lambda name: (on_dev[name], plain is not None and name == plain.name))
+        names.append(name)
+        prompting.append(reader.encode(options[name].test, tests))
+    seeds, shape = len(curve.seeds), (len(levels), len(curve.seeds), len(tests))
+    return CurveData(
+        labels=levels,
+        tuned=np.reshape(tuned, shape),
+        prompting=np.reshape(prompting, shape),
+        reference=reader.encode(_answers(plain).test, tests) if plain and whole else None,
+        targets=reader.targets(whole[0].tuned.test, tests) if whole else None,
+        chosen=[dict(Counter(names[start : start + seeds])) for start in range(0, len(names), seeds)],
+        dev_labels=len(devs),
+        not_measured=absent,
+        reader=reader,
+    )
+
+
+def _absent(curve: CurveConfig, points: Mapping[tuple[int, int], Loaded], plain: Arm | None) -> dict[str, str]:
+    """Return number of labels → why it is left out: not every seed has tuned with it, or no prompt was run."""
+    absent = {}
+    for labels in sorted(curve.labels):
+        found = [points.get((labels, seed)) for seed in curve.seeds]
+        reasons = ["a point is missing" if item is None else item.reason for item in found]
+        if not any(reasons) and plain is None and not all(item.prompts for item in found if item):
+            reasons.append("no prompt was run")
+        if any(reasons):
+            absent[str(labels)] = next(filter(None, reasons))
+    return absent
+
+
+def _shared(splits: Sequence[list[str]], split: str) -> list[str]:
+    """Return the ids of a split's examples, which all points have answered."""
+    if any(ids != splits[0] for ids in splits):
+        raise RecordError(
+            f"artifacts/curve: the points did not answer the same examples of {split}: run `dvc repro` to make them"
+            " again"
+        )
+    return splits[0] if splits else []
+
+
+def _answers(arm: Arm) -> Answers:
+    return Answers({row.id: row for row in arm.dev}, {row.id: row for row in arm.test})

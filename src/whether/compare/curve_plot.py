@@ -1,0 +1,58 @@
+"""The picture of a learning curve: quality against number of labels, tuned and prompted."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from whether.compare.wording import NAMES
+from whether.records import Crossover, LearningCurve
+
+_KINDS = {"tuned": "fine_tune", "prompting": "prompt"}
+_MARKERS = {"tuned": "s", "prompting": "o"}
+_APART = {"tuned": 1.02, "prompting": 1 / 1.02}
+"""Factors that keep the intervals of the two ways from covering each other."""
+
+
+def paint_learning_curve(axes: Any, curve: LearningCurve, colours: Mapping[str, str]) -> None:
+    """Draw means with intervals, each seed, fitted curves with bands, the label-free prompt, and the crossover."""
+    labels = [level.labels for level in curve.levels]
+    axes.set_xscale("log")
+    for way, kind in _KINDS.items():
+        _fitted(axes, curve, way, colours[kind])
+        _measured(axes, curve, way, colours[kind])
+    if curve.reference is not None:
+        axes.axhline(curve.reference.value, color=colours["prompt"], linestyle=":", linewidth=1.2)
+    if curve.crossover is not None and len(labels) > 1:
+        _crossover(axes, curve.crossover, labels, colours)
+    edge = 1.12
+    axes.set(xlim=(labels[0] / edge, labels[-1] * edge), ylim=(-0.03, 1.03))
+    axes.set(xlabel="labelled training examples", ylabel=f"{NAMES[curve.metric]} on test")
+    axes.set_xticks(labels, [f"{number:,}" for number in labels])
+    axes.set_xticks([], minor=True)
+    axes.yaxis.set_major_formatter(lambda tick, _: f"{100 * tick:.0f}%")
+    axes.figure.set_size_inches(axes.figure.get_figwidth(), 3.4)
+
+
+def _fitted(axes: Any, curve: LearningCurve, way: str, colour: str) -> None:
+    places = [position.labels for position in curve.fitted]
+    values, lows, highs = (
+        [getattr(position, f"{way}{end}") for position in curve.fitted] for end in ("", "_low", "_high")
+    )
+    axes.fill_between(places, lows, highs, color=colour, alpha=0.14, linewidth=0)
+    axes.plot(places, values, color=colour, linewidth=1.8)
+
+
+def _measured(axes: Any, curve: LearningCurve, way: str, colour: str) -> None:
+    for level in curve.levels:
+        found, place = getattr(level, way), level.labels * _APART[way]
+        axes.plot([place, place], [found.mean.ci_low, found.mean.ci_high], color=colour, linewidth=1.2)
+        axes.plot(place, found.mean.value, _MARKERS[way], color=colour, markersize=6)
+        if len(found.by_seed) > 1:
+            axes.plot([place] * len(found.by_seed), found.by_seed, "_", color=colour, markersize=7)
+
+
+def _crossover(axes: Any, crossover: Crossover, labels: list[int], colours: Mapping[str, str]) -> None:
+    """Mark the crossover, and its interval along the bottom; an open end reaches the edge of what was measured."""
+    low, high = crossover.ci_low or labels[0], crossover.ci_high or labels[-1]
+    axes.plot([low, high], [0.0, 0.0], color=colours["ink"], linewidth=3, solid_capstyle="butt", clip_on=False)
+    if crossover.labels is not None:
+        axes.axvline(crossover.labels, color=colours["ink"], linestyle="--", linewidth=1)

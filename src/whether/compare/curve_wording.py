@@ -1,0 +1,75 @@
+"""What a learning curve shows, in sentences."""
+
+from whether.compare.wording import NAMES, interval, listing, points, signed, usd, value
+from whether.records import Crossover, CurveLevel, LearningCurve
+
+
+def curve_reasons(curve: LearningCurve, level: float) -> list[str]:
+    """Return what was found on a curve that was measured, the crossover first."""
+    sentences = [] if curve.crossover is None else [crossover_sentence(curve, curve.crossover, level)]
+    ends = curve.levels if len(curve.levels) < 2 else [curve.levels[0], curve.levels[-1]]
+    sentences += [_level_sentence(curve, found) for found in ends]
+    if curve.dev_labels is not None and curve.dev_usd is not None:
+        sentences.append(
+            f"Both ways also use the labels of {curve.dev_labels:,} examples of dev, which choose the best step and the"
+            f" best prompt: {usd(curve.dev_usd)} on top at any number of labels."
+        )
+    if len(curve.seeds) == 1:
+        sentences.append(
+            "There is one seed: how much another draw of labels or another training run would change is not in the"
+            " intervals."
+        )
+    for labels, reason in curve.not_measured.items():
+        sentences.append(f"Not measured with {int(labels):,} labels: {reason}.")
+    return sentences
+
+
+def crossover_sentence(curve: LearningCurve, crossover: Crossover, level: float) -> str:
+    """Return from how many labels on tuning is ahead, with the interval and the price."""
+    first, last, name = curve.levels[0], curve.levels[-1], curve.checkpoint
+    span = _span(crossover, first.labels, last.labels)
+    if crossover.outcome == "at" and crossover.labels is not None and crossover.usd is not None:
+        return (
+            f"{name} overtakes the best prompt at about {crossover.labels:,} labels ({percent_level(level)} interval:"
+            f" {span}), which cost {usd(crossover.usd)}."
+        )
+    where = f"{first.labels:,} labels on" if len(curve.levels) > 1 else f"{first.labels:,} labels"
+    if crossover.outcome == "ahead":
+        return (
+            f"{name} is ahead of the best prompt {'from' if len(curve.levels) > 1 else 'with'} {where}, the smallest"
+            f" number measured, which cost {usd(first.usd)} (crossover, {percent_level(level)} interval: {span})."
+        )
+    return (
+        f"{name} does not overtake the best prompt with up to {last.labels:,} labels, the largest number measured"
+        f" (crossover, {percent_level(level)} interval: {span})."
+    )
+
+
+def _span(crossover: Crossover, first: int, last: int) -> str:
+    """Return the interval in words; an end outside of what was measured has no number."""
+    low, high = crossover.ci_low, crossover.ci_high
+    if low is not None and high is not None:
+        return f"{low:,} to {high:,}"
+    if high is not None:
+        return f"{first:,} or fewer" if high <= first else f"{first:,} or fewer to {high:,}"
+    if low is not None:
+        return f"more than {last:,}" if low >= last else f"{low:,} to more than {last:,}"
+    return f"{first:,} or fewer to more than {last:,}"
+
+
+def _level_sentence(curve: LearningCurve, found: CurveLevel) -> str:
+    tuned, prompting, difference = found.tuned.mean, found.prompting.mean, found.difference
+    low, high = difference.ci_low, difference.ci_high
+    numbers = points(difference.value or 0.0)
+    if low is not None and high is not None:
+        numbers += f" ({signed(low)} to {signed(high)})"
+    return (
+        f"With {found.labels:,} labels {curve.checkpoint} has {NAMES[curve.metric]} {value(curve.metric, tuned.value)}"
+        f" ({interval(curve.metric, tuned)}) and the best prompt, {listing(list(found.chosen))},"
+        f" {value(curve.metric, prompting.value)} ({interval(curve.metric, prompting)}): {numbers}."
+    )
+
+
+def percent_level(level: float) -> str:
+    """Return 0.95 as "95%"."""
+    return f"{100 * level:g}%"

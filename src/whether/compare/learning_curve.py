@@ -1,0 +1,200 @@
+"""Quality against number of labels, tuned and prompted, and where tuning overtakes.
+
+At each number of labels and for each seed two ways are compared on the same test examples: the tuned checkpoint with
+its plain prompt, and base with the prompt that is best on dev among those that use the same labels and the plain one.
+Means over seeds are fitted by a power law for each way (`whether.compare.power_law`).
+
+**The crossover** is the number of labels from which on the fitted curve of tuning is above that of prompting, up to the
+largest number measured. Where it is above already at the smallest number, or not above at the largest, the crossover
+lies outside of what was measured and no number is given. Nothing is extrapolated.
+
+**Uncertainty** is that of new examples and of new seeds (another draw of labels, another training run), by a bootstrap
+on two levels: test examples are resampled, the same ones at every number of labels, for every seed and for both ways;
+and seeds are resampled, the same ones at every number and for both ways. Deviations of resampled seeds from their mean
+are widened by sqrt(seeds / (seeds - 1)), without which few seeds would vary too little (Davison and Hinkley 1997,
+section 3.8; Rao and Wu 1988). With a single seed the variation between seeds is unknown and not in the intervals.
+Each resample is fitted anew: its curves give the band, its crossover the interval (percentiles; a crossover outside of
+what was measured counts as before the smallest number or beyond the largest). Intervals of single values are Wilson's
+for as many examples as have the variance of the resamples, at most those that there are.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from whether.compare.curve_data import CurveData, Way, arrange, load_points
+from whether.compare.curve_wording import curve_reasons
+from whether.compare.inference import Floats, Inference, macro_f1_interval, mean_interval, rate_interval
+from whether.compare.load import Study
+from whether.compare.power_law import PowerLaws, crossings, fit
+from whether.config import Config
+from whether.records import (
+    Crossover,
+    CurveLevel,
+    CurvePosition,
+    CurveValue,
+    LearningCurve,
+    Measurement,
+    PowerLaw,
+    measurement,
+)
+
+PLACES = 40
+"""At which the fitted curves are written for drawing, evenly spread over the logarithm of the number of labels."""
+_BATCH = 2_000_000
+"""Resampled answers held in memory at once."""
+
+
+class Curves(NamedTuple):
+    """Of each way: quality and its fitted curve, as observed and in resamples."""
+
+    labels: Floats
+    """Shape (levels,)."""
+    observed: dict[Way, Floats]
+    """Shape (levels,)."""
+    resampled: dict[Way, Floats]
+    """Shape (resamples, levels)."""
+    laws: dict[Way, PowerLaws]
+    """Of one row."""
+    resampled_laws: dict[Way, PowerLaws]
+
+
+def learning_curve(
+    config: Config, study: Study, artifacts: Path, metric: str, settings: Inference
+) -> LearningCurve | None:
+    """Return the learning curve; None where no point of it is there."""
+    points = load_points(config.curve, artifacts)
+    if not points:
+        return None
+    data, price = arrange(config.curve, points, study, metric), config.pricing.usd_per_label
+    checkpoint, seeds = str(config.curve.checkpoint), list(config.curve.seeds)
+    if not data.labels:
+        why = "; ".join(dict.fromkeys(data.not_measured.values()))
+        reasons = [f"The learning curve was not measured: {why}."]
+        return LearningCurve(metric, checkpoint, seeds, reasons, not_measured=data.not_measured)
+    curves = fit_curves(data, settings)
+    levels = [_level(data, place, curves, settings, price) for place in range(len(data.labels))]
+    curve = LearningCurve(
+        metric=metric,
+        checkpoint=checkpoint,
+        seeds=seeds,
+        reasons=[],
+        levels=levels,
+        test_examples=len(data.targets),
+        dev_labels=data.dev_labels,
+        dev_usd=data.dev_labels * price,
+        reference=_reference(data, settings),
+        fits={way: _power_law(data.labels[0], law) for way, law in curves.laws.items()},
+        fitted=_positions(curves, settings.level),
+        crossover=find_crossover(curves, settings.level, price),
+        not_measured=data.not_measured,
+    )
+    return dataclasses.replace(curve, reasons=curve_reasons(curve, settings.level))
+
+
+def fit_curves(data: CurveData, settings: Inference) -> Curves:
+    """Return quality at each number of labels and the fitted curves, as observed and in resamples."""
+    labels = np.array(data.labels, dtype=np.float64)
+    observed = {way: data.reader.quality(answers, data.targets).mean(1) for way, answers in data.ways.items()}
+    resampled = resample(data, settings)
+    laws = {way: fit(labels, values[None, :]) for way, values in observed.items()}
+    return Curves(labels, observed, resampled, laws, {way: fit(labels, values) for way, values in resampled.items()})
+
+
+def resample(data: CurveData, settings: Inference) -> dict[Way, Floats]:
+    """Return quality at each number of labels in resamples of examples and seeds, shape (resamples, levels)."""
+    rng = np.random.default_rng(settings.seed)
+    _, seeds, examples = data.tuned.shape
+    batch = max(1, _BATCH // data.tuned.size)
+    parts: dict[Way, list[Floats]] = {way: [] for way in data.ways}
+    for start in range(0, settings.resamples, batch):
+        size = min(batch, settings.resamples - start)
+        picks = rng.integers(examples, size=(size, examples))
+        moved = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=size) / seeds - 1 / seeds
+        wider = np.sqrt(seeds / (seeds - 1)) if seeds > 1 else 0.0
+        for way, answers in data.ways.items():
+            quality = data.reader.quality(answers[:, :, picks], data.targets[picks])
+            parts[way].append(quality.mean(1) + wider * np.einsum("lsr,rs->lr", quality, moved))
+    return {way: np.clip(np.concatenate(values, axis=1).T, 0, 1) for way, values in parts.items()}
+
+
+def find_crossover(curves: Curves, level: float, price: float) -> Crossover:
+    """Return where the fitted curves cross, with the interval that the resamples give."""
+    labels = curves.labels
+    found = float(crossings(labels, curves.laws["tuned"], curves.laws["prompting"])[0])
+    resampled = np.sort(crossings(labels, curves.resampled_laws["tuned"], curves.resampled_laws["prompting"]))
+    cut = int((1 - level) / 2 * len(resampled))
+    low, high = resampled[cut], resampled[-1 - cut]
+    number = int(np.ceil(found)) if np.isfinite(found) else None
+    return Crossover(
+        outcome="at" if number else "ahead" if found < 0 else "not_reached",
+        labels=number,
+        ci_low=None if low == -np.inf else int(min(low, labels[-1])),
+        ci_high=None if high == np.inf else int(np.ceil(max(high, labels[0]))),
+        shares={
+            "ahead": float(np.mean(resampled == -np.inf)),
+            "at": float(np.mean(np.isfinite(resampled))),
+            "not_reached": float(np.mean(resampled == np.inf)),
+        },
+        usd=number * price if number else None,
+    )
+
+
+def _level(data: CurveData, place: int, curves: Curves, settings: Inference, price: float) -> CurveLevel:
+    values = {way: _value(data, way, place, curves, settings.level) for way in data.ways}
+    differences = curves.resampled["tuned"][:, place] - curves.resampled["prompting"][:, place]
+    difference = float(curves.observed["tuned"][place] - curves.observed["prompting"][place])
+    low, high = map(float, _percentiles(differences, settings.level))
+    interval = (low, high) if np.ptp(differences) > 0 else None
+    return CurveLevel(
+        labels=data.labels[place],
+        usd=data.labels[place] * price,
+        tuned=values["tuned"],
+        prompting=values["prompting"],
+        chosen=data.chosen[place],
+        difference=measurement(data.reader.metric, difference, interval, len(data.targets)),
+    )
+
+
+def _value(data: CurveData, way: Way, place: int, curves: Curves, level: float) -> CurveValue:
+    """Return the mean over seeds with Wilson's interval for the number of examples that has its variance."""
+    by_seed = data.reader.quality(data.ways[way][place], data.targets)
+    mean, variance, n = float(by_seed.mean()), float(curves.resampled[way][:, place].var()), len(data.targets)
+    effective = min(n, mean * (1 - mean) / variance) if variance > 0 and 0 < mean < 1 else n
+    interval = rate_interval(mean * effective, effective, level)
+    return CurveValue(measurement(data.reader.metric, mean, interval, n), [float(value) for value in by_seed])
+
+
+def _reference(data: CurveData, settings: Inference) -> Measurement | None:
+    if data.reference is None:
+        return None
+    metric, n = data.reader.metric, len(data.targets)
+    value = float(data.reader.quality(data.reference, data.targets))
+    if metric == "macro_f1":
+        return measurement(metric, value, macro_f1_interval(data.reference, data.targets, settings), n)
+    return measurement(metric, value, mean_interval(data.reference, settings), n)
+
+
+def _power_law(labels: int, law: PowerLaws) -> PowerLaw:
+    return PowerLaw(labels, float(law.low[0]), float(law.top[0]), float(law.rate[0]))
+
+
+def _positions(curves: Curves, level: float) -> list[CurvePosition]:
+    """Return the fitted curves and their bands over the numbers of labels that were measured."""
+    first, last = curves.labels[0], curves.labels[-1]
+    shares = np.geomspace(1.0, last / first, PLACES if last > first else 1)
+    columns: dict[str, Floats] = {"labels": first * shares}
+    for way, law in curves.laws.items():
+        band = _percentiles(curves.resampled_laws[way].at(shares), level)
+        columns |= {way: law.at(shares)[0], f"{way}_low": band[0], f"{way}_high": band[1]}
+    names = columns.keys()
+    return [
+        CurvePosition(**dict(zip(names, map(float, row), strict=True))) for row in zip(*columns.values(), strict=True)
+    ]
+
+
+def _percentiles(values: Floats, level: float) -> Any:
+    """Return the interval's two ends over the first axis."""
+    return np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
