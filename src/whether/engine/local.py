@@ -47,7 +47,7 @@ class LocalModel:
         self.tokenizer = tokenizer
         self.context_window = _context_window(model)
         """Most tokens of a prompt and its answer together."""
-        self.eos_token_ids = _eos_token_ids(model.generation_config, tokenizer)
+        self.eos_token_ids = eos_token_ids(model.generation_config, tokenizer)
         """Tokens that end an answer."""
         self.prefix_token_id = _prefix_token_id(tokenizer)
         """What stands before a text that has no context."""
@@ -271,7 +271,7 @@ def _prefix_token_id(tokenizer: Any) -> int:
     raise EngineError(f"the tokenizer in {tokenizer.name_or_path} has neither a bos nor an eos token")
 
 
-def _eos_token_ids(generation_config: Any, tokenizer: Any) -> frozenset[int]:
+def eos_token_ids(generation_config: Any, tokenizer: Any) -> frozenset[int]:
     """Return what ends an answer by the model's generation config or its tokenizer."""
     configured = generation_config.eos_token_id
     ids = configured if isinstance(configured, list) else [configured]
