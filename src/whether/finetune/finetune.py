@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,8 +67,20 @@ def state_key(tuner: TunerConfig, model: ModelConfig, seed: int, data: Data, mod
     )
 
 
-def train(tuner: TunerConfig, model: ModelConfig, seed: int, data: Data, *, model_folder: Path, state: Path) -> Trained:
-    """Train, or go on training from what `state` holds, until all steps are done or dev stops improving."""
+def train(
+    tuner: TunerConfig,
+    model: ModelConfig,
+    seed: int,
+    data: Data,
+    *,
+    model_folder: Path,
+    state: Path,
+    callbacks: Sequence[Any] = (),
+) -> Trained:
+    """Train, or go on training from what `state` holds, until all steps are done or dev stops improving.
+
+    `callbacks` are `TrainerCallback`s that may watch, or end training.
+    """
     import torch
     from transformers import set_seed
 
@@ -81,6 +94,8 @@ def train(tuner: TunerConfig, model: ModelConfig, seed: int, data: Data, *, mode
     set_seed(seed)
     adapted = build(tuner.adapter, base, where="tuner.adapter")
     trainer = make_trainer(adapted, tuner, train_rows, dev_rows, seed=seed, cpu=device == "cpu", output_dir=state)
+    for callback in callbacks:
+        trainer.add_callback(callback)
     end = run(trainer, state)
     return Trained(
         best=state / f"checkpoint-{end['best_global_step']}",

@@ -26,7 +26,7 @@ from transformers import (
 
 from whether.config import TunerConfig
 from whether.engine.memory import peak_memory
-from whether.errors import EngineError
+from whether.errors import DivergedError
 from whether.finetune import checkpoints
 from whether.finetune.data import Row
 from whether.finetune.packing import IGNORED, Batch, Collator, answer_logits, computed_tokens
@@ -86,7 +86,7 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         """Log a step or an evaluation with what it took; a loss that is not a number ends training."""
         for key in ("loss", "grad_norm", "eval_loss"):
             if not math.isfinite(logs.get(key, 0.0)):
-                raise EngineError(
+                raise DivergedError(
                     f"training diverged: {key} is {logs[key]} at step {self.state.global_step} of"
                     f" {self.state.max_steps}; lower tuner.learning_rate (it is {self.args.learning_rate:g}),"
                     " for example to a third"

@@ -25,6 +25,7 @@ from whether.records.metrics import (
     MetricInfo,
     measurement,
 )
+from whether.records.search import SearchRecord, TrialRecord
 from whether.records.task import (
     Example,
     Output,
@@ -55,8 +56,10 @@ __all__ = [
     "Output",
     "Prediction",
     "Provenance",
+    "SearchRecord",
     "Split",
     "Task",
+    "TrialRecord",
     "Verdict",
     "measurement",
     "output_folder",
