@@ -71,7 +71,7 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
     [
         (["task=snipz"], r"task=snipz: no file .*did you mean 'snips'\? Known: .*fever"),
         (["tuner.rr=8"], r"override tuner.rr: no such setting; did you mean 'r'\?"),
-        (["sead=1"], r"override sead: no such setting; did you mean 'seed'\?"),
+        (["sead=1"], r"override sead: no such setting; did you mean 'seed' or 'search'\?"),
         (["seed=-1"], r"seed.*greater than or equal to 0, and is -1"),
         (["tuner.r=0"], r"checkpoints.lora.tuner.adapter.r.*greater than or equal to 1, and is 0"),
         (["tuner.learning_rate=fast"], r"checkpoints.lora.tuner.learning_rate \(in .*lora.yaml\).*'fast'"),

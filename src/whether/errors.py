@@ -5,6 +5,7 @@
     ├── DataError                    a row or a file of examples that cannot be used
     ├── SourceError                  data or weights that cannot be had, or are not what was pinned
     ├── EngineError                  a request that the model cannot answer as asked
+    │   └── DivergedError            training whose loss is no number any more
     ├── RecordError                  a file under artifacts/ that is missing, broken or cannot be written
     ├── TrackingError                MLflow cannot be reached or refuses a record
     └── MissingPackageError          an optional package is not installed; says how to install it
@@ -35,6 +36,10 @@ class SourceError(WhetherError):
 
 class EngineError(WhetherError):
     """A model cannot be loaded or cannot answer a request."""
+
+
+class DivergedError(EngineError):
+    """The loss of a training run is not a number any more."""
 
 
 class RecordError(WhetherError):

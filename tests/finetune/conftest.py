@@ -9,24 +9,6 @@ from whether.config import ModelConfig
 from whether.records import Example, Task, write_json, write_jsonl
 
 
-@pytest.fixture(scope="session")
-def able_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with an embedding for the token that ends a turn: as its padding token it has zeros, and so
-    (input and output embeddings are one) no answer could ever end."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    folder = tmp_path_factory.mktemp("model") / "able"
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    tokenizer.save_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(tiny_model)
-    with torch.no_grad():
-        torch.manual_seed(0)
-        model.get_input_embeddings().weight[tokenizer.eos_token_id].normal_(std=0.2)
-    model.save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture
 def artifacts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able_model: Path, label_task: Task, examples: Sequence[Example]

@@ -4,8 +4,9 @@
 (params.yaml). A typo, a value out of range or two fields that contradict each other fail here, before any work.
 """
 
-from whether.config.components import arguments, build
+from whether.config.components import argument_types, arguments, build
 from whether.config.composing import check, compose, load, write_params
+from whether.config.search import Options, Range, SearchConfig
 from whether.config.sections import (
     Arms,
     BenchmarkConfig,
@@ -38,9 +39,12 @@ __all__ = [
     "CurveConfig",
     "DataConfig",
     "ModelConfig",
+    "Options",
     "PolicyConfig",
     "PricingConfig",
     "PromptConfig",
+    "Range",
+    "SearchConfig",
     "ServedConfig",
     "ServingConfig",
     "SourceConfig",
@@ -48,6 +52,7 @@ __all__ = [
     "TaskConfig",
     "TrackingConfig",
     "TunerConfig",
+    "argument_types",
     "arguments",
     "build",
     "check",

@@ -40,6 +40,14 @@ def arguments(component: Component, where: str = "") -> dict[str, Any]:
     return checked
 
 
+def argument_types(component: Component, where: str = "") -> dict[str, Any]:
+    """Return the type of each argument that a component can be given, by name; ranges and the like are left out."""
+    function = _import(component, where)
+    hints = typing.get_type_hints(function)
+    parameters = inspect.signature(function).parameters.values()
+    return {item.name: hints[item.name] for item in parameters if item.kind is item.KEYWORD_ONLY}
+
+
 def _import(component: Component, where: str) -> Callable[..., Any]:
     """Import what `_target_` names."""
     target = component.get("_target_")

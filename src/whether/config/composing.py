@@ -31,15 +31,34 @@ def compose(overrides: Sequence[str] = (), conf: Path = CONF) -> str:
     return text
 
 
-def load(path: Path = PARAMS) -> Config:
-    """Read and check params.yaml, the composed settings that DVC tracks."""
+def load(path: Path = PARAMS, section: str = "", overrides: Sequence[str] = ()) -> Config:
+    """Read and check params.yaml, the composed settings that DVC tracks.
+
+    `overrides` (`trials=40`) change values of one section, for a command that no stage depends on.
+    """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if overrides:
+            values[section] = _overridden(values.get(section, {}), overrides)
     except FileNotFoundError:
         raise ConfigError(f"{path} is missing: run `python -m pipelines.compose` in the repository's root") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from None
     return check(values)
+
+
+def _overridden(values: dict[str, Any], overrides: Sequence[str]) -> Any:
+    """Return a section's values with `a.b=c` applied, each `c` read as YAML."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    for override in overrides:
+        if not re.match(r"[\w.]+=", override):
+            raise ConfigError(f"{override!r} is no setting: expected <setting>=<value>, such as trials=40")
+    try:
+        return OmegaConf.to_container(OmegaConf.merge(values, OmegaConf.from_dotlist(list(overrides))))
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        raise ConfigError(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from None
 
 
 def write_params(text: str, path: Path = PARAMS) -> None:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import ByteSize, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from whether.config.search import SearchConfig
 from whether.config.task import DataConfig, TaskConfig
 from whether.config.types import BASE, STRICT, Component, Count, Fraction, NotNegative, Positive, Seed, Truncation
 from whether.errors import near_matches
@@ -271,6 +272,7 @@ class Config:
     pricing: PricingConfig
     policy: PolicyConfig
     tracking: TrackingConfig
+    search: SearchConfig
 
     def __post_init__(self) -> None:
         for section, names in (("checkpoints", self.checkpoints), ("prompts", self.prompts)):

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,8 +80,20 @@ def state_key(tuner: TunerConfig, model: ModelConfig, seed: int, data: Data, mod
     )
 
 
-def train(tuner: TunerConfig, model: ModelConfig, seed: int, data: Data, *, model_folder: Path, state: Path) -> Trained:
-    """Train, or go on training from what `state` holds, until all steps are done or dev stops improving."""
+def train(
+    tuner: TunerConfig,
+    model: ModelConfig,
+    seed: int,
+    data: Data,
+    *,
+    model_folder: Path,
+    state: Path,
+    callbacks: Sequence[Any] = (),
+) -> Trained:
+    """Train, or go on training from what `state` holds, until all steps are done or dev stops improving.
+
+    `callbacks` are `TrainerCallback`s that may watch, or end training.
+    """
     import torch
     from peft import PeftModel
     from transformers import set_seed
@@ -106,6 +118,8 @@ def train(tuner: TunerConfig, model: ModelConfig, seed: int, data: Data, *, mode
         trainer = make_trainer(
             adapted, tuner, train_rows, dev_rows, seed=seed, cpu=device == "cpu", output_dir=state, classes=classes
         )
+        for callback in callbacks:
+            trainer.add_callback(callback)
         end = run(trainer, state)
     return Trained(
         best=state / f"checkpoint-{end['best_global_step']}",

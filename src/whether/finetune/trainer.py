@@ -23,7 +23,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from whether.config import TunerConfig
 from whether.engine.memory import is_out_of_memory, peak_memory
-from whether.errors import EngineError
+from whether.errors import DivergedError
 from whether.finetune import processes
 from whether.finetune.callbacks import Bar, Schedule, Seal
 from whether.finetune.data import Row
@@ -137,7 +137,7 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         """Log a step or an evaluation with what it took; a loss that is not a number ends training."""
         for key in ("loss", "grad_norm", "eval_loss"):
             if not math.isfinite(logs.get(key, 0.0)):
-                raise EngineError(
+                raise DivergedError(
                     f"training diverged: {key} is {logs[key]} at step {self.state.global_step} of"
                     f" {self.state.max_steps}; lower tuner.learning_rate (it is {self.args.learning_rate:g}),"
                     " for example to a third"

@@ -34,6 +34,7 @@ from whether.records.metrics import (
     MetricInfo,
     measurement,
 )
+from whether.records.search import SearchRecord, TrialRecord
 from whether.records.task import (
     Example,
     Output,
@@ -73,8 +74,10 @@ __all__ = [
     "PowerLaw",
     "Prediction",
     "Provenance",
+    "SearchRecord",
     "Split",
     "Task",
+    "TrialRecord",
     "Verdict",
     "measurement",
     "output_folder",

@@ -137,6 +137,12 @@ class Experiment:
         """Set one tag of a run."""
         self._client.set_tag(run_id, key, value)
 
+    def delete_others(self, tag: str, value: str, kept: set[str]) -> None:
+        """Delete the runs that have this tag, but for those in `kept`."""
+        for run in self._client.search_runs([self.experiment_id], f"tags.`{tag}` = '{value}'"):
+            if run.info.run_id not in kept:
+                self._client.delete_run(run.info.run_id)
+
     def exists(self, run_id: str) -> bool:
         """Return whether a run is there and not deleted."""
         from mlflow.exceptions import MlflowException

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from whether.records import Verdict
 
-Kind = Literal["pipeline", "checkpoint", "arm", "benchmark"]
+Kind = Literal["pipeline", "checkpoint", "arm", "benchmark", "search", "trial"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,203 @@
+"""The model card: README.md in the form of the Hugging Face hub, from card.md.j2.
+
+Names, instructions and settings come from users and data: in text they are escaped, in code they stand in fences that
+they cannot end. No row of the data is shown, and no path of this machine.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from whether.compare import wording
+from whether.config import BASE
+from whether.engine.chat import Message, plain_messages, render
+from whether.engine.loading import load_tokenizer
+from whether.export import markdown
+from whether.export.facts import Facts
+from whether.export.metadata import metadata, model_name, technique
+from whether.records import ArmRecord, Comparison, Example, Measurement, to_plain, write_text
+
+SHOWN = ("accuracy", "exact_match", "macro_f1", "valid_rate", "input_tokens", "latency_p50", "usd_per_1k")
+"""Columns of the results, the primary metric first; those that the task has."""
+
+
+def write_card(facts: Facts, folder: Path) -> None:
+    """Write README.md into a folder that holds the model's tokenizer."""
+    write_text(folder / "README.md", card(facts, load_tokenizer(folder)))
+
+
+def card(facts: Facts, tokenizer: Any) -> str:
+    """Return the card as text: YAML between two lines of dashes, then Markdown."""
+    from huggingface_hub import ModelCard
+
+    text = f"---\n{metadata(facts).to_yaml()}\n---\n\n{_body(facts, tokenizer)}"
+    return str(ModelCard(text))  # parses what it was given, so a card that the hub could not read fails here
+
+
+def _body(facts: Facts, tokenizer: Any) -> str:
+    # Markdown is no HTML: what is untrusted goes through the filters of whether.export.markdown.
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=False,  # noqa: S701 - see above
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "text": markdown.escaped,
+        "code": markdown.code,
+        "fenced": markdown.fenced,
+        "literal": markdown.literal,
+        "value": lambda number, metric: wording.value(metric, number),
+        "count": lambda number: wording.NOT_MEASURED if number is None else f"{number:,}",
+        "seconds": lambda number: wording.NOT_MEASURED if number is None else wording.seconds(number),
+        "size": lambda number: wording.NOT_MEASURED if number is None else wording.size(number),
+        "percent": lambda number: wording.NOT_MEASURED if number is None else wording.percent(number),
+    }
+    verdict, messages = facts.verdict, _example(facts)
+    return environment.get_template("card.md.j2").render(
+        facts=facts,
+        title=model_name(facts),
+        technique=technique(facts),
+        messages=messages,
+        prompt=render(tokenizer, messages),
+        columns=_columns(facts),
+        names=wording.NAMES,
+        arms=_arms(facts),
+        measured=_measured,
+        comparisons=_comparisons(facts),
+        level=f"{100 * (1 - verdict.policy['alpha']):g}%" if verdict else "",
+        retention=_retention(facts),
+        retention_mean=_retention_mean(facts),
+        own=_own_arm(facts),
+        labels=markdown.shortened(facts.task.labels),
+        settings=_settings(facts),
+        base=_base(facts),
+        data=_data(facts),
+    )
+
+
+def _example(facts: Facts) -> list[Message]:
+    """Return the messages that the checkpoint was tuned on, with the inputs' names in place of a row's values."""
+    blank = Example(id="", inputs={name: f"<{name}>" for name in facts.variables}, target="")
+    return plain_messages(facts.task, blank)
+
+
+def _columns(facts: Facts) -> list[str]:
+    if facts.verdict is None:
+        return []
+    known = next(iter(facts.verdict.arms.values())).metrics
+    return sorted((name for name in SHOWN if name in known), key=lambda name: name != facts.verdict.metric)  # type: ignore[union-attr]
+
+
+def _arms(facts: Facts) -> dict[str, ArmRecord]:
+    """Return this checkpoint's arms and, to compare with, those of base; each group best first."""
+    if facts.verdict is None:
+        return {}
+    metric = facts.verdict.metric
+    shown = [(name, arm) for name, arm in facts.verdict.arms.items() if arm.checkpoint in (facts.name, BASE)]
+    return dict(sorted(shown, key=lambda item: (item[1].checkpoint == BASE, -(item[1].metrics[metric].value or 0))))
+
+
+def _own_arm(facts: Facts) -> tuple[str, ArmRecord] | None:
+    """Return the checkpoint's arm with the prompt that it was tuned on; None where that was not run."""
+    own = [(name, arm) for name, arm in _arms(facts).items() if arm.checkpoint == facts.name]
+    return next((item for item in own if facts.config.prompts[item[1].prompt].plain), None)
+
+
+def _measured(metric: str, found: Measurement) -> str:
+    interval = wording.compact_interval(metric, found)
+    return wording.value(metric, found.value) + (f" ({interval})" if interval else "")
+
+
+def _comparisons(facts: Facts) -> list[dict[str, str]]:
+    """Return the planned comparisons that this checkpoint's arms are part of, its own arm first."""
+    if facts.verdict is None:
+        return []
+    arms = facts.verdict.arms
+    planned = [row for row in facts.verdict.comparisons if row.family == "decision"]
+    ours = [row if arms[row.arm_a].checkpoint == facts.name else _turned(row) for row in planned]
+    return [_sentence(row) for row in ours if arms[row.arm_a].checkpoint == facts.name]
+
+
+def _turned(row: Comparison) -> Comparison:
+    """Return the same comparison the other way round."""
+    return replace(
+        row, arm_a=row.arm_b, arm_b=row.arm_a, difference=-row.difference, ci_low=-row.ci_high, ci_high=-row.ci_low
+    )
+
+
+def _sentence(row: Comparison) -> dict[str, str]:
+    return {
+        "a": row.arm_a,
+        "b": row.arm_b,
+        "metric": wording.NAMES[row.metric],
+        "difference": wording.points(row.difference),
+        "interval": f"{wording.signed(row.ci_low)} to {wording.signed(row.ci_high)}",
+        "p": wording.p_value(row.p_adjusted),
+        "n": str(row.n),
+    }
+
+
+def _retention(facts: Facts) -> list[dict[str, str]]:
+    base = facts.base_retention or {}
+    return [
+        {
+            "task": task,
+            "n": str(result.n),
+            "base": wording.percent(base[task].value) if task in base else wording.NOT_MEASURED,
+            "tuned": wording.percent(result.value),
+        }
+        for task, result in (facts.retention or {}).items()
+    ]
+
+
+def _retention_mean(facts: Facts) -> dict[str, str]:
+    """Return the mean over the suite, and its change against base, each with its interval; empty if not measured."""
+    metrics = next((arm.metrics for arm in _arms(facts).values() if arm.checkpoint == facts.name), {})
+    found = {name: metrics[name] for name in ("retention", "retention_change") if name in metrics}
+    return {name: _measured(name, row) for name, row in found.items() if row.value is not None}
+
+
+def _settings(facts: Facts) -> str:
+    """Return what decides the weights as YAML, in the form of params.yaml."""
+    config = facts.config
+    return yaml.safe_dump(
+        markdown.without_paths(
+            {
+                "seed": facts.checkpoint.seed,
+                "task": to_plain(config.task),
+                "checkpoints": {facts.name: {"tuner": facts.checkpoint.tuner}},
+            }
+        ),
+        sort_keys=False,
+        allow_unicode=True,
+        width=100,
+    )
+
+
+def _data(facts: Facts) -> str:
+    """Return where the examples are from, in words, with their licence where it is known."""
+    source, fetched = facts.config.task.source, facts.config.data
+    if source.hub:
+        return f"https://huggingface.co/datasets/{source.hub} at {source.revision}, split {source.split}"
+    name = str(markdown.without_paths(source.path))
+    if Path(source.path).is_relative_to(Path("data", fetched.folder)):
+        return f"{name}, from the Python package {fetched.package} {fetched.version} ({fetched.licence})"
+    return name
+
+
+def _base(facts: Facts) -> str:
+    """Return where the base model is from, in words; a folder of this machine is not named."""
+    source = facts.source
+    if {"repo", "revision"} <= source.keys():
+        return f"https://huggingface.co/{source['repo']} at {source['revision']}"
+    if {"package", "version", "member"} <= source.keys():
+        return f"{source['member']} of the Python package {source['package']} {source['version']}"
+    arguments = {key: value for key, value in source.items() if key != "_target_"}
+    named = ", ".join(f"{key} {value}" for key, value in markdown.without_paths(arguments).items())
+    return named or "not recorded"

@@ -1,0 +1,72 @@
+"""The best trial, and its settings as a checkpoint of conf/checkpoint/."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from whether.config import CONF
+from whether.errors import RecordError
+from whether.records import SearchRecord, TrialRecord, write_text
+from whether.search.space import Space
+
+_MARK = "# Found by `python -m pipelines.search"
+
+
+def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
+    """Return the complete trial with the highest value, the earliest of equal ones; None if there is none."""
+    complete = [trial for trial in trials if trial.state == "complete"]
+    return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
+
+
+def checkpoint_yaml(record: SearchRecord, trials: Sequence[TrialRecord], best: TrialRecord, space: Space) -> str:
+    """Return the best settings as a file of conf/checkpoint/. All values are fixed: they belong together."""
+    name = f"{record.checkpoint}_searched"
+    tuner = space.tuner(best.settings)
+    lines = [
+        f"# @package checkpoints.{name}",
+        f"{_MARK} {record.checkpoint}` for {record.task} with {record.model}:"
+        f" trial {best.number + 1}, the best of {len(trials)}.",
+        *_told(record, trials, best),
+        "# That is the best of many on dev, so a little lucky: only test says how good it is.",
+        f'#   make run ARGS="checkpoint=[base,{record.checkpoint},{name}]"',
+        "tuner:",
+        "  adapter:",
+    ]
+    adapter = dict(tuner.adapter)
+    lines += [_line(4, key, value, space, f"adapter.{key}") for key, value in adapter.items()]
+    fields = [key for key in tuner.__dataclass_fields__ if key != "adapter"]
+    lines += [_line(2, key, getattr(tuner, key), space, key) for key in fields]
+    return "\n".join(lines) + "\n"
+
+
+def _told(record: SearchRecord, trials: Sequence[TrialRecord], best: TrialRecord) -> list[str]:
+    found = (
+        f"# {best.dev_exact:.1%} of {record.dev_examples} dev examples answered exactly, dev loss {best.dev_loss:.3g}"
+    )
+    own = next((trial for trial in trials if _is_own(trial, record)), None)
+    if own is None or own.dev_exact is None:
+        return [f"{found}."]
+    return [f"{found}; with the settings of {record.checkpoint}: {own.dev_exact:.1%}, {own.dev_loss:.3g}."]
+
+
+def _is_own(trial: TrialRecord, record: SearchRecord) -> bool:
+    """Return whether a trial was run with the checkpoint's own settings."""
+    flat = record.tuner | {f"adapter.{key}": value for key, value in record.tuner["adapter"].items()}
+    return all(flat.get(name) == value for name, value in trial.settings.items())
+
+
+def _line(indent: int, key: str, value: Any, space: Space, name: str) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
+    searched = f"   # searched: {space.parameters[name]}" if name in space.parameters else ""
+    return f"{' ' * indent}{key}: {text}{searched}"
+
+
+def write_checkpoint(name: str, text: str, conf: Path = CONF) -> Path:
+    """Write conf/checkpoint/<name>_searched.yaml. Raises RecordError rather than replace a file that a person wrote."""
+    path = conf / "checkpoint" / f"{name}_searched.yaml"
+    if path.exists() and _MARK not in path.read_text(encoding="utf-8"):
+        raise RecordError(f"{path} is there and was not written by a search: rename it, or copy best.yaml by hand")
+    write_text(path, text)
+    return path
