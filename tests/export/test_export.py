@@ -113,6 +113,20 @@ def test_a_server_of_transformers_answers_the_same(study: Study, tmp_path: Path)
     assert answer["choices"][0]["message"]["content"] == expected.text
 
 
+def test_lm_eval_scores_the_folder_as_the_engine_scores_the_checkpoint(study: Study) -> None:
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    export("lora", study.config, artifacts=study.artifacts, folder=Path("merged"))
+    engine = LocalModel.load(study.artifacts / "model", study.artifacts / "finetune" / "lora", study.config.model)
+    peer = HFLM(pretrained="merged", device="cpu", dtype="auto", batch_size=1)
+    asked = [("Which team?", " billing"), ("A longer question, with a comma.", " technical")]
+    instances = [Instance("loglikelihood", {}, pair, index) for index, pair in enumerate(asked)]
+    encoded = [Request(*(tuple(ids) for ids in peer._encode_pair(*pair))) for pair in asked]
+    expected = [score.log_likelihood for score in engine.loglikelihoods(encoded)]
+    assert [value for value, _ in peer.loglikelihood(instances, disable_tqdm=True)] == pytest.approx(expected, abs=2e-4)
+
+
 @pytest.mark.slow
 def test_the_real_model_too(study: Study, real_model: Path) -> None:
     """Random weights of a LoRA, far from zero, on the real model; merged, saved and read back it is the same model."""

@@ -13,7 +13,6 @@ from whether.config import CONF, CheckpointConfig, Config, SearchConfig, check, 
 from whether.records import Example, Task, write_json, write_jsonl
 
 ROOT = Path(__file__).parents[2]
-pytest.importorskip("optuna")
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from whether.tracking.store import open_experiment
 # MLflow's own, at every search; nobody sees it outside tests.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
+pytest.importorskip("optuna")
+
 ROOT = Path(__file__).parents[2]
 OVERRIDES = ["task=tickets", "model=local", "model.name=tiny", "model.device=cpu", "model.threads=1", "tuner.r=4",
              "tuner.epochs=2", "tuner.learning_rate=0.02", "tuner.batch_size=8"]  # fmt: skip

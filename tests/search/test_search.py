@@ -19,6 +19,8 @@ from whether.finetune.finetune import finetune
 from whether.records import STATE, SearchRecord, TrialRecord, read_json, read_jsonl
 from whether.search.search import search
 
+pytest.importorskip("optuna")
+
 RATES = {"learning_rate": {"low": 1e-5, "high": 0.1, "log": True}}
 
 

@@ -106,7 +106,7 @@ def _arms(facts: Facts) -> dict[str, ArmRecord]:
 def _own_arm(facts: Facts) -> tuple[str, ArmRecord] | None:
     """Return the checkpoint's arm with the prompt that it was tuned on; None where that was not run."""
     own = [(name, arm) for name, arm in _arms(facts).items() if arm.checkpoint == facts.name]
-    return next((item for item in own if facts.config.prompts[item[1].prompt].plain), None)
+    return next(((name, arm) for name, arm in own if arm.answer == "fine_tune"), None)
 
 
 def _measured(metric: str, found: Measurement) -> str:

@@ -34,7 +34,7 @@ def draw(
         _best_line(first, trials)
         first.xaxis.set_major_locator(MaxNLocator(integer=True))
         first.set(xlabel="trial", ylabel="dev: share answered exactly, less loss")
-        first.legend(frameon=False, fontsize="small", loc="lower right")
+        first.legend(frameon=False, fontsize="small", loc="best")
         for axes, (name, parameter) in zip(others, parameters.items(), strict=True):
             _slice(axes, name, parameter, trials, lowest)
             share = record.importance.get(name)
@@ -61,6 +61,8 @@ def _best_line(axes: Any, trials: Sequence[TrialRecord]) -> None:
 
 
 def _slice(axes: Any, name: str, parameter: Range | Options, trials: Sequence[TrialRecord], lowest: float) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
     values = [trial.settings[name] for trial in trials]
     if isinstance(parameter, Options):
         places = {choice: float(index) for index, choice in enumerate(parameter.choices)}
@@ -69,4 +71,8 @@ def _slice(axes: Any, name: str, parameter: Range | Options, trials: Sequence[Tr
         return
     if parameter.log:
         axes.set_xscale("log")
+        per_decade = (1, 2, 5) if parameter.high < 200 * parameter.low else (1,)
+        axes.xaxis.set_major_locator(LogLocator(subs=per_decade))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     _points(axes, trials, values, lowest)

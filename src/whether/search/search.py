@@ -12,6 +12,7 @@ into conf/, and from there on everything is as for any other checkpoint.
 """
 
 import dataclasses
+import gc
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from whether.search.trial import Question
 
 logger = logging.getLogger(__name__)
+
+RECORDS = ("trials.jsonl", "best.yaml", "search.svg", "search.json")
 
 
 def search(name: str, config: Config, *, artifacts: Path, restart: bool = False) -> Path:
@@ -128,8 +131,10 @@ def _plain(parameter: object) -> dict[str, object]:
 
 def _earlier_trials(folder: Path, record: SearchRecord, restart: bool) -> list[TrialRecord]:
     """Return the trials of this search that are there. Raises RecordError for those of another one."""
-    if restart or not (folder / "trials.jsonl").exists():
-        (folder / "trials.jsonl").unlink(missing_ok=True)
+    if restart:
+        for name in RECORDS:
+            (folder / name).unlink(missing_ok=True)
+    if not (folder / "trials.jsonl").exists():
         return []
     earlier = read_json(folder / "search.json", SearchRecord)
     trials = read_jsonl(folder / "trials.jsonl", TrialRecord)
@@ -159,6 +164,7 @@ def _new_trials(question: "Question", trials: Sequence[TrialRecord]) -> Iterator
             return
         logger.info("trial %d of %d: %s", len(trials) + 1, config.trials, shown(settings))
         yield run_trial(question, settings, list(trials))
+        gc.collect()  # Trainer and its callbacks hold each other, and with them the trial's model
 
 
 def _write(folder: Path, question: "Question", trials: Sequence[TrialRecord]) -> None:
