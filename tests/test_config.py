@@ -43,7 +43,7 @@ def test_params_yaml_is_what_conf_says() -> None:
 def test_params_yaml_is_written_as_dvc_writes_it(tmp_path: Path) -> None:
     from dvc.utils.hydra import compose_and_dump
 
-    overrides = ["tuner.r=8", "task=fever"]
+    overrides = ["tuner.r=8", "task=fever", "prompt=[zero_shot,knn]", "experiment=smoke"]
     compose_and_dump(tmp_path / "params.yaml", str(ROOT / CONF), None, "config", str(ROOT), overrides)
     assert (tmp_path / "params.yaml").read_text() == compose(overrides, ROOT / CONF)
 
@@ -91,6 +91,14 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
         (["experiment=smok"], r"experiment=smok: no file .*did you mean 'smoke'"),
         (["arms.prompt=[knn]"], r"arms follows from checkpoints and prompts"),
         (["policy.metric=acc"], r"policy.metric 'acc' is not measured for output: label"),
+        (["curve.checkpoint=lorra"], r"curve.checkpoint=lorra: no file .*lorra.yaml; did you mean 'lora'\?"),
+        (["curve.checkpoint=base"], r"curve .*checkpoint must name the tuned checkpoint"),
+        (["curve.labels=[20,20]"], r"curve .*labels holds a number twice: \[20, 20\]"),
+        (["curve.labels=[0]"], r"curve.labels.0.*greater than or equal to 1, and is 0"),
+        (["curve.seeds=[]"], r"labels and seeds go together"),
+        (["curve.min_step=4"], r"override curve.min_step: no such setting; did you mean 'min_steps'\?"),
+        (["+curve.prompts.mine=${prompts.mine}"], r"prompts.mine"),
+        (["curve.prompts.knn.strategy.example=3"], r"curve.prompts.knn"),
         (["benchmark.tasks=[]"], r"benchmark.tasks \(in .*bigbench.yaml\)"),
         (["task.labels=[a,b,a]"], r"labels holds a label twice"),
         (["pricing.usd_per_label=inf"], r"pricing.usd_per_label.*finite"),
@@ -104,6 +112,18 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
 def test_bad_settings_are_named(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         compose(overrides, ROOT / CONF)
+
+
+def test_the_curve_takes_its_settings_from_what_the_run_selects() -> None:
+    curve = composed("tuner.r=8", "prompts.knn.strategy.examples=4", "+curve.prompts.more=${prompts.knn}").curve
+    assert curve.tuner is not None
+    assert curve.tuner.adapter["r"] == 8
+    assert [(name, prompt.strategy["examples"]) for name, prompt in curve.prompts.items() if prompt] == [
+        ("few_shot", 14), ("knn", 4), ("more", 4),
+    ]  # fmt: skip
+    assert composed("checkpoint=[base]").curve.tuner is None
+    assert composed("prompt=[zero_shot,knn]").curve.prompts["few_shot"] is None
+    assert composed("curve=none").curve.labels == composed("experiment=smoke", "curve=none").curve.labels == []
 
 
 def edit(path: Path, change: Callable[[str], str]) -> None:

@@ -15,7 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SMOKE = "experiment=smoke"
 ALWAYS = {"compare", "publish"}
-LORA = {"finetune@lora", "prompt@lora-zero_shot", "prompt@lora-few_shot", "prompt@lora-knn", "benchmark@lora"}
+CURVE = {"curve@10-0", "curve@40-0"}
+LORA = {"finetune@lora", "prompt@lora-zero_shot", "prompt@lora-few_shot", "prompt@lora-knn", "benchmark@lora"} | CURVE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3000)]
 
@@ -97,6 +98,9 @@ def test_the_verdict_keeps_its_contract(clone: Clone) -> None:
     verdict = clone.verdict()
     assert verdict["answer"] in ("prompt", "fine_tune", "both", "no_difference", "inconclusive")
     assert set(verdict["arms"]) == {f"{c}-{p}" for c in ("base", "lora") for p in ("zero_shot", "few_shot", "knn")}
+    curve = verdict["learning_curve"]
+    assert isinstance(curve, dict)
+    assert [level["labels"] for level in curve["levels"]] == [10, 40]
     assert {"reasons", "recommended_arm", "task", "model", "comparisons", "provenance"} <= set(verdict)
     report = (clone.path / "artifacts/compare/report.html").read_text()
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", report), "the report needs no network"
@@ -110,7 +114,9 @@ def test_a_second_run_does_nothing_and_shows_the_verdict_again(clone: Clone) -> 
     assert str(before["recommended_arm"]) in output
     assert clone.verdict() == before
     assert clone.runs() == runs
-    assert len(runs) == len(set(runs)) == 1 + 6 + 2 + 2, "a pipeline run; an arm, checkpoint and benchmark each"
+    assert len(runs) == len(set(runs)) == 1 + 6 + 2 + 2 + 3, (
+        "a pipeline run; an arm, checkpoint and benchmark each; the learning curve and its two points"
+    )
 
 
 def test_dvc_commands_do_what_a_dvc_user_expects(clone: Clone) -> None:
@@ -149,10 +155,18 @@ def test_a_field_of_a_tuner_reruns_what_is_tuned_only(clone: Clone) -> None:
     assert ran(output) - {"compose"} == LORA | ALWAYS
 
 
+def test_another_number_of_labels_runs_its_point_only_and_none_runs_nothing(clone: Clone) -> None:
+    assert ran(clone(f"make run ARGS='{SMOKE} tuner.alpha=16 curve.labels=[10,20,40]'")) - {"compose"} == {
+        "curve@20-0", *ALWAYS,
+    }  # fmt: skip
+    assert ran(clone(f"make run ARGS='{SMOKE} tuner.alpha=16 curve=none'")) - {"compose"} == {"draw", *ALWAYS}
+    assert clone.verdict()["learning_curve"] is None
+
+
 def test_a_dvc_experiment_takes_hydra_overrides(clone: Clone) -> None:
     clone("git -c user.name=n -c user.email=e@example.org commit -qam 'a state to experiment from'")
     output = clone(f"PATH=$PWD/.venv/bin:$PATH dvc exp run -S {SMOKE} -S policy.margin=0.05")
-    assert ran(output) - {"compose"} <= LORA | ALWAYS
+    assert ran(output) - {"compose"} <= LORA | ALWAYS | {"draw"}
     assert "compare" in ran(output)
     policy = clone.verdict()["policy"]
     assert isinstance(policy, dict)

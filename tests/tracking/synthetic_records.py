@@ -11,7 +11,11 @@ from whether.config import CONF, Config, compose, write_params
 from whether.records import (
     ArmRecord,
     Comparison,
+    Crossover,
+    CurveLevel,
+    CurveValue,
     Example,
+    LearningCurve,
     Prediction,
     Provenance,
     Task,
@@ -58,6 +62,7 @@ class Records:
             self.write_benchmark(checkpoint)
             for prompt in self.config.prompts:
                 self.write_arm(checkpoint, prompt)
+        self.write_curve()
         self.write_verdict()
 
     def write_prepare(self) -> None:
@@ -126,6 +131,27 @@ class Records:
         )
         write_jsonl(folder / "samples.jsonl", [{"task": "date_understanding", "doc_id": 0, "score": 1.0}])
 
+    def write_curve(self) -> None:
+        for labels in self.config.curve.labels:
+            for seed in self.config.curve.seeds:
+                folder = self.artifacts / "curve" / f"{labels}-{seed}"
+                means = {"lora-zero_shot": 1 - 8 / labels, "base-knn": 0.7}
+                write_json(folder / "point.json", {"labels": labels, "seed": seed})
+                write_json(folder / "metrics.json", {"dev": means, "test": means})
+
+    def learning_curve(self) -> LearningCurve:
+        """A curve on which tuning overtakes at 32 labels."""
+        levels = []
+        for labels in self.config.curve.labels:
+            tuned = measurement("accuracy", 1 - 8 / labels, (0.5, 0.99), 100)
+            prompting = measurement("accuracy", 0.7, (0.6, 0.8), 100)
+            difference = measurement("accuracy", 0.3 - 8 / labels, None, 100)
+            values = CurveValue(tuned, [0.1, 0.2]), CurveValue(prompting, [0.7, 0.7])
+            levels.append(CurveLevel(labels, labels / 10, *values, {"base-knn": 2}, difference))
+        crossover = Crossover("at", 32, 25, None, {"at": 1.0}, 3.2)
+        seeds = self.config.curve.seeds
+        return LearningCurve("accuracy", "lora", seeds, ["lora overtakes."], levels, crossover=crossover)
+
     def write_verdict(self, created: datetime = CREATED, usd_per_hour: float = 0.1) -> None:
         arms = {}
         for checkpoint in self.config.checkpoints:
@@ -153,6 +179,7 @@ class Records:
             model=self.config.model.name,
             arms=arms,
             metric="accuracy",
+            learning_curve=self.learning_curve() if self.config.curve.labels else None,
             comparisons=[
                 Comparison(
                     "lora-zero_shot", "base-knn", "accuracy", 0.04, 0.005, 0.075, 0.01, 0.02, 30, "a_better", "decision"
@@ -166,6 +193,8 @@ class Records:
         write_text(folder / "leaderboard.csv", "arm,accuracy\nlora-zero_shot,0.88\n")
         write_text(folder / "report.html", "<!doctype html><title>Report</title><h1>Fine-tune the model</h1>")
         write_text(folder / "plots" / "accuracy.svg", SVG)
+        write_text(folder / "plots" / "learning_curve.svg", SVG)
+        write_text(folder / "learning_curve.csv", "labels,seed\n20,0\n")
 
     def tracked_at(self, uri: str, **changes: object) -> Config:
         """Return the settings with another tracking server."""

@@ -22,7 +22,8 @@ from whether.tracking.publish import Receipt, publish
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
 ARMS = {f"{checkpoint}-{prompt}" for checkpoint in ("base", "lora") for prompt in ("zero_shot", "few_shot", "knn")}
-STAGES = ARMS | {"base", "lora", "benchmark-base", "benchmark-lora"}
+POINTS = {f"curve-{labels}-{seed}" for labels in (20, 50, 120) for seed in (0, 1)}
+STAGES = ARMS | POINTS | {"base", "lora", "benchmark-base", "benchmark-lora", "learning-curve"}
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +103,8 @@ def test_the_pipeline_says_the_verdict(records: Records) -> None:
     artifacts = Path(client(records).download_artifacts(parent.info.run_id, ""))
     assert artifacts.is_relative_to(records.root / "mlartifacts")
     assert {str(file.relative_to(artifacts)) for file in artifacts.rglob("*") if file.is_file()} == {
-        "leaderboard.csv", "metrics.json", "params.yaml", "report.html", "verdict.json", "plots/accuracy.svg",
+        "leaderboard.csv", "learning_curve.csv", "metrics.json", "params.yaml", "report.html", "verdict.json",
+        "plots/accuracy.svg", "plots/learning_curve.svg",
         "prepare/labels.svg", "prepare/profile.json", "prepare/task.json",
     }  # fmt: skip
 
@@ -156,6 +158,32 @@ def test_publishing_again_adds_nothing_anywhere(records: Records) -> None:
     assert rows_of_database(records) == before
 
 
+def test_the_learning_curve_is_drawn_over_the_number_of_labels(records: Records) -> None:
+    publish_records(records)
+    runs = named(records)
+    run = runs["learning-curve"]
+    tuned = client(records).get_metric_history(run.info.run_id, "curve/tuned")
+    assert [(point.step, round(point.value, 3)) for point in tuned] == [(20, 0.6), (50, 0.84), (120, 0.933)]
+    assert len(client(records).get_metric_history(run.info.run_id, "curve/prompting_ci_high")) == 3
+    metrics = run.data.metrics
+    assert (metrics["curve/crossover_labels"], metrics["curve/crossover_usd"]) == (32, 3.2)
+    assert "curve/crossover_labels_ci_high" not in metrics, "an open end has no number"
+    assert "lora overtakes." in run.data.tags["mlflow.note.content"]
+    point = runs["curve-50-1"]
+    assert point.data.metrics["curve/labels"] == 50
+    assert point.data.metrics["curve/test/base-knn"] == 0.7
+    assert point.data.params["curve.tuner.adapter.r"] == "16"
+    assert (point.data.tags["labels"], point.data.tags["curve_seed"]) == ("50", "1")
+
+
+def test_without_a_learning_curve_there_is_no_run_for_it(records: Records) -> None:
+    off = replace(records.config.curve, labels=[], seeds=[])
+    records.config = replace(records.config, curve=off)
+    records.write_verdict()
+    publish_records(records)
+    assert set(named(records)) == {"pipeline", *STAGES} - POINTS - {"learning-curve"}
+
+
 def test_a_stage_from_the_cache_is_referred_to(records: Records) -> None:
     first = publish_records(records)
     records.write_arm("lora", "knn", seed=1)
@@ -163,12 +191,12 @@ def test_a_stage_from_the_cache_is_referred_to(records: Records) -> None:
     second = publish_records(records)
     runs = active_runs(records)
     kinds = [run.data.tags["whether.kind"] for run in runs]
-    assert (kinds.count("pipeline"), kinds.count("arm"), len(kinds)) == (2, 7, 13)
+    assert (kinds.count("pipeline"), kinds.count("arm"), len(kinds)) == (2, 7, 20)
     assert {name for name in STAGES if first.runs[name].run_id != second.runs[name].run_id} == {"lora-knn"}
     assert second.runs["base-knn"].made_by == first.parent_run_id
     note = client(records).get_run(second.parent_run_id).data.tags["mlflow.note.content"]
     made, cached = (line for line in note.splitlines() if line.startswith(("- Made", "- From the cache")))
-    assert (made.count("["), cached.count("[")) == (1, 9)
+    assert (made.count("["), cached.count("[")) == (1, 16)
     assert f"[lora-knn](#/experiments/2/runs/{second.runs['lora-knn'].run_id}?" in made
     assert f"[base](#/experiments/2/runs/{first.runs['base'].run_id}?" in cached
 

@@ -20,7 +20,7 @@ from synthetic_records import Records
 from whether.errors import TrackingError
 from whether.tracking.publish import publish
 
-STAGES = 2 + 6 + 2
+STAGES = 2 + 6 + 2 + 7
 
 
 @pytest.fixture(autouse=True)

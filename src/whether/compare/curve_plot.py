@@ -12,6 +12,10 @@ _APART = {"tuned": 1.02, "prompting": 1 / 1.02}
 """Factors that keep the intervals of the two ways from covering each other."""
 
 
+_BOTTOM = -0.07
+"""Where the interval of the crossover is drawn: below all qualities."""
+
+
 def paint_learning_curve(axes: Any, curve: LearningCurve, colours: Mapping[str, str]) -> None:
     """Draw means with intervals, each seed, fitted curves with bands, the label-free prompt, and the crossover."""
     labels = [level.labels for level in curve.levels]
@@ -24,7 +28,8 @@ def paint_learning_curve(axes: Any, curve: LearningCurve, colours: Mapping[str, 
     if curve.crossover is not None and len(labels) > 1:
         _crossover(axes, curve.crossover, labels, colours)
     edge = 1.12
-    axes.set(xlim=(labels[0] / edge, labels[-1] * edge), ylim=(-0.03, 1.03))
+    axes.set(xlim=(labels[0] / edge, labels[-1] * edge), ylim=(-0.11, 1.03))
+    axes.set_yticks([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
     axes.set(xlabel="labelled training examples", ylabel=f"{NAMES[curve.metric]} on test")
     axes.set_xticks(labels, [f"{number:,}" for number in labels])
     axes.set_xticks([], minor=True)
@@ -51,8 +56,10 @@ def _measured(axes: Any, curve: LearningCurve, way: str, colour: str) -> None:
 
 
 def _crossover(axes: Any, crossover: Crossover, labels: list[int], colours: Mapping[str, str]) -> None:
-    """Mark the crossover, and its interval along the bottom; an open end reaches the edge of what was measured."""
+    """Mark the crossover, and its interval along the bottom; an open end is an arrow at the edge."""
     low, high = crossover.ci_low or labels[0], crossover.ci_high or labels[-1]
-    axes.plot([low, high], [0.0, 0.0], color=colours["ink"], linewidth=3, solid_capstyle="butt", clip_on=False)
+    axes.plot([low, high], [_BOTTOM, _BOTTOM], color=colours["ink"], linewidth=3, solid_capstyle="butt")
+    for end, place, marker in ((crossover.ci_low, low, "<"), (crossover.ci_high, high, ">")):
+        axes.plot(place, _BOTTOM, "|" if end else marker, color=colours["ink"], markersize=7)
     if crossover.labels is not None:
         axes.axvline(crossover.labels, color=colours["ink"], linestyle="--", linewidth=1)

@@ -9,6 +9,7 @@ Writes into artifacts/curve/<labels>-<seed>/:
 
 point.json       `whether.records.CurvePoint`
 answers.jsonl    `whether.records.CurveAnswer`, a line for each arm and each example of dev and test
+metrics.json     {"dev": …, "test": …}, each arm → its mean score; {} where nothing was measured
 """
 
 import logging
@@ -16,6 +17,7 @@ import math
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple, Protocol
 
 from whether.config import BASE, CurveConfig, ModelConfig, PromptConfig, ServingConfig, TunerConfig
@@ -118,6 +120,7 @@ def measure_point(
         logger.warning("curve@%d-%d: %s", labels, seed, reason)
         write_json(folder / "point.json", CurvePoint(labels, seed, name, not_measured={"all": reason}))
         write_jsonl(folder / "answers.jsonl", [])
+        write_json(folder / "metrics.json", {})
         return
     splits = _answered(task, curve, artifacts / "prepare") | {"train": order[:labels]}
     key = sha256_plain(_settings(curve, model, seed) | _inputs(task, splits, artifacts / "model"))
@@ -138,7 +141,9 @@ def measure_point(
     training = read_json(view / "finetune" / name / "metrics.json", CurveTraining)
     point = CurvePoint(labels, seed, name, tuned, prompts, absent, len(splits["dev"]), repeats, training)
     write_json(folder / "point.json", point)
-    write_jsonl(folder / "answers.jsonl", _answers(view, [tuned, *prompts]))
+    answers = _answers(view, [tuned, *prompts])
+    write_jsonl(folder / "answers.jsonl", answers)
+    write_json(folder / "metrics.json", _means(answers))
     for state in view.parent.glob(f"{labels}-{seed}-*"):
         shutil.rmtree(state)
 
@@ -219,3 +224,10 @@ def _answers(view: Path, arms: Iterable[str]) -> list[CurveAnswer]:
         for arm in arms
         for row in read_jsonl(view / "prompt" / arm / "predictions.jsonl", Prediction)
     ]
+
+
+def _means(answers: Iterable[CurveAnswer]) -> dict[str, dict[str, float]]:
+    scores: dict[str, dict[str, list[float]]] = {}
+    for row in answers:
+        scores.setdefault(row.split, {}).setdefault(row.arm, []).append(row.score)
+    return {split: {arm: fmean(found) for arm, found in arms.items()} for split, arms in scores.items()}

@@ -20,7 +20,7 @@ class Published:
     """A run that shows records."""
 
     kind: str
-    """`pipeline`, `checkpoint`, `arm` or `benchmark`."""
+    """`pipeline`, `checkpoint`, `arm`, `benchmark` or `curve`."""
     content_key: str
     """SHA-256 of the records; the run's tag `whether.content_key`."""
     run_id: str | None = None

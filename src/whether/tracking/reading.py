@@ -3,15 +3,17 @@
 import dataclasses
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from whether.config import BASE, PARAMS, Config
+from whether.config import BASE, PARAMS, Config, CurveConfig
 from whether.records import (
     ArmRecord,
     Example,
+    LearningCurve,
     Prediction,
     Verdict,
     read_json,
@@ -20,6 +22,7 @@ from whether.records import (
     sha256_folder,
     sha256_plain,
 )
+from whether.tracking.curves import curve_history, curve_metrics
 from whether.tracking.names import flatten, grouped, measured, numbers, without_credentials
 from whether.tracking.views import DatasetView, Point, RunView, Views
 
@@ -65,6 +68,8 @@ class _Records:
         stages = [self.checkpoint(name) for name in checkpoints]
         stages += [self.arm(name, arm) for name, arm in self.verdict.arms.items()]
         stages += [self.benchmark(name) for name in checkpoints]
+        if self.verdict.learning_curve and self.verdict.learning_curve.levels:
+            stages += [self.curve(self.verdict.learning_curve), *self.curve_points(self.config.curve)]
         return Views(self.verdict, self.pipeline(), stages)
 
     def pipeline(self) -> RunView:
@@ -159,6 +164,44 @@ class _Records:
             ),
             folder,
         )
+
+    def curve(self, curve: LearningCurve) -> RunView:
+        """One run with number of labels as step, so that MLflow draws the curve."""
+        compare = self.artifacts / "compare"
+        view = RunView(
+            name="learning-curve",
+            kind="curve",
+            started=self.created,
+            ended=self.created,
+            note="\n".join(f"- {reason}" for reason in curve.reasons)
+            + "\n\nThe step of a metric is the number of labels.",
+            params=self.params_below("curve"),
+            tags=self.tags | {"checkpoint": curve.checkpoint},
+            metrics=curve_metrics(curve),
+            history=curve_history(curve, self.created),
+            files=[(compare / "learning_curve.csv", ""), (compare / "plots" / "learning_curve.svg", "")],
+        )
+        shown = {"experiment": self.experiment, "params": view.params, "curve": dataclasses.asdict(curve)}
+        return dataclasses.replace(view, content_key=sha256_plain(shown))
+
+    def curve_points(self, settings: CurveConfig) -> Iterator[RunView]:
+        """Yield a run for each point whose folder is there."""
+        for labels, seed in product(settings.labels, settings.seeds):
+            folder = self.artifacts / "curve" / f"{labels}-{seed}"
+            if folder.exists():
+                started, ended = self.times(folder)
+                means = numbers(read_json(folder / "metrics.json"))
+                view = RunView(
+                    name=f"curve-{labels}-{seed}",
+                    kind="curve",
+                    started=started,
+                    ended=ended,
+                    note=f"A point of the learning curve: {labels} labelled training examples, seed {seed}.",
+                    params=self.params_below("curve"),
+                    tags={"labels": str(labels), "curve_seed": str(seed)},
+                    metrics={f"curve/{name}": value for name, value in means.items()} | {"curve/labels": labels},
+                )
+                yield self.stage(view, folder)
 
     def stage(self, view: RunView, folder: Path) -> RunView:
         """Complete a stage's view: its records, what all runs say, and the key of all that it shows."""

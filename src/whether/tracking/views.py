@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 from whether.records import Verdict
 
-Kind = Literal["pipeline", "checkpoint", "arm", "benchmark", "search", "trial"]
+Kind = Literal["pipeline", "checkpoint", "arm", "benchmark", "curve", "search", "trial"]
 
 
 @dataclass(frozen=True)
 class Point:
-    """A number at a training step."""
+    """A number at a training step, or at a number of labels."""
 
     metric: str
     value: float
