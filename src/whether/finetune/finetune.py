@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from whether.config import ModelConfig, TunerConfig, build
 from whether.engine.loading import load_base, pick_device
 from whether.engine.memory import is_out_of_memory
-from whether.errors import ConfigError, EngineError
+from whether.errors import ConfigError, EngineError, RecordError
 from whether.finetune import checkpoints, history, processes, results
 from whether.finetune.data import encode_rows, label_rows
 from whether.finetune.disk import room
@@ -35,8 +35,7 @@ def finetune(
         if folder is not None:
             results.write_base(name, model.name, seed, folder)
         return
-    if not processes.is_main():
-        logging.getLogger("whether").setLevel(logging.ERROR)
+    processes.begin()
     data = read_data(artifacts / "prepare")
     states = STATE / "finetune"
     state = states / f"{name}-{state_key(tuner, model, seed, data, artifacts / 'model')[:16]}"
@@ -120,6 +119,8 @@ def train(
         )
         for callback in callbacks:
             trainer.add_callback(callback)
+        # Each process drops its own inputs out; the weights are the main one's.
+        torch.manual_seed(seed + processes.index())
         end = run(trainer, state)
     return Trained(
         best=state / f"checkpoint-{end['best_global_step']}",
@@ -162,13 +163,14 @@ def run(trainer: Any, state: Path) -> dict[str, Any]:
     stop = Stop()
     trainer.add_callback(stop)
     trained = sum(weight.nbytes for weight in trainer.model.parameters() if weight.requires_grad)
-    # The weights and AdamW's two moments of each.
-    with writing(state), room(state, 3 * trained), stop.listening():
-        try:
+    # The weights, AdamW's two moments of each, and what does not depend on the model: settings, log, random numbers.
+    needed = 3 * trained + 100_000
+    try:
+        with writing(state), room(state, needed), stop.listening():
             trainer.train(resume_from_checkpoint=str(start) if start else None)
-        except Exception:
-            checkpoints.last(state)  # What is half-written goes, so that it takes no room.
-            raise
+    except RecordError:
+        checkpoints.last(state)  # What is half-written goes, so that it takes no room.
+        raise
     end, values = processes.from_main(lambda: latest(state))
     if end is None:
         raise EngineError(f"{state} was emptied while training went on: run again")

@@ -4,6 +4,7 @@ The launcher tells each process its place by environment variables, before anyth
 decides, saves and writes; the others only compute. Without a launcher there is one process, and it is the main one.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -13,6 +14,8 @@ from whether.errors import EngineError
 
 if TYPE_CHECKING:
     import torch
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -38,6 +41,22 @@ def on_this_machine() -> int:
 def is_main() -> bool:
     """Return whether this process writes results."""
     return index() == 0
+
+
+def begin() -> None:
+    """Leave logging to the main process; say so where a launcher has started fewer processes than it was asked for."""
+    if not is_main():
+        logging.getLogger("whether").setLevel(logging.ERROR)
+    # `accelerate launch --cpu` names a port for the processes to meet, and starts one.
+    if (
+        os.environ.get("ACCELERATE_USE_CPU") == "True"
+        and "MASTER_PORT" in os.environ
+        and "LOCAL_RANK" not in os.environ
+    ):
+        logger.warning(
+            "`accelerate launch --cpu` starts one process, whatever --num_processes says: training goes on with one;"
+            " on CPUs use `torchrun --nproc_per_node N -m pipelines.finetune ...`"
+        )
 
 
 def _place(variable: str, alone: int) -> int:

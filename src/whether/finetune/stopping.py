@@ -31,11 +31,12 @@ class Stop(TrainerCallback):  # type: ignore[misc]
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Hold back the signals in a block. Only a main thread can."""
+        """Hold back the signals in a block; not those that are ignored, as under nohup. Only a main thread can."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        self._before = {number: signal.signal(number, self._receive) for number in _SIGNALS}
+        heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._receive) for number in heard}
         try:
             yield
         finally:

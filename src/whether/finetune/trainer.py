@@ -219,6 +219,7 @@ def make_trainer(
         logging_nan_inf_filter=False,
         # `Bar` shows progress in place of Trainer's own callbacks, which print a line a step.
         disable_tqdm=True,
+        log_level_replica="error",
         report_to="none",
         remove_unused_columns=False,
         label_names=["labels"],
