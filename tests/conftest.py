@@ -96,6 +96,12 @@ def real_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `python -m pipelines...` work in any working folder."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+@pytest.fixture
 def label_task() -> Task:
     """A label task with three labels."""
     return Task(
