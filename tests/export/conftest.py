@@ -62,7 +62,7 @@ def write_retention(folder: Path, right: int) -> None:
 
 
 @pytest.fixture
-def study(finished_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: None) -> Study:  # noqa: ARG001
+def study(finished_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands: None) -> Study:
     """A copy that a test may change, as the working folder."""
     root = tmp_path / "repository"
     shutil.copytree(finished_study.root, root)

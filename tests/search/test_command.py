@@ -36,7 +36,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def repository(artifacts: Path, empty_database: Path, commands: None) -> Path:  # noqa: ARG001
+def repository(artifacts: Path, empty_database: Path, commands: None) -> Path:
     shutil.copy(empty_database, artifacts.parent / "mlflow.db")
     shutil.copytree(ROOT / CONF, "conf")
     Path("params.yaml").write_text(compose(OVERRIDES, Path("conf")))
