@@ -27,7 +27,7 @@ from transformers import (
 from whether.config import TunerConfig
 from whether.engine.memory import peak_memory
 from whether.errors import EngineError
-from whether.finetune import checkpoints
+from whether.finetune import attention, checkpoints
 from whether.finetune.data import Row
 from whether.finetune.packing import IGNORED, Batch, Collator, answer_logits, computed_tokens
 
@@ -80,7 +80,7 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad():
             losses, right = answer_scores(model, inputs)
-        return None, (losses, right), inputs["labels"].ne(IGNORED).sum(dim=1)
+        return None, (losses, right), answer_counts(inputs)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log a step or an evaluation with what it took; a loss that is not a number ends training."""
@@ -109,6 +109,12 @@ def answer_scores(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]
     losses = logits.new_zeros(len(labels)).index_add(0, owners, cross_entropy(logits, answers, reduction="none"))
     right = (logits.argmax(dim=-1) == answers).long()
     return losses, labels.new_zeros(len(labels)).index_add(0, owners, right)
+
+
+def answer_counts(batch: Batch) -> torch.Tensor:
+    """Return how many answer tokens each example has."""
+    counts: torch.Tensor = batch["labels"].ne(IGNORED).sum(dim=1)
+    return counts
 
 
 def dev_metrics(prediction: EvalPrediction) -> dict[str, float]:
@@ -210,40 +216,48 @@ def make_trainer(
 
 
 def make_collator(model: Any, rows: Sequence[Row]) -> Collator:
-    """Return the packing collator, or the padding one, saying so, if packing does not give this model the same numbers.
+    """Return the fastest collator that gives this model the numbers of padded batches; the padding one says so.
 
-    Both are run on the longest and the shortest rows: a model that ignores the mask, restarts positions by itself, or
-    looks at a sliding window shorter than the longest row answers differently.
+    In turn: packed with attention in blocks, packed with a mask, padded. Each is run on the longest and the shortest
+    rows: a model that ignores the mask, restarts positions by itself, or looks at a sliding window shorter than the
+    longest row answers differently.
     """
     dtype = next(model.parameters()).dtype
     by_length = sorted(rows, key=lambda row: len(row.prompt) + len(row.answer))
-    difference = _packing_error(model, [*by_length[:2], *by_length[-2:]], dtype)
-    exact = difference <= _TOLERANCE[dtype]
-    if not exact:
-        logger.warning(
-            "%s cannot share prefixes (log-probabilities differ by %.2g): padded batches are used, which take longer",
-            type(model.get_base_model()).__name__,
-            difference,
-        )
-    return Collator(packed=exact, mask_dtype=dtype)
+    sample = [*by_length[:2], *by_length[-2:]]
+    base = model.get_base_model()
+    usual = base.config._attn_implementation
+    expected = _token_losses(model, sample, Collator(False, dtype))
+    attention.register()
+    for blocks in (True, False):
+        base.set_attn_implementation(attention.NAME if blocks else usual)
+        collator = Collator(True, dtype, blocks)
+        try:
+            difference = float((_token_losses(model, sample, collator) - expected).abs().max())
+        except (TypeError, ValueError, RuntimeError, IndexError) as error:
+            logger.log(logging.DEBUG if blocks else logging.WARNING, "packed batches are refused: %s", error)
+            difference = math.inf
+        if difference <= _TOLERANCE[dtype]:
+            return collator
+    logger.warning(
+        "%s cannot share prefixes (log-probabilities differ by %.2g): padded batches are used, which take longer",
+        type(base).__name__,
+        difference,
+    )
+    return Collator(False, dtype)
 
 
-def _packing_error(model: Any, rows: Sequence[Row], dtype: torch.dtype) -> float:
-    """Return the largest difference that packing makes to an example's loss per token; infinite if it is refused."""
+def _token_losses(model: Any, rows: Sequence[Row], collator: Collator) -> torch.Tensor:
+    """Return each example's loss per token."""
     was_training = model.training
     model.eval()
-    losses = []
     try:
-        for packed in (True, False):
-            batch = send_to_device(Collator(packed, dtype)(rows), model.device)
-            with torch.no_grad():
-                losses.append(answer_scores(model, batch)[0] / batch["labels"].ne(IGNORED).sum(dim=1))
-    except (TypeError, ValueError, RuntimeError, IndexError) as error:
-        logger.warning("packed batches are refused: %s", error)
-        return math.inf
+        batch = send_to_device(collator(rows), model.device)
+        with torch.no_grad():
+            losses = answer_scores(model, batch)[0]
+        return losses / answer_counts(batch)
     finally:
         model.train(was_training)
-    return float((losses[0] - losses[1]).abs().max())
 
 
 def peak_device_memory() -> int | None:
