@@ -173,7 +173,18 @@ def make_trainer(
     model: Any, tuner: TunerConfig, train: Sequence[Row], dev: Sequence[Row], *, seed: int, cpu: bool, output_dir: Path
 ) -> AnswerTrainer:
     """Return a trainer with its schedule, early stopping and packing set up; checkpoints go to `output_dir`."""
-    steps = math.ceil(len(train) / tuner.batch_size) * tuner.epochs
+    arguments = make_arguments(tuner, len(train), seed=seed, cpu=cpu, output_dir=output_dir)
+    schedule = Schedule(tuner.epochs * tuner.evaluations_per_epoch)
+    callbacks = [schedule, EarlyStoppingCallback(tuner.patience), Seal(), Bar()]
+    trainer = AnswerTrainer(model, arguments, train_dataset=train, eval_dataset=dev, callbacks=callbacks)
+    trainer.remove_callback(PrinterCallback)
+    trainer.data_collator = make_collator(model, [*train, *dev])
+    return trainer
+
+
+def make_arguments(tuner: TunerConfig, examples: int, *, seed: int, cpu: bool, output_dir: Path) -> TrainingArguments:
+    """Return Trainer's settings for training on so many examples."""
+    steps = math.ceil(examples / tuner.batch_size) * tuner.epochs
     arguments = TrainingArguments(
         output_dir=str(output_dir),
         num_train_epochs=tuner.epochs,
@@ -207,12 +218,7 @@ def make_trainer(
     )
     # Otherwise Trainer would spread each batch over all GPUs of the machine.
     arguments._n_gpu = min(arguments.n_gpu, 1)
-    schedule = Schedule(tuner.epochs * tuner.evaluations_per_epoch)
-    callbacks = [schedule, EarlyStoppingCallback(tuner.patience), Seal(), Bar()]
-    trainer = AnswerTrainer(model, arguments, train_dataset=train, eval_dataset=dev, callbacks=callbacks)
-    trainer.remove_callback(PrinterCallback)
-    trainer.data_collator = make_collator(model, [*train, *dev])
-    return trainer
+    return arguments
 
 
 def make_collator(model: Any, rows: Sequence[Row]) -> Collator:
