@@ -1,5 +1,6 @@
 """The packed batch has the loss and the gradients of the padded one."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +66,27 @@ def adapted(tiny_model: Path) -> Any:
     return model
 
 
-def loss_and_gradients(model: Any, rows: list[Row], pack: bool) -> tuple[Any, dict[str, Any]]:
+@pytest.fixture
+def in_blocks(adapted: Any) -> Iterator[Any]:
+    """The same with attention in blocks of at most 4 tokens, where examples are not longer."""
+    from whether.finetune import attention
+
+    usual = adapted.config._attn_implementation
+    attention.register()
+    adapted.get_base_model().set_attn_implementation(attention.NAME)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention, "WIDTH", 4)
+        yield adapted
+    adapted.get_base_model().set_attn_implementation(usual)
+
+
+def loss_and_gradients(model: Any, rows: list[Row], pack: bool, *, blocks: bool = False) -> tuple[Any, dict[str, Any]]:
     import torch
 
     from whether.finetune.trainer import answer_scores
 
     model.zero_grad()
-    batch = Collator(pack, torch.float32)(rows)
+    batch = Collator(pack, torch.float32, blocks)(rows)
     loss = answer_scores(model, batch)[0].sum() / batch["labels"].ne(IGNORED).sum()
     loss.backward()
     return loss.detach(), {name: weight.grad for name, weight in model.named_parameters() if weight.requires_grad}
@@ -95,6 +110,21 @@ def test_packed_equals_padded_equals_each_row_alone(
     for name, gradient in packed_gradients.items():
         error = (gradient - padded_gradients[name]).norm()
         assert error <= 1e-5 * padded_gradients[name].norm(), name
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("own_tokens", [1024, 5])
+def test_attention_in_blocks_equals_padded(
+    in_blocks: Any, batch: str, own_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr("whether.finetune.packing.OWN_TOKENS", own_tokens)
+    packed_loss, packed_gradients = loss_and_gradients(in_blocks, BATCHES[batch], True, blocks=True)
+    padded_loss, padded_gradients = loss_and_gradients(in_blocks, BATCHES[batch], False)
+    torch.testing.assert_close(packed_loss, padded_loss, rtol=1e-5, atol=0)
+    for name, gradient in packed_gradients.items():
+        assert (gradient - padded_gradients[name]).norm() <= 1e-5 * padded_gradients[name].norm(), name
 
 
 def test_packing_computes_the_prefix_once() -> None:
@@ -146,8 +176,9 @@ def test_packed_equals_padded_on_the_real_model(real_model: Path) -> None:
         for text, label in asked.items()
     ]
     model = lora(base, TASK, r=4, alpha=8)
+    assert make_collator(model, rows).blocks
     (packed_loss, packed_gradients), (padded_loss, padded_gradients) = (
-        loss_and_gradients(model, rows, pack) for pack in (True, False)
+        loss_and_gradients(model, rows, pack, blocks=pack) for pack in (True, False)
     )
     torch.testing.assert_close(packed_loss, padded_loss, rtol=1e-5, atol=0)
     packed_all, padded_all = (

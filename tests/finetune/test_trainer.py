@@ -15,13 +15,29 @@ ROWS = [Row([*range(10, 40), 50 + n], [60 + n, 2]) for n in range(6)]
 
 
 def test_a_model_that_takes_the_mask_is_packed(tiny_model: Path, label_task: Task) -> None:
+    import torch
     from transformers import AutoModelForCausalLM
 
     from whether.finetune.adapters import lora
+    from whether.finetune.packing import Collator
     from whether.finetune.trainer import make_collator
 
     model = lora(AutoModelForCausalLM.from_pretrained(tiny_model), label_task, r=2, alpha=4)
-    assert make_collator(model, ROWS).packed
+    assert make_collator(model, ROWS) == Collator(packed=True, mask_dtype=torch.float32, blocks=True)
+
+
+def test_a_model_whose_attention_is_its_own_is_packed_with_a_mask(label_task: Task) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, GPTJConfig
+
+    from whether.finetune.adapters import lora
+    from whether.finetune.packing import Collator
+    from whether.finetune.trainer import make_collator
+
+    torch.manual_seed(0)
+    config = GPTJConfig(vocab_size=300, n_embd=32, n_layer=2, n_head=4, rotary_dim=4, initializer_range=0.3)
+    model = lora(AutoModelForCausalLM.from_config(config), label_task, r=2, alpha=4)
+    assert make_collator(model, ROWS) == Collator(packed=True, mask_dtype=torch.float32, blocks=False)
 
 
 def architectures() -> dict[str, Any]:

@@ -55,21 +55,27 @@ def adapted(name: str, folder: Path, task: Task) -> Any:
 
 
 @pytest.mark.parametrize("name", TUNERS)
-@pytest.mark.parametrize("own_tokens", [1024, 5])
-def test_packed_batches_have_the_loss_and_gradients_of_padded_ones(
-    name: str, own_tokens: int, tiny_model: Path, label_task: Task, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("own_tokens", "blocks"), [(1024, False), (1024, True), (5, True)])
+def test_packed_batches_have_the_loss_and_gradients_of_padded_ones(  # noqa: PLR0917 - fixtures
+    name: str, own_tokens: int, blocks: bool, tiny_model: Path, label_task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 
+    from whether.finetune import attention
     from whether.finetune.trainer import answer_scores
 
+    attention.register()
     monkeypatch.setattr("whether.finetune.packing.OWN_TOKENS", own_tokens)
     model = adapted(name, tiny_model, label_task)
     rows = [Row(row.prompt, [index]) for index, row in enumerate(ROWS)] if name == "linear_probe" else ROWS
     results = []
     for packed in (True, False):
         model.zero_grad()
-        batch = Collator(packed, torch.float32)(rows)
+        if packed and blocks:
+            (model if name in ("full", "linear_probe") else model.get_base_model()).set_attn_implementation(
+                attention.NAME
+            )
+        batch = Collator(packed, torch.float32, blocks=blocks)(rows)
         loss = answer_scores(model, batch)[0].sum() / batch["labels"].ne(IGNORED).sum()
         loss.backward()
         gradients = [weight.grad.flatten() for weight in model.parameters() if weight.requires_grad]

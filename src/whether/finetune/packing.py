@@ -9,8 +9,9 @@ one sequence; a mask lets every example see the prefix and itself, and positions
     b4 sees     p0 p1 p2              b3 b4
 
 So every answer token has the same context at the same positions as in a padded batch, and loss and gradients are equal
-up to rounding. Logits are computed only where an answer token is predicted. `padded` is the plain layout, for models
-that cannot take such a mask and as the reference in tests.
+up to rounding. Logits are computed only where an answer token is predicted. The mask is given to the model as it is, or
+in `blocks`, to the attention of `whether.finetune.attention`, which leaves out most of what it hides. `padded` is the
+plain layout, for models that cannot take such a mask and as the reference in tests.
 
 A batch is {"pieces": forward passes, "labels": int64 [examples, 1 + longest answer], "tokens": int}. Column 0 of the
 labels stands for the prompt; -100 marks what is not to be predicted, as everywhere in transformers. A piece holds the
@@ -42,12 +43,14 @@ class Collator:
     packed: bool
     mask_dtype: "torch.dtype"
     """Of the model's activations; an additive mask must have it."""
+    blocks: bool = False
+    """Whether the model has the attention of `whether.finetune.attention`, so that a packed mask can come in blocks."""
 
     def __call__(self, rows: Sequence[Row]) -> Batch:
         """Return the batch."""
         if self.packed:
             groups = grouped(rows, len(shared_prefix(rows)), OWN_TOKENS)
-            pieces = [packed(group, self.mask_dtype) for group in groups]
+            pieces = [packed(group, self.mask_dtype, blocks=self.blocks) for group in groups]
         else:
             pieces = [padded(rows)]
         return {
@@ -82,11 +85,12 @@ def grouped(rows: Sequence[Row], prefix: int, limit: int) -> list[list[Row]]:
     return groups
 
 
-def packed(rows: Sequence[Row], mask_dtype: "torch.dtype") -> dict[str, Any]:
+def packed(rows: Sequence[Row], mask_dtype: "torch.dtype", *, blocks: bool = False) -> dict[str, Any]:
     """Return one sequence of the shared prefix, then each row's own tokens, with its mask and positions.
 
     The last answer token predicts nothing and is left out. input_ids and position_ids are int64 [1, length],
-    attention_mask is additive [1, 1, length, length], logits_to_keep is int64 [answer tokens].
+    attention_mask is additive [1, 1, length, length], logits_to_keep is int64 [answer tokens]. With `blocks` the mask
+    is in packed_layout, and attention_mask stands in for it so that the model makes none: [1, 1, 1, 1].
     """
     import torch
 
@@ -99,18 +103,35 @@ def packed(rows: Sequence[Row], mask_dtype: "torch.dtype") -> dict[str, Any]:
         tokens.extend(own)
         positions.extend(range(len(prefix), len(prefix) + len(own)))
         owners.extend([owner] * len(own))
-    owner_of = torch.tensor(owners)
-    sees = ((owner_of[:, None] == owner_of) | (owner_of == 0)).tril()
-    mask = torch.zeros(sees.shape, dtype=mask_dtype).masked_fill(~sees, torch.finfo(mask_dtype).min)
     return {
         "inputs": {
             "input_ids": torch.tensor([tokens]),
             "position_ids": torch.tensor([positions]),
-            "attention_mask": mask[None, None],
             "logits_to_keep": torch.tensor(predicting),
+            **(_layout(owners, mask_dtype) if blocks else {"attention_mask": _mask(owners, mask_dtype)}),
         },
         "predicts": torch.ones(1, len(predicting), dtype=torch.bool),
     }
+
+
+def _mask(owners: Sequence[int], dtype: "torch.dtype") -> "torch.Tensor":
+    """Return the additive mask [1, 1, length, length] of tokens of so many owners; all see what 0 owns."""
+    import torch
+
+    owner_of = torch.tensor(owners)
+    sees = ((owner_of[:, None] == owner_of) | (owner_of == 0)).tril()
+    return torch.zeros(sees.shape, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)[None, None]
+
+
+def _layout(owners: Sequence[int], dtype: "torch.dtype") -> dict[str, Any]:
+    """Return the model's arguments that say the same to the attention in blocks."""
+    import torch
+
+    from whether.finetune.attention import lay_out
+
+    counts = torch.tensor(owners).bincount().tolist()
+    layout = lay_out(counts[1:], counts[0], dtype)
+    return {"packed_layout": layout, "attention_mask": torch.zeros(1, 1, 1, 1, dtype=dtype)}
 
 
 def padded(rows: Sequence[Row]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from whether.config import TunerConfig
 from whether.engine.memory import is_out_of_memory, peak_memory
 from whether.errors import DivergedError
-from whether.finetune import processes
+from whether.finetune import attention, processes
 from whether.finetune.callbacks import Bar, Schedule, Seal
 from whether.finetune.data import Row
 from whether.finetune.micro_batches import MicroBatches, random_numbers
@@ -118,7 +118,7 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
 
         scores = self.evaluation_batches.run(inputs["rows"].rows, work, undo=lambda: None)
         losses, right = (torch.cat(column) for column in zip(*scores, strict=True))
-        return None, (losses, right), inputs["labels"].ne(IGNORED).sum(dim=1)
+        return None, (losses, right), answer_counts(inputs)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Save what is trained: peft's adapter, or the weights that have gradients, by name."""
@@ -163,6 +163,12 @@ def answer_scores(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]
     return losses, labels.new_zeros(len(labels)).index_add(0, owners, right)
 
 
+def answer_counts(batch: Batch) -> torch.Tensor:
+    """Return how many answer tokens each example has."""
+    counts: torch.Tensor = batch["labels"].ne(IGNORED).sum(dim=1)
+    return counts
+
+
 def dev_metrics(prediction: EvalPrediction) -> dict[str, float]:
     """Return loss and accuracy over all examples, and the score that chooses the best checkpoint.
 
@@ -189,7 +195,23 @@ def make_trainer(
 
     With `classes`, one for each row of `train`, every class is drawn equally often.
     """
-    steps = math.ceil(len(train) / tuner.batch_size) * tuner.epochs
+    share = math.ceil(tuner.batch_size / processes.count())
+    arguments = make_arguments(tuner, len(train), seed=seed, cpu=cpu, output_dir=output_dir)
+    schedule = Schedule(tuner.epochs * tuner.evaluations_per_epoch)
+    trainer = AnswerTrainer(
+        model, arguments, train_dataset=train, eval_dataset=dev,
+        callbacks=[schedule, EarlyStoppingCallback(tuner.patience), Seal(), Bar()],
+        order=Order(len(train), tuner.batch_size, seed, classes),
+        micro_batch_size=min(share, tuner.micro_batch_size or share),
+    )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)
+    trainer.collator = make_collator(model, [*train, *dev])
+    return trainer
+
+
+def make_arguments(tuner: TunerConfig, examples: int, *, seed: int, cpu: bool, output_dir: Path) -> TrainingArguments:
+    """Return Trainer's settings for training on so many examples."""
+    steps = math.ceil(examples / tuner.batch_size) * tuner.epochs
     share = math.ceil(tuner.batch_size / processes.count())
     arguments = TrainingArguments(
         output_dir=str(output_dir),
@@ -227,55 +249,54 @@ def make_trainer(
     )
     # Otherwise Trainer would spread each batch over all GPUs of the machine.
     arguments._n_gpu = min(arguments.n_gpu, 1)
-    schedule = Schedule(tuner.epochs * tuner.evaluations_per_epoch)
-    trainer = AnswerTrainer(
-        model, arguments, train_dataset=train, eval_dataset=dev,
-        callbacks=[schedule, EarlyStoppingCallback(tuner.patience), Seal(), Bar()],
-        order=Order(len(train), tuner.batch_size, seed, classes),
-        micro_batch_size=min(share, tuner.micro_batch_size or share),
-    )  # fmt: skip
-    trainer.remove_callback(PrinterCallback)
-    trainer.collator = make_collator(model, [*train, *dev])
-    return trainer
+    return arguments
 
 
 def make_collator(model: Any, rows: Sequence[Row]) -> Collator:
-    """Return the packing collator, or the padding one, saying so, if packing does not give this model the same numbers.
+    """Return the fastest collator that gives this model the numbers of padded batches; the padding one says so.
 
-    Both are run on the longest and the shortest rows: a model that ignores the mask, restarts positions by itself, or
-    looks at a sliding window shorter than the longest row answers differently.
+    In turn: packed with attention in blocks, packed with a mask, padded. Each is run on the longest and the shortest
+    rows: a model that ignores the mask, restarts positions by itself, or looks at a sliding window shorter than the
+    longest row answers differently.
     """
     dtype = model.dtype
     by_length = sorted(rows, key=lambda row: len(row.prompt) + len(row.answer))
-    difference = _packing_error(model, [*by_length[:2], *by_length[-2:]], dtype)
-    exact = difference <= _TOLERANCE[dtype]
-    if not exact:
-        logger.warning(
-            "%s cannot share prefixes (log-probabilities differ by %.2g): padded batches are used, which take longer",
-            type(model.get_base_model() if isinstance(model, PeftModel) else model).__name__,
-            difference,
-        )
-    return Collator(packed=exact, mask_dtype=dtype)
+    sample = [*by_length[:2], *by_length[-2:]]
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    usual = base.config._attn_implementation
+    expected = _token_losses(model, sample, Collator(False, dtype))
+    attention.register()
+    for blocks in (True, False):
+        base.set_attn_implementation(attention.NAME if blocks else usual)
+        collator = Collator(True, dtype, blocks)
+        try:
+            difference = float((_token_losses(model, sample, collator) - expected).abs().max())
+        except (TypeError, ValueError, RuntimeError, IndexError) as error:
+            if is_out_of_memory(error):
+                raise
+            logger.log(logging.DEBUG if blocks else logging.WARNING, "packed batches are refused: %s", error)
+            difference = math.inf
+        if difference <= _TOLERANCE[dtype]:
+            return collator
+    logger.warning(
+        "%s cannot share prefixes (log-probabilities differ by %.2g): padded batches are used, which take longer",
+        type(base).__name__,
+        difference,
+    )
+    return Collator(False, dtype)
 
 
-def _packing_error(model: Any, rows: Sequence[Row], dtype: torch.dtype) -> float:
-    """Return the largest difference that packing makes to an example's loss per token; infinite if it is refused."""
+def _token_losses(model: Any, rows: Sequence[Row], collator: Collator) -> torch.Tensor:
+    """Return each example's loss per token."""
     was_training = model.training
     model.eval()
-    losses = []
     try:
-        for packed in (True, False):
-            batch = send_to_device(Collator(packed, dtype)(rows), model.device)
-            with torch.no_grad():
-                losses.append(answer_scores(model, batch)[0] / batch["labels"].ne(IGNORED).sum(dim=1))
-    except (TypeError, ValueError, RuntimeError, IndexError) as error:
-        if is_out_of_memory(error):
-            raise
-        logger.warning("packed batches are refused: %s", error)
-        return math.inf
+        batch = send_to_device(collator(rows), model.device)
+        with torch.no_grad():
+            losses = answer_scores(model, batch)[0]
+        return losses / answer_counts(batch)
     finally:
         model.train(was_training)
-    return float((losses[0] - losses[1]).abs().max())
 
 
 def peak_device_memory() -> int | None:
