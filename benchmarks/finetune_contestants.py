@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -64,6 +65,8 @@ class Side(NamedTuple):
     """A trainer, and what it is given for a step."""
 
     trainer: Any
+    collator: str
+    """The trainer's attribute that makes a batch of rows."""
     given: Callable[[Any], list[tuple[list[int], int]]]
     """From the collator's argument: each example's token ids, and how many of the last ones are labels."""
 
@@ -87,7 +90,7 @@ def main() -> None:
         for split, examples in (("train", data.train[: STEPS * BATCH_SIZE]), ("dev", data.dev))
     )
     set_seed(0)
-    adapted = build(TUNER.adapter, model, where="tuner.adapter")
+    adapted = build(TUNER.adapter, model, data.task, where="tuner.adapter")
     with tempfile.TemporaryDirectory() as folder:
         prepared = Prepared(adapted, tokenizer, train, dev, Path(folder))
         side = {"whether": ours, "trl": trl}[kind](prepared, variant)
@@ -103,15 +106,17 @@ def ours(prepared: Prepared, variant: str) -> Side:
     model, _, train, dev, folder = prepared
     trainer = make_trainer(model, TUNER, train, dev, seed=0, cpu=True, output_dir=folder)
     if variant == "padded":
-        trainer.data_collator = Collator(packed=False, mask_dtype=model.dtype)
-    return Side(trainer, lambda rows: [([*row.prompt, *row.answer], len(row.answer)) for row in rows])
+        trainer.collator = Collator(packed=False, mask_dtype=model.dtype)
+    return Side(trainer, "collator", lambda rows: [([*row.prompt, *row.answer], len(row.answer)) for row in rows])
 
 
 def trl(prepared: Prepared, variant: str) -> Side:
     """Return SFTTrainer with the arguments of our trainer and one of its ways to lay out batches."""
     from datasets import Dataset
+    from torch.utils.data import SequentialSampler
     from trl import SFTConfig, SFTTrainer
 
+    from whether.finetune.order import Order
     from whether.finetune.trainer import make_arguments
 
     arguments = make_arguments(TUNER, len(prepared.train), seed=0, cpu=True, output_dir=prepared.folder)
@@ -123,9 +128,10 @@ def trl(prepared: Prepared, variant: str) -> Side:
     settings: dict[str, Any] = {key: getattr(arguments, key) for key in same}
     # Autocast off: the weights have the precision already. No checkpoints of activations: that takes a third longer.
     settings |= {"bf16": False, "gradient_checkpointing": False, "completion_only_loss": True, "save_strategy": "no"}
+    order = Order(len(prepared.train), BATCH_SIZE, seed=0)
     rows = [
         {"input_ids": [*row.prompt, *row.answer], "completion_mask": [0] * len(row.prompt) + [1] * len(row.answer)}
-        for row in prepared.train
+        for row in map(prepared.train.__getitem__, chain.from_iterable(order))
     ]
     trainer = SFTTrainer(
         prepared.model,
@@ -133,7 +139,9 @@ def trl(prepared: Prepared, variant: str) -> Side:
         train_dataset=Dataset.from_list(rows),
         processing_class=prepared.tokenizer,
     )
-    return Side(trainer, _given_to_trl)
+    # Rows are in our trainer's order already.
+    trainer._get_train_sampler = SequentialSampler
+    return Side(trainer, "data_collator", _given_to_trl)
 
 
 def _given_to_trl(rows: Sequence[dict[str, Any]]) -> list[tuple[list[int], int]]:
@@ -153,7 +161,7 @@ def _obey(side: Side, answers: TextIO) -> None:
     from transformers import TrainerCallback
 
     trainer, batches = side.trainer, list[list[tuple[list[int], int]]]()
-    collate = trainer.data_collator
+    collate = getattr(trainer, side.collator)
 
     def watched(rows: Any) -> Any:
         batches.append(side.given(rows))
@@ -177,7 +185,7 @@ def _obey(side: Side, answers: TextIO) -> None:
                 raise SystemExit(0)
             self.started = time.perf_counter()
 
-    trainer.data_collator = watched
+    setattr(trainer, side.collator, watched)
     trainer.add_callback(Turns())
     trainer.train()
 
