@@ -27,6 +27,10 @@ class Step:
     """Positions that were computed: the shared prefix counts once, padding counts."""
     seconds: float
     """Wall time of the step."""
+    flops: float
+    """Floating-point operations: counted in the first step, from there by computed tokens."""
+    energy: float | None
+    """Joules; None where the machine does not tell."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Evaluation:
     dev_exact: float
     """Share of examples of which all answer tokens are: exactly those that greedy decoding answers right."""
     seconds: float
+    energy: float | None
+    """Joules; None where the machine does not tell."""
     peak_memory: int
     """Bytes of resident memory, at most so far in this process."""
     peak_device_memory: int | None
@@ -71,6 +77,7 @@ def from_log(log: Iterable[dict[str, Any]]) -> History:
                     dev_token_accuracy=entry["eval_token_accuracy"],
                     dev_exact=entry["eval_exact"],
                     seconds=entry["eval_runtime"],
+                    energy=entry["eval_energy"],
                     peak_memory=entry["peak_memory"],
                     peak_device_memory=entry["peak_device_memory"],
                 )

@@ -29,6 +29,7 @@ from whether.engine.memory import peak_memory
 from whether.errors import EngineError
 from whether.finetune import attention, checkpoints
 from whether.finetune.data import Row
+from whether.finetune.metering import EnergyMeter, counted_flops
 from whether.finetune.packing import IGNORED, Batch, Collator, answer_logits, computed_tokens
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,8 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, compute_metrics=dev_metrics, **kwargs)
         self._started: float | None = None
-        self._tokens = self._computed = 0
+        self._tokens = self._computed = self._flops = 0
+        self._meter = EnergyMeter(self.args.device)
 
     def compute_loss(
         self,
@@ -65,9 +67,20 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         """Train on one batch, and count what it takes."""
         if self._started is None:
             self._started = time.perf_counter()
+            self._meter.start()
         self._tokens += inputs["tokens"]
         self._computed += computed_tokens(inputs)
-        return super().training_step(model, inputs, num_items_in_batch)
+        if self.state.global_step > 0:
+            return super().training_step(model, inputs, num_items_in_batch)
+        with counted_flops() as counter:
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        self._flops += counter.get_total_flops()
+        return loss
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Evaluate, and measure what it takes."""
+        self._meter.start()
+        return super().evaluate(*args, **kwargs)  # type: ignore[no-any-return]
 
     def prediction_step(
         self,
@@ -94,10 +107,17 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         if "loss" in logs and self._started is not None:
             seconds = time.perf_counter() - self._started
             logs |= {"tokens": self._tokens, "computed_tokens": self._computed, "seconds": seconds}
+            logs |= {"flops": self._step_flops(), "energy": self._meter.joules()}  # type: ignore[dict-item]
             self._started, self._tokens, self._computed = None, 0, 0
         if "eval_loss" in logs:
             logs |= {"peak_memory": peak_memory(), "peak_device_memory": peak_device_memory()}  # type: ignore[dict-item]
+            logs["eval_energy"] = self._meter.joules()  # type: ignore[assignment]
         super().log(logs, start_time)
+
+    def _step_flops(self) -> float:
+        """Return the operations of a step: counted in the first one, which later ones follow by computed tokens."""
+        first = next((entry for entry in self.state.log_history if "flops" in entry), None)
+        return float(self._flops if first is None else first["flops"] * self._computed / first["computed_tokens"])
 
 
 def answer_scores(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
