@@ -28,7 +28,7 @@ def tune(folder: Path, artifacts: Path, model_config: ModelConfig, settings: Tun
 
 def timeless_history(folder: Path) -> list[dict[str, Any]]:
     """Lines of history.jsonl without what the clock and the memory meter say."""
-    measured = {"seconds", "peak_memory", "peak_device_memory"}
+    measured = {"seconds", "energy", "peak_memory", "peak_device_memory"}
     return [{k: v for k, v in line.items() if k not in measured} for line in read_jsonl(folder / "history.jsonl")]
 
 
@@ -43,8 +43,13 @@ def test_base_is_recorded_at_no_cost(tmp_path: Path, artifacts: Path, model_conf
     finetune("base", None, model_config, 0, artifacts=artifacts, folder=tmp_path)
     assert read_json(tmp_path / "checkpoint.json")["kind"] == "base"
     metrics = read_json(tmp_path / "metrics.json")
-    assert (metrics["train_seconds"], metrics["trained_tokens"], metrics["labels_used"]) == (0, 0, 0)
-    assert (metrics["dev_loss"], metrics["dev_exact"], metrics["peak_memory"]) == (None, None, None)
+    assert (metrics["train_seconds"], metrics["trained_tokens"], metrics["labels_used"], metrics["flops"]) == (
+        0,
+        0,
+        0,
+        0,
+    )
+    assert {metrics[key] for key in ("dev_loss", "dev_exact", "peak_memory", "energy")} == {None}
 
 
 def test_two_runs_give_the_same_bytes_and_leave_nothing_behind(
@@ -102,6 +107,9 @@ def test_records_agree_with_each_other_and_with_the_weights(
     assert metrics["train_seconds_with_evaluation"] > metrics["train_seconds"]
     assert metrics["peak_memory"] > 50e6
     assert metrics["peak_device_memory"] is None
+    assert metrics["flops"] == pytest.approx(sum(step["flops"] for step in steps))
+    assert len({round(step["flops"] / step["computed_tokens"]) for step in steps}) == 1
+    assert metrics["energy"] is None or metrics["energy"] > 0
     assert steps[-1]["loss"] < steps[0]["loss"] / 2
     assert max(step["learning_rate"] for step in steps) == 2e-2
     assert checkpoint["disk"] == sum(file.stat().st_size for file in (folder / "adapter").iterdir())

@@ -2,6 +2,14 @@
 
 from typing import Any
 
+from whether.records import Task
+
+TASK = Task(
+    name="any", output="text", metric="exact_match", instruction="", input_template="", labels=[], schema=None,
+    answer_pattern=None, max_new_tokens=6,
+)  # fmt: skip
+"""For tuners to which the task makes no difference."""
+
 TUNERS: dict[str, dict[str, Any]] = {
     "lora": {"_target_": "whether.finetune.adapters.lora", "r": 4, "alpha": 8},
     "rslora": {"_target_": "whether.finetune.adapters.lora", "r": 4, "alpha": 4, "rank_stabilised": True},

@@ -29,6 +29,10 @@ class Step:
     """Wall time of the step."""
     micro_batch_size: int
     """Examples that went through the model at once, at most, in each process: halved whenever memory ran out."""
+    flops: float
+    """Floating-point operations: counted in the first step, from there by computed tokens."""
+    energy: float | None
+    """Joules; None where the machine does not tell."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Evaluation:
     dev_exact: float
     """Share of examples of which all answer tokens are: exactly those that greedy decoding answers right."""
     seconds: float
+    energy: float | None
+    """Joules; None where the machine does not tell."""
     peak_memory: int
     """Bytes of resident memory, at most so far in this process."""
     peak_device_memory: int | None
@@ -73,6 +79,7 @@ def from_log(log: Iterable[dict[str, Any]]) -> History:
                     dev_token_accuracy=entry["eval_token_accuracy"],
                     dev_exact=entry["eval_exact"],
                     seconds=entry["eval_runtime"],
+                    energy=entry["eval_energy"],
                     peak_memory=entry["peak_memory"],
                     peak_device_memory=entry["peak_device_memory"],
                 )

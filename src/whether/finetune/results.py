@@ -16,6 +16,7 @@ import dataclasses
 import json
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -86,6 +87,10 @@ class FinetuneMetrics:
     """Wall time of the optimizer steps."""
     train_seconds_with_evaluation: float
     """The same and that of the evaluations on dev."""
+    flops: float | None = None
+    """Floating-point operations of the optimizer steps, as whether.finetune.metering counts them; 0 for base."""
+    energy: float | None = None
+    """Joules of the optimizer steps and the evaluations on dev; None where the machine does not tell."""
     tokens_per_second: float | None = None
     """`trained_tokens` over `train_seconds`."""
     examples_per_second: float | None = None
@@ -134,6 +139,7 @@ def write_base(name: str, model: str, seed: int, folder: Path) -> None:
         computed_tokens=0,
         train_seconds=0.0,
         train_seconds_with_evaluation=0.0,
+        flops=0.0,
     )
     write_json(folder / "metrics.json", nothing)
 
@@ -198,6 +204,12 @@ def write_tuned(
     )  # fmt: skip
 
 
+def total(values: Sequence[float | None]) -> float | None:
+    """Return a sum; None if one of the values was not measured."""
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
 def metrics(tuner: TunerConfig, trained: Trained) -> FinetuneMetrics:
     """Sum up what training took."""
     steps, evaluations = trained.history.steps, trained.history.evaluations
@@ -216,6 +228,8 @@ def metrics(tuner: TunerConfig, trained: Trained) -> FinetuneMetrics:
         computed_tokens=sum(step.computed_tokens for step in steps),
         train_seconds=seconds,
         train_seconds_with_evaluation=seconds + sum(evaluation.seconds for evaluation in evaluations),
+        flops=sum(step.flops for step in steps),
+        energy=total([*(step.energy for step in steps), *(evaluation.energy for evaluation in evaluations)]),
         tokens_per_second=tokens / seconds,
         examples_per_second=examples / seconds,
         peak_memory=max(evaluation.peak_memory for evaluation in evaluations),

@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from whether.errors import DivergedError
 from whether.finetune import attention, processes
 from whether.finetune.callbacks import Bar, Schedule, Seal
 from whether.finetune.data import Row
+from whether.finetune.metering import EnergyMeter, counted_flops
 from whether.finetune.micro_batches import MicroBatches, random_numbers
 from whether.finetune.order import Order, Steps, as_step
 from whether.finetune.packing import IGNORED, Batch, Collator, answer_logits, computed_tokens
@@ -55,7 +57,8 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         # So that Trainer counts the answer tokens of the whole step, whatever the model.
         self.model_accepts_loss_kwargs = True
         self._started: float | None = None
-        self._tokens = self._computed = 0
+        self._tokens = self._computed = self._flops = 0
+        self._meter = EnergyMeter(self.args.device)
 
     def compute_loss(
         self,
@@ -79,29 +82,40 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         """Train on this process's share of a step's rows, a micro-batch at a time, and count what it takes."""
         if self._started is None:
             self._started = time.perf_counter()
+            self._meter.start()
         rows = inputs["rows"].rows
         restore_random_numbers = random_numbers(self.args.device)
-        computed: list[int] = []
+        computed, flops = list[int](), list[int]()
 
         def work(part: Sequence[Row]) -> torch.Tensor:
             batch = self.collator(part)
             computed.append(computed_tokens(batch))
-            with self.accelerator.no_sync(model):
+            with self.accelerator.no_sync(model), ExitStack() as stack:
+                counter = stack.enter_context(counted_flops()) if self.state.global_step == 0 else None
                 loss: torch.Tensor = super(AnswerTrainer, self).training_step(model, batch, num_items_in_batch)
+            if counter is not None:
+                flops.append(counter.get_total_flops())
             return loss
 
         def undo() -> None:
             model.zero_grad()
             restore_random_numbers()
             computed.clear()
+            flops.clear()
 
         share = rows[processes.index() :: processes.count()]
         losses = self.micro_batches.run(share, work, undo)
         if processes.count() > 1:
             processes.average_gradients(model.parameters())
         self._tokens += sum(len(row.prompt) + len(row.answer) for row in rows)
+        self._flops += processes.total(sum(flops), self.args.device)
         self._computed += processes.total(sum(computed), self.args.device)
         return sum(losses, torch.zeros((), device=self.args.device))
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Evaluate, and measure what it takes."""
+        self._meter.start()
+        return super().evaluate(*args, **kwargs)  # type: ignore[no-any-return]
 
     def prediction_step(
         self,
@@ -146,10 +160,17 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
             seconds = time.perf_counter() - self._started
             logs |= {"tokens": self._tokens, "computed_tokens": self._computed, "seconds": seconds}
             logs["micro_batch_size"] = self.micro_batches.size
+            logs |= {"flops": self._step_flops(), "energy": self._meter.joules()}  # type: ignore[dict-item]
             self._started, self._tokens, self._computed = None, 0, 0
         if "eval_loss" in logs:
             logs |= {"peak_memory": peak_memory(), "peak_device_memory": peak_device_memory()}  # type: ignore[dict-item]
+            logs["eval_energy"] = self._meter.joules()  # type: ignore[assignment]
         super().log(logs, start_time)
+
+    def _step_flops(self) -> float:
+        """Return the operations of a step: counted in the first one, which later ones follow by computed tokens."""
+        first = next((entry for entry in self.state.log_history if "flops" in entry), None)
+        return float(self._flops if first is None else first["flops"] * self._computed / first["computed_tokens"])
 
 
 def answer_scores(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
