@@ -47,3 +47,9 @@ class Bar(ProgressCallback):  # type: ignore[misc]
             shown = {"loss": "loss", "eval_loss": "dev_loss", "eval_exact": "dev_exact"}
             latest = {shown[key]: entry[key] for entry in state.log_history for key in shown.keys() & entry.keys()}
             self.training_bar.set_postfix({key: f"{value:.3g}" for key, value in latest.items()}, refresh=False)
+
+    def close(self) -> None:
+        """End the line of a bar that is still shown, so that what is said next begins a new one."""
+        for bar in (self.prediction_bar, self.training_bar):
+            if bar is not None:
+                bar.close()

@@ -152,6 +152,9 @@ def check(tuner: TunerConfig, task: Task) -> None:
 
 def run(trainer: Any, state: Path) -> dict[str, Any]:
     """Train from the last whole checkpoint to the end, if that was not the end; return what Trainer knew there."""
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from whether.finetune.callbacks import Bar
     from whether.finetune.stopping import Stop
 
     start, values = processes.from_main(lambda: latest(state))
@@ -166,11 +169,19 @@ def run(trainer: Any, state: Path) -> dict[str, Any]:
     # The weights, AdamW's two moments of each, and what does not depend on the model: settings, log, random numbers.
     needed = 3 * trained + 100_000
     try:
-        with writing(state), room(state, needed), stop.listening():
+        with (
+            writing(state),
+            room(state, needed),
+            stop.listening(),
+            logging_redirect_tqdm([logging.getLogger("whether")]),
+        ):
             trainer.train(resume_from_checkpoint=str(start) if start else None)
     except RecordError:
-        checkpoints.last(state)  # What is half-written goes, so that it takes no room.
+        if processes.is_main():
+            checkpoints.last(state)  # What is half-written goes, so that it takes no room.
         raise
+    finally:
+        trainer.pop_callback(Bar).close()
     end, values = processes.from_main(lambda: latest(state))
     if end is None:
         raise EngineError(f"{state} was emptied while training went on: run again")
