@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -188,12 +189,12 @@ def _absent(curve: CurveConfig, points: Mapping[tuple[int, int], Loaded], plain:
     return absent
 
 
-def _shared(splits: Sequence[list[str]], split: str) -> list[str]:
-    """Return the ids of a split's examples, which all points have answered."""
-    if any(ids != splits[0] for ids in splits):
+def _shared(splits: Sequence[list[str]], known: Rows, split: str) -> list[str]:
+    """Return the ids of a split's examples that all points have answered; they are among those that arms answer."""
+    if any(ids != splits[0] for ids in splits) or not set(chain(*splits)) <= known.keys():
         raise RecordError(
-            f"artifacts/curve: the points did not answer the same examples of {split}: run `dvc repro` to make them"
-            " again"
+            f"artifacts/curve: the points did not answer the same examples of {split}, out of"
+            f" artifacts/prepare/{split}.jsonl: run `dvc repro` to make them again"
         )
     return splits[0] if splits else []
 
