@@ -146,13 +146,9 @@ def arrange(curve: CurveConfig, points: Mapping[tuple[int, int], Loaded], study:
     absent = _absent(curve, points, plain)
     levels = [labels for labels in sorted(curve.labels) if str(labels) not in absent]
     whole = [points[labels, seed] for labels in levels for seed in curve.seeds]
-    devs, tests = (
-        _shared(ids, split)
-        for split, ids in (
-            ("dev", [loaded.dev for loaded in whole]),
-            ("test", [loaded.test for loaded in whole]),
-        )
-    )
+    some_arm = _answers(next(iter(study.arms.values())))
+    devs = _shared([loaded.dev for loaded in whole], some_arm.dev, "dev")
+    tests = _shared([loaded.test for loaded in whole], some_arm.test, "test")
     reader = Reader(metric, study.task.labels)
     tuned, prompting, names = [], [], []
     for loaded in whole:
