@@ -233,6 +233,11 @@ def test_answers_to_other_examples_are_refused(tmp_path: Path) -> None:
     write_jsonl(file, [row for row in rows if row["id"] != "test-3"])
     with pytest.raises(RecordError, match="did not answer the same examples of test"):
         compared(artifacts, tmp_path / "two")
+    for file in (artifacts / "curve").glob("*-*/answers.jsonl"):
+        write_jsonl(file, [row | {"id": row["id"].replace("dev-3", "strange")} for row in read_jsonl(file)])
+    write_jsonl(file, rows)
+    with pytest.raises(RecordError, match=r"the same examples of dev, out of artifacts/prepare/dev\.jsonl"):
+        compared(artifacts, tmp_path / "three")
 
 
 def test_page_and_terminal_say_it(folder: Path) -> None:

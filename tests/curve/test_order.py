@@ -9,7 +9,7 @@ import pytest
 
 from whether.curve.draw import draw
 from whether.curve.order import draw_order
-from whether.records import Example, Task, read_jsonl
+from whether.records import Example, Task, read_json, read_jsonl
 
 
 @pytest.fixture
@@ -53,4 +53,4 @@ def test_the_stage_writes_a_file_a_seed_and_without_seeds_none(artifacts: Path, 
     assert {example.id for example in orders[0]} == {example.id for example in orders[1]}
     (tmp_path / "none").mkdir()
     draw([], artifacts=artifacts, folder=tmp_path / "none")
-    assert list((tmp_path / "none").iterdir()) == []
+    assert {file.name: read_json(file) for file in (tmp_path / "none").iterdir()} == {"pool.json": {"examples": 18}}

@@ -169,6 +169,7 @@ def test_the_learning_curve_is_drawn_over_the_number_of_labels(records: Records)
     assert (metrics["curve/crossover_labels"], metrics["curve/crossover_usd"]) == (32, 3.2)
     assert "curve/crossover_labels_ci_high" not in metrics, "an open end has no number"
     assert "lora overtakes." in run.data.tags["mlflow.note.content"]
+    assert "\n- lora overtakes." in runs["pipeline"].data.tags["mlflow.note.content"]
     point = runs["curve-50-1"]
     assert point.data.metrics["curve/labels"] == 50
     assert point.data.metrics["curve/test/base-knn"] == 0.7

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -145,13 +146,9 @@ def arrange(curve: CurveConfig, points: Mapping[tuple[int, int], Loaded], study:
     absent = _absent(curve, points, plain)
     levels = [labels for labels in sorted(curve.labels) if str(labels) not in absent]
     whole = [points[labels, seed] for labels in levels for seed in curve.seeds]
-    devs, tests = (
-        _shared(ids, split)
-        for split, ids in (
-            ("dev", [loaded.dev for loaded in whole]),
-            ("test", [loaded.test for loaded in whole]),
-        )
-    )
+    some_arm = _answers(next(iter(study.arms.values())))
+    devs = _shared([loaded.dev for loaded in whole], some_arm.dev, "dev")
+    tests = _shared([loaded.test for loaded in whole], some_arm.test, "test")
     reader = Reader(metric, study.task.labels)
     tuned, prompting, names = [], [], []
     for loaded in whole:
@@ -188,12 +185,12 @@ def _absent(curve: CurveConfig, points: Mapping[tuple[int, int], Loaded], plain:
     return absent
 
 
-def _shared(splits: Sequence[list[str]], split: str) -> list[str]:
-    """Return the ids of a split's examples, which all points have answered."""
-    if any(ids != splits[0] for ids in splits):
+def _shared(splits: Sequence[list[str]], known: Rows, split: str) -> list[str]:
+    """Return the ids of a split's examples that all points have answered; they are among those that arms answer."""
+    if any(ids != splits[0] for ids in splits) or not set(chain(*splits)) <= known.keys():
         raise RecordError(
-            f"artifacts/curve: the points did not answer the same examples of {split}: run `dvc repro` to make them"
-            " again"
+            f"artifacts/curve: the points did not answer the same examples of {split}, out of"
+            f" artifacts/prepare/{split}.jsonl: run `dvc repro` to make them again"
         )
     return splits[0] if splits else []
 

@@ -52,7 +52,7 @@ def _sections(verdict: Verdict, metric: str, experiment_id: str, links: list[Lin
         answer += f" About {verdict.further_labels:,} more labelled test examples would settle it."
     return [
         answer,
-        "\n".join(f"- {reason}" for reason in verdict.reasons),
+        "\n".join(f"- {reason}" for reason in [*verdict.reasons, *_labels(verdict)]),
         "### Arms",
         _leaderboard(verdict.arms, metric, {name: _url(experiment_id, link) for name, link in arms.items()}, rows),
         "### Runs and files",
@@ -66,6 +66,11 @@ def _sections(verdict: Verdict, metric: str, experiment_id: str, links: list[Lin
             ]
         ),
     ]
+
+
+def _labels(verdict: Verdict) -> list[str]:
+    """Return what the learning curve says first, if there is one."""
+    return verdict.learning_curve.reasons[:1] if verdict.learning_curve else []
 
 
 def _leaderboard(arms: Mapping[str, ArmRecord], metric: str, urls: Mapping[str, str], rows: int) -> str:
