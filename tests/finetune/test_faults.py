@@ -118,9 +118,9 @@ def test_too_little_memory_for_one_example_is_an_error_with_a_remedy(
     tmp_path: Path, artifacts: Path, model_config: ModelConfig
 ) -> None:
     path = artifacts / "prepare" / "train.jsonl"
-    write_jsonl(path, lengthened(read_jsonl(path, Example)[:1], 3000))
+    write_jsonl(path, lengthened(read_jsonl(path, Example)[:1], 1500))
     process = start(
-        tmp_path / "out", artifacts, model_config, tuner(max_length=4096, epochs=1), tmp_path / "log", memory=0
+        tmp_path / "out", artifacts, model_config, tuner(max_length=8192, epochs=1), tmp_path / "log", memory=0
     )
     process.join()
     assert process.exitcode == 1
