@@ -15,6 +15,7 @@ from whether.records import (
     Prediction,
     Provenance,
     Task,
+    TrainingCost,
     Verdict,
     measurement,
     write_json,
@@ -152,6 +153,7 @@ class Records:
             task=self.config.task.name,
             model=self.config.model.name,
             arms=arms,
+            training={"lora": TrainingCost(labels=60, seconds=60.0, usd_labels=6.0, usd_machine=0.002, usd=6.002)},
             metric="accuracy",
             comparisons=[
                 Comparison(

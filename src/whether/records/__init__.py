@@ -38,6 +38,7 @@ from whether.records.verdict import (
     BreakEven,
     Comparison,
     Provenance,
+    TrainingCost,
     Verdict,
 )
 
@@ -57,6 +58,7 @@ __all__ = [
     "Provenance",
     "Split",
     "Task",
+    "TrainingCost",
     "Verdict",
     "measurement",
     "output_folder",
