@@ -14,7 +14,7 @@ from synthetic_study import settings, write_study
 
 from whether.compare.compare import compare
 from whether.compare.terminal import show
-from whether.compare.wording import p_value, seconds, signed, size, usd
+from whether.compare.wording import energy, flops, p_value, seconds, signed, size, usd
 from whether.records import Verdict, read_json, read_jsonl, write_jsonl
 
 ATTACK = "</p><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7 * 7 }}"
