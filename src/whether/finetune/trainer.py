@@ -29,6 +29,7 @@ from whether.engine.memory import peak_memory
 from whether.errors import EngineError
 from whether.finetune import attention, checkpoints
 from whether.finetune.data import Row
+from whether.finetune.fused_lora import fuse
 from whether.finetune.metering import EnergyMeter, counted_flops
 from whether.finetune.packing import IGNORED, Batch, Collator, answer_logits, computed_tokens
 
@@ -198,6 +199,7 @@ def make_trainer(
     callbacks = [schedule, EarlyStoppingCallback(tuner.patience), Seal(), Bar()]
     trainer = AnswerTrainer(model, arguments, train_dataset=train, eval_dataset=dev, callbacks=callbacks)
     trainer.remove_callback(PrinterCallback)
+    fuse(model)
     trainer.data_collator = make_collator(model, [*train, *dev])
     return trainer
 
