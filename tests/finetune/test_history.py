@@ -4,8 +4,8 @@ from pathlib import Path
 from whether.finetune.history import Evaluation, History, Step, from_log, write_history
 from whether.records import read_jsonl
 
-STEPS = [Step(n, n / 2, 1 / n, 1e-3, 0.5, 100, 40, 0.1) for n in (1, 2, 3, 4)]
-EVALUATIONS = [Evaluation(n, n / 2, 2 / n, 0.5, 0.25, 0.3, 1000, None) for n in (2, 4)]
+STEPS = [Step(n, n / 2, 1 / n, 1e-3, 0.5, 100, 40, 0.1, 1e9, None) for n in (1, 2, 3, 4)]
+EVALUATIONS = [Evaluation(n, n / 2, 2 / n, 0.5, 0.25, 0.3, 12.5, 1000, None) for n in (2, 4)]
 
 
 def test_lines_are_in_the_order_of_events(tmp_path: Path) -> None:
