@@ -91,7 +91,7 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
         (["experiment=smok"], r"experiment=smok: no file .*did you mean 'smoke'"),
         (["arms.prompt=[knn]"], r"arms follows from checkpoints and prompts"),
         (["policy.metric=acc"], r"policy.metric 'acc' is not measured for output: label"),
-        (["curve.checkpoint=lorra"], r"curve.checkpoint=lorra: no file .*lorra.yaml; did you mean 'lora'\?"),
+        (["curve.checkpoint=lorra"], r"curve.checkpoint=lorra: no file .*lorra.yaml; did you mean 'lora'"),
         (["curve.checkpoint=base"], r"curve .*checkpoint must name the tuned checkpoint"),
         (["curve.labels=[20,20]"], r"curve .*labels holds a number twice: \[20, 20\]"),
         (["curve.labels=[0]"], r"curve.labels.0.*greater than or equal to 1, and is 0"),

@@ -22,8 +22,8 @@ PROMISED = {
     "answer", "recommended_arm", "reasons", "task", "model", "arms", "comparisons", "provenance",
 }  # fmt: skip
 OURS = {
-    "further_labels", "metric", "baseline", "representatives", "status", "excluded", "break_even", "policy", "pricing",
-    "learning_curve",
+    "further_labels", "metric", "baseline", "representatives", "status", "excluded", "break_even", "training", "policy",
+    "pricing", "learning_curve",
 }  # fmt: skip
 
 
@@ -90,6 +90,14 @@ def test_labels_are_paid_for_once_and_only_where_they_are_used(folder):
         "base-zero_shot": 0, "base-few_shot": 1.4, "base-knn": 38.1, "lora-zero_shot": 38.1, "lora-few_shot": 38.1,
         "lora-knn": 38.1,
     }  # fmt: skip
+
+
+def test_training_costs_are_those_of_tuned_checkpoints(folder):
+    training = read_json(folder / "verdict.json", Verdict).training
+    assert training.keys() == {"lora"}
+    cost = training["lora"]
+    assert (cost.labels, cost.seconds, cost.flops, cost.energy) == (381, 171.5, 1.23e13, None)
+    assert (cost.usd_labels, cost.usd_machine, cost.usd_energy) == (38.1, 171.5 * 0.1 / 3600, None)
 
 
 def test_retention_is_compared_with_base_document_by_document(folder):

@@ -1,8 +1,11 @@
 """Cost from measured quantities, and the volume at which tuning pays."""
 
+from dataclasses import replace
+
 import pytest
 
-from whether.compare.cost import break_even, usd_per_1k, usd_per_month, usd_to_build
+from whether.compare.cost import break_even, training_cost, usd_per_1k, usd_per_month, usd_to_build
+from whether.compare.load import Training
 from whether.config import PolicyConfig, PricingConfig
 
 PRICES = PricingConfig(
@@ -12,8 +15,21 @@ PRICES = PricingConfig(
 
 def test_prices():
     assert usd_per_1k(0.5, PRICES) == pytest.approx(0.5)
-    assert usd_to_build(300, 1000, PRICES) == pytest.approx(31)
+    assert usd_to_build(300, Training(200, 1000), PRICES) == pytest.approx(31)
     assert usd_per_month(0.5, 24, PolicyConfig(monthly_requests=10_000, months=12)) == pytest.approx(7)
+
+
+def test_training_costs_labels_machine_time_and_energy_that_was_measured():
+    training = Training(200, 1000, flops=2e13, energy=7.2e6)
+    cost = training_cost(training, PRICES)
+    assert (cost.labels, cost.seconds, cost.flops, cost.energy, cost.peak_memory) == (200, 1000, 2e13, 7.2e6, None)
+    assert (cost.usd_labels, cost.usd_machine, cost.usd_energy) == (pytest.approx(20), pytest.approx(1), None)
+    assert cost.usd == pytest.approx(21)
+    electric = replace(PRICES, usd_per_kwh=0.3)
+    assert training_cost(training, electric).usd_energy == pytest.approx(0.6)
+    assert training_cost(training, electric).usd == usd_to_build(200, training, electric) == pytest.approx(21.6)
+    unmeasured = training_cost(replace(training, energy=None), electric)
+    assert (unmeasured.usd_energy, unmeasured.usd) == (None, pytest.approx(21))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from synthetic_study import settings, write_study
 
 from whether.compare.compare import compare
 from whether.compare.terminal import show
-from whether.compare.wording import p_value, seconds, signed, size, usd
+from whether.compare.wording import energy, flops, p_value, seconds, signed, size, usd
 from whether.records import Verdict, read_json, read_jsonl, write_jsonl
 
 ATTACK = "</p><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7 * 7 }}"
@@ -61,6 +61,12 @@ class Outline(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag not in ("meta", "link", "br", "img", "use", "path"):
             assert self.open.pop() == tag
+
+
+def test_training_costs_are_shown_and_what_was_not_measured_says_so(page):
+    table = page[page.index("What did training take?") :].partition("</table>")[0]
+    row = re.sub(r"<[^>]+>", " ", table[table.index("<tbody>") :]).split()
+    assert " ".join(row) == ("lora 381 89,000 27,000 12.3 TFLOP 2.86 min not measured 1.96 GiB not measured $38.10")
 
 
 def test_page_is_well_formed_and_its_links_lead_somewhere(page):
@@ -143,4 +149,6 @@ def test_numbers_read_well():
     assert [signed(0.0), signed(-0.0001), signed(0.0312), signed(-0.05)] == ["0.0", "0.0", "+3.1", "−5.0"]
     assert [seconds(0.0213), seconds(4), seconds(600), seconds(9000)] == ["21.3 ms", "4 s", "10 min", "2.5 h"]
     assert [size(12), size(19.6e6), size(1.1e9)] == ["12 B", "18.7 MiB", "1.02 GiB"]
+    assert [flops(1.2345e13), flops(2e15), flops(4e9)] == ["12.3 TFLOP", "2 PFLOP", "0.004 TFLOP"]
+    assert [energy(12.3), energy(4567), energy(7.2e6)] == ["12.3 J", "4.57 kJ", "2 kWh"]
     assert [p_value(0.0001), p_value(0.012), p_value(1.0)] == ["p < 0.001", "p = 0.012", "p = 1"]

@@ -52,9 +52,13 @@ def linear(model: Any) -> dict[str, tuple[int, int]]:
 
 def test_lora_has_a_forward_pass_and_gradients_of_activations_and_its_own(model: Any) -> None:
     from whether.finetune.adapters import lora
+    from whether.finetune.fused_lora import fuse
 
     layers, head = linear(model), model.lm_head.weight.numel()
-    flops, length = count(lora(model, TASK, r=4, alpha=8), ROWS)
+    adapted = lora(model, TASK, r=4, alpha=8)
+    flops, length = count(adapted, ROWS)
+    assert fuse(adapted) == len(layers)
+    assert count(adapted, ROWS)[0] == flops
     expected = attention(model, length, 2 + 5) + 2 * 2 * head * PREDICTED
     for name, (inputs, outputs) in layers.items():
         first = any(part in name for part in ("layers.0.self_attn.q", "layers.0.self_attn.k", "layers.0.self_attn.v"))

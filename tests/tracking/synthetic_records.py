@@ -19,6 +19,7 @@ from whether.records import (
     Prediction,
     Provenance,
     Task,
+    TrainingCost,
     Verdict,
     measurement,
     write_json,
@@ -178,6 +179,7 @@ class Records:
             task=self.config.task.name,
             model=self.config.model.name,
             arms=arms,
+            training={"lora": TrainingCost(labels=60, seconds=60.0, usd_labels=6.0, usd_machine=0.002, usd=6.002)},
             metric="accuracy",
             learning_curve=self.learning_curve() if self.config.curve.labels else None,
             comparisons=[

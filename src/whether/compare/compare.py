@@ -93,6 +93,11 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
         status=decision.status,
         excluded=selection.excluded,
         break_even=_break_even(selection, arms, policy.months),
+        training={
+            name: cost.training_cost(checkpoint.training, config.pricing)
+            for name, checkpoint in study.checkpoints.items()
+            if checkpoint.tuned
+        },
         policy=dataclasses.asdict(policy),
         pricing=dataclasses.asdict(config.pricing),
         learning_curve=learning_curve(config, study, artifacts, metric, settings),

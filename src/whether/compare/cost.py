@@ -1,13 +1,17 @@
-"""What an arm costs: measured seconds and counted labels times the price list.
+"""What an arm costs: measured seconds and energy and counted labels times the price list.
 
 To build: the labelled examples that the arm needs beyond dev and test (tuning and prompts with examples draw on the
-training split, each as much of it as it needs; an arm that does both pays for its labels once) and
-the machine time of training. Dev and test are left out because every arm needs them to be measured at all.
+training split, each as much of it as it needs; an arm that does both pays for its labels once) and the machine time of
+training, with its energy where the list prices that by itself and the machine measures it. Dev and test are left out
+because every arm needs them to be measured at all.
 """
 
+from whether.compare.load import Training
 from whether.compare.wording import usd
 from whether.config import PolicyConfig, PricingConfig
-from whether.records import BreakEven
+from whether.records import BreakEven, TrainingCost
+
+_JOULES_PER_KWH = 3.6e6
 
 
 def usd_per_1k(seconds_per_request: float, pricing: PricingConfig) -> float:
@@ -15,9 +19,35 @@ def usd_per_1k(seconds_per_request: float, pricing: PricingConfig) -> float:
     return seconds_per_request * 1000 * pricing.usd_per_machine_hour / 3600
 
 
-def usd_to_build(labels: int, train_seconds: float, pricing: PricingConfig) -> float:
-    """Return the price of labels and of the machine time of training."""
-    return labels * pricing.usd_per_label + train_seconds * pricing.usd_per_machine_hour / 3600
+def usd_to_build(labels: int, training: Training, pricing: PricingConfig) -> float:
+    """Return the price of labels and of training: its machine time, and its energy where that is known."""
+    machine = training.train_seconds_with_evaluation * pricing.usd_per_machine_hour / 3600
+    return labels * pricing.usd_per_label + machine + (usd_for_energy(training, pricing) or 0.0)
+
+
+def usd_for_energy(training: Training, pricing: PricingConfig) -> float | None:
+    """Return the price of the energy of training; None where the list has none or the energy was not measured."""
+    if pricing.usd_per_kwh is None or training.energy is None:
+        return None
+    return training.energy / _JOULES_PER_KWH * pricing.usd_per_kwh
+
+
+def training_cost(training: Training, pricing: PricingConfig) -> TrainingCost:
+    """Return what making a checkpoint took and its price, the labels that it was trained on included."""
+    return TrainingCost(
+        labels=training.labels_used,
+        seconds=training.train_seconds_with_evaluation,
+        tokens=training.trained_tokens,
+        computed_tokens=training.computed_tokens,
+        flops=training.flops,
+        energy=training.energy,
+        peak_memory=training.peak_memory,
+        peak_device_memory=training.peak_device_memory,
+        usd_labels=training.labels_used * pricing.usd_per_label,
+        usd_machine=training.train_seconds_with_evaluation * pricing.usd_per_machine_hour / 3600,
+        usd_energy=usd_for_energy(training, pricing),
+        usd=usd_to_build(training.labels_used, training, pricing),
+    )
 
 
 def usd_per_month(per_1k: float, to_build: float, policy: PolicyConfig) -> float:

@@ -11,12 +11,19 @@ from whether.records import Example, Prediction, Task, read_json, read_jsonl
 
 @dataclass(frozen=True)
 class Training:
-    """What of artifacts/finetune/<checkpoint>/metrics.json enters the cost to build."""
+    """What of artifacts/finetune/<checkpoint>/metrics.json says what training cost."""
 
     labels_used: int
     """Labelled examples trained on; 0 for base."""
     train_seconds_with_evaluation: float
     """Machine time of training, that of choosing the best step included."""
+    trained_tokens: int | None = None
+    computed_tokens: int | None = None
+    flops: float | None = None
+    energy: float | None = None
+    """Joules; None where the machine does not tell."""
+    peak_memory: int | None = None
+    peak_device_memory: int | None = None
 
 
 @dataclass(frozen=True)

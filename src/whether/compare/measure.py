@@ -158,7 +158,7 @@ def _costs(
     value = None if per_request.value is None else cost.usd_per_1k(per_request.value, config.pricing)
     training = checkpoint.training
     labels = max(training.labels_used, pool if arm.labels_needed is None else arm.labels_needed)
-    building = cost.usd_to_build(labels, training.train_seconds_with_evaluation, config.pricing)
+    building = cost.usd_to_build(labels, training, config.pricing)
     month = None if value is None else cost.usd_per_month(value, building, config.policy)
     return {
         "usd_per_1k": measurement("usd_per_1k", value, n=per_request.n),

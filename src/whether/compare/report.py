@@ -4,7 +4,7 @@ Everything that a model or a data set wrote is untrusted: Jinja escapes it, and 
 passed as markup.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,7 @@ def render(verdict: Verdict, study: Study, drawings: dict[str, str], settings: I
         decision=[_comparison(row) for row in verdict.comparisons if row.family == "decision"],
         exploratory=[_comparison(row) for row in verdict.comparisons if row.family == "exploratory"],
         retention=retention(study, settings),
+        training_costs=training_costs(verdict),
         profile=study.profile,
         balance=_balance(study),
         tests=len(study.examples),
@@ -170,6 +171,29 @@ def retention(study: Study, settings: Inference) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def training_costs(verdict: Verdict) -> list[dict[str, str]]:
+    """Return what making each tuned checkpoint took, as people read it."""
+
+    def shown(number: float | None, form: Callable[[float], str]) -> str:
+        return wording.NOT_MEASURED if number is None else form(number)
+
+    return [
+        {
+            "checkpoint": name,
+            "labels": f"{row.labels:,}",
+            "tokens": shown(row.tokens, wording.plain),
+            "computed": shown(row.computed_tokens, wording.plain),
+            "flops": shown(row.flops, wording.flops),
+            "time": wording.seconds(row.seconds),
+            "energy": shown(row.energy, wording.energy),
+            "memory": shown(row.peak_memory, wording.size),
+            "device_memory": shown(row.peak_device_memory, wording.size),
+            "usd": shown(row.usd, wording.usd),
+        }
+        for name, row in verdict.training.items()
+    ]
 
 
 def examples(verdict: Verdict, study: Study) -> tuple[list[dict[str, Any]], int]:

@@ -99,6 +99,19 @@ def seconds(duration: float) -> str:
     return f"{duration / 60:.3g} min" if duration < 7200 else f"{duration / 3600:.3g} h"
 
 
+def flops(operations: float) -> str:
+    """Return floating-point operations in TFLOP or PFLOP."""
+    tera = operations / 1e12
+    return f"{tera:.3g} TFLOP" if tera < 1000 else f"{tera / 1000:.3g} PFLOP"
+
+
+def energy(joules: float) -> str:
+    """Return an energy in J, kJ or kWh."""
+    if joules < 1000:
+        return f"{joules:.3g} J"
+    return f"{joules / 1000:.3g} kJ" if joules < 3.6e5 else f"{joules / 3.6e6:.3g} kWh"
+
+
 def size(count: float) -> str:
     """Return bytes in binary units."""
     for unit in ("B", "KiB", "MiB"):

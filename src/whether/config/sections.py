@@ -194,6 +194,8 @@ class PricingConfig:
     usd_per_machine_hour: NotNegative
     usd_per_label: NotNegative
     """Price of one labelled example."""
+    usd_per_kwh: NotNegative | None = None
+    """Price of electricity, where it is paid beside the machine; None: the machine's price holds it."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -31,7 +31,12 @@ def _cpu_attention_backward(gradient: Any, query: Any, key: Any, value: Any, *ar
     return int(sdpa_backward_flop_count(gradient, query, key, value))  # type: ignore[no-untyped-call]
 
 
-_CPU_ATTENTION = {
+def _added_product(added: Any, left: Any, right: Any, *args: Any, **options: Any) -> int:  # noqa: ARG001
+    return int(2 * left[0] * left[1] * right[1])
+
+
+_UNKNOWN = {
+    torch.ops.aten.addmm_: _added_product,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _cpu_attention_backward,
 }
@@ -41,7 +46,7 @@ _CPU_ATTENTION = {
 @contextmanager
 def counted_flops() -> Iterator[FlopCounterMode]:
     """Count the operations of what runs inside: `get_total_flops` of what it yields."""
-    with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
+    with FlopCounterMode(display=False, custom_mapping=_UNKNOWN) as counter:
         yield counter
 
 

@@ -28,6 +28,7 @@ from whether.errors import DivergedError
 from whether.finetune import attention, processes
 from whether.finetune.callbacks import Bar, Schedule, Seal
 from whether.finetune.data import Row
+from whether.finetune.fused_lora import fuse
 from whether.finetune.metering import EnergyMeter, counted_flops
 from whether.finetune.micro_batches import MicroBatches, random_numbers
 from whether.finetune.order import Order, Steps, as_step
@@ -226,6 +227,7 @@ def make_trainer(
         micro_batch_size=min(share, tuner.micro_batch_size or share),
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
+    fuse(model)
     trainer.collator = make_collator(model, [*train, *dev])
     return trainer
 

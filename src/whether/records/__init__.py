@@ -48,6 +48,7 @@ from whether.records.verdict import (
     BreakEven,
     Comparison,
     Provenance,
+    TrainingCost,
     Verdict,
 )
 
@@ -77,6 +78,7 @@ __all__ = [
     "SearchRecord",
     "Split",
     "Task",
+    "TrainingCost",
     "TrialRecord",
     "Verdict",
     "measurement",

@@ -61,6 +61,34 @@ class BreakEven:
 
 
 @dataclass(frozen=True)
+class TrainingCost:
+    """What making a checkpoint took, and its price by the price list. None: not measured, or not on the list."""
+
+    labels: int
+    """Labelled examples trained on."""
+    seconds: float
+    """Wall time of training, that of choosing the best step on dev included."""
+    tokens: int | None = None
+    """Of prompts and answers trained on, repetitions included."""
+    computed_tokens: int | None = None
+    """Positions that were computed for them: a prefix that a batch shares counts once."""
+    flops: float | None = None
+    """Floating-point operations of the optimizer steps."""
+    energy: float | None = None
+    """Joules of training and of choosing the best step."""
+    peak_memory: int | None = None
+    """Bytes of resident memory of the process."""
+    peak_device_memory: int | None = None
+    """Bytes allocated on the accelerator."""
+    usd_labels: float | None = None
+    usd_machine: float | None = None
+    usd_energy: float | None = None
+    """None where the machine's price holds it, or where energy was not measured."""
+    usd: float | None = None
+    """The sum of those that are known."""
+
+
+@dataclass(frozen=True)
 class Provenance:
     """What a result was made from."""
 
@@ -101,6 +129,8 @@ class Verdict:
     excluded: dict[str, str] = field(default_factory=dict)
     """Arm → the hard constraint that it breaks, as a sentence."""
     break_even: list[BreakEven] = field(default_factory=list)
+    training: dict[str, TrainingCost] = field(default_factory=dict)
+    """Tuned checkpoint → what making it took."""
     policy: dict[str, Any] = field(default_factory=dict)
     pricing: dict[str, Any] = field(default_factory=dict)
     learning_curve: LearningCurve | None = None

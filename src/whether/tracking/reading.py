@@ -117,12 +117,18 @@ class _Records:
                 note="The base model as it is." if name == BASE else "Training, step by step: see *Model metrics*.",
                 params=self.params_below(f"checkpoints.{name}"),
                 tags={"checkpoint": name},
-                metrics={f"checkpoint/{metric}": value for metric, value in totals.items()},
+                metrics={f"checkpoint/{metric}": value for metric, value in totals.items()} | self.prices(name),
                 history=list(history(rows, started)),
                 datasets=[] if name == BASE else self.datasets("train", "dev"),
             ),
             folder,
         )
+
+    def prices(self, checkpoint: str) -> dict[str, float]:
+        """Return the price of making a checkpoint; nothing for base."""
+        cost = self.verdict.training.get(checkpoint)
+        prices = {key: value for key, value in vars(cost).items() if key.startswith("usd")} if cost else {}
+        return {f"cost/training_{name}": value for name, value in numbers(prices).items()}
 
     def arm(self, name: str, arm: ArmRecord) -> RunView:
         folder = self.artifacts / "prompt" / name
