@@ -1,0 +1,98 @@
+"""Two processes that train together, as a launcher starts them: the numbers of one, one writer, resumed alike."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from test_finetune import timeless_history
+
+from whether.config import CONF, ModelConfig, compose
+from whether.config.composing import write_params
+from whether.errors import ConfigError
+from whether.finetune import processes
+from whether.finetune.finetune import finetune
+from whether.records import STATE, read_json
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = {
+    "model.device": "cpu", "model.threads": 1, "tuner.r": 4, "tuner.alpha": 8, "tuner.learning_rate": 5e-3,
+    "tuner.batch_size": 5, "tuner.epochs": 2, "tuner.evaluations_per_epoch": 2, "tuner.max_length": 128,
+    "tuner.micro_batch_size": 2,
+}  # fmt: skip
+"""22 rows in steps of 5: shares of 3 and 2, and a last step of 2 rows, one each."""
+ONE = [sys.executable, "-m", "pipelines.finetune", "lora"]
+TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *ONE[1:]]
+
+
+@pytest.fixture
+def settings(artifacts: Path) -> None:
+    write_params(compose([f"{key}={value}" for key, value in SETTINGS.items()], conf=ROOT / CONF))
+
+
+def start(command: list[str]) -> "subprocess.Popen[str]":
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def made(command: list[str], name: str) -> Path:
+    process = start(command)
+    words = process.communicate()[1]
+    assert process.returncode == 0, words
+    return Path("artifacts/finetune/lora").rename(name)
+
+
+def test_two_processes_train_like_one_and_go_on_after_a_signal(settings: None) -> None:
+    one, two = made(ONE, "one"), made(TWO, "two")
+    for alone, shared in zip(timeless_history(one), timeless_history(two), strict=True):
+        for key in alone.keys() - {"computed_tokens"}:
+            assert shared[key] == pytest.approx(alone[key], rel=1e-5), (key, alone)
+    assert read_json(two / "metrics.json")["dev_exact"] == read_json(one / "metrics.json")["dev_exact"]
+    assert not list(STATE.glob("finetune/*"))
+
+    process = start(TWO)
+    while process.poll() is None and not list(STATE.glob("finetune/lora-*/checkpoint-*/sealed")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    words = process.communicate()[1]
+    assert words.count("stopped at step") == 1, words
+    assert list(Path("artifacts/finetune").iterdir()) == []
+    again = made(TWO, "again")
+    weights = "adapter/adapter_model.safetensors"
+    assert (again / weights).read_bytes() == (two / weights).read_bytes()
+    assert timeless_history(again) == timeless_history(two)
+
+
+def test_more_processes_than_examples_in_a_step_are_refused(
+    artifacts: Path, model_config: ModelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tiny_tuner import tuner
+
+    for name, value in {"WORLD_SIZE": "8", "RANK": "0", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=r"tuner\.batch_size is 4: .* shared by 8 processes"):
+        finetune("lora", tuner(), model_config, 0, artifacts=artifacts, folder=None)
+
+
+def test_a_cluster_that_says_so_without_a_launcher_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("RANK", "3")
+    assert (processes.count(), processes.is_main()) == (1, True)
+
+
+def test_a_launcher_that_starts_one_process_for_many_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import logging
+
+    for name, value in {"ACCELERATE_USE_CPU": "True", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
+    logging.getLogger("whether").propagate = True
+    try:
+        processes.begin()
+    finally:
+        logging.getLogger("whether").propagate = False
+    assert "on CPUs use `torchrun --nproc_per_node N" in caplog.text
