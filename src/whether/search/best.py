@@ -8,7 +8,7 @@ import yaml
 
 from whether.config import CONF
 from whether.errors import RecordError
-from whether.records import SearchRecord, TrialRecord, write_text
+from whether.records import SearchRecord, TrialRecord, read_json, read_jsonl, write_text
 from whether.search.space import Space
 
 _MARK = "# Found by `python -m pipelines.search"
@@ -29,8 +29,6 @@ def checkpoint_yaml(record: SearchRecord, trials: Sequence[TrialRecord], best: T
         f"{_MARK} {record.checkpoint}` for {record.task} with {record.model}:"
         f" trial {best.number + 1}, the best of {len(trials)}.",
         *_told(record, trials, best),
-        "# That is the best of many on dev, so a little lucky: only test says how good it is.",
-        f'#   make run ARGS="checkpoint=[base,{record.checkpoint},{name}]"',
         "tuner:",
         "  adapter:",
     ]
@@ -45,10 +43,24 @@ def _told(record: SearchRecord, trials: Sequence[TrialRecord], best: TrialRecord
     found = (
         f"# {best.dev_exact:.1%} of {record.dev_examples} dev examples answered exactly, dev loss {best.dev_loss:.3g}"
     )
+    if _is_own(best, record):
+        return [f"{found}. These are the settings of {record.checkpoint} itself: no trial was better."]
     own = next((trial for trial in trials if _is_own(trial, record)), None)
-    if own is None or own.dev_exact is None:
-        return [f"{found}."]
-    return [f"{found}; with the settings of {record.checkpoint}: {own.dev_exact:.1%}, {own.dev_loss:.3g}."]
+    compared = ""
+    if own is not None and own.dev_exact is not None:
+        compared = f"; with the settings of {record.checkpoint}: {own.dev_exact:.1%}, {own.dev_loss:.3g}"
+    return [
+        f"{found}{compared}.",
+        "# That is the best of many on dev, so a little lucky: only test says how good it is.",
+        f'#   make run ARGS="checkpoint=[base,{record.checkpoint},{record.checkpoint}_searched]"',
+    ]
+
+
+def found_better(folder: Path) -> bool:
+    """Return whether the best trial of a search has other settings than the checkpoint it began with."""
+    record = read_json(folder / "search.json", SearchRecord)
+    best = best_trial(read_jsonl(folder / "trials.jsonl", TrialRecord))
+    return best is not None and not _is_own(best, record)
 
 
 def _is_own(trial: TrialRecord, record: SearchRecord) -> bool:

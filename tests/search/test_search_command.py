@@ -52,21 +52,34 @@ def runs(repository: Path, kind: str) -> list[Any]:
 
 
 def test_it_prints_and_writes_a_checkpoint_that_composes(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = [*OVERRIDES, "tuner.learning_rate=0.0002"]
+    Path("params.yaml").write_text(compose(overrides, Path("conf")))
     main(COMMAND)
     printed = capsys.readouterr().out
     assert printed.startswith("# @package checkpoints.lora_searched")
+    assert "with the settings of lora: " in printed
     assert "copy artifacts/search/lora/best.yaml to conf/checkpoint/lora_searched.yaml" in printed
     main([*COMMAND, "--write"])
     assert "written to conf/checkpoint/lora_searched.yaml" in capsys.readouterr().out
-    config = check(yaml.safe_load(compose([*OVERRIDES, "checkpoint=[base,lora,lora_searched]"], Path("conf"))))
+    config = check(yaml.safe_load(compose([*overrides, "checkpoint=[base,lora,lora_searched]"], Path("conf"))))
     found, own = (config.checkpoints[name].tuner for name in ("lora_searched", "lora"))
     assert found is not None
     assert own is not None
     assert found.epochs == own.epochs
+    assert found.learning_rate > own.learning_rate
     assert found.adapter.keys() == own.adapter.keys()
     Path("conf/checkpoint/lora_searched.yaml").write_text("# written by a person\n")
     with pytest.raises(RecordError, match=r"lora_searched.yaml is there and was not written by a search"):
         main([*COMMAND, "--write"])
+
+
+def test_settings_that_nothing_beat_are_not_written(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["lora", "trials=2", "space.epochs=null", "space.adapter=null", "space.learning_rate.low=1e-6",
+          "space.learning_rate.high=0.02", "space.learning_rate.choices=null", "--write"])  # fmt: skip
+    printed = capsys.readouterr().out
+    assert "These are the settings of lora itself: no trial was better." in printed
+    assert "nothing to write: no trial was better than lora as it is" in printed
+    assert not Path("conf/checkpoint/lora_searched.yaml").exists()
 
 
 def test_mlflow_shows_a_run_and_its_trials_each_once(repository: Path) -> None:
