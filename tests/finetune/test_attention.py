@@ -43,6 +43,26 @@ def test_it_equals_the_dense_mask(kind: str, prefix: int, past: int) -> None:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
+def test_in_half_precision_it_is_as_close_as_rounding_allows() -> None:
+    import torch
+
+    from whether.finetune.attention import attend, lay_out
+
+    torch.manual_seed(0)
+    lengths = LENGTHS["many"]
+    length = 50 + sum(lengths)
+    query, key, value = (torch.randn(1, length, heads, 16).transpose(1, 2).bfloat16() for heads in (6, 2, 2))
+    exact = [part.double().requires_grad_() for part in (query, key, value)]
+    rounded = [part.requires_grad_() for part in (query, key, value)]
+    expected = dense(*exact, lengths, 50)
+    found = attend(*rounded, lay_out(lengths, 50, torch.bfloat16))
+    assert (found - expected).norm() <= 0.01 * expected.norm()
+    weights = torch.randn(expected.shape).bfloat16()
+    gradients = torch.autograd.grad((found * weights).sum(), rounded)
+    for one, other in zip(gradients, torch.autograd.grad((expected * weights).sum(), exact), strict=True):
+        assert (one - other).norm() <= 0.02 * other.norm()
+
+
 def test_blocks_are_filled_with_whole_examples() -> None:
     from whether.finetune.attention import fill
 

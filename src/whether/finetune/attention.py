@@ -164,7 +164,7 @@ def _attend_by_products(
     value: Tensor,
     *,
     attn_mask: Tensor,
-    scale: float | None,
+    scale: float | None = None,
     **options: Any,  # noqa: ARG001
 ) -> Tensor:
     """Attend as `scaled_dot_product_attention`, with the products of matrices themselves and the weights rounded.
