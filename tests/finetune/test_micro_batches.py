@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,12 @@ def test_random_numbers_are_drawn_again() -> None:
     first = torch.rand(3)
     restore()
     assert torch.equal(torch.rand(3), first)
+
+
+def test_two_threads_give_the_same_bytes_each_time(tmp_path: Path, artifacts: Path, model_config: ModelConfig) -> None:
+    two_threads = replace(model_config, threads=2)
+    settings = tuner(micro_batch_size=3)
+    same_result(*(tune(tmp_path / name, artifacts, two_threads, settings) for name in ("one", "other")))
 
 
 def test_balanced_training_is_repeatable_and_needs_labels(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from test_finetune import timeless_history
 
-from whether.config import CONF, ModelConfig, compose
+from whether.config import CONF, ModelConfig, compose, load
 from whether.config.composing import write_params
 from whether.errors import ConfigError
 from whether.finetune import processes
@@ -20,12 +20,11 @@ from whether.records import STATE, read_json
 ROOT = Path(__file__).parents[2]
 SETTINGS = {
     "model.device": "cpu", "model.threads": 1, "tuner.r": 4, "tuner.alpha": 8, "tuner.learning_rate": 5e-3,
-    "tuner.batch_size": 5, "tuner.epochs": 2, "tuner.evaluations_per_epoch": 2, "tuner.max_length": 128,
+    "tuner.batch_size": 5, "tuner.epochs": 4, "tuner.evaluations_per_epoch": 1, "tuner.max_length": 128,
     "tuner.micro_batch_size": 2,
 }  # fmt: skip
 """22 rows in steps of 5: shares of 3 and 2, and a last step of 2 rows, one each."""
-ONE = [sys.executable, "-m", "pipelines.finetune", "lora"]
-TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *ONE[1:]]
+TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "pipelines.finetune", "lora"]
 
 
 @pytest.fixture
@@ -33,34 +32,42 @@ def settings(artifacts: Path) -> None:
     write_params(compose([f"{key}={value}" for key, value in SETTINGS.items()], conf=ROOT / CONF))
 
 
-def start(command: list[str]) -> "subprocess.Popen[str]":
+def start() -> "subprocess.Popen[str]":
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *TWO]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def made(command: list[str], name: str) -> Path:
-    process = start(command)
+def by_two(name: str) -> Path:
+    process = start()
     words = process.communicate()[1]
     assert process.returncode == 0, words
     return Path("artifacts/finetune/lora").rename(name)
 
 
-def test_two_processes_train_like_one_and_go_on_after_a_signal(settings: None) -> None:
-    one, two = made(ONE, "one"), made(TWO, "two")
+def by_one(artifacts: Path) -> Path:
+    config, folder = load(), Path("one")
+    folder.mkdir()
+    finetune("lora", config.checkpoints["lora"].tuner, config.model, config.seed, artifacts=artifacts, folder=folder)
+    return folder
+
+
+def test_two_processes_train_like_one_and_go_on_after_a_signal(artifacts: Path, settings: None) -> None:
+    one, two = by_one(artifacts), by_two("two")
     for alone, shared in zip(timeless_history(one), timeless_history(two), strict=True):
         for key in alone.keys() - {"computed_tokens"}:
             assert shared[key] == pytest.approx(alone[key], rel=1e-5), (key, alone)
     assert read_json(two / "metrics.json")["dev_exact"] == read_json(one / "metrics.json")["dev_exact"]
     assert not list(STATE.glob("finetune/*"))
 
-    process = start(TWO)
+    process = start()
     while process.poll() is None and not list(STATE.glob("finetune/lora-*/checkpoint-*/sealed")):
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     words = process.communicate()[1]
     assert words.count("stopped at step") == 1, words
     assert list(Path("artifacts/finetune").iterdir()) == []
-    again = made(TWO, "again")
+    again = by_two("again")
     weights = "adapter/adapter_model.safetensors"
     assert (again / weights).read_bytes() == (two / weights).read_bytes()
     assert timeless_history(again) == timeless_history(two)

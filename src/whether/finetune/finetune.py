@@ -113,7 +113,7 @@ def train(
         train_rows = label_rows(train_rows, data.train, head.labels)
         dev_rows = label_rows(dev_rows, data.dev, head.labels)
     classes = [example.target for example in data.train] if tuner.balanced else None
-    with clear_of_memory():
+    with clear_of_memory(), repeatable(device):
         trainer = make_trainer(
             adapted, tuner, train_rows, dev_rows, seed=seed, cpu=device == "cpu", output_dir=state, classes=classes
         )
@@ -203,6 +203,26 @@ def clear_of_memory() -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise EngineError(f"out of memory while the model and its optimizer were set up or saved; {ADVICE}") from error
+
+
+@contextmanager
+def repeatable(device: str) -> Iterator[None]:
+    """On a CPU, use algorithms that give the same sums each time, however many threads there are; it costs nothing.
+
+    On an accelerator they would cost speed, and some operations have none. What has none on a CPU is warned of.
+    """
+    import torch
+    import torch.utils.deterministic
+
+    settings: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), settings.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(device == "cpu" or before[0], warn_only=True)
+    settings.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        settings.fill_uninitialized_memory = before[1]
 
 
 def set_threads(threads: int | None) -> None:
