@@ -53,7 +53,7 @@ class CheckpointRecord:
     """The step whose weights are kept: the best on dev."""
     stopped_early: bool | None = None
     micro_batch_size: int | None = None
-    """Examples that went through the model at once, at most, in each process: halved whenever memory ran out."""
+    """Examples that went through the model at once, at most, where memory was least: halved whenever it ran out."""
 
 
 @dataclass(frozen=True)
