@@ -44,7 +44,7 @@ def is_main() -> bool:
 
 
 def begin() -> None:
-    """Leave all but warnings to the main process to say; warn of a launcher that started fewer than it was asked for."""
+    """Leave all but warnings to the main process to say; warn of a launcher that started fewer than asked for."""
     if not is_main():
         logging.getLogger("whether").setLevel(logging.WARNING)
     # `accelerate launch --cpu` names a port for the processes to meet, and starts one.
