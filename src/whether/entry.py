@@ -35,12 +35,12 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     sys.exit(status or 0)
 
 
-class Terminated(BaseException):
-    """SIGTERM has come. Like KeyboardInterrupt it is no Exception, so that only clean-up code sees it."""
+class Terminated(SystemExit):
+    """SIGTERM has come. As a SystemExit it passes event loops and everything that catches an Exception."""
 
 
 def _terminate(number: int, frame: object) -> NoReturn:  # noqa: ARG001 - Python's signature
-    raise Terminated
+    raise Terminated(128 + number)
 
 
 def prepare_process() -> None:

@@ -101,7 +101,7 @@ def test_memory_that_runs_out_halves_the_micro_batch_and_keeps_the_step(
     )  # fmt: skip
     process.join()
     assert process.exitcode == 143, said(tmp_path / "log")
-    assert "out of memory: training goes on with at most 11 examples at once" in said(tmp_path / "log")
+    assert "out of memory: training goes on in micro-batches of 11;" in said(tmp_path / "log")
     start(tmp_path / "out", long_rows, model_config, tuner(**settings), tmp_path / "rest.log").join()
     assert "out of memory" not in said(tmp_path / "rest.log")
     record = read_json(tmp_path / "out" / "checkpoint.json")

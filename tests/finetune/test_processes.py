@@ -55,7 +55,7 @@ def by_one(artifacts: Path) -> Path:
 def test_two_processes_train_like_one_and_go_on_after_a_signal(artifacts: Path, settings: None) -> None:
     one, two = by_one(artifacts), by_two("two")
     for alone, shared in zip(timeless_history(one), timeless_history(two), strict=True):
-        for key in alone.keys() - {"computed_tokens"}:
+        for key in alone.keys() - {"computed_tokens", "flops"}:
             assert shared[key] == pytest.approx(alone[key], rel=1e-5), (key, alone)
     assert read_json(two / "metrics.json")["dev_exact"] == read_json(one / "metrics.json")["dev_exact"]
     assert not list(STATE.glob("finetune/*"))

@@ -28,7 +28,7 @@ class Step:
     seconds: float
     """Wall time of the step."""
     micro_batch_size: int
-    """Examples that went through the model at once, at most, in each process: halved whenever memory ran out."""
+    """Examples that went through the model at once, at most, where memory was least: halved whenever it ran out."""
     flops: float
     """Floating-point operations: counted in the first step, from there by computed tokens."""
     energy: float | None

@@ -51,9 +51,10 @@ class MicroBatches:
             raise EngineError(f"out of memory: {self.doing} on a single example takes more than there is; {ADVICE}")
         self.size = tried // 2
         logger.warning(
-            "out of memory: %s goes on with at most %d examples at once; steps have as many examples as before",
-            self.doing, self.size,
-        )  # fmt: skip
+            "out of memory: %s goes on in micro-batches of %d; a step has as many examples as before",
+            self.doing,
+            self.size,
+        )
 
 
 def parts(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:

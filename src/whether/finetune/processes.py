@@ -44,9 +44,9 @@ def is_main() -> bool:
 
 
 def begin() -> None:
-    """Leave logging to the main process; say so where a launcher has started fewer processes than it was asked for."""
+    """Leave all but warnings to the main process to say; warn of a launcher that started fewer than asked for."""
     if not is_main():
-        logging.getLogger("whether").setLevel(logging.ERROR)
+        logging.getLogger("whether").setLevel(logging.WARNING)
     # `accelerate launch --cpu` names a port for the processes to meet, and starts one.
     if (
         os.environ.get("ACCELERATE_USE_CPU") == "True"

@@ -62,7 +62,7 @@ class CheckpointRecord:
     labels: list[str] | None = None
     """What the rows of a head stand for."""
     micro_batch_size: int | None = None
-    """Examples that went through the model at once, at most, in each process: halved whenever memory ran out."""
+    """Examples that went through the model at once, at most, where memory was least: halved whenever it ran out."""
 
 
 @dataclass(frozen=True)

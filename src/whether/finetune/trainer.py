@@ -160,7 +160,8 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         if "loss" in logs and self._started is not None:
             seconds = time.perf_counter() - self._started
             logs |= {"tokens": self._tokens, "computed_tokens": self._computed, "seconds": seconds}
-            logs["micro_batch_size"] = self.micro_batches.size
+            # The smallest of all processes' sizes.
+            logs["micro_batch_size"] = -processes.largest(-self.micro_batches.size, self.args.device)
             logs |= {"flops": self._step_flops(), "energy": self._meter.joules()}  # type: ignore[dict-item]
             self._started, self._tokens, self._computed = None, 0, 0
         if "eval_loss" in logs:
