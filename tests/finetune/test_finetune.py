@@ -132,7 +132,7 @@ def test_records_agree_with_each_other_and_with_the_weights(
 
 
 def test_training_stops_early_and_keeps_the_best(tmp_path: Path, artifacts: Path, model_config: ModelConfig) -> None:
-    folder = tune(tmp_path / "out", artifacts, model_config, tuner(learning_rate=1.0, epochs=8, patience=1))
+    folder = tune(tmp_path / "out", artifacts, model_config, tuner(learning_rate=0.2, epochs=8, patience=1))
     checkpoint = read_json(folder / "checkpoint.json")
     assert checkpoint["stopped_early"]
     assert checkpoint["best_step"] < checkpoint["steps"] < 48

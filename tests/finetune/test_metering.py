@@ -16,9 +16,9 @@ def count(model: Any, rows: list[Row]) -> tuple[int, int]:
     """Return the operations of one step on a packed batch, and its length."""
     import torch
 
+    from whether.finetune.losses import answer_scores
     from whether.finetune.metering import counted_flops
     from whether.finetune.packing import Collator
-    from whether.finetune.trainer import answer_scores
 
     batch = Collator(packed=True, mask_dtype=torch.float32)(rows)
     with counted_flops() as counter:
@@ -88,8 +88,9 @@ def test_attention_in_blocks_takes_fewer_operations_on_longer_batches(model: Any
     import torch
 
     from whether.finetune.adapters import lora
+    from whether.finetune.collators import make_collator
+    from whether.finetune.losses import answer_scores
     from whether.finetune.metering import counted_flops
-    from whether.finetune.trainer import answer_scores, make_collator
 
     rows = [Row([*range(10, 40), *[50 + n] * 20], [60 + n, 2]) for n in range(12)]
     adapted = lora(model, TASK, r=4, alpha=8)

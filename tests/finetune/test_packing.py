@@ -83,7 +83,7 @@ def in_blocks(adapted: Any) -> Iterator[Any]:
 def loss_and_gradients(model: Any, rows: list[Row], pack: bool, *, blocks: bool = False) -> tuple[Any, dict[str, Any]]:
     import torch
 
-    from whether.finetune.trainer import answer_scores
+    from whether.finetune.losses import answer_scores
 
     model.zero_grad()
     batch = Collator(pack, torch.float32, blocks)(rows)
@@ -162,7 +162,7 @@ def test_packed_equals_padded_on_the_real_model(real_model: Path) -> None:
 
     from whether.engine.loading import load_base
     from whether.finetune.adapters import lora
-    from whether.finetune.trainer import make_collator
+    from whether.finetune.collators import make_collator
 
     base, tokenizer = load_base(real_model, torch.float32)
     system = "Predict the intent of the utterance: play_music, rate_book or get_weather. Answer with the intent only."

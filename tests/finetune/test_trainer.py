@@ -19,8 +19,8 @@ def test_a_model_that_takes_the_mask_is_packed(tiny_model: Path, label_task: Tas
     from transformers import AutoModelForCausalLM
 
     from whether.finetune.adapters import lora
+    from whether.finetune.collators import make_collator
     from whether.finetune.packing import Collator
-    from whether.finetune.trainer import make_collator
 
     model = lora(AutoModelForCausalLM.from_pretrained(tiny_model), label_task, r=2, alpha=4)
     assert make_collator(model, ROWS) == Collator(packed=True, mask_dtype=torch.float32, blocks=True)
@@ -31,8 +31,8 @@ def test_a_model_whose_attention_is_its_own_is_packed_with_a_mask(label_task: Ta
     from transformers import AutoModelForCausalLM, GPTJConfig
 
     from whether.finetune.adapters import lora
+    from whether.finetune.collators import make_collator
     from whether.finetune.packing import Collator
-    from whether.finetune.trainer import make_collator
 
     torch.manual_seed(0)
     config = GPTJConfig(vocab_size=300, n_embd=32, n_layer=2, n_head=4, rotary_dim=4, initializer_range=0.3)
@@ -57,7 +57,7 @@ def test_a_model_that_cannot_share_a_prefix_is_padded_and_says_so(
     from transformers import AutoModelForCausalLM
 
     from whether.finetune.adapters import lora
-    from whether.finetune.trainer import make_collator
+    from whether.finetune.collators import make_collator
 
     torch.manual_seed(0)
     model = lora(
@@ -75,7 +75,7 @@ def test_the_score_orders_by_exact_examples_then_by_loss() -> None:
     import numpy as np
     from transformers import EvalPrediction
 
-    from whether.finetune.trainer import dev_metrics
+    from whether.finetune.losses import dev_metrics
 
     def score(loss: float, right: list[int]) -> dict[str, float]:
         tokens = np.array([2, 3])

@@ -62,7 +62,7 @@ def test_packed_batches_have_the_loss_and_gradients_of_padded_ones(  # noqa: PLR
     import torch
 
     from whether.finetune import attention
-    from whether.finetune.trainer import answer_scores
+    from whether.finetune.losses import answer_scores
 
     attention.register()
     monkeypatch.setattr("whether.finetune.packing.OWN_TOKENS", own_tokens)
@@ -138,7 +138,7 @@ def test_the_engine_answers_as_the_tuned_model_was_measured(
 def test_interrupted_training_ends_with_the_same_weights(
     name: str, tmp_path: Path, artifacts: Path, model_config: ModelConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from whether.finetune.trainer import Seal
+    from whether.finetune.callbacks import Seal
 
     whole = tune(name, tmp_path / "whole", artifacts, model_config)
     on_save = Seal.on_save

@@ -1,24 +1,22 @@
 """A language model on this machine: generating and scoring with it."""
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from whether.config import ModelConfig
+from whether.engine.answering import Answerer, Written, inference_mode
 from whether.engine.chat import Message, encode
 from whether.engine.constraints import Walk, choice_walk
 from whether.engine.facts import context_window, cores, eos_token_ids, prefix_token_id
-from whether.engine.generation import Answer, answer_on_tree, cut, shared_lengths, stop_finder
+from whether.engine.generation import Answer, cut, stop_finder
 from whether.engine.json_schema import grammar_tokenizer, schema_walk
 from whether.engine.loading import Tuned, load_base, pick_device, put_checkpoint, share_weights
 from whether.engine.memory import default_budget, limits
-from whether.engine.plain import answer_plainly
-from whether.engine.prefix_tree import PrefixTree, Tokens
+from whether.engine.prefix_tree import Tokens
 from whether.engine.probe import choose_path
-from whether.engine.progress import progress_bar
 from whether.engine.requests import GREEDY, Choices, Generation, JsonSchema, Request, Sampling, Score
 from whether.engine.rows import Ending, Writer
 from whether.engine.sampling import check_settings
@@ -27,16 +25,6 @@ from whether.errors import EngineError
 
 if TYPE_CHECKING:
     import torch
-
-
-class Written(NamedTuple):
-    """What an answer says."""
-
-    token_ids: list[int]
-    text: str
-    tokens: int
-    """How many the model gave."""
-    is_finished: bool
 
 
 class LocalModel:
@@ -189,13 +177,13 @@ class LocalModel:
         self._check_prompts(prompts, max_new_tokens)
         ending = Ending(max_new_tokens, self.eos_token_ids, stop_finder(self.tokenizer, stop))
         writer = Writer(ending, sampling, self._walk(constraint, max_new_tokens))
-        sequences = [(*self._opening, *prompt, *writer.opening) for prompt in prompts]
 
         def written(answer: Answer) -> Written:
             text = cut(self.tokenizer.decode(answer.row.tokens, skip_special_tokens=True), stop)
             return Written(list(answer.row.tokens), text, len(answer.row.tokens), answer.row.is_finished)
 
-        return self._generations(self.model, sequences, writer, written, progress)
+        answerer = Answerer(self.model, self.limits, self.uses_tree, self._opening)
+        return answerer.answer(prompts, writer, written, progress)
 
     def _classify(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling, progress: str | None
@@ -209,43 +197,8 @@ class LocalModel:
             label = labels[answer.row.tokens[0]]
             return Written(self.tokenizer(label, add_special_tokens=False)["input_ids"], label, 1, is_finished=True)
 
-        return self._generations(self._classifier, list(map(tuple, prompts)), writer, written, progress)
-
-    def _generations(
-        self,
-        model: Any,
-        sequences: Sequence[Tokens],
-        writer: Writer,
-        written: Callable[[Answer], "Written"],
-        progress: str | None,
-    ) -> list[list[Generation]]:
-        """Answer each sequence, those that are equal at once."""
-        asked = Counter(sequences)
-        tree = PrefixTree(sequences)
-        answers: dict[Tokens, list[Answer]] = defaultdict(list)
-        with progress_bar(progress, len(sequences) * writer.samples) as bar, inference_mode():
-            for batch in self._answers(model, tree, writer):
-                for answer in batch:
-                    answers[tree.sequences[answer.sequence]].append(answer)
-                    bar.update(asked[tree.sequences[answer.sequence]])
-        copies = writer.asked // writer.samples
-        shared = self._shared_lengths(tree, writer.samples)
-
-        def generation(sequence: Tokens, answer: Answer) -> Generation:
-            length = len(sequence) - len(self._opening) - len(writer.opening)
-            times = asked[sequence] * copies
-            token_ids, text, output_tokens, is_finished = written(answer)
-            return Generation(
-                token_ids=token_ids,
-                text=text,
-                input_tokens=length,
-                cached_tokens=length if times > 1 else min(length, shared[answer.sequence]),
-                output_tokens=output_tokens,
-                seconds=answer.seconds / times,
-                finished=is_finished,
-            )
-
-        return [[generation(sequence, answer) for answer in answers[sequence] * copies] for sequence in sequences]
+        answerer = Answerer(self._classifier, self.limits, self.uses_tree)
+        return answerer.answer(prompts, writer, written, progress)
 
     def loglikelihoods(self, requests: Sequence[Request]) -> list[Score]:
         """Return how likely each request's continuation is after its context.
@@ -296,18 +249,6 @@ class LocalModel:
             self._classifier = tuned.classifier.eval().requires_grad_(False)
             self._classifier.set_attn_implementation(self.model.config._attn_implementation)
 
-    def _answers(self, model: Any, tree: PrefixTree, writer: Writer) -> Iterator[list[Answer]]:
-        if self.uses_tree:
-            return answer_on_tree(model, tree, writer, self.limits)
-        return answer_plainly(model, tree.sequences, writer, self.limits)
-
-    def _shared_lengths(self, tree: PrefixTree, samples: int) -> list[int]:
-        """Return how many of each sequence's tokens are computed for others too, virtual ones not counted."""
-        if not self.uses_tree:
-            return [0] * len(tree.sequences)
-        lengths = shared_lengths(tree) if samples == 1 else [len(sequence) for sequence in tree.sequences]
-        return [max(0, length - len(self._opening)) for length in lengths]
-
     def _walk(self, constraint: Choices | JsonSchema | None, max_new_tokens: int) -> Walk | None:
         if constraint is None:
             return None
@@ -336,10 +277,3 @@ def _sum(scores: Sequence[Score]) -> Score:
     """Return the score of a text whose parts have these."""
     total = sum(part.log_likelihood for part in scores)
     return Score(total, all(part.is_greedy for part in scores), sum(part.tokens for part in scores))
-
-
-def inference_mode() -> Any:
-    """Return a context in which nothing is recorded for gradients."""
-    import torch
-
-    return torch.inference_mode()

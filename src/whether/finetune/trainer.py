@@ -6,7 +6,6 @@ on dev that chooses the best checkpoint, and what is logged of each step.
 Imports torch and transformers: import it where it is used.
 """
 
-import logging
 import math
 import time
 from collections.abc import Sequence
@@ -15,29 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import send_to_device
 from peft import PeftModel
 from safetensors.torch import save_file
-from torch.nn.functional import cross_entropy
-from transformers import EarlyStoppingCallback, EvalPrediction, PrinterCallback, Trainer, TrainingArguments
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from whether.config import TunerConfig
-from whether.engine.memory import is_out_of_memory, peak_memory
+from whether.engine.memory import peak_memory
 from whether.errors import DivergedError
-from whether.finetune import attention, processes
+from whether.finetune import processes
+from whether.finetune.arguments import make_arguments
 from whether.finetune.callbacks import Bar, Schedule, Seal
+from whether.finetune.collators import make_collator
 from whether.finetune.data import Row
 from whether.finetune.fused_lora import fuse
+from whether.finetune.losses import answer_counts, answer_scores, dev_metrics
 from whether.finetune.metering import EnergyMeter, counted_flops
 from whether.finetune.micro_batches import MicroBatches, random_numbers
 from whether.finetune.order import Order, Steps, as_step
-from whether.finetune.packing import IGNORED, Batch, Collator, answer_logits, computed_tokens
-
-logger = logging.getLogger(__name__)
-
-_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25}
-"""Largest difference in log-probability that rounding explains, by precision of the model."""
+from whether.finetune.packing import Batch, Collator, computed_tokens
 
 
 class AnswerTrainer(Trainer):  # type: ignore[misc]
@@ -175,41 +170,6 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         return float(self._flops if first is None else first["flops"] * self._computed / first["computed_tokens"])
 
 
-def answer_scores(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return for each example its summed loss, float32, and how many answer tokens are the likeliest ones."""
-    labels = batch["labels"]
-    logits = answer_logits(model, batch)
-    owners, columns = labels.ne(IGNORED).nonzero(as_tuple=True)
-    answers = labels[owners, columns]
-    losses = logits.new_zeros(len(labels)).index_add(0, owners, cross_entropy(logits, answers, reduction="none"))
-    right = (logits.argmax(dim=-1) == answers).long()
-    return losses, labels.new_zeros(len(labels)).index_add(0, owners, right)
-
-
-def answer_counts(batch: Batch) -> torch.Tensor:
-    """Return how many answer tokens each example has."""
-    counts: torch.Tensor = batch["labels"].ne(IGNORED).sum(dim=1)
-    return counts
-
-
-def dev_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """Return loss and accuracy over all examples, and the score that chooses the best checkpoint.
-
-    The score orders by exactly answered examples, which is what greedy decoding will be measured by, and then by loss:
-    few examples give many ties, and among those the surer model is the better guess. It is their number minus a
-    monotone function of the loss in [0, 1), so that the loss can never outweigh an example.
-    """
-    losses, right = prediction.predictions
-    tokens = prediction.label_ids
-    loss, exact = float(losses.sum() / tokens.sum()), right == tokens
-    return {
-        "loss": loss,
-        "token_accuracy": float(right.sum() / tokens.sum()),
-        "exact": float(exact.mean()),
-        "score": float(exact.sum() - loss / (1 + loss)),
-    }
-
-
 def make_trainer(
     model: Any, tuner: TunerConfig, train: Sequence[Row], dev: Sequence[Row], *, seed: int, cpu: bool, output_dir: Path,
     classes: Sequence[str] | None = None,
@@ -231,96 +191,6 @@ def make_trainer(
     fuse(model)
     trainer.collator = make_collator(model, [*train, *dev])
     return trainer
-
-
-def make_arguments(tuner: TunerConfig, examples: int, *, seed: int, cpu: bool, output_dir: Path) -> TrainingArguments:
-    """Return Trainer's settings for training on so many examples."""
-    steps = math.ceil(examples / tuner.batch_size) * tuner.epochs
-    share = math.ceil(tuner.batch_size / processes.count())
-    arguments = TrainingArguments(
-        output_dir=str(output_dir),
-        num_train_epochs=tuner.epochs,
-        # Of training steps it counts only for Trainer's own log: `Steps` hands each process all rows of a step.
-        per_device_train_batch_size=share,
-        per_device_eval_batch_size=2 * share,
-        average_tokens_across_devices=False,
-        learning_rate=tuner.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=math.ceil(tuner.warmup_ratio * steps),
-        optim="adamw_torch",
-        weight_decay=tuner.weight_decay,
-        max_grad_norm=tuner.max_grad_norm,
-        seed=seed,
-        data_seed=seed,
-        use_cpu=cpu,
-        # `Schedule` asks for evaluations and checkpoints, so that the last step has one; these only switch them on.
-        eval_strategy="steps",
-        eval_steps=steps + 1,
-        save_strategy="steps",
-        save_steps=steps + 1,
-        metric_for_best_model="score",
-        greater_is_better=True,
-        restore_callback_states_from_checkpoint=True,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        # `Bar` shows progress in place of Trainer's own callbacks, which print a line a step.
-        disable_tqdm=True,
-        log_level_replica="error",
-        report_to="none",
-        remove_unused_columns=False,
-        label_names=["labels"],
-        dataloader_pin_memory=False,
-    )
-    # Otherwise Trainer would spread each batch over all GPUs of the machine.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments
-
-
-def make_collator(model: Any, rows: Sequence[Row]) -> Collator:
-    """Return the fastest collator that gives this model the numbers of padded batches; the padding one says so.
-
-    In turn: packed with attention in blocks, packed with a mask, padded. Each is run on the longest and the shortest
-    rows: a model that ignores the mask, restarts positions by itself, or looks at a sliding window shorter than the
-    longest row answers differently.
-    """
-    dtype = model.dtype
-    by_length = sorted(rows, key=lambda row: len(row.prompt) + len(row.answer))
-    sample = [*by_length[:2], *by_length[-2:]]
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
-    usual = base.config._attn_implementation
-    expected = _token_losses(model, sample, Collator(False, dtype))
-    attention.register()
-    for blocks in (True, False):
-        base.set_attn_implementation(attention.NAME if blocks else usual)
-        collator = Collator(True, dtype, blocks)
-        try:
-            difference = float((_token_losses(model, sample, collator) - expected).abs().max())
-        except (TypeError, ValueError, RuntimeError, IndexError) as error:
-            if is_out_of_memory(error):
-                raise
-            logger.log(logging.DEBUG if blocks else logging.WARNING, "packed batches are refused: %s", error)
-            difference = math.inf
-        if difference <= _TOLERANCE[dtype]:
-            return collator
-    logger.warning(
-        "%s cannot share prefixes (log-probabilities differ by %.2g): padded batches are used, which take longer",
-        type(base).__name__,
-        difference,
-    )
-    return Collator(False, dtype)
-
-
-def _token_losses(model: Any, rows: Sequence[Row], collator: Collator) -> torch.Tensor:
-    """Return each example's loss per token."""
-    was_training = model.training
-    model.eval()
-    try:
-        batch = send_to_device(collator(rows), model.device)
-        with torch.no_grad():
-            losses = answer_scores(model, batch)[0]
-        return losses / answer_counts(batch)
-    finally:
-        model.train(was_training)
 
 
 def peak_device_memory() -> int | None:

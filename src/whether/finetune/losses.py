@@ -1,0 +1,47 @@
+"""What answers cost: the loss of each example's answer tokens, and the score that chooses the best checkpoint.
+
+Imports torch and transformers: import it where it is used.
+"""
+
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import EvalPrediction
+
+from whether.finetune.packing import IGNORED, Batch, answer_logits
+
+
+def answer_scores(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return for each example its summed loss, float32, and how many answer tokens are the likeliest ones."""
+    labels = batch["labels"]
+    logits = answer_logits(model, batch)
+    owners, columns = labels.ne(IGNORED).nonzero(as_tuple=True)
+    answers = labels[owners, columns]
+    losses = logits.new_zeros(len(labels)).index_add(0, owners, cross_entropy(logits, answers, reduction="none"))
+    right = (logits.argmax(dim=-1) == answers).long()
+    return losses, labels.new_zeros(len(labels)).index_add(0, owners, right)
+
+
+def answer_counts(batch: Batch) -> torch.Tensor:
+    """Return how many answer tokens each example has."""
+    counts: torch.Tensor = batch["labels"].ne(IGNORED).sum(dim=1)
+    return counts
+
+
+def dev_metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """Return loss and accuracy over all examples, and the score that chooses the best checkpoint.
+
+    The score orders by exactly answered examples, which is what greedy decoding will be measured by, and then by loss:
+    few examples give many ties, and among those the surer model is the better guess. It is their number minus a
+    monotone function of the loss in [0, 1), so that the loss can never outweigh an example.
+    """
+    losses, right = prediction.predictions
+    tokens = prediction.label_ids
+    loss, exact = float(losses.sum() / tokens.sum()), right == tokens
+    return {
+        "loss": loss,
+        "token_accuracy": float(right.sum() / tokens.sum()),
+        "exact": float(exact.mean()),
+        "score": float(exact.sum() - loss / (1 + loss)),
+    }
