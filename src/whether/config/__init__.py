@@ -6,6 +6,7 @@
 
 from whether.config.components import argument_types, arguments, build
 from whether.config.composing import check, compose, load, write_params
+from whether.config.places import line_of
 from whether.config.search import Options, Range, SearchConfig
 from whether.config.sections import (
     Arms,
@@ -57,6 +58,7 @@ __all__ = [
     "build",
     "check",
     "compose",
+    "line_of",
     "load",
     "write_params",
 ]

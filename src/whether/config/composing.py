@@ -76,7 +76,10 @@ def check(values: Any, origin: Callable[[], dict[str, str]] = dict) -> Config:
         raise ConfigError("\n".join(explain(problem, files) for problem in error.errors())) from None
     components = {"model.source": config.model.source}
     for section, prompts in (("prompts", config.prompts), ("curve.prompts", config.curve.prompts)):
-        components |= {f"{section}.{name}.strategy": prompt.strategy for name, prompt in prompts.items() if prompt}
+        for name, prompt in prompts.items():
+            if prompt:
+                components[f"{section}.{name}.strategy"] = prompt.strategy
+                components[f"{section}.{name}.answering"] = prompt.answering
     for name, checkpoint in config.checkpoints.items():
         if checkpoint.tuner:
             components[f"checkpoints.{name}.tuner.adapter"] = checkpoint.tuner.adapter

@@ -111,7 +111,9 @@ class PromptConfig:
     """A strategy that turns one example (and the labelled pool) into chat messages."""
 
     strategy: Component
-    """`_target_` in whether.prompt and its arguments."""
+    """`_target_` in whether.prompt.strategies and its arguments."""
+    answering: Component = field(default_factory=lambda: {"_target_": "whether.prompt.answering.greedy"})
+    """`_target_` in whether.prompt.answering and its arguments."""
     plain: bool = False
     """True for a prompt that is no engineering: the task's instruction and the input, nothing else."""
     labels_needed: Annotated[int, Field(ge=0)] | None = None

@@ -78,6 +78,8 @@ class TaskConfig:
     """Jinja over the inputs: how one input reads in a prompt. Empty: the inputs' values, a line each."""
     labels: list[str] | None = None
     """The possible answers; None: those in the data. A row with another label is bad."""
+    definitions: dict[str, str] = field(default_factory=dict)
+    """Label → what it means, for prompts that define the labels (`prompt=definitions`)."""
     schema: dict[str, Any] | None = None
     """JSON Schema of a `json` task's answers."""
     answer_pattern: str | None = None
@@ -108,6 +110,8 @@ class TaskConfig:
             raise ValueError(f"labels go with output: label, and output is {self.output}")
         if self.output != "text" and self.answer_pattern is not None:
             raise ValueError(f"answer_pattern goes with output: text, and output is {self.output}")
+        if self.definitions and self.output != "label":
+            raise ValueError(f"definitions are of labels, and output is {self.output}")
         self._check_labels()
         if self.metric not in (None, "accuracy", "macro_f1", "exact_match"):
             raise ValueError(f"metric {self.metric!r} is unknown{near_matches(str(self.metric), _QUALITY)}")
@@ -124,6 +128,9 @@ class TaskConfig:
             raise ValueError("labels holds a label twice")
         if self.labels is not None and len(self.labels) < 2:
             raise ValueError("a label task needs at least two different labels")
+        for label in self.definitions:
+            if self.labels is not None and label not in self.labels:
+                raise ValueError(f"definitions: {label!r} is no label{near_matches(label, self.labels)}")
 
     @property
     def quality_metrics(self) -> tuple[str, ...]:

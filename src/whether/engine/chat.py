@@ -5,13 +5,10 @@ Text from data is always encoded as text: a field that contains `<|im_end|>` or 
 
 import re
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, Literal, NamedTuple
 
-from jinja2 import StrictUndefined, TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-from whether.errors import ConfigError, EngineError, near_matches
+from whether.engine.templates import fill
+from whether.errors import EngineError
 from whether.records import Example, Task
 
 
@@ -20,24 +17,6 @@ class Message(NamedTuple):
 
     role: Literal["system", "user", "assistant"]
     content: str
-
-
-@cache
-def _template(text: str) -> Any:
-    """Compile a template that can read its variables and nothing else."""
-    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
-    return environment.from_string(text)
-
-
-def fill(template: str, variables: dict[str, Any], where: str) -> str:
-    """Render a sandboxed Jinja template; a missing variable or a syntax error is a ConfigError that names it."""
-    try:
-        return str(_template(template).render(variables))
-    except TemplateError as error:
-        line = getattr(error, "lineno", None)
-        missing = re.match(r"'(\w+)' is undefined", str(error))
-        hint = near_matches(missing[1], variables) if missing else ""
-        raise ConfigError(f"{where}{f', line {line}' if line else ''}: {error}{hint}") from None
 
 
 def input_text(task: Task, example: Example) -> str:

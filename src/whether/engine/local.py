@@ -1,5 +1,7 @@
 """A language model on this machine: generating and scoring with it."""
 
+import time
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -8,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from whether.config import ModelConfig
 from whether.engine.answering import Answerer, Written, inference_mode
-from whether.engine.chat import Message, encode
+from whether.engine.chat import Message, encode, encode_answer
 from whether.engine.constraints import Walk, choice_walk
 from whether.engine.facts import context_window, cores, eos_token_ids, prefix_token_id
-from whether.engine.generation import Answer, cut, stop_finder
+from whether.engine.generation import Answer, cut, shared_lengths, stop_finder
 from whether.engine.json_schema import grammar_tokenizer, schema_walk
 from whether.engine.loading import Tuned, load_base, pick_device, put_checkpoint, share_weights
 from whether.engine.memory import default_budget, limits
-from whether.engine.prefix_tree import Tokens
+from whether.engine.prefix_tree import PrefixTree, Tokens
 from whether.engine.probe import choose_path
-from whether.engine.requests import GREEDY, Choices, Generation, JsonSchema, Request, Sampling, Score
+from whether.engine.requests import GREEDY, Choices, Generation, JsonSchema, Judgement, Request, Sampling, Score
 from whether.engine.rows import Ending, Writer
 from whether.engine.sampling import check_settings
 from whether.engine.scoring import score
@@ -218,6 +220,36 @@ class LocalModel:
         with inference_mode():
             return score(self.model, whole, self.limits, tree=self.uses_tree)
 
+    def judge(self, chats: Sequence[Sequence[Message]], answers: Sequence[str]) -> list[Judgement]:
+        """Return for each chat how likely each of the answers is, the turn's end included (`Judge`).
+
+        A linear probe knows its labels and no other answers: EngineError for those.
+        """
+        start = time.perf_counter()
+        contexts = [tuple(encode(self.tokenizer, chat)) for chat in chats]
+        if self._classifier is None:
+            endings = [tuple(encode_answer(self.tokenizer, answer)) for answer in answers]
+            scores = self.loglikelihoods([Request(context, ending) for context in contexts for ending in endings])
+        else:
+            requests = [Request(context, (self._label(answer),)) for context in contexts for answer in answers]
+            with inference_mode():
+                scores = score(self._classifier, requests, self.limits, tree=self.uses_tree)
+        seconds = (time.perf_counter() - start) / max(1, len(chats))
+        tree = PrefixTree(contexts)
+        shared = shared_lengths(tree) if self.uses_tree else [0] * len(tree.sequences)
+        cached = dict(zip(tree.sequences, shared, strict=True))
+        asked = Counter(contexts)
+        width = len(answers)
+        return [
+            Judgement(
+                scores[index * width : (index + 1) * width],
+                len(context),
+                len(context) if asked[context] > 1 else min(len(context), cached[context]),
+                seconds,
+            )
+            for index, context in enumerate(contexts)
+        ]
+
     def rolling_loglikelihoods(self, texts: Sequence[Sequence[int]], max_length: int | None = None) -> list[Score]:
         """Return how likely each long text is, as lm-eval's `loglikelihood_rolling` does.
 
@@ -236,6 +268,13 @@ class LocalModel:
             ends.append(len(requests))
         scores = self.loglikelihoods(requests)
         return [_sum(scores[start:end]) for start, end in pairwise(ends)]
+
+    def _label(self, answer: str) -> int:
+        """Return the number of a label among the classifier's."""
+        labels: list[str] = self._classifier.get_output_embeddings().labels
+        if answer not in labels:
+            raise EngineError(f"the checkpoint is a linear probe with the labels {', '.join(labels)}, not {answer!r}")
+        return labels.index(answer)
 
     def _put(self, tuned: Tuned) -> None:
         """Put virtual tokens before what the model reads, and a classifier in place of what it writes."""

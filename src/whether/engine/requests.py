@@ -1,7 +1,7 @@
 """What is asked of a model and what it answers."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from whether.engine.chat import Message
 
@@ -78,6 +78,28 @@ class Generation(NamedTuple):
     sending its request to the answer's last byte, without attempts that failed and the waits after them."""
     finished: bool = True
     """Whether it ended by itself, by a stop string or by its constraint; False: it was cut at the most new tokens."""
+
+
+class Judgement(NamedTuple):
+    """How likely given answers are to one chat."""
+
+    scores: list[Score]
+    """Of each answer, with the token that ends its turn; a linear probe's tokens are its labels."""
+    input_tokens: int
+    """Tokens of the prompt."""
+    cached_tokens: int
+    """Of these, how many were computed once for several chats."""
+    seconds: float
+    """This chat's equal share of the call's wall time."""
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """A model that tells how likely answers are; a served one does not."""
+
+    def judge(self, chats: Sequence[Sequence[Message]], answers: Sequence[str]) -> list[Judgement]:
+        """Return for each chat how likely each of the answers is, the turn's end included."""
+        ...
 
 
 class ChatModel(Protocol):

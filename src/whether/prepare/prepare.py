@@ -84,4 +84,6 @@ def _task(task: TaskConfig, labels: list[str]) -> Task:
         schema=task.schema,
         answer_pattern=task.answer_pattern,
         max_new_tokens=task.max_new_tokens,
+        definitions=task.definitions,
+        inputs=list(task.inputs),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from whether.config import TaskConfig
-from whether.engine.chat import fill
+from whether.engine.templates import fill
 from whether.errors import ConfigError, DataError, near_matches
 from whether.records import Example, sha256_plain
 from whether.sources.tables import place, read_rows

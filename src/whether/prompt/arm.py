@@ -4,29 +4,32 @@ Writes into artifacts/prompt/<arm>/:
 
 predictions.jsonl   a `whether.records.Prediction` a line, dev before test
 metrics.json        {"dev": …, "test": …} with the metrics of `split_metrics`, then latency_p50, latency_p95, n_dev,
-                    n_test, n_latency (timed requests) and peak_memory
+                    n_test, n_latency (timed requests) and peak_memory; retrieval_recall where passages are shown
 prompt.txt          the first rendered prompt, to read
-lm_eval/            the test split as a task for stock lm-eval (whether.prompt.lm_eval_export)
+lm_eval/            the test split as a task for stock lm-eval (whether.prompt.lm_eval_export), for arms that it can
+                    repeat: greedy answers, read by the task's own rule
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import cycle, islice
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from whether.config import ModelConfig, PromptConfig, ServingConfig, build
-from whether.engine.chat import encode, render
-from whether.errors import DataError, EngineError
+from whether.config import CONF, ModelConfig, PromptConfig, ServingConfig, build, line_of
+from whether.engine.chat import Message, encode, render
+from whether.engine.templates import TemplateFault
+from whether.errors import ConfigError, DataError, EngineError
+from whether.prompt.answering import Answering, Reply
 from whether.prompt.lm_eval_export import export
 from whether.prompt.metrics import latency_metrics, split_metrics
-from whether.prompt.parse import parser
-from whether.prompt.strategies import Strategy
+from whether.prompt.parse import judged
+from whether.prompt.strategies import Retrieval, Strategy
 from whether.records import Example, Prediction, Split, Task, read_json, read_jsonl, write_json, write_jsonl, write_text
 
 if TYPE_CHECKING:
     from whether.engine.local import LocalModel
-    from whether.engine.requests import Generation
 
 ANSWERED: tuple[Split, ...] = ("dev", "test")
 
@@ -54,27 +57,52 @@ def run_arm(
     task = read_json(prepared / "task.json", Task)
     pool = read_jsonl(prepared / "train.jsonl", Example)
     splits = {split: _read_split(prepared, split) for split in ANSWERED}
-    strategy: Strategy = build(prompt.strategy, task, pool, seed, where=f"prompts of arm {name}: strategy")
+    strategy, answering = build_prompt(name.removeprefix(f"{checkpoint}-"), prompt, task, pool, seed)
     local = LocalModel.load(artifacts / "model", artifacts / "finetune" / checkpoint, model)
-
-    def to_tokens(example: Example) -> list[int]:
-        return _encode_checked(local, strategy, task, example, name)
-
     examples = [(split, example) for split in ANSWERED for example in splits[split]]
-    requests = [to_tokens(example) for _, example in examples]
-    answers = local.answer_prompts(requests, max_new_tokens=task.max_new_tokens, progress=name)
-    parse = parser(task)
+    chats = {example.id: strategy(example) for _, example in examples}
+    _check_lengths(local, chats, answering.max_new_tokens, name)
+    replies = answering.ask(
+        local,
+        lambda example: chats.get(example.id) or strategy(example),
+        [example for _, example in examples],
+        progress=name,
+    )
     predictions = [
-        _prediction(split, example, render(local.tokenizer, strategy(example)), generation, parse)
-        for (split, example), (generation,) in zip(examples, answers, strict=True)
+        _prediction(task, split, example, render(local.tokenizer, chats[example.id]), reply)
+        for (split, example), reply in zip(examples, replies, strict=True)
     ]
-    seconds = _seconds_alone(local, splits["dev"], to_tokens, serving, task.max_new_tokens)
+    seconds = _seconds_alone(local, answering, strategy, splits["dev"], serving)
 
     write_jsonl(folder / "predictions.jsonl", predictions)
     write_text(folder / "prompt.txt", predictions[0].prompt)
-    write_json(folder / "metrics.json", _metrics(task, predictions, seconds) | {"peak_memory": peak_memory()})
-    tested = [line for line in predictions if line.split == "test"]
-    export(task, name, tested, folder / "lm_eval", artifacts / "prompt" / name / "lm_eval")
+    metrics = _metrics(task, predictions, seconds) | _recall(strategy, splits)
+    write_json(folder / "metrics.json", metrics | {"peak_memory": peak_memory()})
+    if answering.is_plain:
+        tested = [line for line in predictions if line.split == "test"]
+        export(task, name, tested, folder / "lm_eval", artifacts / "prompt" / name / "lm_eval")
+
+
+def build_prompt(
+    name: str, prompt: PromptConfig, task: Task, pool: Sequence[Example], seed: int
+) -> tuple[Strategy, Answering]:
+    """Return a prompt's strategy, its demonstrations in the form that its answering asks for, and its answering.
+
+    Raises ConfigError that begins with the prompt's file for what the two cannot be built from.
+    """
+    file = CONF / "prompt" / f"{name}.yaml"
+    try:
+        answering: Answering = build(prompt.answering, task, seed, where=f"{file}: answering")
+        strategy: Strategy = build(prompt.strategy, task, pool, seed, where=f"{file}: strategy")
+    except TemplateFault as fault:
+        start = line_of(file, ("strategy", "instruction"))
+        place = f"line {fault.line} of the instruction" if start is None else f"line {start + fault.line - 1}"
+        raise ConfigError(f"{file}, {place}: {fault.reason}") from None
+
+    def shown(message: Message) -> Message:
+        return message._replace(content=answering.show(message.content)) if message.role == "assistant" else message
+
+    return (strategy if answering.show is str else lambda example: [*map(shown, strategy(example))]), answering
 
 
 def _metrics(task: Task, predictions: Sequence[Prediction], seconds: Sequence[float]) -> dict[str, Any]:
@@ -92,21 +120,20 @@ def _read_split(prepared: Path, split: Split) -> list[Example]:
     return examples
 
 
-def _encode_checked(local: "LocalModel", strategy: Strategy, task: Task, example: Example, name: str) -> list[int]:
-    ids = encode(local.tokenizer, strategy(example))
-    if len(ids) + task.max_new_tokens > local.context_window:
-        raise EngineError(
-            f"arm {name}: the prompt of example {example.id!r} has {len(ids)} tokens, and with {task.max_new_tokens}"
-            f" for the answer that is more than the model's context of {local.context_window}: use fewer or shorter"
-            " examples, or a model with a longer context"
-        )
-    return ids
+def _check_lengths(local: "LocalModel", chats: dict[str, list[Message]], max_new_tokens: int, name: str) -> None:
+    for example_id, chat in chats.items():
+        length = len(encode(local.tokenizer, chat))
+        if length + max_new_tokens > local.context_window:
+            raise EngineError(
+                f"arm {name}: the prompt of example {example_id!r} has {length} tokens, and with {max_new_tokens}"
+                f" for the answer that is more than the model's context of {local.context_window}: use fewer or shorter"
+                " examples, or a model with a longer context"
+            )
 
 
-def _prediction(
-    split: Split, example: Example, prompt: str, generation: "Generation", parse: Callable[[str, str], Any]
-) -> Prediction:
-    parsed = parse(generation.text, example.target)
+def _prediction(task: Task, split: Split, example: Example, prompt: str, reply: Reply) -> Prediction:
+    generation = reply.generation
+    parsed = judged(task, reply.answer, example.target)
     return Prediction(
         id=example.id,
         split=split,
@@ -120,15 +147,21 @@ def _prediction(
         cached_tokens=generation.cached_tokens,
         output_tokens=generation.output_tokens,
         seconds=generation.seconds,
+        samples=reply.samples,
     )
 
 
+def _recall(strategy: Strategy, splits: dict[Split, list[Example]]) -> dict[str, Any]:
+    """Return retrieval recall on test, where the strategy retrieves and can tell."""
+    if not isinstance(strategy, Retrieval):
+        return {}
+    told = [strategy.recall(example) for example in splits["test"]]
+    known = [value for value in told if value is not None]
+    return {"retrieval_recall": fmean(known)} if known else {}
+
+
 def _seconds_alone(
-    local: "LocalModel",
-    examples: Sequence[Example],
-    to_tokens: Callable[[Example], list[int]],
-    serving: ServingConfig,
-    max_new_tokens: int,
+    local: "LocalModel", answering: Answering, strategy: Strategy, examples: Sequence[Example], serving: ServingConfig
 ) -> list[float]:
     """Return the wall time of requests sent one at a time, from example to answer: strategy, tokens, generation.
 
@@ -138,7 +171,7 @@ def _seconds_alone(
     seconds = []
     for number, example in enumerate(islice(cycle(examples), serving.warmup + serving.requests)):
         start = time.perf_counter()
-        local.answer_prompts([to_tokens(example)], max_new_tokens=max_new_tokens)
+        answering.ask(local, strategy, [example])
         if number >= serving.warmup:
             seconds.append(time.perf_counter() - start)
     return seconds

@@ -38,14 +38,21 @@ class Parsed(NamedTuple):
 
 def parser(task: Task) -> Callable[[str, str], Parsed]:
     """Return a function of (output, target) for a task."""
-    read = _reader(task)
+    read = reader(task)
+    return lambda output, target: judged(task, read(output), target)
 
-    def parse(output: str, target: str) -> Parsed:
-        answer = read(output)
-        right = canonical_json(json.loads(target)) if task.output == "json" else target.strip()
-        return Parsed(answer, float(answer == right))
 
-    return parse
+def judged(task: Task, answer: str | None, target: str) -> Parsed:
+    """Return an answer that was understood, with its score."""
+    right = canonical_json(json.loads(target)) if task.output == "json" else target.strip()
+    return Parsed(answer, float(answer == right))
+
+
+def reader(task: Task) -> Reader:
+    """Return the function that finds a task's answer in an output; None where it has not the form asked for."""
+    if task.output == "json":
+        return json_reader(task.schema or {})
+    return _label_reader(task.labels) if task.output == "label" else _text_reader(task.answer_pattern)
 
 
 def ignores_case(labels: Sequence[str]) -> bool:
@@ -86,10 +93,12 @@ def json_reader(schema: dict[str, Any]) -> Reader:
     return read
 
 
-def _reader(task: Task) -> Reader:
+def answer_schema(task: Task) -> dict[str, Any]:
+    """Return the JSON Schema of an answer; templates know its text as `schema`."""
     if task.output == "json":
-        return json_reader(task.schema or {})
-    return _label_reader(task.labels) if task.output == "label" else _text_reader(task.answer_pattern)
+        return task.schema or {}
+    answer = {"enum": task.labels} if task.output == "label" else {"type": "string"}
+    return {"type": "object", "properties": {"answer": answer}, "required": ["answer"], "additionalProperties": False}
 
 
 def _label_reader(labels: Sequence[str]) -> Reader:

@@ -3,76 +3,188 @@
 Each is a builder `(task, pool, seed, *, ...) -> Strategy`; its keyword-only arguments are what conf/prompt/<name>.yaml
 sets. The pool is the training split. Demonstrations are turns of the chat: the input as `user`, its target as
 `assistant`, between the instruction and the question.
+
+`instruction` is a sandboxed Jinja template that takes the place of the task's own instruction. Its variables:
+`instruction` (the task's), `task` (its name), `labels`, `definitions` (label → what it means), `inputs` (names of the
+input fields), `output` (label, text or json) and `schema` (JSON Schema of a structured answer, as text).
 """
 
+import json
 import random
 from collections.abc import Callable, Sequence
-from itertools import chain, zip_longest
-from typing import Annotated
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from whether.engine.chat import Message, input_text, plain_messages, question
+from whether.engine.chat import Message, input_text, question
+from whether.engine.templates import fill
 from whether.errors import ConfigError
+from whether.prompt.knowledge import Knowledge, Passage
+from whether.prompt.nearest import Nearness, index
+from whether.prompt.parse import answer_schema
+from whether.prompt.selection import balanced, diverse
 from whether.records import Example, Task
 
 Strategy = Callable[[Example], list[Message]]
 Demonstrations = Annotated[int, Field(ge=1)]
 
 
-def zero_shot(task: Task, pool: Sequence[Example], seed: int) -> Strategy:  # noqa: ARG001 - every builder is called alike
+def zero_shot(task: Task, pool: Sequence[Example], seed: int, *, instruction: str = "") -> Strategy:  # noqa: ARG001 - every builder is called alike
     """Return instruction and input, nothing else."""
-    return lambda example: plain_messages(task, example)
+    system = _instruction(task, instruction)
+    return lambda example: [system, question(task, example)]
 
 
-def few_shot(task: Task, pool: Sequence[Example], seed: int, *, examples: Demonstrations) -> Strategy:
-    """Show one seeded random set of demonstrations before every input, balanced over the labels as far as it goes.
+def few_shot(
+    task: Task,
+    pool: Sequence[Example],
+    seed: int,
+    *,
+    examples: Demonstrations,
+    choose: Literal["balanced", "random", "diverse"] = "balanced",
+    instruction: str = "",
+) -> Strategy:
+    """Show one seeded set of demonstrations before every input; all queries share these tokens.
 
-    All queries share these tokens, so they are computed once. Raises ConfigError if the pool holds too few examples.
+    `balanced`: the same number of each label, as far as it goes. `random`: drawn from the pool as it is. `diverse`: the
+    examples that together are nearest to all others (k-means on TF-IDF vectors, the example nearest to each centre).
+    Raises ConfigError if the pool holds too few examples.
     """
     _check_pool(pool, examples)
-    chosen = _balanced(task, pool, examples, random.Random(seed))
-    return lambda example: _with_demonstrations(task, chosen, example)
+    generator = random.Random(seed)
+    if choose == "balanced":
+        chosen = balanced(task, pool, examples, generator)
+    elif choose == "random":
+        chosen = generator.sample(pool, examples)
+    else:
+        chosen = generator.sample(diverse(task, pool, examples, seed), examples)
+    system = _instruction(task, instruction)
+    return lambda example: [system, *_turns(task, chosen), question(task, example)]
 
 
-def knn(task: Task, pool: Sequence[Example], seed: int, *, examples: Demonstrations) -> Strategy:  # noqa: ARG001
+def fixed(
+    task: Task,
+    pool: Sequence[Example],
+    seed: int,  # noqa: ARG001
+    *,
+    ids: Annotated[list[str], Field(min_length=1)],
+    instruction: str = "",
+) -> Strategy:
+    """Show the training examples with these ids, in this order. Raises ConfigError naming an id that is not there."""
+    known = {example.id: example for example in pool}
+    missing = [name for name in ids if name not in known]
+    if missing:
+        raise ConfigError(
+            f"ids: the training split has no example {', '.join(missing)}: ids are those of"
+            " artifacts/prepare/train.jsonl, and change with task, splits and seed"
+        )
+    chosen = [known[name] for name in ids]
+    system = _instruction(task, instruction)
+    return lambda example: [system, *_turns(task, chosen), question(task, example)]
+
+
+def knn(
+    task: Task,
+    pool: Sequence[Example],
+    seed: int,  # noqa: ARG001
+    *,
+    examples: Demonstrations,
+    by: Nearness = "tfidf",
+    instruction: str = "",
+) -> Strategy:
     """Show each input's nearest labelled examples, the nearest last, beside the question (Liu et al. 2022).
 
-    Nearness is the cosine of TF-IDF vectors over words, word pairs and character n-grams of the rendered inputs. An
-    example is never its own demonstration. Raises ConfigError if the pool holds too few examples.
+    Nearness is `by` one of `whether.prompt.nearest`'s measures over the rendered inputs. An example is never its own
+    demonstration. Raises ConfigError if the pool holds too few examples.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.pipeline import make_union
-
     _check_pool(pool, examples + 1)
-    vectorizer = make_union(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\w+|[^\w\s]+"),  # noqa: S106
-        TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True),
-    )
-    vectors = vectorizer.fit_transform([input_text(task, example) for example in pool])
+    rank = index(by, [input_text(task, example) for example in pool])
+    system = _instruction(task, instruction)
 
     def messages(example: Example) -> list[Message]:
-        similarity = (vectors @ vectorizer.transform([input_text(task, example)]).T).toarray().ravel()
-        ranked = (pool[index] for index in (-similarity).argsort(kind="stable"))
+        ranked = (pool[number] for number in rank(input_text(task, example)))
         nearest = [neighbour for neighbour in ranked if neighbour.id != example.id][:examples]
-        return _with_demonstrations(task, nearest[::-1], example)
+        return [system, *_turns(task, nearest[::-1]), question(task, example)]
 
     return messages
 
 
-def _with_demonstrations(task: Task, demonstrations: Sequence[Example], example: Example) -> list[Message]:
-    instruction, query = plain_messages(task, example)
-    turns = ((question(task, shown), Message("assistant", shown.target)) for shown in demonstrations)
-    return [instruction, *chain.from_iterable(turns), query]
+def retrieval(
+    task: Task,
+    pool: Sequence[Example],
+    seed: int,
+    *,
+    folder: str,
+    passages: Annotated[int, Field(ge=1)] = 3,
+    words: Annotated[int, Field(ge=20)] = 120,
+    by: Nearness = "tfidf",
+    gold: str | None = None,
+    examples: Annotated[int, Field(ge=0)] = 0,
+    instruction: str = "",
+) -> Strategy:
+    """Show the passages of a knowledge folder that are nearest to the input, the nearest last, before the question.
+
+    `folder` holds .md and .txt files, cut into passages of about `words` words at paragraph borders; `passages` of them
+    are shown. `gold` names an input field that holds the file name of the document with the answer, by which retrieval
+    recall is measured; without it a text task's recall is whether the answer stands in a passage. With `examples`, so
+    many balanced demonstrations stand before, without passages. Raises ConfigError for a folder without documents.
+    """
+    _check_pool(pool, examples)
+    shown = balanced(task, pool, examples, random.Random(seed)) if examples else []
+    opening = [_instruction(task, instruction), *_turns(task, shown)]
+    return Retrieval(task, Knowledge(Path(folder), words, by, passages), gold, opening)
 
 
-def _balanced(task: Task, pool: Sequence[Example], count: int, generator: random.Random) -> list[Example]:
-    """Draw examples label by label in turn; a task without labels is one group."""
-    shuffled = generator.sample(pool, len(pool))
-    groups = [[example for example in shuffled if example.target == label] for label in task.labels] or [shuffled]
-    generator.shuffle(groups)
-    in_turn = [example for turn in zip_longest(*groups) for example in turn if example is not None]
-    return generator.sample(in_turn[:count], count)
+class Retrieval:
+    """A strategy that shows passages, and can tell whether the right ones were found."""
+
+    def __init__(self, task: Task, knowledge: Knowledge, gold: str | None, opening: Sequence[Message]):
+        self._task, self._knowledge, self._gold, self._opening = task, knowledge, gold, opening
+
+    def __call__(self, example: Example) -> list[Message]:
+        """Return the messages."""
+        found = self._found(example)
+        context = "\n\n".join(f"[{passage.document}]\n{passage.text}" for passage in reversed(found))
+        asked = question(self._task, example).content
+        return [*self._opening, Message("user", f"Context:\n{context}\n\n{asked}")]
+
+    def recall(self, example: Example) -> float | None:
+        """Return 1.0 if what is shown holds the answer, else 0.0; None where that cannot be told (see `retrieval`)."""
+        found = self._found(example)
+        if self._gold is not None:
+            if self._gold not in example.inputs:
+                known = ", ".join(example.inputs)
+                raise ConfigError(f"gold: {self._gold!r} is no input of task {self._task.name}; known: {known}")
+            return float(any(passage.document == example.inputs[self._gold] for passage in found))
+        if self._task.output != "text":
+            return None
+        return float(any(example.target.casefold() in passage.text.casefold() for passage in found))
+
+    def _found(self, example: Example) -> list[Passage]:
+        return self._knowledge.find(input_text(self._task, example))
+
+
+def _instruction(task: Task, template: str) -> Message:
+    """Return the system message: the task's instruction, or a template filled with what is known of the task."""
+    if not template:
+        return Message("system", task.instruction)
+    variables = {
+        "instruction": task.instruction,
+        "task": task.name,
+        "labels": task.labels,
+        "definitions": task.definitions,
+        "inputs": task.inputs,
+        "output": task.output,
+        "schema": json.dumps(answer_schema(task), ensure_ascii=False),
+    }
+    return Message("system", fill(template, variables, "instruction").strip())
+
+
+def _turns(task: Task, demonstrations: Sequence[Example]) -> list[Message]:
+    pairs = ((question(task, shown), Message("assistant", shown.target)) for shown in demonstrations)
+    return list(chain.from_iterable(pairs))
 
 
 def _check_pool(pool: Sequence[Example], needed: int) -> None:

@@ -25,6 +25,9 @@ METRICS: dict[str, MetricInfo] = {
     "seconds_per_request": MetricInfo(
         "seconds", False, "wall time of a request in a batch, on the machine that measured"
     ),
+    "retrieval_recall": MetricInfo(
+        "fraction", True, "share of test examples whose answer stands in the passages that the prompt shows"
+    ),
     "latency_p50": MetricInfo("seconds", False, "median wall time of a request sent alone"),
     "latency_p95": MetricInfo("seconds", False, "95th percentile of the wall time of a request sent alone"),
     "usd_per_1k": MetricInfo("USD", False, "running cost of 1,000 requests by the price list"),

@@ -1,6 +1,6 @@
 """What prepare and the arms write: the task, its examples, and the answers to them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Split = Literal["train", "dev", "test"]
@@ -39,6 +39,10 @@ class Task:
     """Regular expression; a `text` answer is its first match in the output (its first group, if it has one)."""
     max_new_tokens: int
     """Most tokens that an answer may take."""
+    definitions: dict[str, str] = field(default_factory=dict)
+    """Label → what it means, for prompts that say it."""
+    inputs: list[str] = field(default_factory=list)
+    """The keys of `Example.inputs`."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ class Prediction:
     output_tokens: int | None
     seconds: float
     """This request's share of its batch's wall time."""
+    samples: list[str | None] | None = None
+    """What each of several drawn answers was understood as, where the arm votes."""
 
     @property
     def computed_tokens(self) -> int | None:

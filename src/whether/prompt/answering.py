@@ -1,0 +1,256 @@
+"""Answering: how an arm gets an answer from a model once the prompt stands.
+
+Each is a builder `(task, seed, *, ...) -> Answering`; its keyword-only arguments are what `answering` in
+conf/prompt/<name>.yaml sets. Greedy decoding is the default. What a prompt must tell the model about the form of its
+answer stands in the prompt's own instruction.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
+
+from pydantic import Field
+
+from whether.engine.requests import ChatModel, Choices, Generation, JsonSchema, Judge, Sampling
+from whether.errors import ConfigError, EngineError
+from whether.prompt.parse import Reader, answer_schema, reader
+from whether.prompt.strategies import Strategy
+from whether.records import Example, Task
+
+NewTokens = Annotated[int, Field(ge=1, le=4096)]
+CONTENT_FREE = ("N/A", "[MASK]", "")
+"""Inputs that say nothing, whose answers show a prompt's own bias (Zhao et al. 2021)."""
+
+
+class Reply(NamedTuple):
+    """One answer, as it was written and as it was understood."""
+
+    generation: Generation
+    answer: str | None
+    """None if nothing valid was found."""
+    samples: list[str | None] | None = None
+    """What each sample was understood as, where several were drawn."""
+
+
+class Ask(Protocol):
+    """Gets answers to examples, in their order."""
+
+    def __call__(
+        self, model: ChatModel, strategy: Strategy, examples: Sequence[Example], *, progress: str | None = None
+    ) -> list[Reply]:
+        """Raise EngineError for what the model cannot do."""
+        ...
+
+
+class Answering(NamedTuple):
+    """A way to get answers."""
+
+    ask: Ask
+    max_new_tokens: int
+    """Most tokens that a model writes."""
+    show: Callable[[str], str] = str
+    """How a target reads as a demonstration's answer."""
+    is_plain: bool = False
+    """Whether outputs are greedy and read by the task's own rule, so that stock lm-eval can repeat the arm."""
+
+
+def greedy(task: Task, seed: int, *, after: str | None = None, max_new_tokens: NewTokens | None = None) -> Answering:  # noqa: ARG001 - every builder is called alike
+    """Write the most likely tokens. `after`: the answer follows the last place of this text, as in a chain of thought.
+
+    `max_new_tokens` is the task's if it is None; a chain of thought needs more.
+    """
+    length = max_new_tokens or task.max_new_tokens
+    read = _reader_after(task, after)
+
+    def ask(
+        model: ChatModel, strategy: Strategy, examples: Sequence[Example], *, progress: str | None = None
+    ) -> list[Reply]:
+        chats = [strategy(example) for example in examples]
+        answers = model.answer(chats, max_new_tokens=length, progress=progress)
+        return [Reply(generation, read(generation.text)) for (generation,) in answers]
+
+    return Answering(ask, length, is_plain=after is None and length == task.max_new_tokens)
+
+
+def self_consistency(
+    task: Task,
+    seed: int,
+    *,
+    samples: Annotated[int, Field(ge=2)],
+    temperature: Annotated[float, Field(gt=0)] = 0.7,
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0,
+    after: str | None = None,
+    max_new_tokens: NewTokens | None = None,
+) -> Answering:
+    """Draw several answers and take the one given most often, the earliest of equals (Wang et al. 2023).
+
+    Invalid answers have no vote. Tokens and seconds are those of all samples, the prompt's counted once.
+    """
+    length = max_new_tokens or task.max_new_tokens
+    read = _reader_after(task, after)
+    sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed, samples=samples)
+
+    def vote(drawn: Sequence[Generation]) -> Reply:
+        answers = [read(one.text) for one in drawn]
+        counts = Counter(answer for answer in answers if answer is not None)
+        winner = max(counts, key=lambda answer: counts[answer]) if counts else None
+        first = drawn[answers.index(winner)]
+        written = [one.output_tokens for one in drawn]
+        total = None if None in written else sum(count for count in written if count is not None)
+        # Samples share the whole prompt: what of it other chats share too is not told.
+        seconds = sum(one.seconds for one in drawn)
+        return Reply(first._replace(output_tokens=total, cached_tokens=None, seconds=seconds), winner, answers)
+
+    def ask(
+        model: ChatModel, strategy: Strategy, examples: Sequence[Example], *, progress: str | None = None
+    ) -> list[Reply]:
+        chats = [strategy(example) for example in examples]
+        return [
+            vote(drawn) for drawn in model.answer(chats, max_new_tokens=length, sampling=sampling, progress=progress)
+        ]
+
+    return Answering(ask, length)
+
+
+def one_of_labels(task: Task, seed: int) -> Answering:  # noqa: ARG001
+    """Write the most likely tokens that spell one of the labels: every answer is valid. Label tasks only."""
+    _need_labels(task, "one_of_labels")
+    constraint = Choices(tuple(task.labels))
+
+    def ask(
+        model: ChatModel, strategy: Strategy, examples: Sequence[Example], *, progress: str | None = None
+    ) -> list[Reply]:
+        chats = [strategy(example) for example in examples]
+        answers = model.answer(chats, max_new_tokens=task.max_new_tokens, constraint=constraint, progress=progress)
+        read = reader(task)
+        return [Reply(generation, read(generation.text)) for (generation,) in answers]
+
+    return Answering(ask, task.max_new_tokens)
+
+
+def label_scores(
+    task: Task,
+    seed: int,  # noqa: ARG001
+    *,
+    normalise: Literal["none", "tokens"] = "none",
+    calibrate: bool = False,
+) -> Answering:
+    """Answer with the likeliest label, the end of the turn counted in; nothing is written. Label tasks only.
+
+    `normalise: tokens` compares means over a label's tokens in place of sums, so that long labels are not at a
+    disadvantage. `calibrate` divides each label's probability by the one that it has after inputs that say nothing
+    (contextual calibration, Zhao et al. 2021), the mean over `CONTENT_FREE`. Raises EngineError for a served model.
+    """
+    _need_labels(task, "label_scores")
+
+    def values(judgement: Any) -> list[float]:
+        divisors = [score.tokens if normalise == "tokens" else 1 for score in judgement.scores]
+        return [score.log_likelihood / count for score, count in zip(judgement.scores, divisors, strict=True)]
+
+    def ask(
+        model: ChatModel,
+        strategy: Strategy,
+        examples: Sequence[Example],
+        *,
+        progress: str | None = None,  # noqa: ARG001
+    ) -> list[Reply]:
+        if not isinstance(model, Judge):
+            raise EngineError("label_scores needs a model on this machine: a served one does not tell probabilities")
+        empty = (
+            [replace(examples[0], id="", inputs=dict.fromkeys(examples[0].inputs, text)) for text in CONTENT_FREE]
+            if calibrate
+            else []
+        )
+        judgements = model.judge([strategy(example) for example in [*empty, *examples]], task.labels)
+        bias = _log_mean([_log_softmax(values(judgement)) for judgement in judgements[: len(empty)]])
+        replies = []
+        for judgement in judgements[len(empty) :]:
+            adjusted = [
+                value - by for value, by in zip(values(judgement), bias or [0.0] * len(task.labels), strict=True)
+            ]
+            best = max(range(len(adjusted)), key=adjusted.__getitem__)
+            label = task.labels[best]
+            replies.append(
+                Reply(
+                    Generation(
+                        token_ids=None, text=label, input_tokens=judgement.input_tokens,
+                        cached_tokens=judgement.cached_tokens, output_tokens=judgement.scores[best].tokens,
+                        seconds=judgement.seconds,
+                    ),
+                    label,
+                )
+            )  # fmt: skip
+        return replies
+
+    return Answering(ask, task.max_new_tokens)
+
+
+def structured(
+    task: Task,
+    seed: int,  # noqa: ARG001
+    *,
+    constrained: bool = False,
+    max_new_tokens: NewTokens | None = None,
+) -> Answering:
+    """Answer in JSON: an object that fits the task's schema, or `{"answer": ...}` for a task of labels or text.
+
+    `constrained` allows only tokens that can still become such an object (llguidance, an extra).
+    """
+    schema = answer_schema(task)
+    length = max_new_tokens or task.max_new_tokens + (0 if task.output == "json" else 8)
+    constraint = JsonSchema(schema) if constrained else None
+    read = reader(task)
+
+    def understood(text: str) -> str | None:
+        if task.output == "json":
+            return read(text)
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+        answer = value.get("answer") if isinstance(value, dict) and len(value) == 1 else None
+        return read(answer) if isinstance(answer, str) else None
+
+    def ask(
+        model: ChatModel, strategy: Strategy, examples: Sequence[Example], *, progress: str | None = None
+    ) -> list[Reply]:
+        chats = [strategy(example) for example in examples]
+        answers = model.answer(chats, max_new_tokens=length, constraint=constraint, progress=progress)
+        return [Reply(generation, understood(generation.text)) for (generation,) in answers]
+
+    def show(target: str) -> str:
+        return target if task.output == "json" else json.dumps({"answer": target}, ensure_ascii=False)
+
+    return Answering(ask, length, show)
+
+
+def _reader_after(task: Task, after: str | None) -> Reader:
+    """Return a reader of what follows the last `after` in an output; without it in the output, nothing is found."""
+    read = reader(task)
+    if after is None:
+        return read
+
+    def read_after(output: str) -> str | None:
+        _, found, answer = output.rpartition(after)
+        return read(answer) if found else None
+
+    return read_after
+
+
+def _need_labels(task: Task, name: str) -> None:
+    if task.output != "label":
+        raise ConfigError(f"answering {name} needs a task with labels, and {task.name} has output: {task.output}")
+
+
+def _log_softmax(values: Sequence[float]) -> list[float]:
+    top = max(values)
+    total = top + math.log(sum(math.exp(value - top) for value in values))
+    return [value - total for value in values]
+
+
+def _log_mean(rows: Sequence[Sequence[float]]) -> list[float]:
+    """Return the logarithm of the mean probability in each column; nothing without rows."""
+    return [math.log(sum(map(math.exp, column)) / len(rows)) for column in zip(*rows, strict=True)]
