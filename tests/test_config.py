@@ -81,6 +81,8 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
         (["+prompts.knn.strategy.example=3"], r"prompts.knn.strategy.example: .*did you mean 'examples'"),
         (["prompts.knn.strategy._target_=whether.prompt.strategies.kn"], r"has no 'kn'; did you mean 'knn'"),
         (["prompts.knn.strategy._target_=wether.knn"], r"prompts.knn.strategy._target_: wether cannot be imported"),
+        (["prompt=[retrieval]", "prompts.retrieval.strategy.folder=docs"], r"folder: docs does not lie in knowledge/"),
+        (["+task.definitions.get_wether=x"], r"definitions: 'get_wether' is no label; did you mean 'get_weather'"),
         (["task.splits.train=0.9"], r"task.splits \(in .*snips.yaml\): train \+ dev \+ test .* add up to 1"),
         (["task.output=text"], r"task \(in .*snips.yaml\): labels go with output: label, and output is text"),
         (["task.output=lable"], r"task.output.*'label', 'text' or 'json', and is 'lable'"),

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from whether.config.components import arguments
 from whether.config.messages import explain
 from whether.config.sections import Config
-from whether.config.types import CONF, PARAMS
+from whether.config.types import CONF, KNOWLEDGE, PARAMS
 from whether.errors import ConfigError, near_matches
 from whether.records import write_text
 
@@ -84,7 +84,11 @@ def check(values: Any, origin: Callable[[], dict[str, str]] = dict) -> Config:
         if checkpoint.tuner:
             components[f"checkpoints.{name}.tuner.adapter"] = checkpoint.tuner.adapter
     for where, component in components.items():
-        arguments(component, where)
+        folder = arguments(component, where).get("folder")
+        if where.endswith(".strategy") and folder is not None and Path(folder).parts[:1] != (str(KNOWLEDGE),):
+            raise ConfigError(
+                f"{where}.folder: {folder} does not lie in {KNOWLEDGE}/, which is what DVC watches for it"
+            )
     return config
 
 

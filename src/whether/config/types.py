@@ -7,6 +7,8 @@ from pydantic import ConfigDict, Field
 
 CONF = Path("conf")
 PARAMS = Path("params.yaml")
+KNOWLEDGE = Path("knowledge")
+"""Folders of documents for prompts that retrieve; a dependency of every arm."""
 BASE = "base"
 """The name of the checkpoint that is not tuned."""
 

@@ -123,7 +123,7 @@ def retrieval(
     gold: str | None = None,
     examples: Annotated[int, Field(ge=0)] = 0,
     instruction: str = "",
-) -> Strategy:
+) -> "Retrieval":
     """Show the passages of a knowledge folder that are nearest to the input, the nearest last, before the question.
 
     `folder` holds .md and .txt files, cut into passages of about `words` words at paragraph borders; `passages` of them

@@ -1,0 +1,205 @@
+"""How answers are got: voting, thinking first, label scores, labels and schemas as constraints."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from whether.config import ModelConfig
+from whether.engine.chat import Message, encode, encode_answer
+from whether.engine.local import LocalModel
+from whether.engine.requests import GREEDY, Choices, Generation, JsonSchema, Sampling
+from whether.errors import ConfigError, EngineError
+from whether.prompt.answering import (
+    CONTENT_FREE,
+    greedy,
+    label_scores,
+    one_of_labels,
+    self_consistency,
+    structured,
+)
+from whether.prompt.parse import answer_schema
+from whether.prompt.strategies import few_shot, zero_shot
+from whether.records import Example, Task
+
+MODEL = ModelConfig(
+    name="tiny", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1
+)
+
+
+class Says:
+    """A chat model that gives the answers it is told to, in turn."""
+
+    def __init__(self, *texts: str):
+        self.texts, self.samplings, self.lengths = iter(texts), list[Sampling](), list[int]()
+
+    def answer(
+        self,
+        chats: Sequence[Sequence[Message]],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),  # noqa: ARG002 - the protocol's signature
+        sampling: Sampling = GREEDY,
+        constraint: Choices | JsonSchema | None = None,  # noqa: ARG002
+        progress: str | None = None,  # noqa: ARG002
+    ) -> list[list[Generation]]:
+        self.samplings.append(sampling)
+        self.lengths.append(max_new_tokens)
+        return [[self._write() for _ in range(sampling.samples)] for _ in chats]
+
+    def _write(self) -> Generation:
+        text = next(self.texts)
+        return Generation(None, text, input_tokens=10, cached_tokens=9, output_tokens=len(text), seconds=0.5)
+
+
+@pytest.fixture
+def local(tiny_model: Path) -> LocalModel:
+    return LocalModel.load(tiny_model, None, MODEL)
+
+
+def asked(answering, model, task: Task, examples: Sequence[Example]):
+    return answering.ask(model, zero_shot(task, examples, 0), examples)
+
+
+def test_a_chain_of_thought_is_read_after_its_last_mark(label_task: Task, examples: list[Example]) -> None:
+    model = Says("First, billing. Answer: tech\nso Answer: other", "it is tech", "Answer: none of them")
+    answering = greedy(label_task, 0, after="Answer:", max_new_tokens=96)
+    replies = asked(answering, model, label_task, examples[:3])
+    assert [reply.answer for reply in replies] == ["other", None, None]
+    assert model.lengths == [96]
+    assert not answering.is_plain
+    assert greedy(label_task, 0).is_plain
+
+
+def test_the_answer_given_most_often_wins_and_invalid_ones_have_no_vote(
+    label_task: Task, examples: list[Example]
+) -> None:
+    texts = ["tech", "??", "billing", "??", "??", "billing"]
+    [reply] = asked(self_consistency(label_task, 7, samples=6), Says(*texts), label_task, examples[:1])
+    assert reply.answer == reply.generation.text == "billing"
+    assert reply.samples == ["tech", None, "billing", None, None, "billing"]
+    assert reply.generation.output_tokens == sum(map(len, texts))
+    assert reply.generation.seconds == 3
+    assert reply.generation.input_tokens == 10
+
+
+def test_of_equals_the_earliest_wins_and_without_a_valid_answer_there_is_none(
+    label_task: Task, examples: list[Example]
+) -> None:
+    model = Says("tech", "other", "x", "y")
+    replies = asked(self_consistency(label_task, 7, samples=2, temperature=1.5), model, label_task, examples[:2])
+    assert [reply.answer for reply in replies] == ["tech", None]
+    assert model.samplings == [Sampling(temperature=1.5, seed=7, samples=2)]
+
+
+def test_samples_of_the_engine_are_repeated_by_the_seed(
+    local: LocalModel, label_task: Task, examples: list[Example]
+) -> None:
+    first, again, other = (
+        [reply.generation.text for reply in asked(way, local, label_task, examples[:4])]
+        for way in (self_consistency(label_task, seed, samples=3, temperature=1.0) for seed in (1, 1, 2))
+    )
+    assert first == again != other
+
+
+def test_with_labels_as_constraint_every_answer_is_valid(
+    local: LocalModel, label_task: Task, examples: list[Example]
+) -> None:
+    replies = asked(one_of_labels(label_task, 0), local, label_task, examples)
+    assert {reply.answer for reply in replies} <= set(label_task.labels)
+    assert any(reply.answer is None for reply in asked(greedy(label_task, 0), local, label_task, examples))
+
+
+def reference_log_probabilities(local: LocalModel, chat: Sequence[Message], labels: Sequence[str]) -> list[float]:
+    """Each label's log-probability by one plain forward pass of transformers."""
+    import torch
+
+    values = []
+    for label in labels:
+        prompt, answer = encode(local.tokenizer, chat), encode_answer(local.tokenizer, label)
+        with torch.no_grad():
+            logits = local.model(torch.tensor([[*prompt, *answer]])).logits[0].log_softmax(-1)
+        values.append(sum(float(logits[len(prompt) - 1 + place, token]) for place, token in enumerate(answer)))
+    return values
+
+
+@pytest.mark.parametrize("calibrate", [False, True])
+@pytest.mark.parametrize("normalise", ["none", "tokens"])
+def test_label_scores_are_those_of_transformers(
+    local: LocalModel, label_task: Task, examples: list[Example], normalise: str, calibrate: bool
+) -> None:
+    task = replace(label_task, labels=["billing", "technical support desk", "other"])
+    strategy = few_shot(label_task, examples, 0, examples=3)
+    lengths = [len(encode_answer(local.tokenizer, label)) for label in task.labels]
+
+    def scores(example: Example) -> list[float]:
+        values = reference_log_probabilities(local, strategy(example), task.labels)
+        return [value / by for value, by in zip(values, lengths, strict=True)] if normalise == "tokens" else values
+
+    def shares(example: Example) -> list[float]:
+        weights = [math.exp(value) for value in scores(example)]
+        return [weight / sum(weights) for weight in weights]
+
+    empty = [shares(replace(examples[0], inputs={"text": text})) for text in CONTENT_FREE]
+    bias = [math.log(sum(column) / len(empty)) if calibrate else 0.0 for column in zip(*empty, strict=True)]
+    expected = []
+    for example in examples[:8]:
+        values = [value - by for value, by in zip(scores(example), bias, strict=True)]
+        expected.append(task.labels[values.index(max(values))])
+    replies = label_scores(task, 0, normalise=normalise, calibrate=calibrate).ask(local, strategy, examples[:8])  # type: ignore[arg-type]
+    assert [reply.answer for reply in replies] == expected
+    assert all(reply.generation.cached_tokens < reply.generation.input_tokens for reply in replies)
+    assert all(reply.generation.cached_tokens > reply.generation.input_tokens / 2 for reply in replies)
+
+
+def test_calibration_takes_a_prompts_own_bias_away(
+    local: LocalModel, label_task: Task, examples: list[Example]
+) -> None:
+    """After an input that says nothing, no label is ahead by more than the three such inputs differ."""
+    empty = [replace(examples[0], inputs={"text": text}) for text in CONTENT_FREE]
+    strategy = few_shot(label_task, examples, 0, examples=3)
+    plain = [reply.answer for reply in label_scores(label_task, 0).ask(local, strategy, empty)]
+    assert len(set(plain)) == 1  # the prompt's bias
+    calibrated = [reply.answer for reply in label_scores(label_task, 0, calibrate=True).ask(local, strategy, empty)]
+    assert calibrated != plain
+
+
+def test_a_served_model_has_no_scores(label_task: Task, examples: list[Example]) -> None:
+    with pytest.raises(EngineError, match="label_scores needs a model on this machine"):
+        asked(label_scores(label_task, 0), Says(), label_task, examples[:1])
+
+
+@pytest.mark.parametrize("way", [one_of_labels, label_scores])
+def test_ways_for_labels_say_so(label_task: Task, way) -> None:
+    with pytest.raises(ConfigError, match="needs a task with labels, and tickets has output: text"):
+        way(replace(label_task, output="text", labels=[]), 0)
+
+
+def test_structured_answers_are_read_as_the_schema_says(label_task: Task, examples: list[Example]) -> None:
+    texts = ['{"answer": "tech"}', '{"answer": "nonsense"}', '{"answer": "tech", "why": "x"}', "tech", '["tech"]', "{"]
+    way = structured(label_task, 0)
+    replies = asked(way, Says(*texts), label_task, examples[:6])
+    assert [reply.answer for reply in replies] == ["tech", None, None, None, None, None]
+    assert json.loads(way.show("tech")) == {"answer": "tech"}
+    assert answer_schema(label_task)["properties"] == {"answer": {"enum": label_task.labels}}
+
+
+def test_a_json_task_keeps_its_own_schema(label_task: Task, examples: list[Example]) -> None:
+    task = replace(label_task, output="json", labels=[], schema={"type": "object", "required": ["queue"]})
+    way = structured(task, 0)
+    replies = asked(way, Says('{"queue": 1}', "{}"), task, examples[:2])
+    assert [reply.answer for reply in replies] == ['{"queue": 1}', None]
+    assert way.show('{"queue": 1}') == '{"queue": 1}'
+    assert way.max_new_tokens == task.max_new_tokens
+
+
+def test_a_schema_as_constraint_makes_every_answer_valid(
+    local: LocalModel, label_task: Task, examples: list[Example]
+) -> None:
+    pytest.importorskip("llguidance")
+    way = structured(label_task, 0, constrained=True, max_new_tokens=24)
+    replies = asked(way, local, label_task, examples[:6])
+    assert {reply.answer for reply in replies} <= set(label_task.labels)
