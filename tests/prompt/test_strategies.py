@@ -215,12 +215,12 @@ def test_retrieval_recall_is_measured_by_the_document_or_by_the_answer(
     found = Example("q", {"text": "When are invoices due?", "source": "payment.txt"}, "21 Days")
     lost = Example("q", {"text": "When are invoices due?", "source": "sub/returns.md"}, "40 days")
     by_answer = retrieval(task, examples, 0, folder=str(knowledge), passages=1)
-    assert (by_answer.recall(found), by_answer.recall(lost)) == (1.0, 0.0)
+    assert (by_answer.holds_answer(found), by_answer.holds_answer(lost)) == (True, False)
     by_document = retrieval(task, examples, 0, folder=str(knowledge), passages=1, gold="source")
-    assert (by_document.recall(found), by_document.recall(lost)) == (1.0, 0.0)
+    assert (by_document.holds_answer(found), by_document.holds_answer(lost)) == (True, False)
     with pytest.raises(ConfigError, match="gold: 'source' is no input of task tickets; known: text"):
-        by_document.recall(examples[0])
-    assert retrieval(label_task, examples, 0, folder=str(knowledge)).recall(examples[0]) is None
+        by_document.holds_answer(examples[0])
+    assert retrieval(label_task, examples, 0, folder=str(knowledge)).holds_answer(examples[0]) is None
 
 
 def test_a_knowledge_folder_without_text_is_an_error(

@@ -82,6 +82,7 @@ def measure(arm: Arm, study: Study, config: Config, settings: Inference) -> dict
         "input_tokens": lambda row: row.input_tokens,
         "computed_tokens": lambda row: row.computed_tokens,
         "output_tokens": lambda row: row.output_tokens,
+        "retrieval_recall": lambda row: row.retrieved,
     }
     for name, column in columns.items():
         values = [column(row) for row in test]

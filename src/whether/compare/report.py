@@ -27,11 +27,14 @@ TABLES = {
         "usd_per_month",
     ),
     "Tokens, general ability and footprint": (
-        "input_tokens", "computed_tokens", "output_tokens", "retention", "retention_change", "perplexity",
+        "input_tokens", "computed_tokens", "output_tokens", "retrieval_recall", "retention", "retention_change",
+        "perplexity",
         "tokens_per_second", "peak_memory", "disk",
     ),
 }  # fmt: skip
 """The leaderboard in two tables that fit a page; the metrics that the task has, the primary one first."""
+RARE = ("retrieval_recall",)
+"""Left out where no arm has them, since they do not apply then."""
 SHOWN = 200
 """Examples shown side by side; outputs.jsonl holds all of them."""
 _LONGEST_INPUT, _LONGEST_OUTPUT = 600, 240
@@ -99,7 +102,8 @@ def leaderboards(verdict: Verdict) -> list[dict[str, Any]]:
     measured = next(iter(verdict.arms.values())).metrics
     tables = []
     for title, names in TABLES.items():
-        columns = sorted((name for name in names if name in measured), key=lambda name: name != verdict.metric)
+        shown = [name for name in names if name in measured and (name not in RARE or _is_known(name, verdict))]
+        columns = sorted(shown, key=lambda name: name != verdict.metric)
         best = {name: _best(name, verdict) for name in columns}
         rows = [
             {"name": arm, "cells": [_cell(name, verdict.arms[arm].metrics[name], best[name]) for name in columns]}
@@ -107,6 +111,10 @@ def leaderboards(verdict: Verdict) -> list[dict[str, Any]]:
         ]
         tables.append({"title": title, "columns": columns, "rows": rows})
     return tables
+
+
+def _is_known(metric: str, verdict: Verdict) -> bool:
+    return any(arm.metrics[metric].value is not None for arm in verdict.arms.values())
 
 
 def _best(metric: str, verdict: Verdict) -> float | None:

@@ -23,6 +23,7 @@ NAMES = {
     "input_tokens": "input tokens",
     "computed_tokens": "computed tokens",
     "output_tokens": "output tokens",
+    "retrieval_recall": "retrieval recall",
     "seconds_per_request": "time in a batch",
     "latency_p50": "latency p50",
     "latency_p95": "latency p95",

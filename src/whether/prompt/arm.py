@@ -4,7 +4,7 @@ Writes into artifacts/prompt/<arm>/:
 
 predictions.jsonl   a `whether.records.Prediction` a line, dev before test
 metrics.json        {"dev": …, "test": …} with the metrics of `split_metrics`, then latency_p50, latency_p95, n_dev,
-                    n_test, n_latency (timed requests) and peak_memory; retrieval_recall where passages are shown
+                    n_test, n_latency (timed requests) and peak_memory
 prompt.txt          the first rendered prompt, to read
 lm_eval/            the test split as a task for stock lm-eval (whether.prompt.lm_eval_export), for arms that it can
                     repeat: greedy answers, read by the task's own rule
@@ -14,7 +14,6 @@ import time
 from collections.abc import Sequence
 from itertools import cycle, islice
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from whether.config import CONF, ModelConfig, PromptConfig, ServingConfig, build, line_of
@@ -68,16 +67,18 @@ def run_arm(
         [example for _, example in examples],
         progress=name,
     )
+    holds_answer = strategy.holds_answer if isinstance(strategy, Retrieval) else lambda example: None  # noqa: ARG005
     predictions = [
-        _prediction(task, split, example, render(local.tokenizer, chats[example.id]), reply)
+        _prediction(
+            task, split, example, render(local.tokenizer, chats[example.id]), reply, retrieved=holds_answer(example)
+        )
         for (split, example), reply in zip(examples, replies, strict=True)
     ]
     seconds = _seconds_alone(local, answering, strategy, splits["dev"], serving)
 
     write_jsonl(folder / "predictions.jsonl", predictions)
     write_text(folder / "prompt.txt", predictions[0].prompt)
-    metrics = _metrics(task, predictions, seconds) | _recall(strategy, splits)
-    write_json(folder / "metrics.json", metrics | {"peak_memory": peak_memory()})
+    write_json(folder / "metrics.json", _metrics(task, predictions, seconds) | {"peak_memory": peak_memory()})
     if answering.is_plain:
         tested = [line for line in predictions if line.split == "test"]
         export(task, name, tested, folder / "lm_eval", artifacts / "prompt" / name / "lm_eval")
@@ -131,7 +132,9 @@ def _check_lengths(local: "LocalModel", chats: dict[str, list[Message]], max_new
             )
 
 
-def _prediction(task: Task, split: Split, example: Example, prompt: str, reply: Reply) -> Prediction:
+def _prediction(
+    task: Task, split: Split, example: Example, prompt: str, reply: Reply, *, retrieved: bool | None
+) -> Prediction:
     generation = reply.generation
     parsed = judged(task, reply.answer, example.target)
     return Prediction(
@@ -148,16 +151,8 @@ def _prediction(task: Task, split: Split, example: Example, prompt: str, reply: 
         output_tokens=generation.output_tokens,
         seconds=generation.seconds,
         samples=reply.samples,
+        retrieved=retrieved,
     )
-
-
-def _recall(strategy: Strategy, splits: dict[Split, list[Example]]) -> dict[str, Any]:
-    """Return retrieval recall on test, where the strategy retrieves and can tell."""
-    if not isinstance(strategy, Retrieval):
-        return {}
-    told = [strategy.recall(example) for example in splits["test"]]
-    known = [value for value in told if value is not None]
-    return {"retrieval_recall": fmean(known)} if known else {}
 
 
 def _seconds_alone(

@@ -9,13 +9,15 @@ from whether.records import Prediction, Task
 def split_metrics(task: Task, predictions: Sequence[Prediction]) -> dict[str, float | None]:
     """Return quality, format adherence, tokens and seconds, each a mean over the predictions of one split.
 
-    A mean of tokens is None where a server did not tell them for every prediction.
+    A mean of tokens is None where a server did not tell them for every prediction, and retrieval recall where no
+    passages were shown.
     """
     return _quality(task, predictions) | {
         "valid_rate": fmean(prediction.valid for prediction in predictions),
         "input_tokens": _mean_known([prediction.input_tokens for prediction in predictions]),
         "computed_tokens": _mean_known([prediction.computed_tokens for prediction in predictions]),
         "output_tokens": _mean_known([prediction.output_tokens for prediction in predictions]),
+        "retrieval_recall": _mean_known([prediction.retrieved for prediction in predictions]),
         "seconds_per_request": fmean(prediction.seconds for prediction in predictions),
     }
 

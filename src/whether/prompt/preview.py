@@ -24,7 +24,7 @@ def preview(name: str, prompt: PromptConfig, seed: int, *, rows: int, artifacts:
     for example in read_jsonl(prepared / "dev.jsonl", Example)[:rows]:
         chat = strategy(example)
         head = f"--- {example.id}: {len(encode(tokenizer, chat))} tokens, right answer {example.target!r}"
-        recall = strategy.recall(example) if isinstance(strategy, Retrieval) else None
-        found = "" if recall is None else f", its passage is {'' if recall else 'not '}shown"
+        holds = strategy.holds_answer(example) if isinstance(strategy, Retrieval) else None
+        found = "" if holds is None else f", its passage is {'' if holds else 'not '}shown"
         yield f"{head}{found}\n{render(tokenizer, chat)}"
     yield f"--- at most {answering.max_new_tokens} tokens are written"

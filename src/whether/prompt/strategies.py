@@ -150,17 +150,17 @@ class Retrieval:
         asked = question(self._task, example).content
         return [*self._opening, Message("user", f"Context:\n{context}\n\n{asked}")]
 
-    def recall(self, example: Example) -> float | None:
-        """Return 1.0 if what is shown holds the answer, else 0.0; None where that cannot be told (see `retrieval`)."""
+    def holds_answer(self, example: Example) -> bool | None:
+        """Return whether the passages shown hold the answer; None where that cannot be told (see `retrieval`)."""
         found = self._found(example)
         if self._gold is not None:
             if self._gold not in example.inputs:
                 known = ", ".join(example.inputs)
                 raise ConfigError(f"gold: {self._gold!r} is no input of task {self._task.name}; known: {known}")
-            return float(any(passage.document == example.inputs[self._gold] for passage in found))
+            return any(passage.document == example.inputs[self._gold] for passage in found)
         if self._task.output != "text":
             return None
-        return float(any(example.target.casefold() in passage.text.casefold() for passage in found))
+        return any(example.target.casefold() in passage.text.casefold() for passage in found)
 
     def _found(self, example: Example) -> list[Passage]:
         return self._knowledge.find(input_text(self._task, example))

@@ -72,6 +72,8 @@ class Prediction:
     """This request's share of its batch's wall time."""
     samples: list[str | None] | None = None
     """What each of several drawn answers was understood as, where the arm votes."""
+    retrieved: bool | None = None
+    """Whether the passages that the prompt shows hold the answer; None where it shows none, or that cannot be told."""
 
     @property
     def computed_tokens(self) -> int | None:
