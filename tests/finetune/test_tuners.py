@@ -1,6 +1,7 @@
 """Every tuner of conf/checkpoint: packed exactly, trained by the stage, and run by the engine as it was trained."""
 
 import json
+import math
 import re
 import sys
 from collections.abc import Sequence
@@ -209,6 +210,15 @@ def test_a_linear_probe_draws_labels_and_keeps_the_language_model(
     assert any(len({answer.text for answer in of_one}) > 1 for of_one in drawn)
     request = Request((5, 6, 7), (8, 9))
     assert probe.loglikelihoods([request]) == base.loglikelihoods([request])
+
+    labels = read_data(artifacts / "prepare").task.labels
+    likeliest = [answer.text for (answer,) in probe.answer(chats, max_new_tokens=1)]
+    for judgement, label in zip(probe.judge(chats, labels), likeliest, strict=True):
+        values = [score.log_likelihood for score in judgement.scores]
+        assert labels[values.index(max(values))] == label
+        assert sum(map(math.exp, values)) == pytest.approx(1)
+    with pytest.raises(EngineError, match=r"is a linear probe with the labels .*, not 'nonsense'"):
+        probe.judge(chats, ["nonsense"])
     assert json.loads((folder / "checkpoint.json").read_text())["labels"] == data.task.labels
 
 

@@ -90,6 +90,11 @@ class LocalModel:
         return LocalModel(tuned.model.eval().requires_grad_(False), self.tokenizer, self._memory, tuned=tuned)
 
     @property
+    def is_probe(self) -> bool:
+        """Whether it answers with a label, and writes nothing."""
+        return self._classifier is not None
+
+    @property
     def device(self) -> "torch.device":
         """Where the model runs."""
         device: torch.device = self.model.device

@@ -20,7 +20,7 @@ from whether.config import CONF, ModelConfig, PromptConfig, ServingConfig, build
 from whether.engine.chat import Message, encode, render
 from whether.engine.templates import TemplateFault
 from whether.errors import ConfigError, DataError, EngineError
-from whether.prompt.answering import Answering, Reply
+from whether.prompt.answering import Answering, Reply, greedy
 from whether.prompt.lm_eval_export import export
 from whether.prompt.metrics import latency_metrics, split_metrics
 from whether.prompt.parse import judged
@@ -44,10 +44,11 @@ def run_arm(
     artifacts: Path,
     folder: Path,
 ) -> None:
-    """Answer dev and test greedily in one batch, measure, and write the records named above into `folder`.
+    """Answer dev and test in one batch, measure, and write the records named above into `folder`.
 
-    `name` is the arm's, `<checkpoint>-<prompt>`. Raises ConfigError for a strategy that the training split is too small
-    for and EngineError for a prompt that does not fit the model's context.
+    `name` is the arm's, `<checkpoint>-<prompt>`. A linear probe answers with its likeliest label, however the prompt
+    would get its answers from a model that writes. Raises ConfigError for a prompt that cannot be built, and
+    EngineError for one that does not fit the model's context or asks for what the model cannot do.
     """
     from whether.engine.local import LocalModel
     from whether.engine.memory import peak_memory
@@ -58,6 +59,8 @@ def run_arm(
     splits = {split: _read_split(prepared, split) for split in ANSWERED}
     strategy, answering = build_prompt(name.removeprefix(f"{checkpoint}-"), prompt, task, pool, seed)
     local = LocalModel.load(artifacts / "model", artifacts / "finetune" / checkpoint, model)
+    if local.is_probe:
+        answering = greedy(task, seed)
     examples = [(split, example) for split in ANSWERED for example in splits[split]]
     chats = {example.id: strategy(example) for _, example in examples}
     _check_lengths(local, chats, answering.max_new_tokens, name)
