@@ -24,6 +24,7 @@ def main(argv: list[str]) -> None:
             name=arm,
             artifacts=ARTIFACTS,
             folder=folder,
+            robustness=config.robustness,
         )
 
 

@@ -7,7 +7,17 @@ import numpy as np
 import yaml
 
 from whether.config import CONF, Config, check, compose
-from whether.records import Example, Prediction, Task, write_json, write_jsonl
+from whether.records import (
+    Adherence,
+    Example,
+    Prediction,
+    Robustness,
+    Task,
+    VariationScore,
+    Violation,
+    write_json,
+    write_jsonl,
+)
 
 ROOT = Path(__file__).parents[2]
 LABELS = ["add_to_playlist", "book_restaurant", "get_weather", "play_music", "rate_book", "search_creative_work",
@@ -35,6 +45,7 @@ def write_study(
     sizes: tuple[int, int, int] = (381, 104, 208),
     output: str = "label",
     invalid: dict[str, float] | None = None,
+    robustness: bool = False,
     seed: int = 0,
 ) -> Path:
     """Write artifacts/ for the arms of `accuracies`.
@@ -63,6 +74,8 @@ def write_study(
             artifacts, name, accuracy, examples=examples, difficulty=difficulty, rng=rng,
             invalid=(invalid or {}).get(name, 0.0),
         )  # fmt: skip
+        if robustness:
+            _write_robustness(artifacts / "prompt" / name, accuracy)
     for checkpoint in dict.fromkeys(name.split("-")[0] for name in accuracies):
         _write_checkpoint(artifacts, checkpoint, sizes[0], rng)
     return artifacts
@@ -99,6 +112,22 @@ def _write_arm(
     write_jsonl(artifacts / "prompt" / name / "predictions.jsonl", rows)
     measured = {"latency_p50": 4 * SECONDS[prompt], "latency_p95": 5 * SECONDS[prompt], "peak_memory": 1.1e9}
     write_json(artifacts / "prompt" / name / "metrics.json", {"dev": {}, "test": {}, **measured})
+
+
+def _write_robustness(folder: Path, accuracy: float) -> None:
+    other = {"input_colon": accuracy, "labels_upper": accuracy * 0.6}
+    variations = {name: VariationScore(score, 1 - score) for name, score in other.items()}
+    if "zero" not in folder.name:
+        variations["demonstrations_reversed"] = VariationScore(accuracy * 0.9, 0.1)
+    worst = accuracy * 0.6
+    measured = Robustness(
+        examples=30, score=accuracy, repeatability=1.0, variations=variations, sensitivity_spread=accuracy - worst,
+        sensitivity_worst=worst, sensitivity_deviation=0.1, samples=5, temperature=0.7, consistency=0.8,
+        majority_score=accuracy, answer_entropy=0.5,
+    )  # fmt: skip
+    write_json(folder / "robustness.json", measured)
+    violation = Violation("a label with text around it", 7, ["It is <b>get_weather</b>", ""])
+    write_json(folder / "adherence.json", Adherence(312, [violation] if accuracy < 0.5 else []))
 
 
 def _write_checkpoint(artifacts: Path, name: str, pool: int, rng: np.random.Generator) -> None:

@@ -22,7 +22,7 @@ ATTACK = "</p><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7 * 7 }}"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    artifacts = write_study(tmp_path_factory.mktemp("study"), invalid={"base-few_shot": 0.3})
+    artifacts = write_study(tmp_path_factory.mktemp("study"), invalid={"base-few_shot": 0.3}, robustness=True)
     file = artifacts / "prompt" / "base-few_shot" / "predictions.jsonl"
     rows = read_jsonl(file)
     write_jsonl(file, [{**row, "output": ATTACK, "answer": None, "valid": False} for row in rows])
@@ -67,6 +67,29 @@ def test_training_costs_are_shown_and_what_was_not_measured_says_so(page):
     table = page[page.index("What did training take?") :].partition("</table>")[0]
     row = re.sub(r"<[^>]+>", " ", table[table.index("<tbody>") :]).split()
     assert " ".join(row) == ("lora 381 89,000 27,000 12.3 TFLOP 2.86 min not measured 1.96 GiB not measured $38.10")
+
+
+def test_format_and_chance_are_shown(page, folder):
+    assert "Measured on 30 examples of dev, the same for every arm." in page
+    assert "5 answers to each were sampled at temperature 0.7." in page
+    section = page[page.index('<section id="robustness">') : page.index('<section id="outputs">')]
+    assert section.count("labels upper") == 1
+    assert "demonstrations reversed" in section
+    assert "It is &lt;b&gt;get_weather&lt;/b&gt;" in section
+    assert "a label with text around it" in section
+    assert (folder / "plots" / "formats.svg").exists()
+    verdict = read_json(folder / "verdict.json", Verdict)
+    metrics = verdict.arms["lora-knn"].metrics
+    assert metrics["consistency"].value == 0.8
+    assert metrics["sensitivity_worst"].n == 30
+
+
+def test_page_without_such_measurements_has_no_section_for_them(tmp_path):
+    artifacts = write_study(tmp_path / "artifacts", sizes=(20, 10, 30))
+    compare(settings("policy.resamples=100"), artifacts=artifacts, folder=tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Format and chance" not in page
+    assert read_json(tmp_path / "out" / "verdict.json", Verdict).arms["base-knn"].metrics["consistency"].value is None
 
 
 def test_page_is_well_formed_and_its_links_lead_somewhere(page):

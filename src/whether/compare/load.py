@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from whether.config import BASE, Config, PromptConfig
 from whether.errors import RecordError
-from whether.records import Example, Prediction, Task, read_json, read_jsonl
+from whether.records import Adherence, Example, Prediction, Robustness, Task, read_json, read_jsonl
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,10 @@ class Arm:
     dev: list[Prediction]
     test: list[Prediction]
     serving: Serving
+    adherence: Adherence | None = None
+    """None for records of a version that did not write it."""
+    robustness: Robustness | None = None
+    """None where it was not measured."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +169,13 @@ def _load_arm(
         dev=answered["dev"],
         test=answered["test"],
         serving=read_json(file.with_name("metrics.json"), Serving),
+        adherence=_if_there(file.with_name("adherence.json"), Adherence),
+        robustness=_if_there(file.with_name("robustness.json"), Robustness),
     )
+
+
+def _if_there(file: Path, kind: type[T]) -> T | None:
+    return read_json(file, kind) if file.exists() else None
 
 
 def _in_order(file: Path, split: str, predictions: list[Prediction], examples: list[Example]) -> list[Prediction]:

@@ -26,6 +26,12 @@ from whether.compare.load import Arm, Checkpoint, Study
 from whether.config import BASE, Config
 from whether.records import Measurement, Prediction, Task, measurement
 
+ROBUSTNESS = (
+    "sensitivity_spread", "sensitivity_worst", "sensitivity_deviation", "consistency", "majority_score",
+    "answer_entropy", "repeatability",
+)  # fmt: skip
+"""Metrics that a part of dev gives, by their names in `Robustness`."""
+
 
 def scores(predictions: Sequence[Prediction]) -> Floats:
     """Return the score of each answer, shape (n,)."""
@@ -95,9 +101,17 @@ def measure(arm: Arm, study: Study, config: Config, settings: Inference) -> dict
     found["latency_p50"] = measurement("latency_p50", arm.serving.latency_p50)
     found["latency_p95"] = measurement("latency_p95", arm.serving.latency_p95)
     found |= _general(checkpoint, study.checkpoints[BASE], settings)
+    found |= _robustness(arm)
     if arm.serving.peak_memory is not None:
         found["peak_memory"] = measurement("peak_memory", arm.serving.peak_memory)
     return found
+
+
+def _robustness(arm: Arm) -> dict[str, Measurement]:
+    """Return what other formats and samples said, on a part of dev; it has no interval."""
+    measured = arm.robustness
+    examples = measured.examples if measured else None
+    return {name: measurement(name, getattr(measured, name) if measured else None, n=examples) for name in ROBUSTNESS}
 
 
 def candidate(arm: Arm, metrics: dict[str, Measurement], dev: dict[str, float], metric: str) -> Candidate:

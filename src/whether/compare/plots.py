@@ -16,9 +16,10 @@ import numpy as np
 from whether.compare.curve_plot import paint_learning_curve
 from whether.compare.load import Study
 from whether.compare.measure import confusion
+from whether.compare.robustness import measured, paint_formats
 from whether.compare.tables import ranking
 from whether.compare.wording import NAMES, percent, usd
-from whether.records import METRICS, Measurement, Verdict
+from whether.records import METRICS, Measurement, Robustness, Verdict
 
 STYLE = (Path(__file__).with_name("colours.css")).read_text(encoding="utf-8")
 """The colours as CSS variables, for light and dark."""
@@ -45,6 +46,9 @@ def draw(verdict: Verdict, study: Study) -> dict[str, str]:
     if study.task.output == "label" and len(study.task.labels) <= _MOST_LABELS:
         for arm in verdict.representatives.values():
             pictures[f"confusion_{arm}"] = _svg(f"confusion_{arm}", _confusion, study, arm)
+    formats = measured(study, verdict)
+    if any(one.variations for one in formats.values()):
+        pictures["formats"] = _svg("formats", _formats, verdict, formats)
     for name, checkpoint in study.checkpoints.items():
         if checkpoint.history:
             pictures[f"training_{name}"] = _svg(f"training_{name}", _training, checkpoint.history)
@@ -72,6 +76,13 @@ def _quality(axes: Any, verdict: Verdict) -> None:
     axes.xaxis.set_major_formatter(lambda tick, _: f"{100 * tick:.0f}%")
     axes.tick_params(axis="y", length=0)
     axes.figure.set_size_inches(_WIDTH, 0.9 + 0.3 * len(names))
+
+
+def _formats(axes: Any, verdict: Verdict, formats: dict[str, Robustness]) -> None:
+    """Draw the score of each arm in other formats of its prompt."""
+    colours = {name: PLACEHOLDERS[verdict.arms[name].answer] for name in formats}
+    paint_formats(axes, formats, colours, PLACEHOLDERS["line"])
+    axes.figure.set_size_inches(_WIDTH, 0.9 + 0.3 * len(formats))
 
 
 def _quality_cost(axes: Any, verdict: Verdict) -> None:

@@ -14,8 +14,9 @@ from markupsafe import Markup
 from whether.compare import wording
 from whether.compare.inference import Inference
 from whether.compare.load import Study
-from whether.compare.measure import retention_changes
+from whether.compare.measure import ROBUSTNESS, retention_changes
 from whether.compare.plots import STYLE
+from whether.compare.robustness import format_table, measured, violations
 from whether.compare.tables import ranking
 from whether.config import BASE
 from whether.records import METRICS, Comparison, Measurement, Prediction, Verdict
@@ -28,13 +29,13 @@ TABLES = {
     ),
     "Tokens, general ability and footprint": (
         "input_tokens", "computed_tokens", "output_tokens", "retrieval_recall", "retention", "retention_change",
-        "perplexity",
-        "tokens_per_second", "peak_memory", "disk",
+        "perplexity", "tokens_per_second", "peak_memory", "disk",
     ),
+    "Format and chance, on a part of dev": ROBUSTNESS,
 }  # fmt: skip
-"""The leaderboard in two tables that fit a page; the metrics that the task has, the primary one first."""
-RARE = ("retrieval_recall",)
-"""Left out where no arm has them, since they do not apply then."""
+"""The leaderboard in tables that fit a page; the metrics that the task has, the primary one first."""
+RARE = ("retrieval_recall", *ROBUSTNESS)
+"""Left out where no arm has them: they do not apply then, or were switched off."""
 SHOWN = 200
 """Examples shown side by side; outputs.jsonl holds all of them."""
 _LONGEST_INPUT, _LONGEST_OUTPUT = 600, 240
@@ -58,6 +59,7 @@ def render(verdict: Verdict, study: Study, drawings: dict[str, str], settings: I
     environment.globals |= {"interval": wording.interval, "names": wording.NAMES, "kinds": wording.KINDS}
     environment.globals["metrics"] = METRICS
     shown, differing = examples(verdict, study)
+    formats = measured(study, verdict)
     return environment.get_template("report.html.j2").render(
         verdict=verdict,
         task=study.task,
@@ -71,6 +73,9 @@ def render(verdict: Verdict, study: Study, drawings: dict[str, str], settings: I
         exploratory=[_comparison(row) for row in verdict.comparisons if row.family == "exploratory"],
         retention=retention(study, settings),
         training_costs=training_costs(verdict),
+        formats=format_table(formats) if formats else None,
+        subset=next((one for one in formats.values()), None),
+        violations=violations(study, verdict),
         profile=study.profile,
         balance=_balance(study),
         tests=len(study.examples),
@@ -104,6 +109,8 @@ def leaderboards(verdict: Verdict) -> list[dict[str, Any]]:
     for title, names in TABLES.items():
         shown = [name for name in names if name in measured and (name not in RARE or _is_known(name, verdict))]
         columns = sorted(shown, key=lambda name: name != verdict.metric)
+        if not columns:
+            continue
         best = {name: _best(name, verdict) for name in columns}
         rows = [
             {"name": arm, "cells": [_cell(name, verdict.arms[arm].metrics[name], best[name]) for name in columns]}

@@ -163,6 +163,20 @@ class ServingConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class RobustnessConfig:
+    """How much arms depend on their format and on chance, measured on a fixed part of dev."""
+
+    examples: Annotated[int, Field(ge=0)] = 30
+    """Examples of dev, at most, the same for every arm; 0: nothing is measured."""
+    variations: list[str] | None = None
+    """Formats to try, by name (docs/robustness.md); None: all that change something."""
+    samples: Annotated[int, Field(ge=2, le=100)] | None = 5
+    """Sampled answers to each example; None: consistency is not measured."""
+    temperature: Positive = 0.7
+    """Of the samples."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class BenchmarkConfig:
     """lm-eval suites run on every checkpoint: did tuning cost general ability?"""
 
@@ -271,6 +285,7 @@ class Config:
     prompts: dict[str, PromptConfig]
     arms: Arms
     serving: ServingConfig
+    robustness: RobustnessConfig
     benchmark: BenchmarkConfig
     curve: CurveConfig
     pricing: PricingConfig

@@ -51,8 +51,18 @@ class Answering(NamedTuple):
     ask: Ask
     max_new_tokens: int
     """Most tokens that a model writes."""
+    read: Reader
+    """What an output is understood as."""
     show: Callable[[str], str] = str
     """How a target reads as a demonstration's answer."""
+    constraint: Choices | JsonSchema | None = None
+    """What a written answer is held to."""
+    schema: dict[str, Any] | None = None
+    """JSON Schema of an output; None: outputs are no JSON."""
+    after: str | None = None
+    """What the answer follows in an output."""
+    writes: bool = True
+    """Whether answers are written token by token, so that they can be sampled."""
     is_plain: bool = False
     """Whether outputs are greedy and read by the task's own rule, so that stock lm-eval can repeat the arm."""
 
@@ -72,7 +82,8 @@ def greedy(task: Task, seed: int, *, after: str | None = None, max_new_tokens: N
         answers = model.answer(chats, max_new_tokens=length, progress=progress)
         return [Reply(generation, read(generation.text)) for (generation,) in answers]
 
-    return Answering(ask, length, is_plain=after is None and length == task.max_new_tokens)
+    is_plain = after is None and length == task.max_new_tokens
+    return Answering(ask, length, read, schema=task.schema, after=after, is_plain=is_plain)
 
 
 def self_consistency(
@@ -112,23 +123,22 @@ def self_consistency(
             vote(drawn) for drawn in model.answer(chats, max_new_tokens=length, sampling=sampling, progress=progress)
         ]
 
-    return Answering(ask, length)
+    return Answering(ask, length, read, schema=task.schema, after=after)
 
 
 def one_of_labels(task: Task, seed: int) -> Answering:  # noqa: ARG001
     """Write the most likely tokens that spell one of the labels: every answer is valid. Label tasks only."""
     _need_labels(task, "one_of_labels")
-    constraint = Choices(tuple(task.labels))
+    constraint, read = Choices(tuple(task.labels)), reader(task)
 
     def ask(
         model: ChatModel, strategy: Strategy, examples: Sequence[Example], *, progress: str | None = None
     ) -> list[Reply]:
         chats = [strategy(example) for example in examples]
         answers = model.answer(chats, max_new_tokens=task.max_new_tokens, constraint=constraint, progress=progress)
-        read = reader(task)
         return [Reply(generation, read(generation.text)) for (generation,) in answers]
 
-    return Answering(ask, task.max_new_tokens)
+    return Answering(ask, task.max_new_tokens, read, constraint=constraint)
 
 
 def label_scores(
@@ -185,7 +195,7 @@ def label_scores(
             )  # fmt: skip
         return replies
 
-    return Answering(ask, task.max_new_tokens)
+    return Answering(ask, task.max_new_tokens, reader(task), writes=False)
 
 
 def structured(
@@ -224,7 +234,7 @@ def structured(
     def show(target: str) -> str:
         return target if task.output == "json" else json.dumps({"answer": target}, ensure_ascii=False)
 
-    return Answering(ask, length, show)
+    return Answering(ask, length, understood, show, constraint, schema)
 
 
 def _reader_after(task: Task, after: str | None) -> Reader:

@@ -5,6 +5,8 @@ Writes into artifacts/prompt/<arm>/:
 predictions.jsonl   a `whether.records.Prediction` a line, dev before test
 metrics.json        {"dev": …, "test": …} with the metrics of `split_metrics`, then latency_p50, latency_p95, n_dev,
                     n_test, n_latency (timed requests) and peak_memory
+adherence.json      outputs that had not the form asked for, by kind (`whether.records.Adherence`)
+robustness.json     other formats and samples on a part of dev (`whether.records.Robustness`), unless switched off
 prompt.txt          the first rendered prompt, to read
 lm_eval/            the test split as a task for stock lm-eval (whether.prompt.lm_eval_export), for arms that it can
                     repeat: greedy answers, read by the task's own rule
@@ -16,14 +18,16 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whether.config import CONF, ModelConfig, PromptConfig, ServingConfig, build, line_of
+from whether.config import CONF, ModelConfig, PromptConfig, RobustnessConfig, ServingConfig, build, line_of
 from whether.engine.chat import Message, encode, render
 from whether.engine.templates import TemplateFault
 from whether.errors import ConfigError, DataError, EngineError
+from whether.prompt.adherence import adherence
 from whether.prompt.answering import Answering, Reply, greedy
 from whether.prompt.lm_eval_export import export
 from whether.prompt.metrics import latency_metrics, split_metrics
 from whether.prompt.parse import judged
+from whether.prompt.robustness import Own, measure_robustness
 from whether.prompt.strategies import Retrieval, Strategy
 from whether.records import Example, Prediction, Split, Task, read_json, read_jsonl, write_json, write_jsonl, write_text
 
@@ -43,6 +47,7 @@ def run_arm(
     name: str,
     artifacts: Path,
     folder: Path,
+    robustness: RobustnessConfig | None = None,
 ) -> None:
     """Answer dev and test in one batch, measure, and write the records named above into `folder`.
 
@@ -57,7 +62,8 @@ def run_arm(
     task = read_json(prepared / "task.json", Task)
     pool = read_jsonl(prepared / "train.jsonl", Example)
     splits = {split: _read_split(prepared, split) for split in ANSWERED}
-    strategy, answering = build_prompt(name.removeprefix(f"{checkpoint}-"), prompt, task, pool, seed)
+    prompt_name = name.removeprefix(f"{checkpoint}-")
+    strategy, answering = build_prompt(prompt_name, prompt, task, pool, seed)
     local = LocalModel.load(artifacts / "model", artifacts / "finetune" / checkpoint, model)
     if local.is_probe:
         answering = greedy(task, seed)
@@ -82,6 +88,18 @@ def run_arm(
     write_jsonl(folder / "predictions.jsonl", predictions)
     write_text(folder / "prompt.txt", predictions[0].prompt)
     write_json(folder / "metrics.json", _metrics(task, predictions, seconds) | {"peak_memory": peak_memory()})
+    write_json(folder / "adherence.json", adherence(task, answering, replies))
+    if robustness and robustness.examples:
+
+        def built(task: Task, pool: Sequence[Example]) -> tuple[Strategy, Answering]:
+            strategy, written = build_prompt(prompt_name, prompt, task, pool, seed)
+            return strategy, answering if local.is_probe else written
+
+        own = Own(strategy, answering, {line.id: line.answer for line in predictions})
+        found = measure_robustness(
+            robustness, task, pool, splits["dev"], seed, model=local, own=own, build=built, name=name
+        )
+        write_json(folder / "robustness.json", found)
     if answering.is_plain:
         tested = [line for line in predictions if line.split == "test"]
         export(task, name, tested, folder / "lm_eval", artifacts / "prompt" / name / "lm_eval")

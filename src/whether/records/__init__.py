@@ -34,6 +34,7 @@ from whether.records.metrics import (
     MetricInfo,
     measurement,
 )
+from whether.records.robustness import Adherence, Robustness, VariationScore, Violation
 from whether.records.search import SearchRecord, TrialRecord
 from whether.records.task import (
     Example,
@@ -56,6 +57,7 @@ __all__ = [
     "ARTIFACTS",
     "METRICS",
     "STATE",
+    "Adherence",
     "Answer",
     "ArmRecord",
     "BreakEven",
@@ -75,12 +77,15 @@ __all__ = [
     "PowerLaw",
     "Prediction",
     "Provenance",
+    "Robustness",
     "SearchRecord",
     "Split",
     "Task",
     "TrainingCost",
     "TrialRecord",
+    "VariationScore",
     "Verdict",
+    "Violation",
     "measurement",
     "output_folder",
     "read_json",

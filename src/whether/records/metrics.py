@@ -28,6 +28,17 @@ METRICS: dict[str, MetricInfo] = {
     "retrieval_recall": MetricInfo(
         "fraction", True, "share of test examples whose answer stands in the passages that the prompt shows"
     ),
+    "sensitivity_spread": MetricInfo(
+        "fraction", False, "best minus worst score over formats of the prompt that keep its meaning, on a part of dev"
+    ),
+    "sensitivity_worst": MetricInfo("fraction", True, "score in the worst of these formats"),
+    "sensitivity_deviation": MetricInfo("fraction", False, "standard deviation of the score over these formats"),
+    "consistency": MetricInfo("fraction", True, "share of pairs of sampled answers to an example that are equal"),
+    "majority_score": MetricInfo("fraction", True, "score of the answer that was sampled most often"),
+    "answer_entropy": MetricInfo("bits", False, "entropy of the sampled answers to an example"),
+    "repeatability": MetricInfo(
+        "fraction", True, "share of answers that stay the same when they are asked again beside other requests"
+    ),
     "latency_p50": MetricInfo("seconds", False, "median wall time of a request sent alone"),
     "latency_p95": MetricInfo("seconds", False, "95th percentile of the wall time of a request sent alone"),
     "usd_per_1k": MetricInfo("USD", False, "running cost of 1,000 requests by the price list"),

@@ -1,0 +1,51 @@
+"""What other formats, samples and invalid outputs said about the arms, as the report shows it."""
+
+from typing import Any
+
+from whether.compare import wording
+from whether.compare.load import Study
+from whether.compare.tables import ranking
+from whether.records import Robustness, Verdict
+
+
+def measured(study: Study, verdict: Verdict) -> dict[str, Robustness]:
+    """Return what was measured, best arm on test first."""
+    found = {name: study.arms[name].robustness for name in ranking(verdict)}
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def paint_formats(axes: Any, arms: dict[str, Robustness], colours: dict[str, str], line: str) -> None:
+    """Draw an arm a line: a stroke for each format, from the worst to the best, and a point for the arm's own."""
+    names = list(arms)[::-1]
+    for place, name in enumerate(names):
+        scores = [one.score for one in arms[name].variations.values()]
+        if scores:
+            axes.plot([min(scores), max(scores)], [place, place], color=line, linewidth=5, solid_capstyle="round")
+            axes.plot(scores, [place] * len(scores), "|", color=colours[name], markersize=9, markeredgewidth=1)
+        axes.plot(arms[name].score, place, "o", color=colours[name], markersize=6)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.6, len(names) - 0.4), xlabel="score on a part of dev")
+    axes.xaxis.set_major_formatter(lambda tick, _: f"{100 * tick:.0f}%")
+    axes.tick_params(axis="y", length=0)
+
+
+def format_table(arms: dict[str, Robustness]) -> dict[str, Any]:
+    """Return the score of each arm in each format: columns (arms) and rows (formats), the own one first."""
+    formats = list(dict.fromkeys(name for one in arms.values() for name in one.variations))
+    rows = [{"name": "its own", "cells": [wording.percent(one.score) for one in arms.values()]}]
+    for name in formats:
+        found = [one.variations.get(name) for one in arms.values()]
+        cells = ["" if score is None else wording.percent(score.score) for score in found]
+        rows.append({"name": name.replace("_", " "), "cells": cells})
+    return {"columns": list(arms), "rows": rows}
+
+
+def violations(study: Study, verdict: Verdict) -> list[dict[str, Any]]:
+    """Return how outputs broke the form that was asked for: arm, kind, share and the first outputs."""
+    rows = []
+    for name in ranking(verdict):
+        found = study.arms[name].adherence
+        for one in found.violations if found else []:
+            share = wording.percent(one.count / found.n) if found else ""
+            rows.append({"arm": name, "kind": one.kind, "count": one.count, "share": share, "outputs": one.outputs[:2]})
+    return rows

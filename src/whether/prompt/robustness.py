@@ -1,0 +1,115 @@
+"""How much an arm's answers depend on the prompt's format, on sampling, and on what is asked beside them.
+
+Measured on a fixed part of dev, drawn alike for every arm, after the arm has answered: on test nothing is tried out.
+"""
+
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from statistics import fmean, pstdev
+from typing import Any, NamedTuple
+
+from whether.config import RobustnessConfig
+from whether.engine.progress import progress_bar
+from whether.engine.requests import ChatModel, Sampling
+from whether.prompt.answering import Answering
+from whether.prompt.parse import judged
+from whether.prompt.selection import balanced
+from whether.prompt.strategies import Strategy
+from whether.prompt.variations import Variation, applies, variations
+from whether.records import Example, Robustness, Task, VariationScore
+
+Build = Callable[[Task, Sequence[Example]], tuple[Strategy, Answering]]
+"""From a task and its pool to the arm's prompt."""
+
+
+class Own(NamedTuple):
+    """The arm in its own format."""
+
+    strategy: Strategy
+    answering: Answering
+    answers: dict[str, str | None]
+    """Example id → what the arm answered beside all other requests."""
+
+
+def measure_robustness(
+    config: RobustnessConfig, task: Task, pool: Sequence[Example], dev: Sequence[Example], seed: int,
+    *, model: ChatModel, own: Own, build: Build, name: str,
+) -> Robustness:  # fmt: skip
+    """Return what the variations and the samples of an arm say. The prompt's demonstrations come from `pool`."""
+    subset = balanced(task, dev, min(config.examples, len(dev)), random.Random(seed))
+    again = _answers(own.answering, model, own.strategy, subset)
+    expected = [own.answers[example.id] for example in subset]
+    score = fmean(judged(task, answer, example.target).score for answer, example in zip(again, subset, strict=True))
+    found: dict[str, VariationScore] = {}
+    chosen = [one for one in variations(task, seed) if config.variations is None or one.name in config.variations]
+    with progress_bar(f"{name}: formats", len(chosen)) as bar:
+        for variation in chosen:
+            result = _vary(variation, task, pool, subset, model=model, own=own, answers=again, build=build)
+            if result:
+                found[variation.name] = result
+            bar.update(1)
+    scores = [score, *(one.score for one in found.values())]
+    return Robustness(
+        examples=len(subset),
+        score=score,
+        repeatability=fmean(a == b for a, b in zip(again, expected, strict=True)),
+        variations=found,
+        sensitivity_spread=max(scores) - min(scores) if found else None,
+        sensitivity_worst=min(scores) if found else None,
+        sensitivity_deviation=pstdev(scores) if found else None,
+        **_consistency(config, task, subset, seed, model=model, own=own),
+    )
+
+
+def _vary(
+    variation: Variation, task: Task, pool: Sequence[Example], subset: Sequence[Example],
+    *, model: ChatModel, own: Own, answers: Sequence[str | None], build: Build,
+) -> VariationScore | None:  # fmt: skip
+    """Return an arm's score in another format; None if that changes nothing in what it asks."""
+    strategy, answering = build(variation.task, [variation.example(example) for example in pool])
+    varied = variation.strategy(strategy)
+    if not applies(variation, own.strategy, varied, subset[:3]):
+        return None
+    replies = _answers(answering, model, varied, [variation.example(example) for example in subset])
+    mapped = [variation.original(answer) for answer in replies]
+    return VariationScore(
+        score=fmean(judged(task, answer, example.target).score for answer, example in zip(mapped, subset, strict=True)),
+        changed=fmean(a != b for a, b in zip(mapped, answers, strict=True)),
+    )
+
+
+def _answers(
+    answering: Answering, model: ChatModel, strategy: Strategy, examples: Sequence[Example]
+) -> list[str | None]:
+    return [reply.answer for reply in answering.ask(model, strategy, examples)]
+
+
+def _consistency(
+    config: RobustnessConfig, task: Task, subset: Sequence[Example], seed: int, *, model: ChatModel, own: Own
+) -> dict[str, Any]:
+    """Return agreement, majority and entropy of sampled answers; nothing for an arm that writes no answers."""
+    if config.samples is None or not own.answering.writes:
+        return {}
+    drawn = model.answer(
+        [own.strategy(example) for example in subset],
+        max_new_tokens=own.answering.max_new_tokens,
+        sampling=Sampling(temperature=config.temperature, seed=seed, samples=config.samples),
+        constraint=own.answering.constraint,
+    )
+    counts = [Counter(own.answering.read(one.text) for one in answers) for answers in drawn]
+    pairs = config.samples * (config.samples - 1)
+    majority = [max(count, key=lambda answer: count[answer]) for count in counts]
+    return {
+        "samples": config.samples,
+        "temperature": config.temperature,
+        "consistency": fmean(sum(times * (times - 1) for times in count.values()) / pairs for count in counts),
+        "majority_score": fmean(
+            judged(task, answer, example.target).score for answer, example in zip(majority, subset, strict=True)
+        ),
+        "answer_entropy": fmean(
+            -sum(times / config.samples * math.log2(times / config.samples) for times in count.values())
+            for count in counts
+        ),
+    }

@@ -1,0 +1,63 @@
+"""How much an arm depends on its format and on chance: artifacts/prompt/<arm>/robustness.json."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class VariationScore:
+    """One other format of an arm."""
+
+    score: float
+    """Mean score on the subset."""
+    changed: float
+    """Share of the subset's answers that are not those of the arm's own format."""
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """What was measured on a fixed subset of dev. None: not measured, or it cannot be."""
+
+    examples: int
+    """Size of the subset."""
+    score: float
+    """Mean score in the arm's own format."""
+    repeatability: float
+    """Share of answers that were the same when they were asked again beside other requests."""
+    variations: dict[str, VariationScore] = field(default_factory=dict)
+    """Name of a format that keeps the meaning → what it does; those that change nothing for this arm are left out."""
+    sensitivity_spread: float | None = None
+    """Best minus worst mean score over all formats, the arm's own among them (FormatSpread)."""
+    sensitivity_worst: float | None = None
+    """The worst mean score."""
+    sensitivity_deviation: float | None = None
+    """Standard deviation of the mean scores."""
+    samples: int | None = None
+    """Sampled answers to each example."""
+    temperature: float | None = None
+    consistency: float | None = None
+    """Share of pairs of sampled answers to one example that are equal, invalid ones counted as one answer."""
+    majority_score: float | None = None
+    """Mean score of the answer that was sampled most often."""
+    answer_entropy: float | None = None
+    """Entropy of the sampled answers to one example in bits, the mean over examples."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One way in which outputs had not the form asked for."""
+
+    kind: str
+    """In a few words."""
+    count: int
+    outputs: list[str]
+    """The first few, as they were written."""
+
+
+@dataclass(frozen=True)
+class Adherence:
+    """Outputs of dev and test that had not the form asked for: artifacts/prompt/<arm>/adherence.json."""
+
+    n: int
+    """Outputs."""
+    violations: list[Violation]
+    """The most frequent first; empty where every output was understood."""

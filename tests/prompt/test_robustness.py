@@ -1,0 +1,161 @@
+"""How much an arm depends on its format and on chance."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from whether.config import ModelConfig, PromptConfig, RobustnessConfig, ServingConfig
+from whether.engine.chat import Message
+from whether.engine.requests import GREEDY, Choices, Generation, JsonSchema, Sampling
+from whether.prompt.adherence import adherence, violation
+from whether.prompt.answering import Answering, Reply, greedy, label_scores, structured
+from whether.prompt.arm import run_arm
+from whether.prompt.robustness import Own, measure_robustness
+from whether.prompt.strategies import zero_shot
+from whether.records import Adherence, Example, Prediction, Robustness, Task, read_json, read_jsonl
+
+MODEL = ModelConfig(
+    name="tiny", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1
+)
+STRATEGIES = "whether.prompt.strategies"
+
+
+class Reads:
+    """A chat model that knows the answer if the prompt is laid out as it likes it: a number of words it counts on."""
+
+    def answer(
+        self,
+        chats: Sequence[Sequence[Message]],
+        *,
+        max_new_tokens: int,  # noqa: ARG002 - the protocol's signature
+        stop: Sequence[str] = (),  # noqa: ARG002
+        sampling: Sampling = GREEDY,
+        constraint: Choices | JsonSchema | None = None,  # noqa: ARG002
+        progress: str | None = None,  # noqa: ARG002
+    ) -> list[list[Generation]]:
+        return [[self._one(chat, number) for number in range(sampling.samples)] for chat in chats]
+
+    def _one(self, chat: Sequence[Message], number: int) -> Generation:
+        upper = "BILLING" in chat[0].content
+        text = "tech" if upper or number % 2 else "billing"
+        return Generation(None, text, input_tokens=1, cached_tokens=0, output_tokens=1, seconds=0.0)
+
+
+@pytest.fixture
+def dev(examples: list[Example]) -> list[Example]:
+    return [example for example in examples if example.target == "billing"]
+
+
+def measure(config: RobustnessConfig, task: Task, dev: list[Example], answering: Answering) -> Robustness:
+    own = Own(zero_shot(task, dev, 0), answering, {example.id: "billing" for example in dev})
+    return measure_robustness(
+        config, task, dev, dev, 0, model=Reads(), own=own, name="x",
+        build=lambda varied, pool: (zero_shot(varied, pool, 0), greedy(varied, 0)),
+    )  # fmt: skip
+
+
+def test_the_numbers_are_those_of_the_answers(label_task: Task, dev: list[Example]) -> None:
+    found = measure(RobustnessConfig(examples=8, samples=4), label_task, dev, greedy(label_task, 0))
+    assert (found.examples, found.score, found.repeatability) == (8, 1.0, 1.0)
+    assert found.variations["labels_upper"].score == 0.0
+    assert found.variations["labels_upper"].changed == 1.0
+    assert found.variations["input_colon"].score == 1.0
+    assert (found.sensitivity_spread, found.sensitivity_worst) == (1.0, 0.0)
+    scores = [1.0, *(one.score for one in found.variations.values())]
+    mean = sum(scores) / len(scores)
+    assert found.sensitivity_deviation == pytest.approx(
+        math.sqrt(sum((score - mean) ** 2 for score in scores) / len(scores))
+    )
+    # Two of four samples say billing: two of six pairs agree, and the first of two equals is the majority.
+    assert found.consistency == pytest.approx(1 / 3)
+    assert found.answer_entropy == pytest.approx(1.0)
+    assert found.majority_score == 1.0
+    assert "demonstrations_reversed" not in found.variations
+
+
+def test_what_is_switched_off_is_not_measured(label_task: Task, dev: list[Example]) -> None:
+    found = measure(
+        RobustnessConfig(examples=99, samples=None, variations=["input_dash"]), label_task, dev, greedy(label_task, 0)
+    )
+    assert found.examples == len(dev)
+    assert list(found.variations) == ["input_dash"]
+    assert found.consistency is found.samples is found.answer_entropy is None
+    none = measure(RobustnessConfig(variations=[]), label_task, dev, greedy(label_task, 0))
+    assert none.sensitivity_spread is none.sensitivity_worst is None
+
+
+@pytest.fixture
+def artifacts(make_artifacts, tiny_model: Path, label_task: Task, examples: list[Example]) -> Path:
+    return make_artifacts(tiny_model, replace(label_task, inputs=["text"]), examples)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "answering"),
+    [
+        ({"_target_": f"{STRATEGIES}.knn", "examples": 3}, "greedy"),
+        ({"_target_": f"{STRATEGIES}.few_shot", "examples": 3}, "label_scores"),
+        ({"_target_": f"{STRATEGIES}.few_shot", "examples": 3}, "one_of_labels"),
+        ({"_target_": f"{STRATEGIES}.few_shot", "examples": 3}, "structured"),
+    ],
+)
+def test_every_arm_is_measured_with_the_engine(artifacts: Path, strategy: dict, answering: str) -> None:
+    folder = artifacts / "prompt" / "base-it"
+    prompt = PromptConfig(strategy=strategy, answering={"_target_": f"whether.prompt.answering.{answering}"})
+    run_arm(
+        "base", prompt, MODEL, ServingConfig(requests=2, warmup=0), 0, name="base-it", artifacts=artifacts,
+        folder=folder, robustness=RobustnessConfig(examples=4, samples=2),
+    )  # fmt: skip
+    found = read_json(folder / "robustness.json", Robustness)
+    assert found.examples == 4
+    assert found.repeatability == 1.0
+    assert len(found.variations) >= 10
+    assert found.sensitivity_spread is not None
+    assert (found.consistency is None) == (answering == "label_scores")
+    form = read_json(folder / "adherence.json", Adherence)
+    invalid = [line for line in read_jsonl(folder / "predictions.jsonl", Prediction) if not line.valid]
+    assert sum(one.count for one in form.violations) == len(invalid)
+
+
+def reply(text: str, finished: bool = True) -> Reply:
+    return Reply(Generation(None, text, None, None, None, 0.0, finished), None)
+
+
+def test_what_is_wrong_with_an_output_is_named(label_task: Task) -> None:
+    plain, thinking = greedy(label_task, 0), greedy(label_task, 0, after="Answer:")
+    for text, finished, expected in [
+        ("  ", True, "empty"),
+        ("It is tech, I think", True, "a label with text around it"),
+        ("billing or tech", False, "several labels, cut at the most new tokens"),
+        ("technical", True, "no label"),
+    ]:
+        assert violation(label_task, plain, reply(text, finished)) == expected
+    assert violation(label_task, thinking, reply("so tech", finished=False)) == (
+        "'Answer:' is missing, cut at the most new tokens"
+    )
+    form = structured(label_task, 0)
+    for text, expected in [
+        ('{"answer": "nothing"}', "breaks the schema: enum at $.answer"),
+        ('Sure: {"answer": "tech"}', "JSON with text around it"),
+        ("tech", "not JSON"),
+        ("{}", "breaks the schema: required at $"),
+    ]:
+        assert violation(label_task, form, reply(text)) == expected
+    text_task = replace(label_task, output="text", labels=[], answer_pattern="[0-9]+")
+    assert violation(text_task, greedy(text_task, 0), reply("none")) == "answer_pattern not found"
+
+
+def test_violations_are_counted_and_shown(label_task: Task) -> None:
+    replies = [reply("x"), reply("y"), reply(""), Reply(reply("tech").generation, "tech")]
+    found = adherence(label_task, greedy(label_task, 0), replies)
+    assert found.n == 4
+    assert [(one.kind, one.count, one.outputs) for one in found.violations] == [
+        ("no label", 2, ["x", "y"]),
+        ("empty", 1, [""]),
+    ]
+
+
+def test_scores_are_not_sampled(label_task: Task) -> None:
+    assert not label_scores(label_task, 0).writes
