@@ -10,6 +10,7 @@ import pytest
 from whether.config import ModelConfig, PromptConfig, RobustnessConfig, ServingConfig
 from whether.engine.chat import Message
 from whether.engine.requests import GREEDY, Choices, Generation, JsonSchema, Sampling
+from whether.errors import ConfigError
 from whether.prompt.adherence import adherence, violation
 from whether.prompt.answering import Answering, Reply, greedy, label_scores, structured
 from whether.prompt.arm import run_arm
@@ -85,6 +86,11 @@ def test_what_is_switched_off_is_not_measured(label_task: Task, dev: list[Exampl
     assert found.consistency is found.samples is found.answer_entropy is None
     none = measure(RobustnessConfig(variations=[]), label_task, dev, greedy(label_task, 0))
     assert none.sensitivity_spread is none.sensitivity_worst is None
+
+
+def test_a_format_that_does_not_exist_is_an_error(label_task: Task, dev: list[Example]) -> None:
+    with pytest.raises(ConfigError, match="no such format as 'label_upper'; did you mean 'labels_upper'"):
+        measure(RobustnessConfig(variations=["label_upper"]), label_task, dev, greedy(label_task, 0))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from whether.engine.chat import input_text
 from whether.prompt.parse import parser
 from whether.prompt.strategies import few_shot, zero_shot
-from whether.prompt.variations import INPUT_FORMS, Variation, applies, variations
+from whether.prompt.variations import INPUT_FORMS, NAMES, Variation, applies, variations
 from whether.records import Example, Task
 
 
@@ -36,6 +36,7 @@ def test_there_are_ten_at_least_for_labels_and_for_text(task: Task, pool: list[E
     for varied, least in ((task, 16), (text, 10)):
         found = variations(varied, 0)
         assert len({one.name for one in found}) == len(found)
+        assert {one.name for one in found} <= set(NAMES)
         own = few_shot(varied, pool, 0, examples=5)
         changing = [
             one

@@ -166,7 +166,7 @@ class ServingConfig:
 class RobustnessConfig:
     """How much arms depend on their format and on chance, measured on a fixed part of dev."""
 
-    examples: Annotated[int, Field(ge=0)] = 30
+    examples: Annotated[int, Field(ge=0)] = 20
     """Examples of dev, at most, the same for every arm; 0: nothing is measured."""
     variations: list[str] | None = None
     """Formats to try, by name (docs/robustness.md); None: all that change something."""

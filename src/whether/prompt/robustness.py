@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 from whether.config import RobustnessConfig
 from whether.engine.progress import progress_bar
 from whether.engine.requests import ChatModel, Sampling
+from whether.errors import ConfigError, near_matches
 from whether.prompt.answering import Answering
 from whether.prompt.parse import judged
 from whether.prompt.selection import balanced
 from whether.prompt.strategies import Strategy
-from whether.prompt.variations import Variation, applies, variations
+from whether.prompt.variations import NAMES, Variation, applies, variations
 from whether.records import Example, Robustness, Task, VariationScore
 
 Build = Callable[[Task, Sequence[Example]], tuple[Strategy, Answering]]
@@ -37,7 +38,12 @@ def measure_robustness(
     config: RobustnessConfig, task: Task, pool: Sequence[Example], dev: Sequence[Example], seed: int,
     *, model: ChatModel, own: Own, build: Build, name: str,
 ) -> Robustness:  # fmt: skip
-    """Return what the variations and the samples of an arm say. The prompt's demonstrations come from `pool`."""
+    """Return what the variations and the samples of an arm say. The prompt's demonstrations come from `pool`.
+
+    Raises ConfigError for a variation that does not exist.
+    """
+    for unknown in [one for one in config.variations or () if one not in NAMES]:
+        raise ConfigError(f"robustness.variations: no such format as {unknown!r}{near_matches(unknown, NAMES)}")
     subset = balanced(task, dev, min(config.examples, len(dev)), random.Random(seed))
     again = _answers(own.answering, model, own.strategy, subset)
     expected = [own.answers[example.id] for example in subset]

@@ -62,6 +62,12 @@ LABEL_LISTS = {"labels_bars": " | ", "labels_lines": "\n- "}
 """Name → what stands between the labels of the instruction, and before the first one if it is a line break."""
 
 
+NAMES = (
+    *INPUT_FORMS, "fields_named", "instruction_heading", "instruction_lines", *LABEL_SPELLINGS, *LABEL_LISTS,
+    "labels_reversed", "labels_shuffled", "demonstrations_reversed", "demonstrations_shuffled",
+)  # fmt: skip
+
+
 def variations(task: Task, seed: int) -> list[Variation]:
     """Return every variation that changes something for this task; order of demonstrations and labels by `seed`."""
     found = [_of_task(name, replace(task, input_template=_wrapped(task, form))) for name, form in INPUT_FORMS.items()]
