@@ -21,8 +21,13 @@ def usd_per_1k(seconds_per_request: float, pricing: PricingConfig) -> float:
 
 def usd_to_build(labels: int, training: Training, pricing: PricingConfig) -> float:
     """Return the price of labels and of training: its machine time, and its energy where that is known."""
-    machine = training.train_seconds_with_evaluation * pricing.usd_per_machine_hour / 3600
+    machine = usd_for_seconds(training.train_seconds_with_evaluation, pricing)
     return labels * pricing.usd_per_label + machine + (usd_for_energy(training, pricing) or 0.0)
+
+
+def usd_for_seconds(seconds: float, pricing: PricingConfig) -> float:
+    """Return the price of machine time."""
+    return seconds * pricing.usd_per_machine_hour / 3600
 
 
 def usd_for_energy(training: Training, pricing: PricingConfig) -> float | None:

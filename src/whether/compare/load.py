@@ -95,6 +95,8 @@ class Arm:
     prompt: str
     plain: bool
     """Whether the prompt is no engineering (`PromptConfig.plain`)."""
+    search_seconds: float
+    """Machine time of the search that found the prompt (`PromptConfig.search_seconds`)."""
     labels_needed: int | None
     """Labelled training examples that the prompt needs (`PromptConfig.labels_needed`); None: all."""
     dev: list[Prediction]
@@ -166,6 +168,7 @@ def _load_arm(
         prompt=prompt,
         plain=settings.plain,
         labels_needed=settings.labels_needed,
+        search_seconds=settings.search_seconds,
         dev=answered["dev"],
         test=answered["test"],
         serving=read_json(file.with_name("metrics.json"), Serving),

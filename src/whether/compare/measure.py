@@ -174,6 +174,7 @@ def _costs(
     training = checkpoint.training
     labels = max(training.labels_used, pool if arm.labels_needed is None else arm.labels_needed)
     building = cost.usd_to_build(labels, training, config.pricing)
+    building += cost.usd_for_seconds(arm.search_seconds, config.pricing)
     month = None if value is None else cost.usd_per_month(value, building, config.policy)
     return {
         "usd_per_1k": measurement("usd_per_1k", value, n=per_request.n),

@@ -6,6 +6,7 @@
 
 from whether.config.components import argument_types, arguments, build
 from whether.config.composing import check, compose, load, write_params
+from whether.config.optimise import OptimiseConfig
 from whether.config.places import line_of
 from whether.config.search import Options, Range, SearchConfig
 from whether.config.sections import (
@@ -41,6 +42,7 @@ __all__ = [
     "CurveConfig",
     "DataConfig",
     "ModelConfig",
+    "OptimiseConfig",
     "Options",
     "PolicyConfig",
     "PricingConfig",

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import ByteSize, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from whether.config.optimise import OptimiseConfig
 from whether.config.search import SearchConfig
 from whether.config.task import DataConfig, TaskConfig
 from whether.config.types import BASE, STRICT, Component, Count, Fraction, NotNegative, Positive, Seed, Truncation
@@ -118,6 +119,8 @@ class PromptConfig:
     """True for a prompt that is no engineering: the task's instruction and the input, nothing else."""
     labels_needed: Annotated[int, Field(ge=0)] | None = None
     """Labelled training examples that this prompt needs, which costs; None: the whole training split."""
+    search_seconds: NotNegative = 0.0
+    """Machine time of the search that found this prompt, which costs."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -292,6 +295,7 @@ class Config:
     policy: PolicyConfig
     tracking: TrackingConfig
     search: SearchConfig
+    optimise: OptimiseConfig
 
     def __post_init__(self) -> None:
         for section, names in (("checkpoints", self.checkpoints), ("prompts", self.prompts)):

@@ -44,16 +44,17 @@ def few_shot(
     *,
     examples: Demonstrations,
     choose: Literal["balanced", "random", "diverse"] = "balanced",
+    draw: Annotated[int, Field(ge=0)] = 0,
     instruction: str = "",
 ) -> Strategy:
     """Show one seeded set of demonstrations before every input; all queries share these tokens.
 
     `balanced`: the same number of each label, as far as it goes. `random`: drawn from the pool as it is. `diverse`: the
     examples that together are nearest to all others (k-means on TF-IDF vectors, the example nearest to each centre).
-    Raises ConfigError if the pool holds too few examples.
+    Another `draw` is another set, or another order of it. Raises ConfigError if the pool holds too few examples.
     """
     _check_pool(pool, examples)
-    generator = random.Random(seed)
+    generator = random.Random(f"{seed}, {draw}" if draw else seed)
     if choose == "balanced":
         chosen = balanced(task, pool, examples, generator)
     elif choose == "random":

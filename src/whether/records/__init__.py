@@ -34,6 +34,7 @@ from whether.records.metrics import (
     MetricInfo,
     measurement,
 )
+from whether.records.optimise import CandidateRecord, OptimiseRecord
 from whether.records.robustness import Adherence, Robustness, VariationScore, Violation
 from whether.records.search import SearchRecord, TrialRecord
 from whether.records.task import (
@@ -61,6 +62,7 @@ __all__ = [
     "Answer",
     "ArmRecord",
     "BreakEven",
+    "CandidateRecord",
     "Comparison",
     "Crossover",
     "CurveAnswer",
@@ -73,6 +75,7 @@ __all__ = [
     "LearningCurve",
     "Measurement",
     "MetricInfo",
+    "OptimiseRecord",
     "Output",
     "PowerLaw",
     "Prediction",

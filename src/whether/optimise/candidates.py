@@ -1,0 +1,75 @@
+"""The prompts that a search tries."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product, zip_longest
+from typing import Any
+
+from whether.config import OptimiseConfig, PromptConfig
+from whether.records import Task
+
+STRATEGIES = "whether.prompt.strategies"
+FOR_LABELS = ("whether.prompt.answering.one_of_labels", "whether.prompt.answering.label_scores")
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A prompt to try."""
+
+    name: str
+    prompt: PromptConfig
+    by_hand: bool = False
+
+
+def drawn(config: OptimiseConfig, task: Task, pool: int, seed: int, most: int) -> list[Candidate]:
+    """Return at most `most` combinations of instruction, demonstrations and answering, drawn by the seed.
+
+    Each kind of demonstrations (none, fixed, nearest) has the same number, as far as it goes. Combinations that need
+    more examples than the pool has are left out, and the answerings for labels where there are none.
+    """
+    answerings = {
+        name: component
+        for name, component in config.answerings.items()
+        if task.labels or component["_target_"] not in FOR_LABELS
+    }
+    kinds: dict[str, list[Candidate]] = {}
+    for parts in product(config.instructions.items(), _demonstrations(config, pool).items(), answerings.items()):
+        candidate = _candidate(*parts)
+        kinds.setdefault(candidate.prompt.strategy["_target_"], []).append(candidate)
+    generator = random.Random(seed)
+    shuffled = [generator.sample(kind, len(kind)) for kind in kinds.values()]
+    return [one for turn in zip_longest(*shuffled) for one in turn if one is not None][:most]
+
+
+def written_by_hand(prompts: Mapping[str, PromptConfig]) -> list[Candidate]:
+    """Return the run's own prompts, the plain one left out."""
+    return [Candidate(name, prompt, by_hand=True) for name, prompt in prompts.items() if not prompt.plain]
+
+
+def _demonstrations(config: OptimiseConfig, pool: int) -> dict[str, tuple[dict[str, Any], int | None]]:
+    """Return strategies without an instruction by name, with the labels that each needs."""
+    found: dict[str, tuple[dict[str, Any], int | None]] = {}
+    for count in config.examples:
+        if count == 0:
+            found["no examples"] = ({"_target_": f"{STRATEGIES}.zero_shot"}, 0)
+        elif count <= pool:
+            for choose, draw in product(config.choose, range(config.draws)):
+                strategy = {"_target_": f"{STRATEGIES}.few_shot", "examples": count, "choose": choose, "draw": draw}
+                found[f"{count} {choose} examples, draw {draw}"] = (strategy, count)
+    for count in config.nearest:
+        if count < pool:
+            found[f"{count} nearest examples"] = ({"_target_": f"{STRATEGIES}.knn", "examples": count}, None)
+    return found
+
+
+def _candidate(
+    instruction: tuple[str, str],
+    demonstrations: tuple[str, tuple[dict[str, Any], int | None]],
+    answering: tuple[str, dict[str, Any]],
+) -> Candidate:
+    strategy, labels_needed = demonstrations[1]
+    if instruction[1]:
+        strategy = strategy | {"instruction": instruction[1]}
+    prompt = PromptConfig(strategy=strategy, answering=answering[1], labels_needed=labels_needed)
+    return Candidate(f"{instruction[0]}, {demonstrations[0]}, {answering[0]}", prompt)

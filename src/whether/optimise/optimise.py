@@ -1,0 +1,182 @@
+"""A search for a better prompt on dev. The test split is never read.
+
+Writes into artifacts/optimise/<checkpoint>/:
+
+optimise.json      `whether.records.OptimiseRecord`: what was tried, the best, and the best that a person had written
+candidates.jsonl   a `whether.records.CandidateRecord` a line, best first
+best.yaml          the best one as a prompt, to be put into conf/prompt/
+
+It is a command and no stage: what it leaves is a prompt file like any other, whose arm `make run` then measures.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import fmean
+
+from whether.config import Config
+from whether.errors import ConfigError, RecordError, near_matches
+from whether.optimise.best import prompt_yaml
+from whether.optimise.candidates import Candidate, drawn, written_by_hand
+from whether.optimise.halving import affordable, in_strata, rungs
+from whether.optimise.journal import Journal, Scored
+from whether.optimise.judge import Judge
+from whether.prompt.arm import build_prompt
+from whether.records import (
+    STATE,
+    CandidateRecord,
+    Example,
+    OptimiseRecord,
+    Task,
+    read_json,
+    read_jsonl,
+    sha256_folder,
+    sha256_plain,
+    to_plain,
+    write_json,
+    write_jsonl,
+    write_text,
+)
+
+logger = logging.getLogger(__name__)
+
+Found = dict[Candidate, list[Scored]]
+
+
+def optimise(name: str, config: Config, *, artifacts: Path, restart: bool = False) -> Path:
+    """Search for a prompt of checkpoint `name`; return the records' folder.
+
+    A call that was killed goes on where it was; `restart` begins anew. Raises ConfigError for a checkpoint that is not
+    there, settings that leave no candidate and templates that are wrong, and RecordError for missing records.
+    """
+    from whether.engine.local import LocalModel
+
+    settings, prepared = config.optimise, artifacts / "prepare"
+    if name not in config.checkpoints:
+        raise ConfigError(f"no checkpoint {name!r} in params.yaml{near_matches(name, config.checkpoints)}")
+    task = read_json(prepared / "task.json", Task)
+    pool, dev = (read_jsonl(prepared / f"{split}.jsonl", Example) for split in ("train", "dev"))
+    first, keep = settings.first, settings.keep
+    most = affordable(settings.candidates, len(dev), settings.evaluations, first=first, keep=keep)
+    candidates = drawn(settings, task, len(pool), config.seed, most)
+    if not candidates:
+        raise ConfigError(
+            "optimise: no candidate is left: raise evaluations, or give it demonstrations and answerings that the task"
+            " and the training split allow"
+        )
+    by_hand = written_by_hand(config.prompts)
+    for candidate in [*candidates, *by_hand]:  # what cannot be built is told before the model is loaded
+        build_prompt(candidate.name if candidate.by_hand else "optimised", candidate.prompt, task, pool, config.seed)
+    checkpoint = artifacts / "finetune" / name
+    decisive = {
+        "model": sha256_folder(artifacts / "model"), "checkpoint": sha256_folder(checkpoint),
+        "dtype": config.model.dtype, "task": to_plain(task), "seed": config.seed,
+        "examples": [to_plain(example) for example in [*pool, *dev]],
+    }  # fmt: skip
+    key = sha256_plain(decisive)
+    state, folder = STATE / "optimise" / name, artifacts / "optimise" / name
+    with _alone(state):
+        journal_file = state / f"{key[:16]}.jsonl"
+        if restart:
+            journal_file.unlink(missing_ok=True)
+        journal = Journal(journal_file)
+        local = LocalModel.load(artifacts / "model", checkpoint, config.model)
+        judge = Judge(local, task, pool, config.seed, journal)
+        planned = rungs(len(candidates), len(dev), first=first, keep=keep)
+        ordered = in_strata(dev, config.seed)
+        found = _halve(judge, candidates, [rung.examples for rung in planned], ordered, config)
+        found |= {candidate: judge.scores(candidate, ordered) for candidate in _told(by_hand)}
+        records = _ranked(found)
+        best = next(record for record in records if record.examples == len(dev) and not record.by_hand)
+        hand = next((record for record in records if record.by_hand), None)
+        scores = {
+            candidate.name: [row.score for row in _as_in(rows, dev)]
+            for candidate, rows in found.items()
+            if candidate.name in (best.name, hand.name if hand else None) and len(rows) == len(dev)
+        }
+        record = OptimiseRecord(
+            checkpoint=name, key=key, task=task.name, model=config.model.name, seed=config.seed,
+            dev_examples=len(dev), candidates=len(candidates), rungs=[rung.examples for rung in planned],
+            evaluations=journal.evaluations, seconds=journal.seconds, best=best.name, best_score=best.score,
+            by_hand=hand.name if hand else None, by_hand_score=hand.score if hand else None,
+            difference=best.score - hand.score if hand else None, answers=scores,
+        )  # fmt: skip
+        write_jsonl(folder / "candidates.jsonl", records)
+        write_json(folder / "optimise.json", record)
+        write_text(folder / "best.yaml", prompt_yaml(record, best))
+    return folder
+
+
+def _halve(
+    judge: Judge, candidates: Sequence[Candidate], sizes: Sequence[int], ordered: Sequence[Example], config: Config
+) -> Found:
+    """Return what each candidate scored on as many examples as it came to."""
+    settings, started = config.optimise, time.monotonic()
+    found, left = Found(), list(candidates)
+    for number, size in enumerate(sizes):
+        logger.info("round %d of %d: %d prompts on %d examples of dev", number + 1, len(sizes), len(left), size)
+        for candidate in left:
+            late = settings.minutes is not None and time.monotonic() - started > 60 * settings.minutes
+            if late and found:
+                first = _order(found)[0]
+                logger.info("time is up: %s goes to the end", first.name)
+                return found | {first: judge.scores(first, ordered)}
+            found[candidate] = judge.scores(candidate, ordered[:size])
+        left = [candidate for candidate in _order(found) if candidate in left]
+        best = left[0]
+        logger.info("  best: %.1f%%, %s", 100 * fmean(row.score for row in found[best]), best.name)
+        if size < sizes[-1]:
+            left = left[: max(math.ceil(settings.keep * len(left)), min(2, len(left)))]
+    return found
+
+
+def _told(candidates: Sequence[Candidate]) -> Iterator[Candidate]:
+    for candidate in candidates:
+        logger.info("for comparison: %s", candidate.name)
+        yield candidate
+
+
+def _order(found: Found) -> list[Candidate]:
+    """Return candidates by examples answered, score, fewer tokens, and name: the same order every time."""
+
+    def key(one: Candidate) -> tuple[float, float, float, str]:
+        rows = found[one]
+        return -len(rows), -fmean(row.score for row in rows), _tokens(rows) or math.inf, one.name
+
+    return sorted(found, key=key)
+
+
+def _tokens(rows: Sequence[Scored]) -> float | None:
+    known = [row.tokens for row in rows if row.tokens is not None]
+    return fmean(known) if len(known) == len(rows) else None
+
+
+def _ranked(found: Found) -> list[CandidateRecord]:
+    return [
+        CandidateRecord(
+            name=one.name, by_hand=one.by_hand, prompt=to_plain(one.prompt), examples=len(found[one]),
+            score=fmean(row.score for row in found[one]), tokens=_tokens(found[one]),
+        )
+        for one in _order(found)
+    ]  # fmt: skip
+
+
+def _as_in(rows: Sequence[Scored], dev: Sequence[Example]) -> list[Scored]:
+    by_id = {row.example: row for row in rows}
+    return [by_id[example.id] for example in dev]
+
+
+@contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """Hold the search of this checkpoint against a second one on this machine."""
+    from filelock import FileLock, Timeout
+
+    state.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(state / "lock", timeout=0):
+            yield
+    except Timeout:
+        raise RecordError(f"another search for a prompt of {state.name} is running here: wait, or stop it") from None
