@@ -378,3 +378,62 @@ def test_the_log_is_silent(
     with caplog.at_level(logging.DEBUG, logger="whether"):
         publish_records(records)
     assert capfd.readouterr() == ("", "")
+
+
+def versions(records: Records, name: str) -> list[Any]:
+    return sorted(client(records).search_prompt_versions(name), key=lambda found: int(found.version))
+
+
+def champions(records: Records) -> set[str]:
+    from mlflow.exceptions import MlflowException
+
+    mlflow, found = client(records), set()
+    for prompt in mlflow.search_prompts():
+        try:
+            found.add(f"{prompt.name}/{mlflow.get_prompt_version_by_alias(prompt.name, 'champion').version}")
+        except MlflowException:
+            continue
+    return found
+
+
+def test_each_prompt_is_registered_once_and_linked_to_its_arms(records: Records) -> None:
+    publish_records(records)
+    assert {prompt.name for prompt in client(records).search_prompts()} == {
+        "snips.zero_shot", "snips.few_shot", "snips.knn",
+    }  # fmt: skip
+    [experiment] = {run.info.experiment_id for run in active_runs(records)}
+    assert {prompt.tags["_mlflow_experiment_ids"] for prompt in client(records).search_prompts()} == {f",{experiment},"}
+    [version] = versions(records, "snips.knn")
+    example = records.examples["dev"][0]
+    assert "{{ text }}" in version.template
+    assert example.inputs["text"] not in version.template
+    assert version.tags["strategy._target_"] == "whether.prompt.strategies.knn"
+    runs = named(records)
+    for arm in ("base-knn", "lora-knn"):
+        assert json.loads(runs[arm].data.tags["mlflow.linkedPrompts"]) == [{"name": "snips.knn", "version": "1"}]
+
+
+def test_publishing_again_registers_nothing_and_another_text_is_another_version(records: Records) -> None:
+    publish_records(records)
+    publish_records(records)
+    assert len(versions(records, "snips.knn")) == 1
+    for arm in ("base-knn", "lora-knn"):
+        file = records.artifacts / "prompt" / arm / "prompt.txt"
+        file.write_text(file.read_text() + "\nBe brief.")
+    publish_records(records)
+    first, second = versions(records, "snips.knn")
+    assert second.template == f"{first.template}\nBe brief."
+    assert len(versions(records, "snips.few_shot")) == 1
+
+
+def test_the_recommended_arms_prompt_is_the_champion_and_only_it(records: Records) -> None:
+    file = records.artifacts / "compare" / "verdict.json"
+    verdict = json.loads(file.read_text())
+    for answer, recommended, expected in [
+        ("both", "lora-knn", {"snips.knn/1"}),
+        ("fine_tune", "lora-zero_shot", {"snips.zero_shot/1"}),
+        ("inconclusive", "lora-zero_shot", set()),
+    ]:
+        file.write_text(json.dumps(verdict | {"answer": answer, "recommended_arm": recommended}))
+        publish_records(records)
+        assert champions(records) == expected

@@ -86,6 +86,7 @@ def _bring_up_to_date(store: Experiment, views: Views, metric: str) -> dict[str,
     runs = {pipeline.name: Published(pipeline.kind, pipeline.content_key, parent_id)}
     for view in views.stages:
         runs[view.name] = _stage_run(store, view, parent_id)
+    _register_prompts(store, views, {name: str(run.run_id) for name, run in runs.items()})
     links = [
         Link(name, run.kind, str(run.run_id), earlier=run.made_by != parent_id)
         for name, run in runs.items()
@@ -97,6 +98,18 @@ def _bring_up_to_date(store: Experiment, views: Views, metric: str) -> dict[str,
     if stored is None:
         store.complete(parent_id, pipeline)
     return runs
+
+
+def _register_prompts(store: Experiment, views: Views, runs: dict[str, str]) -> None:
+    """Register each prompt's text once, link it to its arms, and let the recommended one be the champion."""
+    verdict, champion = views.verdict, None
+    for view in views.prompts:
+        version = store.prompts.register(view)
+        for arm in view.arms:
+            store.prompts.link(runs[arm], view.name, version)
+            if arm == verdict.recommended_arm and verdict.answer != "inconclusive":
+                champion = view.name, version
+    store.prompts.crown(champion, store.prompts.names(verdict.task))
 
 
 def _stage_run(store: Experiment, view: RunView, parent_id: str) -> Published:

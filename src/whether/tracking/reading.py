@@ -24,6 +24,7 @@ from whether.records import (
 )
 from whether.tracking.curves import curve_history, curve_metrics
 from whether.tracking.names import flatten, grouped, measured, numbers, without_credentials
+from whether.tracking.prompts import prompt_views
 from whether.tracking.views import DatasetView, Point, RunView, Views
 
 SHOWN_FILES = {".json", ".jsonl", ".csv", ".html", ".svg", ".png", ".txt", ".md", ".yaml"}
@@ -70,7 +71,8 @@ class _Records:
         stages += [self.benchmark(name) for name in checkpoints]
         if self.verdict.learning_curve and self.verdict.learning_curve.levels:
             stages += [self.curve(self.verdict.learning_curve), *self.curve_points(self.config.curve)]
-        return Views(self.verdict, self.pipeline(), stages)
+        prompts = prompt_views(self.config, self.verdict, self.artifacts, self.examples["dev"][0])
+        return Views(self.verdict, self.pipeline(), stages, prompts)
 
     def pipeline(self) -> RunView:
         """Its time is the verdict's: runs are listed by time, and most stages may come from an earlier run's cache."""

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from whether.errors import TrackingError
 from whether.tracking.names import without_credentials
+from whether.tracking.registry import PromptRegistry
 from whether.tracking.views import DatasetView, RunView
 
 logger = logging.getLogger("whether.tracking")
@@ -70,6 +71,7 @@ class Experiment:
     def __init__(self, client: Any, experiment_id: str):
         self._client = client
         self.experiment_id = experiment_id
+        self.prompts = PromptRegistry(client, experiment_id)
 
     def find(self, content_key: str) -> StoredRun | None:
         """Return the complete run that shows this content; incomplete ones are deleted."""

@@ -63,9 +63,25 @@ class RunView:
 
 
 @dataclass(frozen=True)
+class PromptView:
+    """A prompt's text in the registry, and the arms that asked with it."""
+
+    name: str
+    """`<task>.<prompt>`."""
+    text: str
+    content: str
+    """SHA-256 of text and settings: what makes it another version."""
+    tags: dict[str, str]
+    note: str
+    """Said where the version is listed."""
+    arms: list[str]
+
+
+@dataclass(frozen=True)
 class Views:
     """A pipeline run and the runs of its stages."""
 
     verdict: Verdict
     pipeline: RunView
     stages: list[RunView]
+    prompts: list[PromptView]

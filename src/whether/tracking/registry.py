@@ -1,0 +1,95 @@
+"""MLflow's prompt registry: each text once, linked to the runs that asked with it."""
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from whether.tracking.views import PromptView
+
+CONTENT = "whether.content"
+"""Tag of a version: SHA-256 of its text and of what else makes the prompt."""
+CHAMPION = "champion"
+LINKED = "mlflow.linkedPrompts"
+
+
+class PromptRegistry:
+    """Registers versions of prompts in an experiment, and says which one is the champion."""
+
+    def __init__(self, client: Any, experiment_id: str):
+        self._client, self._experiment_id = client, experiment_id
+
+    def register(self, view: PromptView) -> int:
+        """Return the version that has this content, registered if it is new."""
+        for known in self._versions(view.name):
+            if known.tags.get(CONTENT) == view.content:
+                return int(known.version)
+        with _current_experiment(self._client.tracking_uri, self._experiment_id):
+            made = self._client.register_prompt(
+                view.name, view.text, commit_message=view.note, tags=view.tags | {CONTENT: view.content}
+            )
+        return int(made.version)
+
+    def link(self, run_id: str, name: str, version: int) -> None:
+        """Link a run to the version that it asked with; the client's own way to do it knows the global server only."""
+        linked = json.dumps([{"name": name, "version": str(version)}])
+        if self._client.get_run(run_id).data.tags.get(LINKED) != linked:
+            self._client.set_tag(run_id, LINKED, linked)
+
+    def crown(self, champion: tuple[str, int] | None, names: list[str]) -> None:
+        """Give the alias to one version of one of these prompts, and take it from the others."""
+        for name in names:
+            holder = self._champion(name)
+            if champion and champion[0] == name:
+                if holder != champion[1]:
+                    self._client.set_prompt_alias(name, CHAMPION, champion[1])
+            elif holder is not None:
+                self._client.delete_prompt_alias(name, CHAMPION)
+
+    def names(self, task: str) -> list[str]:
+        """Return the prompts of a task that are registered."""
+        return [found.name for found in self._client.search_prompts() if found.name.startswith(f"{task}.")]
+
+    def _versions(self, name: str) -> list[Any]:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return list(self._client.search_prompt_versions(name))
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return []
+            raise
+
+    def _champion(self, name: str) -> int | None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return int(self._client.get_prompt_version_by_alias(name, CHAMPION).version)
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+
+
+@contextmanager
+def _current_experiment(uri: str, experiment_id: str) -> Iterator[None]:
+    """Let MLflow list a new prompt under an experiment: it takes the process's current one, and tags it in a thread."""
+    import mlflow
+
+    variable = "MLFLOW_EXPERIMENT_ID"
+    before, before_uri = os.environ.get(variable), mlflow.get_tracking_uri()
+    os.environ[variable] = experiment_id
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+        for thread in threading.enumerate():
+            if thread.name.startswith("link_prompt_to_experiment_thread"):
+                thread.join()
+    finally:
+        mlflow.set_tracking_uri(before_uri)
+        if before is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before
