@@ -22,7 +22,8 @@ PROMISED = {
     "answer", "recommended_arm", "reasons", "task", "model", "arms", "comparisons", "provenance",
 }  # fmt: skip
 OURS = {
-    "further_labels", "metric", "baseline", "representatives", "status", "excluded", "break_even", "training", "policy",
+    "further_labels", "metric", "baseline", "representatives", "status", "excluded", "interactions",
+    "break_even", "training", "policy",
     "pricing", "learning_curve",
 }  # fmt: skip
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from whether.compare import cost, measure, plots, report, tables
 from whether.compare.decide import Selection, comparisons, decide, further_labels, select
 from whether.compare.inference import Inference
+from whether.compare.interaction import interactions
 from whether.compare.learning_curve import learning_curve
 from whether.compare.load import Study, load_study
 from whether.compare.provenance import provenance
@@ -93,6 +94,7 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
         status=decision.status,
         excluded=selection.excluded,
         break_even=_break_even(selection, arms, policy.months),
+        interactions=interactions(study, settings),
         training={
             name: cost.training_cost(checkpoint.training, config.pricing)
             for name, checkpoint in study.checkpoints.items()

@@ -55,7 +55,7 @@ def render(verdict: Verdict, study: Study, drawings: dict[str, str], settings: I
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"value": lambda number, metric: wording.value(metric, number), "usd": wording.usd}
-    environment.filters["signed"] = wording.signed
+    environment.filters |= {"signed": wording.signed, "p_value": wording.p_value}
     environment.globals |= {"interval": wording.interval, "names": wording.NAMES, "kinds": wording.KINDS}
     environment.globals["metrics"] = METRICS
     shown, differing = examples(verdict, study)

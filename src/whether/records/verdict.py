@@ -45,6 +45,28 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Interaction:
+    """Does tuning with an engineered prompt add more than its parts? On the mean score of the same test examples."""
+
+    checkpoint: str
+    """A tuned one."""
+    prompt: str
+    """An engineered one."""
+    difference: float
+    """(tuned engineered - tuned plain) - (base engineered - base plain): above 0 the two help each other."""
+    ci_low: float
+    ci_high: float
+    p_value: float
+    """Two-sided, of no interaction."""
+    p_adjusted: float
+    """After Holm's correction over all interactions."""
+    n: int
+    """Examples."""
+    reason: str
+    """One sentence."""
+
+
+@dataclass(frozen=True)
 class BreakEven:
     """At which volume a tuned arm costs as much a month as a prompt arm, building spread over the policy's months."""
 
@@ -129,6 +151,8 @@ class Verdict:
     excluded: dict[str, str] = field(default_factory=dict)
     """Arm → the hard constraint that it breaks, as a sentence."""
     break_even: list[BreakEven] = field(default_factory=list)
+    interactions: list[Interaction] = field(default_factory=list)
+    """Of each tuned checkpoint with each engineered prompt, where base has both prompts too."""
     training: dict[str, TrainingCost] = field(default_factory=dict)
     """Tuned checkpoint → what making it took."""
     policy: dict[str, Any] = field(default_factory=dict)

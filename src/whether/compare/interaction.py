@@ -1,0 +1,61 @@
+"""Does combining tuning with prompt engineering add more than its parts?
+
+For a tuned checkpoint T and an engineered prompt Q, on each test example: (T with Q - T plain) - (base with Q - base
+plain). Above zero the two help each other; below zero each does, at least in part, what the other one does already.
+"""
+
+from collections.abc import Mapping
+from itertools import product
+
+from whether.compare.inference import Inference, holm, score_difference
+from whether.compare.load import Arm, Study
+from whether.compare.measure import scores
+from whether.compare.wording import signed
+from whether.config import BASE
+from whether.records import Interaction
+
+
+def interactions(study: Study, settings: Inference) -> list[Interaction]:
+    """Return every square of {base, tuned} x {plain, engineered} whose arms are there, p-values corrected (Holm)."""
+    arms = study.arms
+    plain = next((arm.prompt for arm in arms.values() if arm.plain), None)
+    if plain is None:
+        return []
+    tuned = dict.fromkeys(arm.checkpoint for arm in arms.values() if arm.checkpoint != BASE)
+    engineered = dict.fromkeys(arm.prompt for arm in arms.values() if not arm.plain)
+    found = []
+    for checkpoint, prompt in product(tuned, engineered):
+        square = _square(arms, checkpoint, prompt, plain)
+        if square is None:
+            continue
+        both, fine_tuned, prompted, neither = (scores(arm.test) for arm in square)
+        # Halved, so that both sides stay in [0, 1]; exchanging the sides of an example turns its sign around.
+        half = score_difference((both + neither) / 2, (fine_tuned + prompted) / 2, settings)
+        found.append((checkpoint, prompt, half))
+    adjusted = holm([half.p_value for _, _, half in found]) if found else []
+    return [
+        Interaction(
+            checkpoint=checkpoint,
+            prompt=prompt,
+            difference=2 * half.difference,
+            ci_low=2 * half.interval.low,
+            ci_high=2 * half.interval.high,
+            p_value=half.p_value,
+            p_adjusted=p_adjusted,
+            n=half.n,
+            reason=_reason(checkpoint, prompt, half.difference, p_adjusted < 1 - settings.level),
+        )
+        for (checkpoint, prompt, half), p_adjusted in zip(found, adjusted, strict=True)
+    ]
+
+
+def _square(arms: Mapping[str, Arm], checkpoint: str, prompt: str, plain: str) -> list[Arm] | None:
+    names = [f"{checkpoint}-{prompt}", f"{checkpoint}-{plain}", f"{BASE}-{prompt}", f"{BASE}-{plain}"]
+    return [arms[name] for name in names] if all(name in arms for name in names) else None
+
+
+def _reason(checkpoint: str, prompt: str, half: float, is_shown: bool) -> str:
+    found = f"{prompt} adds {signed(2 * half)} points more to {checkpoint} than to {BASE}"
+    if not is_shown:
+        return f"{found}: that can be chance."
+    return f"{found}: {'together they add more than' if half > 0 else 'together they add less than'} their parts."

@@ -1,0 +1,50 @@
+"""Does combining add more than its parts?"""
+
+from pathlib import Path
+
+import pytest
+from synthetic_study import settings, write_study
+
+from whether.compare.inference import Inference
+from whether.compare.interaction import interactions
+from whether.compare.load import Study, load_study
+from whether.compare.measure import scores
+
+SETTINGS = Inference(resamples=2000)
+
+
+def study(folder: Path, **accuracies: float) -> Study:
+    named = {name.replace("__", "-"): accuracy for name, accuracy in accuracies.items()}
+    artifacts = write_study(folder, accuracies=named, sizes=(40, 20, 400))
+    prompts = ",".join(dict.fromkeys(name.split("-")[1] for name in named))
+    checkpoints = ",".join(dict.fromkeys(name.split("-")[0] for name in named))
+    return load_study(settings(f"prompt=[{prompts}]", f"checkpoint=[{checkpoints}]", "curve=none"), artifacts)
+
+
+def test_the_number_is_that_of_the_four_arms(tmp_path: Path) -> None:
+    found = study(
+        tmp_path, base__zero_shot=0.3, base__knn=0.8, base__few_shot=0.5, lora__zero_shot=0.9, lora__knn=0.92,
+        lora__few_shot=0.9,
+    )  # fmt: skip
+    rows = {row.prompt: row for row in interactions(found, SETTINGS)}
+    assert set(rows) == {"knn", "few_shot"}
+    means = {name: scores(arm.test).mean() for name, arm in found.arms.items()}
+    expected = means["lora-knn"] - means["lora-zero_shot"] - means["base-knn"] + means["base-zero_shot"]
+    assert rows["knn"].difference == pytest.approx(expected)
+    assert rows["knn"].ci_low < rows["knn"].difference < rows["knn"].ci_high < 0
+    assert rows["knn"].p_adjusted < 0.05
+    assert rows["knn"].reason.endswith("together they add less than their parts.")
+    assert rows["knn"].n == 400
+    assert rows["few_shot"].p_adjusted >= rows["few_shot"].p_value
+
+
+def test_chance_is_called_chance(tmp_path: Path) -> None:
+    found = study(tmp_path, base__zero_shot=0.5, base__knn=0.6, lora__zero_shot=0.7, lora__knn=0.8)
+    [row] = interactions(found, SETTINGS)
+    assert row.ci_low < 0 < row.ci_high
+    assert row.reason.endswith("that can be chance.")
+
+
+def test_without_all_four_arms_there_is_none(tmp_path: Path) -> None:
+    assert interactions(study(tmp_path / "a", base__zero_shot=0.5, base__knn=0.6), SETTINGS) == []
+    assert interactions(study(tmp_path / "b", base__knn=0.5, lora__knn=0.6), SETTINGS) == []
