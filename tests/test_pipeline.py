@@ -151,15 +151,16 @@ def test_a_new_prompt_runs_its_arms_only(clone: Clone, edited: Callable[[str, st
 
 
 def test_a_field_of_a_tuner_reruns_what_is_tuned_only(clone: Clone) -> None:
-    output = clone(f"make run ARGS='{SMOKE} tuner.alpha=16'")
-    assert ran(output) - {"compose"} == LORA | ALWAYS
+    output = clone(f"make run ARGS='{SMOKE} tuner.alpha=16 prompt=[zero_shot,few_shot]'")
+    assert ran(output) - {"compose"} == LORA - {"prompt@lora-knn"} | ALWAYS
 
 
 def test_another_number_of_labels_runs_its_point_only_and_none_runs_nothing(clone: Clone) -> None:
-    assert ran(clone(f"make run ARGS='{SMOKE} tuner.alpha=16 curve.labels=[10,20,40]'")) - {"compose"} == {
+    chosen = f"{SMOKE} tuner.alpha=16 prompt=[zero_shot,few_shot]"
+    assert ran(clone(f"make run ARGS='{chosen} curve.labels=[10,20,40]'")) - {"compose"} == {
         "curve@20-0", *ALWAYS,
     }  # fmt: skip
-    assert ran(clone(f"make run ARGS='{SMOKE} tuner.alpha=16 curve=none'")) - {"compose"} == {"draw", *ALWAYS}
+    assert ran(clone(f"make run ARGS='{chosen} curve=none'")) - {"compose"} == {"draw", *ALWAYS}
     assert clone.verdict()["learning_curve"] is None
 
 
@@ -186,7 +187,7 @@ def test_a_task_of_ones_own_is_a_file_and_one_yaml(clone: Clone) -> None:
         ("task=snipz", "task=snipz: no file .*did you mean 'snips'"),
         ("task.inputs.utterance=text", "text.*did you mean|no column 'text'"),
         ("task.source.path=data/none.csv", "data/none.csv"),
-        ("task.labels=[get_weather,play_music]", "line 1.*add_to_playlist|add_to_playlist.*line 1"),
+        ("task.labels=[get_weather,play_music] ~task.definitions", "line 1.*add_to_playlist|add_to_playlist.*line 1"),
     ],
 )
 def test_bad_settings_end_with_one_clear_error(clone: Clone, overrides: str, message: str) -> None:
@@ -210,7 +211,8 @@ def test_tampered_data_is_refused_and_not_hashed_again(clone: Clone) -> None:
 
 def test_a_second_clone_downloads_nothing_and_decides_the_same(clone: Clone, tmp_path: Path) -> None:
     """Same inputs, same seeds, same machine: the same verdict apart from times and what is computed from them."""
-    clone(f"make run ARGS='{SMOKE}'")
+    small = f"{SMOKE} prompt=[zero_shot,few_shot] curve=none"
+    clone(f"make run ARGS='{small}'")
     second = Clone(tmp_path / "second", clone.environment)
     subprocess.run(["git", "clone", "--quiet", str(clone.path), str(second.path)], check=True)
     (second.path / ".venv").symlink_to(clone.path / ".venv")
@@ -222,7 +224,7 @@ def test_a_second_clone_downloads_nothing_and_decides_the_same(clone: Clone, tmp
     }
     path = f"{clone.path / '.venv/bin'}{os.pathsep}{clone.environment['PATH']}"
     second.environment = {**environment, "PATH": path}
-    second(f"git checkout -q HEAD -- . && python -m pipelines.run {SMOKE}")
+    second(f"git checkout -q HEAD -- . && python -m pipelines.run {small}")
     assert untimed(second.verdict()) == untimed(clone.verdict())
 
 

@@ -75,6 +75,7 @@ def test_the_numbers_are_those_of_the_answers(label_task: Task, dev: list[Exampl
     assert found.answer_entropy == pytest.approx(1.0)
     assert found.majority_score == 1.0
     assert "demonstrations_reversed" not in found.variations
+    assert found.left_out["demonstrations_reversed"] == "changes nothing in what the arm asks"
 
 
 def test_what_is_switched_off_is_not_measured(label_task: Task, dev: list[Example]) -> None:
@@ -86,6 +87,33 @@ def test_what_is_switched_off_is_not_measured(label_task: Task, dev: list[Exampl
     assert found.consistency is found.samples is found.answer_entropy is None
     none = measure(RobustnessConfig(variations=[]), label_task, dev, greedy(label_task, 0))
     assert none.sensitivity_spread is none.sensitivity_worst is None
+
+
+def test_a_format_that_does_not_fit_is_left_out_and_the_arm_is_kept(artifacts: Path) -> None:
+    """The arm's own prompts just fit the context of 1,024 tokens; a heading more does not."""
+    from whether.engine.chat import encode, plain_messages
+    from whether.engine.loading import load_tokenizer
+    from whether.records import write_jsonl
+
+    task = read_json(artifacts / "prepare" / "task.json", Task)
+    tokenizer = load_tokenizer(artifacts / "model")
+    rows = read_jsonl(artifacts / "prepare" / "dev.jsonl", Example)
+    long = rows[0]
+    for words in range(500, 1100):
+        long = replace(rows[0], inputs={"text": "a " * words})
+        if len(encode(tokenizer, plain_messages(task, long))) >= 1024 - task.max_new_tokens - 1:
+            break
+    assert len(encode(tokenizer, plain_messages(task, long))) + task.max_new_tokens <= 1024
+    write_jsonl(artifacts / "prepare" / "dev.jsonl", [long, *rows[1:]])
+    folder = artifacts / "prompt" / "base-it"
+    prompt = PromptConfig(strategy={"_target_": f"{STRATEGIES}.zero_shot"})
+    run_arm(
+        "base", prompt, MODEL, ServingConfig(requests=2, warmup=0), 0, name="base-it", artifacts=artifacts,
+        folder=folder, robustness=RobustnessConfig(examples=10, samples=2, variations=["answer_cue", "labels_bars"]),
+    )  # fmt: skip
+    found = read_json(folder / "robustness.json", Robustness)
+    assert "context window" in found.left_out["answer_cue"]
+    assert (folder / "predictions.jsonl").exists()
 
 
 def test_a_format_that_does_not_exist_is_an_error(label_task: Task, dev: list[Example]) -> None:

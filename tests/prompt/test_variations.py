@@ -77,6 +77,13 @@ def test_labels_in_another_spelling_are_read_and_mapped_back(task: Task, pool: l
         assert variation.original(None) is None
 
 
+def test_labels_are_respelt_wherever_the_instruction_names_them(task: Task) -> None:
+    apart = replace(task, instruction="Answer billing, or tech_support for technical trouble; other if neither.")
+    assert by_name(apart)["labels_upper"].task.instruction == (
+        "Answer BILLING, or TECH_SUPPORT for technical trouble; OTHER if neither."
+    )
+
+
 def test_labels_that_would_become_one_stay(task: Task, pool: list[Example]) -> None:
     alike = replace(task, labels=["a_b", "a b", "c"])
     assert by_name(alike)["labels_spaced"].labels == {}

@@ -3,6 +3,7 @@
 Measured on a fixed part of dev, drawn alike for every arm, after the arm has answered: on test nothing is tried out.
 """
 
+import logging
 import math
 import random
 from collections import Counter
@@ -13,13 +14,15 @@ from typing import Any, NamedTuple
 from whether.config import RobustnessConfig
 from whether.engine.progress import progress_bar
 from whether.engine.requests import ChatModel, Sampling
-from whether.errors import ConfigError, near_matches
+from whether.errors import ConfigError, EngineError, near_matches
 from whether.prompt.answering import Answering
 from whether.prompt.parse import judged
 from whether.prompt.selection import balanced
 from whether.prompt.strategies import Strategy
 from whether.prompt.variations import NAMES, Variation, applies, variations
 from whether.records import Example, Robustness, Task, VariationScore
+
+logger = logging.getLogger(__name__)
 
 Build = Callable[[Task, Sequence[Example]], tuple[Strategy, Answering]]
 """From a task and its pool to the arm's prompt."""
@@ -49,12 +52,20 @@ def measure_robustness(
     expected = [own.answers[example.id] for example in subset]
     score = fmean(judged(task, answer, example.target).score for answer, example in zip(again, subset, strict=True))
     found: dict[str, VariationScore] = {}
+    left_out: dict[str, str] = {}
     chosen = [one for one in variations(task, seed) if config.variations is None or one.name in config.variations]
     with progress_bar(f"{name}: formats", len(chosen)) as bar:
         for variation in chosen:
-            result = _vary(variation, task, pool, subset, model=model, own=own, answers=again, build=build)
-            if result:
-                found[variation.name] = result
+            try:
+                result = _vary(variation, task, pool, subset, model=model, own=own, answers=again, build=build)
+            except EngineError as error:  # too long, for example: the arm itself has answered, and is kept
+                logger.warning("%s in the format %s: %s", name, variation.name, error)
+                left_out[variation.name] = str(error)
+            else:
+                if result:
+                    found[variation.name] = result
+                else:
+                    left_out[variation.name] = "changes nothing in what the arm asks"
             bar.update(1)
     scores = [score, *(one.score for one in found.values())]
     return Robustness(
@@ -62,6 +73,7 @@ def measure_robustness(
         score=score,
         repeatability=fmean(a == b for a, b in zip(again, expected, strict=True)),
         variations=found,
+        left_out=left_out,
         sensitivity_spread=max(scores) - min(scores) if found else None,
         sensitivity_worst=min(scores) if found else None,
         sensitivity_deviation=pstdev(scores) if found else None,

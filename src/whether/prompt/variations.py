@@ -129,13 +129,12 @@ def _spelt(task: Task, name: str, spell: Callable[[str], str]) -> Variation:
     labels = {label: spell(label) for label in task.labels}
     if len({spelt.casefold() for spelt in labels.values()}) < len(labels):
         return _of_task(name, task)
-    listed, spelt = ", ".join(task.labels), ", ".join(labels.values())
     return Variation(
         name,
         replace(
             task,
             labels=list(labels.values()),
-            instruction=task.instruction.replace(listed, spelt),
+            instruction=_respelt(task.instruction, labels),
             definitions={labels.get(label, label): text for label, text in task.definitions.items()},
             # Another spelling can take more tokens.
             max_new_tokens=2 * task.max_new_tokens,
@@ -143,6 +142,15 @@ def _spelt(task: Task, name: str, spell: Callable[[str], str]) -> Variation:
         labels,
         lambda messages: messages,
     )
+
+
+def _respelt(instruction: str, labels: dict[str, str]) -> str:
+    """Spell labels anew: in the list of all of them, or wherever they stand as words if there is no such list."""
+    listed = ", ".join(labels)
+    if listed in instruction:
+        return instruction.replace(listed, ", ".join(labels.values()))
+    words = "|".join(re.escape(label) for label in sorted(labels, key=len, reverse=True))
+    return re.sub(rf"(?<!\w)(?:{words})(?!\w)", lambda found: labels[found[0]], instruction)
 
 
 def _listed(task: Task, name: str, separator: str) -> Variation:

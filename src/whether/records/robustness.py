@@ -24,7 +24,9 @@ class Robustness:
     repeatability: float
     """Share of answers that were the same when they were asked again beside other requests."""
     variations: dict[str, VariationScore] = field(default_factory=dict)
-    """Name of a format that keeps the meaning → what it does; those that change nothing for this arm are left out."""
+    """Name of a format that keeps the meaning → what it does."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Name of a format that was not tried on this arm → why."""
     sensitivity_spread: float | None = None
     """Best minus worst mean score over all formats, the arm's own among them (FormatSpread)."""
     sensitivity_worst: float | None = None
