@@ -10,7 +10,6 @@ from itertools import product
 from whether.compare.inference import Inference, holm, score_difference
 from whether.compare.load import Arm, Study
 from whether.compare.measure import scores
-from whether.compare.wording import signed
 from whether.config import BASE
 from whether.records import Interaction
 
@@ -55,7 +54,8 @@ def _square(arms: Mapping[str, Arm], checkpoint: str, prompt: str, plain: str) -
 
 
 def _reason(checkpoint: str, prompt: str, half: float, is_shown: bool) -> str:
-    found = f"{prompt} adds {signed(2 * half)} points more to {checkpoint} than to {BASE}"
+    size, side = f"{abs(200 * half):.1f}", "more" if half >= 0 else "less"
+    found = f"{prompt} adds {size} points {side} to {checkpoint} than to {BASE}"
     if not is_shown:
         return f"{found}: that can be chance."
     return f"{found}: {'together they add more than' if half > 0 else 'together they add less than'} their parts."
