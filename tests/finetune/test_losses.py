@@ -16,7 +16,7 @@ ROWS = [Row(prompt=[1, 2, 3, 4 + index], answer=[10 + index, 5, 2]) for index in
 def loss_and_gradient(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     logits = logits.detach().clone().requires_grad_()
 
-    def model(**inputs: Any) -> SimpleNamespace:  # noqa: ARG001
+    def model(**inputs: Any) -> SimpleNamespace:
         return SimpleNamespace(logits=logits)
 
     losses, _ = answer_scores(model, Collator(packed=False, mask_dtype=torch.float32)(ROWS))
