@@ -102,7 +102,10 @@ def _types(tuner: TunerConfig) -> dict[str, Any]:
 
 def _known(name: str, known: Mapping[str, Any]) -> Any:
     if name not in known:
-        raise ConfigError(f"search.space.{name}: the tuner has no such setting{near_matches(name, known)}")
+        raise ConfigError(
+            f"search.space.{name}: the tuner has no such setting{near_matches(name, known)}."
+            f" To leave it out: space.{name}=null"
+        )
     return known[name]
 
 
