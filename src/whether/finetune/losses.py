@@ -23,10 +23,10 @@ def answer_scores(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]
 
 
 def _negative_log_likelihoods(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """Return that of each row's token; both [N], logits [N, vocabulary].
+    """Return that of each row's token, float32 nats [N]; logits are float32 [N, vocabulary], tokens int64 [N].
 
-    Not `cross_entropy`: over a large vocabulary its sum of exponentials on a CPU is off by 2e-6 of the loss, always to
-    the same side, and so are the gradients, which Adam's first steps enlarge.
+    Not `cross_entropy`: over a large vocabulary its sum of exponentials on a CPU has several times the error of
+    `logsumexp`, mostly to one side; the gradients have it too, and Adam's first steps enlarge it.
     """
     return logits.logsumexp(dim=-1) - logits.gather(1, tokens[:, None])[:, 0]
 
