@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from whether.compare import cost, measure, plots, report, tables
-from whether.compare.decide import Selection, comparisons, decide, further_labels, select
+from whether.compare.decide import Selection, comparisons, decide, select
+from whether.compare.further import further_labels
 from whether.compare.inference import Inference
 from whether.compare.interaction import interactions
 from whether.compare.learning_curve import learning_curve
@@ -58,7 +59,8 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
         name: measure.candidate(study.arms[name], record.metrics, record.dev, metric) for name, record in arms.items()
     }
     selection = select(list(candidates.values()), policy.constraints)
-    names = [candidate.name for candidate in selection.representatives.values()]
+    representatives = list(selection.representatives.values())
+    names = [candidate.name for candidate in representatives]
     differences = measure.differences(study, measure.every_pair(study), metric, settings)
     planned = {pair: differences.pop(pair) for pair in measure.every_pair(study) if set(pair) <= set(names)}
     family = comparisons(planned, metric, "decision", policy)
@@ -66,7 +68,7 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
     quality = {name: record.metrics[metric] for name, record in arms.items()}
     lows = {name: float(quality[name].ci_low or 0) for name in names}
     decision = decide(selection, family, lows, baseline, policy)
-    further = further_labels(decision.blocking, names, planned, policy)
+    further = further_labels(decision.blocking, representatives, planned, policy, settings.seed)
     return Verdict(
         answer=decision.answer,
         recommended_arm=decision.recommended,

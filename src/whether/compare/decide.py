@@ -11,12 +11,12 @@
    taken, so that noise in measured times does not change the answer.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from statistics import NormalDist
 from typing import Literal
+
+import numpy as np
 
 from whether.compare import wording
 from whether.compare.inference import PairedDifference, holm
@@ -27,8 +27,6 @@ Kind = Literal["prompt", "fine_tune", "both"]
 KINDS: tuple[Kind, ...] = ("prompt", "fine_tune", "both")
 Status = Literal["acceptable", "rejected", "undecided"]
 Outcome = Literal["cheapest", "only", "equivalent", "undecided", "floor", "none_allowed"]
-POWER = 0.9
-"""Chance that the further labels which a verdict asks for settle it, if the observed difference is the true one."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def comparisons(
     policy: PolicyConfig,
 ) -> list[Comparison]:
     """Return a family of comparisons with p-values adjusted over it."""
-    adjusted = holm([difference.p_value for difference in differences.values()])
+    adjusted = holm(np.array([difference.p_value for difference in differences.values()])).tolist()
     return [
         Comparison(
             arm_a=a,
@@ -173,17 +171,24 @@ def decide(
         return Decision(best_on_dev.kind, best_on_dev.name, "only", status, [])
     if all(comparison.conclusion == "equivalent" for comparison in family):
         return Decision("no_difference", _cheapest(list(arms.values()), policy).name, "equivalent", status, [])
-    contenders = sorted(
-        (arm for arm in arms.values() if status[arm.name] != "rejected"), key=lambda arm: arm.usd_per_month
-    )
-    acceptable = [arm for arm in contenders if status[arm.name] == "acceptable"]
-    if not acceptable:
-        guess = _cheapest([arm for arm in contenders if _loss(arm.name, family) < policy.margin], policy)
-        return Decision("inconclusive", guess.name, "undecided", status, [arm.name for arm in contenders])
-    chosen = _cheapest(acceptable, policy)
-    blocking = [arm.name for arm in contenders if arm not in acceptable and _cheaper(arm, chosen, policy)]
+    chosen, blocking = standing(status, list(arms.values()), policy)
+    if chosen is None:
+        guess = _cheapest([arms[name] for name in blocking if _loss(name, family) < policy.margin], policy)
+        return Decision("inconclusive", guess.name, "undecided", status, blocking)
     answer: Answer = "inconclusive" if blocking else chosen.kind
     return Decision(answer, chosen.name, "undecided" if blocking else "cheapest", status, blocking)
+
+
+def standing(
+    status: Mapping[str, Status], arms: Sequence[Candidate], policy: PolicyConfig
+) -> tuple[Candidate | None, list[str]]:
+    """Return the cheapest acceptable arm, None if there is none, and the undecided arms that stand in its way."""
+    contenders = sorted((arm for arm in arms if status[arm.name] != "rejected"), key=lambda arm: arm.usd_per_month)
+    acceptable = [arm for arm in contenders if status[arm.name] == "acceptable"]
+    if not acceptable:
+        return None, [arm.name for arm in contenders]
+    chosen = _cheapest(acceptable, policy)
+    return chosen, [arm.name for arm in contenders if arm not in acceptable and _cheaper(arm, chosen, policy)]
 
 
 def _cheaper(arm: Candidate, other: Candidate, policy: PolicyConfig) -> bool:
@@ -218,42 +223,6 @@ def _status(name: str, family: Sequence[Comparison], policy: PolicyConfig) -> St
 def _loss(name: str, family: Sequence[Comparison]) -> float:
     """Return by how much the best other arm is ahead of an arm in the sample."""
     return max(difference for _, difference, _, _, _ in against(name, family))
-
-
-def further_labels(
-    blocking: Sequence[str], representatives: Sequence[str], differences: Mapping[tuple[str, str], PairedDifference],
-    policy: PolicyConfig,
-) -> int | None:  # fmt: skip
-    """Return about how many more test labels settle whether each blocking arm is acceptable; None if nothing blocks.
-
-    Takes the observed differences and their deviation for one example as true. A difference d of (another arm minus
-    this one) with deviation s is settled with power `POWER` by n examples where (z + z_power) · s / √n is smaller than
-    the distance of d to the boundary: margin - d to show "not worse" (against every other arm; z of alpha / 2), d to
-    show "worse" (against one of them; z of alpha / (2 · pairs), which Holm's correction needs at most). Normal
-    approximation of a paired difference; the usual sample size of a non-inferiority trial (Julious 2004).
-    """
-    if not blocking:
-        return None
-    normal, power = NormalDist(), NormalDist().inv_cdf(POWER)
-    z_accept = normal.inv_cdf(1 - policy.alpha / 2) + power
-    z_reject = normal.inv_cdf(1 - policy.alpha / 2 / math.comb(len(representatives), 2)) + power
-    present, needed = 0, 0.0
-    for name in blocking:
-        accept, reject = 0.0, math.inf
-        for other in representatives:
-            if other == name:
-                continue
-            pair, sign = ((other, name), 1) if (other, name) in differences else ((name, other), -1)
-            row = differences[pair]
-            present, ahead = row.n, sign * row.difference
-            accept = max(accept, _examples(z_accept * row.deviation, policy.margin - ahead))
-            reject = min(reject, _examples(z_reject * row.deviation, ahead))
-        needed = max(needed, min(accept, reject))
-    return max(1, math.ceil(needed) - present)
-
-
-def _examples(spread: float, distance: float) -> float:
-    return (spread / distance) ** 2 if distance > 0 else math.inf
 
 
 def pairs(names: Sequence[str]) -> list[tuple[str, str]]:

@@ -185,16 +185,16 @@ def tango_interval(gained: int, lost: int, n: int, level: float) -> Interval:
     return Interval(float(low), float(high))
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted by Holm's step-down method for the family that they form.
+def holm(p_values: Floats) -> Floats:
+    """Return p-values adjusted by Holm's step-down method; the last axis is the family.
 
     statsmodels' multipletests does the same and collects garbage at each call, 0.1 s where torch is loaded.
     """
-    order = np.argsort(p_values, kind="stable")
-    stepped = np.asarray(p_values)[order] * np.arange(len(p_values), 0, -1)
-    adjusted = np.empty(len(p_values))
-    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1)
-    return [float(p) for p in adjusted]
+    order = np.argsort(p_values, axis=-1, kind="stable")
+    stepped = np.take_along_axis(p_values, order, -1) * np.arange(p_values.shape[-1], 0, -1)
+    adjusted = np.empty(p_values.shape)
+    np.put_along_axis(adjusted, order, np.minimum(np.maximum.accumulate(stepped, -1), 1), -1)
+    return adjusted
 
 
 def _bca(

@@ -7,6 +7,8 @@ plain). Above zero the two help each other; below zero each does, at least in pa
 from collections.abc import Mapping
 from itertools import product
 
+import numpy as np
+
 from whether.compare.inference import Inference, holm, score_difference
 from whether.compare.load import Arm, Study
 from whether.compare.measure import scores
@@ -31,7 +33,7 @@ def interactions(study: Study, settings: Inference) -> list[Interaction]:
         # Halved, so that both sides stay in [0, 1]; exchanging the sides of an example turns its sign around.
         half = score_difference((both + neither) / 2, (fine_tuned + prompted) / 2, settings)
         found.append((checkpoint, prompt, half))
-    adjusted = holm([half.p_value for _, _, half in found]) if found else []
+    adjusted = holm(np.array([half.p_value for _, _, half in found])).tolist()
     return [
         Interaction(
             checkpoint=checkpoint,

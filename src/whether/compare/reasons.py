@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from whether.compare.decide import KINDS, POWER, Candidate, Decision, Selection, against
+from whether.compare.decide import KINDS, Candidate, Decision, Selection, against
+from whether.compare.further import MOST, POWER
 from whether.compare.wording import KINDS as KIND_NAMES
-from whether.compare.wording import NAMES, interval, listing, p_value, percent, points, signed, usd, value
+from whether.compare.wording import NAMES, interval, listing, p_value, points, signed, usd, value
 from whether.config import PolicyConfig
 from whether.records import Comparison, Measurement
 
@@ -43,10 +44,7 @@ def reasons(
         sentences.append(_only(arms[chosen], selection))
     if decision.outcome == "undecided":
         sentences += [_undecided(name, family, decision, policy) for name in decision.blocking]
-        sentences.append(
-            f"About {further:,} more labelled test examples would settle it with {percent(POWER)[:-3]}% chance, if the"
-            " differences seen so far are the true ones."
-        )
+        sentences.append(_further(further, policy))
     elif decision.outcome != "floor":
         sentences += _differences(chosen, family, decision, policy)
     if len(arms) > 1:
@@ -62,6 +60,18 @@ def _headline(decision: Decision, measured: Measurement, metric: str) -> str:
     return (
         f"{lead}: {decision.recommended}, with {NAMES[metric]} {value(metric, measured.value)}"
         f" (interval {interval(metric, measured)}) on {measured.n:,} test examples."
+    )
+
+
+def _further(labels: int | None, policy: PolicyConfig) -> str:
+    if labels is None:
+        return (
+            f"Even {MOST:,} more labelled test examples are not likely to settle it: the arms are too close for"
+            f" a margin of {_margin(policy)}. Widen it (policy.margin), or choose by other aspects."
+        )
+    return (
+        f"About {labels:,} more labelled test examples would settle it with {POWER:.0%} chance, by a simulation of"
+        " what these results leave open."
     )
 
 
