@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ import httpx2
 import pytest
 from repository import Study
 from serving import transformers_server
+from tiny_tuner import tuner
 
+from whether.config import CheckpointConfig
 from whether.engine.chat import encode, encode_answer, plain_messages
 from whether.engine.local import LocalModel
 from whether.engine.requests import Request
 from whether.errors import ConfigError, EngineError, RecordError
 from whether.export.export import _check_weights, export
-from whether.records import Example, Task, read_json, read_jsonl, write_json
+from whether.finetune.finetune import finetune
+from whether.records import Example, Task, output_folder, read_json, read_jsonl, write_json
 
 
 def test_answers_and_log_likelihoods_are_those_of_the_engine(study: Study) -> None:
@@ -27,12 +31,25 @@ def test_answers_and_log_likelihoods_are_those_of_the_engine(study: Study) -> No
     answers_like_the_engine(study, Path("merged"))
 
 
-def answers_like_the_engine(study: Study, folder: Path, count: int = 6) -> None:
+def test_every_weight_tuned_is_a_folder_of_its_own_too(study: Study) -> None:
+    adapter = {"_target_": "whether.finetune.adapters.full"}
+    settings = tuner(adapter=adapter, learning_rate=2e-3, epochs=2, max_length=256)
+    checkpoints = {**study.config.checkpoints, "full": CheckpointConfig(settings)}
+    arms = replace(study.config.arms, checkpoint=list(checkpoints))
+    config = replace(study.config, checkpoints=checkpoints, arms=arms)
+    with output_folder(study.artifacts / "finetune" / "full") as folder:
+        finetune("full", settings, config.model, config.seed, artifacts=study.artifacts, folder=folder)
+    export("full", config, artifacts=study.artifacts, folder=Path("merged"))
+    answers_like_the_engine(study, Path("merged"), "full")
+    assert "full" in Path("merged/README.md").read_text()
+
+
+def answers_like_the_engine(study: Study, folder: Path, name: str = "lora", count: int = 6) -> None:
     """Compare what transformers alone makes of the folder with the engine and the checkpoint."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    engine = LocalModel.load(study.artifacts / "model", study.artifacts / "finetune" / "lora", study.config.model)
+    engine = LocalModel.load(study.artifacts / "model", study.artifacts / "finetune" / name, study.config.model)
     base = LocalModel.load(study.artifacts / "model", None, study.config.model)
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
     assert model.dtype == torch.float32

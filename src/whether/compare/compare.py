@@ -13,21 +13,22 @@ report.html        all of it on one page that needs no network
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from whether.compare import cost, measure, plots, report, tables
-from whether.compare.decide import Selection, comparisons, decide, select
+from whether.compare.decide import Candidate, Decision, Selection, comparisons, decide, select
 from whether.compare.further import further_labels
-from whether.compare.inference import Inference
+from whether.compare.inference import Inference, PairedDifference
 from whether.compare.interaction import interactions
 from whether.compare.learning_curve import learning_curve
 from whether.compare.load import Study, load_study
 from whether.compare.provenance import provenance
 from whether.compare.reasons import reasons
-from whether.config import BASE, Config
+from whether.config import BASE, Config, PolicyConfig
 from whether.errors import ConfigError, near_matches
-from whether.records import ArmRecord, BreakEven, Measurement, Verdict, write_json, write_jsonl, write_text
+from whether.records import ArmRecord, BreakEven, Comparison, Measurement, Verdict, write_json, write_jsonl, write_text
 
 
 def compare(config: Config, *, artifacts: Path, folder: Path) -> None:
@@ -58,27 +59,21 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
     candidates = {
         name: measure.candidate(study.arms[name], record.metrics, record.dev, metric) for name, record in arms.items()
     }
-    selection = select(list(candidates.values()), policy.constraints)
-    representatives = list(selection.representatives.values())
-    names = [candidate.name for candidate in representatives]
-    differences = measure.differences(study, measure.every_pair(study), metric, settings)
-    planned = {pair: differences.pop(pair) for pair in measure.every_pair(study) if set(pair) <= set(names)}
-    family = comparisons(planned, metric, "decision", policy)
-    baseline = measure.baseline(study.task, metric, [example.target for example in study.examples])
+    judged = judge(study, list(candidates.values()), metric, settings, policy)
+    selection, decision = judged.selection, judged.decision
+    others = [pair for pair in measure.every_pair(study) if pair not in judged.differences]
+    exploratory = measure.differences(study, others, metric, settings)
     quality = {name: record.metrics[metric] for name, record in arms.items()}
-    lows = {name: float(quality[name].ci_low or 0) for name in names}
-    decision = decide(selection, family, lows, baseline, policy)
-    further = further_labels(decision.blocking, representatives, planned, policy, settings.seed)
     return Verdict(
         answer=decision.answer,
         recommended_arm=decision.recommended,
         reasons=reasons(
             decision,
             selection,
-            family,
+            judged.family,
             quality=quality,
-            baseline=baseline,
-            further=further,
+            baseline=judged.baseline,
+            further=judged.further,
             metric=metric,
             policy=policy,
             retention_change=_retention_change(arms, decision.recommended),
@@ -87,11 +82,11 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
         task=study.task.name,
         model=config.model.name,
         arms=arms,
-        comparisons=family + comparisons(differences, metric, "exploratory", policy),
+        comparisons=judged.family + comparisons(exploratory, metric, "exploratory", policy),
         provenance=provenance(artifacts),
-        further_labels=further,
+        further_labels=judged.further,
         metric=metric,
-        baseline=baseline,
+        baseline=judged.baseline,
         representatives={str(kind): candidate.name for kind, candidate in selection.representatives.items()},
         status=decision.status,
         excluded=selection.excluded,
@@ -106,6 +101,37 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
         pricing=dataclasses.asdict(config.pricing),
         learning_curve=learning_curve(config, study, artifacts, metric, settings),
     )
+
+
+class Judged(NamedTuple):
+    """What the test split decides."""
+
+    selection: Selection
+    differences: dict[tuple[str, str], PairedDifference]
+    """Of every pair of representatives."""
+    family: list[Comparison]
+    baseline: float
+    """The metric of always giving the most frequent answer."""
+    decision: Decision
+    further: int | None
+
+
+def judge(
+    study: Study, candidates: Sequence[Candidate], metric: str, settings: Inference, policy: PolicyConfig
+) -> Judged:
+    """Select representatives, compare them on test and decide."""
+    selection = select(candidates, policy.constraints)
+    representatives = list(selection.representatives.values())
+    names = [candidate.name for candidate in representatives]
+    differences = measure.differences(
+        study, [pair for pair in measure.every_pair(study) if set(pair) <= set(names)], metric, settings
+    )
+    family = comparisons(differences, metric, "decision", policy)
+    baseline = measure.baseline(study.task, metric, [example.target for example in study.examples])
+    lows = {name: measure.quality_low(study.arms[name], study.task, metric, settings) for name in names}
+    decision = decide(selection, family, lows, baseline, policy)
+    further = further_labels(decision.blocking, representatives, differences, policy, settings.seed)
+    return Judged(selection, differences, family, baseline, decision, further)
 
 
 def _retention_change(arms: Mapping[str, ArmRecord], recommended: str | None) -> Measurement | None:

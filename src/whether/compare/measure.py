@@ -77,12 +77,7 @@ def differences(
 def measure(arm: Arm, study: Study, config: Config, settings: Inference) -> dict[str, Measurement]:
     """Return every metric of an arm that applies to the task; a value that no stage measured is None."""
     checkpoint, test = study.checkpoints[arm.checkpoint], arm.test
-    score, *others = quality_metrics(study.task)
-    found = {score: measurement(score, *_mean(scores(test), settings))}
-    if "macro_f1" in others:
-        answers, targets = _labels(study.task, test)
-        interval = macro_f1_interval(answers, targets, settings)
-        found["macro_f1"] = measurement("macro_f1", float(macro_f1(answers, targets)), interval, len(test))
+    found = {name: _test_quality(arm, study.task, name, settings) for name in quality_metrics(study.task)}
     columns: dict[str, Callable[[Prediction], float | None]] = {
         "valid_rate": lambda row: row.valid,
         "input_tokens": lambda row: row.input_tokens,
@@ -105,6 +100,19 @@ def measure(arm: Arm, study: Study, config: Config, settings: Inference) -> dict
     if arm.serving.peak_memory is not None:
         found["peak_memory"] = measurement("peak_memory", arm.serving.peak_memory)
     return found
+
+
+def quality_low(arm: Arm, task: Task, metric: str, settings: Inference) -> float:
+    """Return the lower bound of a quality metric on test."""
+    return _test_quality(arm, task, metric, settings).ci_low or 0.0
+
+
+def _test_quality(arm: Arm, task: Task, metric: str, settings: Inference) -> Measurement:
+    if metric == "macro_f1":
+        answers, targets = _labels(task, arm.test)
+        interval = macro_f1_interval(answers, targets, settings)
+        return measurement(metric, float(macro_f1(answers, targets)), interval, len(arm.test))
+    return measurement(metric, *_mean(scores(arm.test), settings))
 
 
 def _robustness(arm: Arm) -> dict[str, Measurement]:
