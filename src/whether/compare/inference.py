@@ -8,8 +8,8 @@ What is used where:
   McNemar's exact test. The bootstrap is not used here: with few discordant pairs its 95% intervals cover 87% to 92%
   (n = 50 to 500; tests/compare/test_inference.py measures it), and with none it has no width at all.
 - Graded scores, times, tokens and macro-F1: BCa bootstrap over examples (Efron 1987), both arms of a pair resampled
-  together, and a paired permutation test. Where every resample is equal, the bounded-score argument of
-  `_no_spread` takes its place.
+  together, at a level that makes up for few examples (Hesterberg 2015), and a paired permutation test. Where every
+  resample is equal, the bounded-score argument of `_no_spread` takes its place.
 - Several comparisons at once: Holm's correction (Holm 1979) for claims that two arms differ.
 
 Intervals are two-sided at level 1 - alpha for each pair. For the at most three arms that the decision compares they are
@@ -108,10 +108,10 @@ def macro_f1(answers: Codes, targets: Codes, axis: int = -1) -> Any:
 
 def macro_f1_interval(answers: Codes, targets: Codes, settings: Inference) -> Interval:
     """Return the BCa interval of macro-F1 over examples (answer and target resampled together)."""
-    bca = _bca((answers, targets), macro_f1, settings)[0]
+    n = _effective_examples(targets)
+    bca = _bca((answers, targets), macro_f1, settings, effective=n)[0]
     if bca is not None:
         return bca
-    n = _effective_examples(targets)
     return rate_interval(float(macro_f1(answers, targets)) * n, n, settings.level)
 
 
@@ -135,7 +135,7 @@ def macro_f1_difference(a: Codes, b: Codes, targets: Codes, settings: Inference)
         return macro_f1(x, t, axis) - macro_f1(y, t, axis)
 
     value, n = float(difference(a, b)), _effective_examples(targets)
-    interval, error = _bca((a, b, targets), difference, settings)
+    interval, error = _bca((a, b, targets), difference, settings, effective=n)
     p_value = _permutation(a, b, difference, settings)
     deviation = error * np.sqrt(len(a)) if error else 1 / np.sqrt(n)
     return PairedDifference(value, interval or _no_spread(value, n, settings.level), p_value, len(a), float(deviation))
@@ -198,9 +198,13 @@ def holm(p_values: Floats) -> Floats:
 
 
 def _bca(
-    columns: Sequence[NDArray[Any]], statistic: Statistic, settings: Inference, paired: bool = True
-) -> tuple[Interval | None, float]:
-    """Return the BCa interval and the bootstrap's standard error; (None, 0) where there is no spread to resample."""
+    columns: Sequence[NDArray[Any]], statistic: Statistic, settings: Inference, paired: bool = True,
+    effective: float | None = None,
+) -> tuple[Interval | None, float]:  # fmt: skip
+    """Return the BCa interval and the bootstrap's standard error; (None, 0) where there is no spread to resample.
+
+    `effective` is how many examples the statistic is worth, where that is fewer than there are.
+    """
     size = sum(len(column) for column in columns)
     if min(len(column) for column in columns) < 2:
         return None, 0.0
@@ -215,7 +219,7 @@ def _bca(
             vectorized=True,
             n_resamples=settings.resamples,
             batch=max(1, _BATCH // size),
-            confidence_level=settings.level,
+            confidence_level=_expanded(settings.level, effective or min(len(column) for column in columns)),
             method="BCa",
             rng=np.random.default_rng(settings.seed),
         )
@@ -223,6 +227,16 @@ def _bca(
     if not (np.isfinite(low) and np.isfinite(high)) or result.standard_error == 0:
         return None, 0.0
     return Interval(low, high), float(result.standard_error)
+
+
+def _expanded(level: float, n: float) -> float:
+    """Return the level that makes a bootstrap interval of few examples as wide as its level asks for.
+
+    A resample's variance is (n - 1) / n of the sample's, and a quantile knows nothing of the doubt about it, which
+    Student's t does (Hesterberg 2015, The American Statistician 69: expanded percentile interval).
+    """
+    n = max(n, 2.0)
+    return float(2 * stats.norm.cdf(math.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, n - 1)) - 1)
 
 
 def _permutation(a: NDArray[Any], b: NDArray[Any], statistic: Statistic, settings: Inference) -> float:
