@@ -238,7 +238,7 @@ def test_a_text_task_is_compared_by_exact_match(tmp_path):
 
 
 def test_provenance_in_and_outside_a_repository(artifacts, tmp_path):
-    assert provenance(artifacts, tmp_path).commit is None
+    assert provenance(artifacts, repository=tmp_path).commit is None
 
     def git(*arguments: str) -> None:
         identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
@@ -249,8 +249,8 @@ def test_provenance_in_and_outside_a_repository(artifacts, tmp_path):
     (tmp_path / "params.yaml").write_text("1")
     git("add", ".")
     git("commit", "-m", "one")
-    assert provenance(artifacts, tmp_path).dirty is False
+    assert provenance(artifacts, repository=tmp_path).dirty is False
     (tmp_path / "dvc.lock").write_text("2")
-    assert provenance(artifacts, tmp_path).dirty is False
+    assert provenance(artifacts, repository=tmp_path).dirty is False
     (tmp_path / "params.yaml").write_text("2")
-    assert provenance(artifacts, tmp_path).dirty is True
+    assert provenance(artifacts, repository=tmp_path).dirty is True

@@ -83,7 +83,7 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
         model=config.model.name,
         arms=arms,
         comparisons=judged.family + comparisons(exploratory, metric, "exploratory", policy),
-        provenance=provenance(artifacts),
+        provenance=provenance(artifacts, config),
         further_labels=judged.further,
         metric=metric,
         baseline=judged.baseline,

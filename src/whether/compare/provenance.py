@@ -5,8 +5,10 @@ import subprocess
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-from whether.records import Provenance, sha256_file, sha256_folder, sha256_plain
+from whether.config import Config
+from whether.records import Provenance, sha256_file, sha256_folder, sha256_plain, to_plain
 
 PACKAGES = (
     "whether", "torch", "transformers", "peft", "lm-eval", "dvc", "mlflow", "hydra-core", "scipy", "statsmodels",
@@ -15,8 +17,12 @@ SOURCES = ("src", "pipelines", "conf", "params.yaml", "dvc.yaml", "data.dvc", "p
 """What makes a result differ when it changes; dvc.lock, which a run writes, is not among it."""
 
 
-def provenance(artifacts: Path, repository: Path = Path()) -> Provenance:
-    """Return the provenance of the records under `artifacts`, by the code in `repository`."""
+PARTS = ("task", "model", "serving", "robustness", "benchmark", "curve", "seed")
+"""Of params.yaml: what a result depends on, beside checkpoints and prompts, each by itself, policy and pricing."""
+
+
+def provenance(artifacts: Path, config: Config | None = None, repository: Path = Path()) -> Provenance:
+    """Return the provenance of the records under `artifacts`, made with `config` by the code in `repository`."""
     commit = _git(repository, "rev-parse", "--verify", "HEAD")
     changes = _git(repository, "status", "--porcelain", "--untracked-files=all", "--", *SOURCES)
     prepared = artifacts / "prepare"
@@ -27,7 +33,15 @@ def provenance(artifacts: Path, repository: Path = Path()) -> Provenance:
         model_hash=_model_hash(artifacts / "model"),
         versions={"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        settings=_settings(config) if config else {},
     )
+
+
+def _settings(config: Config) -> dict[str, str]:
+    parts: dict[str, Any] = {name: getattr(config, name) for name in PARTS}
+    parts |= {f"checkpoints.{name}": checkpoint for name, checkpoint in config.checkpoints.items()}
+    parts |= {f"prompts.{name}": prompt for name, prompt in config.prompts.items()}
+    return {name: sha256_plain([to_plain(part)]) for name, part in parts.items()}
 
 
 def _model_hash(folder: Path) -> str:

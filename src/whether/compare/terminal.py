@@ -7,9 +7,10 @@ from rich.text import Text
 
 from whether.compare import wording
 from whether.compare.tables import ranking
-from whether.records import Verdict
+from whether.records import Changes, Verdict
 
 _COLOURS = {"inconclusive": "yellow", "no_difference": "cyan"}
+_CHANGES = {"better": "green", "worse": "red"}
 _COLUMNS = ("valid_rate", "latency_p95", "usd_per_1k", "usd_to_build", "retention_change")
 
 
@@ -30,6 +31,27 @@ def show(verdict: Verdict, console: Console | None = None) -> None:
         console.print(Padding(Text(f"• Labels: {verdict.learning_curve.reasons[0]}"), (0, 0, 0, 2)))
     console.print()
     console.print(_leaderboard(verdict, console.width))
+
+
+def show_changes(changes: Changes, console: Console | None = None) -> None:
+    """Print what changed since an earlier verdict."""
+    console = console or Console()
+    console.print()
+    console.print(Text("Since the earlier verdict", style="bold"))
+    console.print()
+    for reason in changes.reasons:
+        console.print(Padding(Text(f"• {reason}"), (0, 0, 0, 2)))
+    if not changes.arms:
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("arm", "now minus then", "interval", "examples in both", "shown"):
+        table.add_column(name, justify="left" if name in ("arm", "shown") else "right", no_wrap=True)
+    for row in changes.arms:
+        interval = f"{wording.signed(row.ci_low)} to {wording.signed(row.ci_high)}"
+        cells = (row.arm, wording.points(row.difference), interval, f"{row.n:,}", row.conclusion.replace("_", " "))
+        table.add_row(*cells, style=_CHANGES.get(row.conclusion))
+    console.print()
+    console.print(table)
 
 
 def _leaderboard(verdict: Verdict, width: int) -> Table:

@@ -4,6 +4,7 @@ Every stage writes plain files under `artifacts/<stage>/`; these types are their
 folder is made beside its place and renamed into it, so a full disk or a kill leaves the old one or none, never half.
 """
 
+from whether.records.changes import ArmChange, ChangeConclusion, Changes
 from whether.records.curve import CurveAnswer, CurvePoint, CurveTraining
 from whether.records.files import (
     ARTIFACTS,
@@ -61,9 +62,12 @@ __all__ = [
     "STATE",
     "Adherence",
     "Answer",
+    "ArmChange",
     "ArmRecord",
     "BreakEven",
     "CandidateRecord",
+    "ChangeConclusion",
+    "Changes",
     "Comparison",
     "Crossover",
     "CurveAnswer",

@@ -123,6 +123,8 @@ class Provenance:
     versions: dict[str, str]
     created_at: str
     """UTC, ISO 8601."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """Part of params.yaml, such as `prompts.knn` → the SHA-256 of its settings."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,166 @@
+"""What changed since an earlier verdict: the answer, each arm's quality beyond noise, and what it was made from."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from whether.compare.decide import conclude
+from whether.compare.inference import Inference, PairedDifference, holm, macro_f1_difference, score_difference
+from whether.compare.measure import codes
+from whether.compare.wording import HEADLINES, listing, points
+from whether.config import PolicyConfig
+from whether.records import (
+    ArmChange,
+    ChangeConclusion,
+    Changes,
+    Provenance,
+    Verdict,
+    read_json,
+    read_jsonl,
+)
+
+_CONCLUSIONS: dict[str, ChangeConclusion] = {"a_better": "better", "b_better": "worse", "equivalent": "unchanged"}
+
+
+class Result(NamedTuple):
+    """What a folder artifacts/compare says."""
+
+    verdict: Verdict
+    outputs: list[dict[str, Any]]
+    """Lines of outputs.jsonl."""
+
+
+def read_result(folder: Path) -> Result:
+    """Read a folder artifacts/compare. Raises RecordError for one that is incomplete or broken."""
+    return Result(read_json(folder / "verdict.json", Verdict), read_jsonl(folder / "outputs.jsonl"))
+
+
+def changes(then: Result, now: Result, policy: PolicyConfig, settings: Inference) -> Changes:
+    """Compare two results on the examples that they share.
+
+    An example is shared if its id, inputs and target are the same. Each arm of both is compared with itself by the
+    paired interval and test of the verdict, corrected over the arms.
+    """
+    shared = _shared(then.outputs, now.outputs)
+    arms = [name for name in now.verdict.arms if name in then.verdict.arms]
+    differences = {name: _difference(name, shared, now.verdict.metric, settings) for name in arms} if shared else {}
+    adjusted = holm(np.array([row.p_value for row in differences.values()]))
+    rows = [
+        ArmChange(
+            name, row.difference, row.interval.low, row.interval.high, row.p_value, p_adjusted, row.n,
+            _CONCLUSIONS.get(conclude(row, p_adjusted, policy), "not_shown"),
+        )
+        for (name, row), p_adjusted in zip(differences.items(), adjusted.tolist(), strict=True)
+    ]  # fmt: skip
+    found = Changes(
+        answer_then=then.verdict.answer,
+        answer_now=now.verdict.answer,
+        recommended_then=then.verdict.recommended_arm,
+        recommended_now=now.verdict.recommended_arm,
+        causes=_causes(then.verdict, now.verdict, len(shared), len(now.outputs)),
+        arms=rows,
+        added=[name for name in now.verdict.arms if name not in then.verdict.arms],
+        removed=[name for name in then.verdict.arms if name not in now.verdict.arms],
+        reasons=[],
+    )
+    found.reasons.extend(_reasons(found, now.verdict))
+    return found
+
+
+Pairs = list[tuple[dict[str, Any], dict[str, Any]]]
+
+
+def _shared(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> Pairs:
+    def key(row: Mapping[str, Any]) -> str:
+        return json.dumps([row["id"], row["inputs"], row["target"]], sort_keys=True)
+
+    before = {key(row): dict(row) for row in then}
+    return [(before[key(row)], dict(row)) for row in now if key(row) in before]
+
+
+def _difference(arm: str, shared: Pairs, metric: str, settings: Inference) -> PairedDifference:
+    then, now = ([row[side]["arms"][arm] for row in shared] for side in (0, 1))
+    if metric == "macro_f1":
+        targets = [row[1]["target"] for row in shared]
+        labels = sorted({*targets, *(answer["answer"] for answer in [*then, *now] if answer["answer"] is not None)})
+        after, before = (codes([answer["answer"] for answer in side], labels) for side in (now, then))
+        return macro_f1_difference(after, before, codes(targets, labels), settings)
+    scores = [np.array([answer["score"] for answer in side], dtype=np.float64) for side in (now, then)]
+    return score_difference(scores[0], scores[1], settings)
+
+
+def _causes(then: Verdict, now: Verdict, shared: int, examples: int) -> list[str]:
+    """Return what the results were made from that differs; nothing is said of what an older version did not record."""
+    before, after = then.provenance, now.provenance
+    causes = []
+    if then.task != now.task:
+        causes.append(f"the task ({then.task}, now {now.task})")
+    if before.data_hash != after.data_hash:
+        causes.append(f"the data ({shared:,} of {examples:,} test examples were there before)")
+    if before.model_hash != after.model_hash:
+        causes.append(f"the base model ({then.model}, now {now.model})")
+    causes += _settings(before, after)
+    for name, old, new in (("policy", then.policy, now.policy), ("pricing", then.pricing, now.pricing)):
+        keys = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        if keys:
+            causes.append(f"the {name} ({', '.join(keys)})")
+    if before.commit != after.commit:
+        causes.append(f"the code ({_short(before.commit)}, now {_short(after.commit)})")
+    elif before.dirty or after.dirty:
+        causes.append(f"perhaps the code (there were uncommitted changes to {_short(after.commit)})")
+    packages = sorted(name for name, version in after.versions.items() if before.versions.get(name, version) != version)
+    if packages:
+        changed = ", ".join(f"{name} {before.versions[name]} → {after.versions[name]}" for name in packages)
+        causes.append(f"packages ({changed})")
+    return causes
+
+
+def _settings(before: Provenance, after: Provenance) -> list[str]:
+    if not before.settings or not after.settings:
+        return []
+    names = [name for name in after.settings if before.settings.get(name, "") != after.settings[name]]
+    return [f"the settings of {listing(names)}"] if names else []
+
+
+def _short(commit: str | None) -> str:
+    return commit[:7] if commit else "no commit"
+
+
+def _reasons(found: Changes, now: Verdict) -> list[str]:
+    then, answer = HEADLINES[found.answer_then], HEADLINES[found.answer_now]
+    if found.answer_then == found.answer_now and found.recommended_then == found.recommended_now:
+        sentences = [f"The verdict is the same: {answer} ({found.recommended_now})."]
+    else:
+        sentences = [f"The verdict was: {then} ({found.recommended_then}). It is: {answer} ({found.recommended_now})."]
+        sentences += _between(found, now)
+    if found.causes:
+        sentences.append(f"What differs: {'; '.join(found.causes)}.")
+    else:
+        sentences.append("Both were made from the same data, base model, settings and code.")
+    for word in ("better", "worse"):
+        names = [f"{row.arm} ({points(row.difference)})" for row in found.arms if row.conclusion == word]
+        if names:
+            sentences.append(f"Beyond noise, {word} than before: {listing(names)}.")
+    moved = [row for row in found.arms if row.conclusion in ("better", "worse")]
+    if found.arms and not moved:
+        sentences.append("No arm's quality is shown to have changed.")
+    if not found.arms:
+        sentences.append("No arm can be compared with itself: the two have no test example or no arm in common.")
+    return sentences
+
+
+def _between(found: Changes, now: Verdict) -> list[str]:
+    """Say how the arm that was recommended then does now, beside the one that is."""
+    then, current = found.recommended_then, found.recommended_now
+    for row in now.comparisons:
+        if {row.arm_a, row.arm_b} == {then, current}:
+            sign = 1 if row.arm_a == current else -1
+            low, high = sorted((sign * row.ci_low, sign * row.ci_high))
+            return [
+                f"On today's test examples {current} is {points(sign * row.difference)} ahead of {then} (interval"
+                f" {points(low)} to {points(high)})."
+            ]
+    return []

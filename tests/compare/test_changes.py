@@ -1,0 +1,120 @@
+"""A verdict beside an earlier one: what is said to have changed, and the command that says it."""
+
+import io
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from synthetic_study import REALISTIC, ROOT, settings, write_study
+
+from pipelines import verdict as command
+from whether.compare.changes import Result, changes, read_result
+from whether.compare.compare import compare
+from whether.compare.inference import Inference
+from whether.compare.summary import summary
+from whether.compare.terminal import show_changes
+from whether.config import CONF, compose, write_params
+from whether.errors import RecordError
+from whether.records import output_folder
+
+QUICK = ("policy.resamples=500", "prompt=[zero_shot,few_shot,knn]", "checkpoint=[base,lora]")
+
+
+def result(folder: Path, *overrides: str, **study: object) -> Result:
+    artifacts = write_study(folder / "artifacts", **study)
+    with output_folder(artifacts / "compare") as out:
+        compare(settings(*QUICK, *overrides), artifacts=artifacts, folder=out)
+    return read_result(artifacts / "compare")
+
+
+def found(then: Result, now: Result):
+    return changes(then, now, settings().policy, Inference(resamples=500))
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return result(tmp_path_factory.mktemp("earlier"))
+
+
+def test_the_same_again_has_changed_nothing(earlier):
+    same = found(earlier, earlier)
+    assert [cause for cause in same.causes if not cause.startswith("perhaps the code")] == []
+    assert {row.difference for row in same.arms} == {0.0}
+    assert {row.conclusion for row in same.arms} == {"unchanged"}
+    assert same.reasons[0].startswith("The verdict is the same: ")
+    assert "No arm's quality is shown to have changed." in same.reasons
+
+
+def test_an_arm_that_got_worse_is_named_beyond_noise_and_the_others_are_not(earlier, tmp_path):
+    now = result(tmp_path, accuracies=REALISTIC | {"lora-zero_shot": 0.7})
+    moved = {row.arm: row.conclusion for row in found(earlier, now).arms}
+    assert moved["lora-zero_shot"] == "worse"
+    assert "better" not in moved.values()
+    assert any("worse than before: lora-zero_shot (−" in reason for reason in found(earlier, now).reasons)
+
+
+def test_only_shared_examples_are_compared_and_new_data_is_named(earlier, tmp_path):
+    now = result(tmp_path, sizes=(381, 104, 260))
+    report = found(earlier, now)
+    assert {row.n for row in report.arms} == {208}
+    assert "the data (208 of 260 test examples were there before)" in report.causes
+
+
+def test_changed_settings_and_policy_are_named(earlier, tmp_path):
+    now = result(tmp_path, "policy.margin=0.05", "prompts.knn.labels_needed=7", "tuner.r=8")
+    causes = "; ".join(found(earlier, now).causes)
+    assert "the policy (margin)" in causes
+    assert "checkpoints.lora and prompts.knn" in causes
+    assert "prompts.few_shot" not in causes
+
+
+def test_arms_that_came_and_went(earlier):
+    gone = {name: arm for name, arm in earlier.verdict.arms.items() if name != "base-knn"}
+    report = found(Result(replace(earlier.verdict, arms=gone), earlier.outputs), earlier)
+    assert report.added == ["base-knn"]
+    assert [row.arm for row in report.arms] == list(gone)
+
+
+def test_nothing_in_common_is_said(earlier):
+    report = found(Result(earlier.verdict, []), earlier)
+    assert report.arms == []
+    assert report.reasons[-1].startswith("No arm can be compared with itself")
+
+
+def test_summary_and_terminal_show_it(earlier, tmp_path):
+    now = result(tmp_path, accuracies=REALISTIC | {"lora-zero_shot": 0.7})
+    report = found(earlier, now)
+    text = summary(now.verdict, report)
+    assert text.startswith("## ")
+    assert "| lora-zero_shot | −" in text
+    assert f"**{now.verdict.recommended_arm}**" in text
+    console = Console(file=io.StringIO(), width=120, color_system=None)
+    show_changes(report, console)
+    assert "now minus then" in console.file.getvalue()
+
+
+@pytest.mark.slow
+def test_the_command_reads_a_revision_from_dvcs_cache(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for line in ("git init -q", "git config user.email a@b.c", "git config user.name a", "dvc init -q"):
+        subprocess.run(line.split(), check=True)
+    write_params(compose(QUICK, conf=ROOT / CONF))
+    for name, accuracies in (("first", REALISTIC), ("second", REALISTIC | {"lora-zero_shot": 0.7})):
+        result(tmp_path, accuracies=accuracies)
+        for line in ("dvc add -q artifacts/compare", "git add -A", f"git commit -qm {name}", f"git tag {name}"):
+            subprocess.run(line.split(), check=True)
+    capsys.readouterr()
+    command.main(["--json", "--against", "first"])
+    printed = json.loads(capsys.readouterr().out)
+    assert {row["arm"]: row["conclusion"] for row in printed["changes"]["arms"]}["lora-zero_shot"] == "worse"
+    command.main(["--rev", "first", "--json"])
+    assert json.loads(capsys.readouterr().out)["arms"]["lora-zero_shot"]["metrics"]["accuracy"]["value"] > 0.85
+    command.main(["--markdown", "--against", "artifacts/compare"])
+    assert "The verdict is the same" in capsys.readouterr().out
+    command.main(["--against", "first"])
+    assert "Since the earlier verdict" in capsys.readouterr().out
+    with pytest.raises(RecordError, match="nowhere: no verdict can be read"):
+        command.main(["--against", "nowhere"])
