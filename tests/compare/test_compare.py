@@ -56,7 +56,9 @@ def test_verdict_keeps_its_contract(folder):
         "arm_a", "arm_b", "metric", "difference", "ci_low", "ci_high", "p_value", "p_adjusted", "n", "conclusion",
         "family",
     }  # fmt: skip
-    assert verdict["provenance"].keys() == {"commit", "dirty", "data_hash", "model_hash", "versions", "created_at"}
+    assert verdict["provenance"].keys() == {
+        "commit", "dirty", "data_hash", "model_hash", "versions", "created_at", "settings",
+    }  # fmt: skip
 
 
 def test_schema_is_fresh_and_holds_for_the_verdict(folder):

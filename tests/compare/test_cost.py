@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from whether.compare.cost import break_even, training_cost, usd_per_1k, usd_per_month, usd_to_build
+from whether.compare.cost import Expense, break_even, training_cost, usd_to_build
 from whether.compare.load import Training
 from whether.config import PolicyConfig, PricingConfig
 
@@ -14,9 +14,12 @@ PRICES = PricingConfig(
 
 
 def test_prices():
-    assert usd_per_1k(0.5, PRICES) == pytest.approx(0.5)
+    spent = Expense(0.5, 300, Training(200, 1000), 500)
+    assert spent.usd_per_1k(PRICES) == pytest.approx(0.5)
     assert usd_to_build(300, Training(200, 1000), PRICES) == pytest.approx(31)
-    assert usd_per_month(0.5, 24, PolicyConfig(monthly_requests=10_000, months=12)) == pytest.approx(7)
+    assert spent.usd_to_build(PRICES) == pytest.approx(31.5)
+    policy = PolicyConfig(monthly_requests=10_000, months=12)
+    assert spent.usd_per_month(PRICES, policy) == pytest.approx(5 + 31.5 / 12)
 
 
 def test_training_costs_labels_machine_time_and_energy_that_was_measured():
@@ -43,7 +46,8 @@ def test_training_costs_labels_machine_time_and_energy_that_was_measured():
     ],
 )
 def test_break_even_is_where_both_cost_the_same(per_1k, to_build, outcome):
-    found = break_even("tuned", "prompt", per_1k, to_build, months=12)
+    expenses = expense(per_1k[0], to_build[0]), expense(per_1k[1], to_build[1])
+    found = break_even("tuned", "prompt", expenses, PRICES, PolicyConfig(months=12))
     assert found.outcome == outcome
     if outcome in ("above", "below"):
         tuned, prompt = (
@@ -52,3 +56,24 @@ def test_break_even_is_where_both_cost_the_same(per_1k, to_build, outcome):
         assert tuned == pytest.approx(prompt)
     else:
         assert found.requests_per_month is None
+
+
+def expense(per_1k: float, to_build: float) -> Expense:
+    """Return one with these prices."""
+    return Expense(per_1k, 0, Training(0, 1000 * to_build), 0)
+
+
+def test_drivers_are_the_difference_with_half_and_twice_of_each_quantity():
+    ours, theirs = Expense(0.2, 300, Training(300, 1000), 0), Expense(0.5, 100, Training(0, 0), 0)
+    policy = PolicyConfig(monthly_requests=10_000, months=12)
+    found = break_even("tuned", "prompt", (ours, theirs), PRICES, policy)
+    assert found.usd_per_month == pytest.approx(-3 + 21 / 12)
+    moved = {driver.name: (driver.usd_half, driver.usd_double) for driver in found.drivers}
+    assert moved["requests a month"] == pytest.approx((-1.5 + 21 / 12, -6 + 21 / 12))
+    assert moved["months to spread building over"] == pytest.approx((-3 + 21 / 6, -3 + 21 / 24))
+    assert moved["price of a label"] == pytest.approx((-3 + 11 / 12, -3 + 41 / 12))
+    assert moved["price of a machine hour"] == pytest.approx((-1.5 + 20.5 / 12, -6 + 22 / 12))
+    assert moved["time of a request, tuned"] == pytest.approx((-4 + 21 / 12, -1 + 21 / 12))
+    assert moved["time of a request, prompt"] == pytest.approx((-0.5 + 21 / 12, -8 + 21 / 12))
+    swings = [abs(driver.usd_double - driver.usd_half) for driver in found.drivers]
+    assert swings == sorted(swings, reverse=True)

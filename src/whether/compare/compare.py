@@ -90,7 +90,7 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
         representatives={str(kind): candidate.name for kind, candidate in selection.representatives.items()},
         status=decision.status,
         excluded=selection.excluded,
-        break_even=_break_even(selection, arms, policy.months),
+        break_even=_break_even(selection, study, config),
         interactions=interactions(study, settings),
         training={
             name: cost.training_cost(checkpoint.training, config.pricing)
@@ -173,20 +173,18 @@ def _arm_record(name: str, study: Study, config: Config, settings: Inference) ->
     )
 
 
-def _break_even(selection: Selection, arms: dict[str, ArmRecord], months: int) -> list[BreakEven]:
+def _break_even(selection: Selection, study: Study, config: Config) -> list[BreakEven]:
     """Compare the tuned representatives with the prompt arm, if both are there."""
     prompt = selection.representatives.get("prompt")
     tuned = [selection.representatives[kind] for kind in ("fine_tune", "both") if kind in selection.representatives]
     if prompt is None:
         return []
 
-    def usd(metric: str, a: str, b: str) -> tuple[float, float]:
-        return arms[a].metrics[metric].value or 0.0, arms[b].metrics[metric].value or 0.0
+    def expense(name: str) -> cost.Expense:
+        arm = study.arms[name]
+        return measure.expense(arm, study.checkpoints[arm.checkpoint], study.pool)
 
     return [
-        cost.break_even(
-            arm.name, prompt.name, usd("usd_per_1k", arm.name, prompt.name), usd("usd_to_build", arm.name, prompt.name),
-            months,
-        )
+        cost.break_even(arm.name, prompt.name, (expense(arm.name), expense(prompt.name)), config.pricing, config.policy)
         for arm in tuned
-    ]  # fmt: skip
+    ]

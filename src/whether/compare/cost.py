@@ -6,17 +6,42 @@ training, with its energy where the list prices that by itself and the machine m
 because every arm needs them to be measured at all.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
 from whether.compare.load import Training
 from whether.compare.wording import usd
 from whether.config import PolicyConfig, PricingConfig
-from whether.records import BreakEven, TrainingCost
+from whether.records import BreakEven, CostDriver, TrainingCost
 
 _JOULES_PER_KWH = 3.6e6
 
 
-def usd_per_1k(seconds_per_request: float, pricing: PricingConfig) -> float:
-    """Return the price of the machine time of 1,000 requests."""
-    return seconds_per_request * 1000 * pricing.usd_per_machine_hour / 3600
+class Expense(NamedTuple):
+    """What an arm takes, before prices."""
+
+    seconds_per_request: float
+    """Machine time of a request in a batch."""
+    labels: int
+    """Labelled examples beyond dev and test."""
+    training: Training
+    search_seconds: float
+    """Machine time of the search that found the prompt."""
+
+    def usd_per_1k(self, pricing: PricingConfig) -> float:
+        """Return the price of the machine time of 1,000 requests."""
+        return 1000 * usd_for_seconds(self.seconds_per_request, pricing)
+
+    def usd_to_build(self, pricing: PricingConfig) -> float:
+        """Return the price of labels, training and search."""
+        searching = usd_for_seconds(self.search_seconds, pricing)
+        return usd_to_build(self.labels, self.training, pricing) + searching
+
+    def usd_per_month(self, pricing: PricingConfig, policy: PolicyConfig) -> float:
+        """Return the monthly cost at the policy's volume, the cost to build spread over its months."""
+        running = self.usd_per_1k(pricing) * policy.monthly_requests / 1000
+        return running + self.usd_to_build(pricing) / policy.months
 
 
 def usd_to_build(labels: int, training: Training, pricing: PricingConfig) -> float:
@@ -55,17 +80,50 @@ def training_cost(training: Training, pricing: PricingConfig) -> TrainingCost:
     )
 
 
-def usd_per_month(per_1k: float, to_build: float, policy: PolicyConfig) -> float:
-    """Return the monthly cost at the policy's volume, the cost to build spread over its months."""
-    return per_1k * policy.monthly_requests / 1000 + to_build / policy.months
-
-
 def break_even(
-    tuned: str, prompt: str, per_1k: tuple[float, float], to_build: tuple[float, float], months: int
+    tuned: str, prompt: str, expenses: tuple[Expense, Expense], pricing: PricingConfig, policy: PolicyConfig
 ) -> BreakEven:
-    """Return at which monthly volume `tuned` costs as much as `prompt`; pairs are (tuned, prompt) in USD."""
-    running = per_1k[0] - per_1k[1]
-    building = to_build[0] - to_build[1]
+    """Return at which monthly volume `tuned` costs as much as `prompt`, and what moves that; expenses in this order."""
+    ours, theirs = expenses
+    running = ours.usd_per_1k(pricing) - theirs.usd_per_1k(pricing)
+    building = ours.usd_to_build(pricing) - theirs.usd_to_build(pricing)
+    found = _crossing(tuned, prompt, running, building, policy.months)
+    difference = ours.usd_per_month(pricing, policy) - theirs.usd_per_month(pricing, policy)
+    return replace(found, usd_per_month=difference, drivers=_drivers(expenses, pricing, policy))
+
+
+def _drivers(expenses: tuple[Expense, Expense], pricing: PricingConfig, policy: PolicyConfig) -> list[CostDriver]:
+    """Return what half and twice of each quantity make of the difference a month, those that move it most first."""
+    ours, theirs = expenses
+
+    def difference(
+        a: Expense = ours, b: Expense = theirs, prices: PricingConfig = pricing, rule: PolicyConfig = policy
+    ) -> float:
+        return a.usd_per_month(prices, rule) - b.usd_per_month(prices, rule)
+
+    def times(expense: Expense, factor: float) -> Expense:
+        return expense._replace(seconds_per_request=factor * expense.seconds_per_request)
+
+    scaled: dict[str, Callable[[float], float]] = {
+        "requests a month": lambda x: difference(
+            rule=replace(policy, monthly_requests=max(1, round(x * policy.monthly_requests)))
+        ),
+        "months to spread building over": lambda x: difference(
+            rule=replace(policy, months=max(1, round(x * policy.months)))
+        ),
+        "price of a label": lambda x: difference(prices=replace(pricing, usd_per_label=x * pricing.usd_per_label)),
+        "price of a machine hour": lambda x: difference(
+            prices=replace(pricing, usd_per_machine_hour=x * pricing.usd_per_machine_hour)
+        ),
+        "time of a request, tuned": lambda x: difference(a=times(ours, x)),
+        "time of a request, prompt": lambda x: difference(b=times(theirs, x)),
+    }
+    drivers = [CostDriver(name, scale(0.5), scale(2.0)) for name, scale in scaled.items()]
+    return sorted(drivers, key=lambda driver: -abs(driver.usd_double - driver.usd_half))
+
+
+def _crossing(tuned: str, prompt: str, running: float, building: float, months: int) -> BreakEven:
+    """Return where two lines of cost cross: `running` is tuned minus prompt per 1,000 requests, `building` in all."""
     build_text = f"{usd(abs(building))} {'more' if building > 0 else 'less'} to build"
     run_text = f"{usd(abs(running))} {'more' if running > 0 else 'less'} per 1,000 requests"
     facts = f"{tuned} costs {build_text} and {run_text} than {prompt}"

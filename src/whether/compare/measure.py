@@ -89,9 +89,7 @@ def measure(arm: Arm, study: Study, config: Config, settings: Inference) -> dict
         values = [column(row) for row in test]
         known = None not in values
         found[name] = measurement(name, *(_mean(np.array(values, dtype=np.float64), settings) if known else (None,)))
-    # A request's seconds are its share of its batch's, so requests are no independent observations: no interval.
-    seconds = float(np.mean([row.seconds for row in test]))
-    found["seconds_per_request"] = measurement("seconds_per_request", seconds, n=len(test))
+    found["seconds_per_request"] = measurement("seconds_per_request", _seconds_per_request(arm), n=len(test))
     found |= _costs(arm, checkpoint, study.pool, found["seconds_per_request"], config)
     found["latency_p50"] = measurement("latency_p50", arm.serving.latency_p50)
     found["latency_p95"] = measurement("latency_p95", arm.serving.latency_p95)
@@ -178,17 +176,24 @@ def retention_changes(checkpoint: Checkpoint, base: Checkpoint, settings: Infere
 def _costs(
     arm: Arm, checkpoint: Checkpoint, pool: int, per_request: Measurement, config: Config
 ) -> dict[str, Measurement]:
-    value = None if per_request.value is None else cost.usd_per_1k(per_request.value, config.pricing)
+    spent = expense(arm, checkpoint, pool)
+    return {
+        "usd_per_1k": measurement("usd_per_1k", spent.usd_per_1k(config.pricing), n=per_request.n),
+        "usd_per_month": measurement("usd_per_month", spent.usd_per_month(config.pricing, config.policy)),
+        "usd_to_build": measurement("usd_to_build", spent.usd_to_build(config.pricing)),
+    }
+
+
+def expense(arm: Arm, checkpoint: Checkpoint, pool: int) -> cost.Expense:
+    """Return what an arm takes to build and to run; `pool` is the size of the training split."""
     training = checkpoint.training
     labels = max(training.labels_used, pool if arm.labels_needed is None else arm.labels_needed)
-    building = cost.usd_to_build(labels, training, config.pricing)
-    building += cost.usd_for_seconds(arm.search_seconds, config.pricing)
-    month = None if value is None else cost.usd_per_month(value, building, config.policy)
-    return {
-        "usd_per_1k": measurement("usd_per_1k", value, n=per_request.n),
-        "usd_per_month": measurement("usd_per_month", month),
-        "usd_to_build": measurement("usd_to_build", building),
-    }
+    return cost.Expense(_seconds_per_request(arm), labels, training, arm.search_seconds)
+
+
+def _seconds_per_request(arm: Arm) -> float:
+    """Return the mean over test; a request's seconds are its share of its batch's, so they have no interval."""
+    return float(np.mean([row.seconds for row in arm.test]))
 
 
 def _general(checkpoint: Checkpoint, base: Checkpoint, settings: Inference) -> dict[str, Measurement]:

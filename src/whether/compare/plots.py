@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from whether.compare.cost_plots import paint_cost_drivers, paint_cost_volume, shown_break_even
 from whether.compare.curve_plot import paint_learning_curve
 from whether.compare.load import Study
 from whether.compare.measure import confusion
@@ -41,6 +42,11 @@ def draw(verdict: Verdict, study: Study) -> dict[str, str]:
         "quality": _svg("quality", _quality, verdict),
         "quality_cost": _svg("quality_cost", _quality_cost, verdict),
     }
+    if verdict.break_even:
+        pictures["cost_volume"] = _svg("cost_volume", paint_cost_volume, verdict, PLACEHOLDERS)
+        row = shown_break_even(verdict)
+        kind = verdict.arms[row.arm].answer
+        pictures["cost_drivers"] = _svg("cost_drivers", paint_cost_drivers, row, PLACEHOLDERS, kind)
     if verdict.learning_curve and verdict.learning_curve.levels:
         pictures["learning_curve"] = _svg("learning_curve", paint_learning_curve, verdict.learning_curve, PLACEHOLDERS)
     if study.task.output == "label" and len(study.task.labels) <= _MOST_LABELS:

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from whether.compare import wording
+from whether.compare.cost_plots import shown_break_even
 from whether.compare.inference import Inference
 from whether.compare.load import Study
 from whether.compare.measure import ROBUSTNESS, retention_changes
@@ -55,7 +56,7 @@ def render(verdict: Verdict, study: Study, drawings: dict[str, str], settings: I
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"value": lambda number, metric: wording.value(metric, number), "usd": wording.usd}
-    environment.filters |= {"signed": wording.signed, "p_value": wording.p_value}
+    environment.filters |= {"signed": wording.signed, "p_value": wording.p_value, "signed_usd": wording.signed_usd}
     environment.globals |= {"interval": wording.interval, "names": wording.NAMES, "kinds": wording.KINDS}
     environment.globals["metrics"] = METRICS
     shown, differing = examples(verdict, study)
@@ -83,6 +84,7 @@ def render(verdict: Verdict, study: Study, drawings: dict[str, str], settings: I
         confusions=_named(drawings, "confusion_"),
         examples=shown,
         differing=differing,
+        driven=shown_break_even(verdict) if verdict.break_even else None,
         drawings={name: Markup(svg) for name, svg in drawings.items()},  # noqa: S704 - drawn by us from numbers
         colours=Markup(STYLE),  # noqa: S704 - a file of this package
     )

@@ -98,6 +98,11 @@ def usd(amount: float) -> str:
     return f"${Decimal(f'{amount:.2g}'):f}"
 
 
+def signed_usd(amount: float) -> str:
+    """Return dollars with a true minus sign where they are less than none."""
+    return usd(amount) if amount >= 0 else f"−{usd(-amount)}"
+
+
 def seconds(duration: float) -> str:
     """Return a duration in ms, s, min or h."""
     if duration < 1:

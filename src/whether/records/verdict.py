@@ -67,6 +67,17 @@ class Interaction:
 
 
 @dataclass(frozen=True)
+class CostDriver:
+    """What halving or doubling one of the quantities behind a price does to which of two arms is the cheaper one."""
+
+    name: str
+    usd_half: float
+    """Tuned minus prompt, USD a month, with half the quantity."""
+    usd_double: float
+    """The same with twice the quantity."""
+
+
+@dataclass(frozen=True)
 class BreakEven:
     """At which volume a tuned arm costs as much a month as a prompt arm, building spread over the policy's months."""
 
@@ -80,6 +91,10 @@ class BreakEven:
     """None where the lines of cost do not cross."""
     reason: str
     """One sentence."""
+    usd_per_month: float | None = None
+    """The tuned arm's monthly cost minus the prompt arm's, at the policy's volume."""
+    drivers: list[CostDriver] = field(default_factory=list)
+    """What moves it, the strongest first."""
 
 
 @dataclass(frozen=True)
