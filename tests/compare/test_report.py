@@ -14,7 +14,7 @@ from synthetic_study import settings, write_study
 
 from whether.compare.compare import compare
 from whether.compare.terminal import show
-from whether.compare.wording import energy, flops, p_value, seconds, signed, size, usd
+from whether.compare.wording import NAMES, energy, flops, p_value, seconds, signed, size, usd
 from whether.records import Verdict, read_json, read_jsonl, write_jsonl
 
 ATTACK = "</p><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7 * 7 }}"
@@ -175,3 +175,22 @@ def test_numbers_read_well():
     assert [flops(1.2345e13), flops(2e15), flops(4e9)] == ["12.3 TFLOP", "2 PFLOP", "0.004 TFLOP"]
     assert [energy(12.3), energy(4567), energy(7.2e6)] == ["12.3 J", "4.57 kJ", "2 kWh"]
     assert [p_value(0.0001), p_value(0.012), p_value(1.0)] == ["p < 0.001", "p = 0.012", "p = 1"]
+
+
+def test_every_question_has_its_numbers_or_says_how_to_get_them(folder, page):
+    verdict = read_json(folder / "verdict.json", Verdict)
+    assert len(verdict.aspects) > 10
+    for aspect in verdict.aspects:
+        assert aspect.question in page
+        assert aspect.metrics or aspect.otherwise
+        for name in aspect.metrics:
+            assert NAMES[name] in page
+            assert all(name in arm.metrics for arm in verdict.arms.values())
+
+
+def test_costs_are_drawn(folder):
+    verdict = read_json(folder / "verdict.json", Verdict)
+    assert verdict.break_even
+    for row in verdict.break_even:
+        assert {driver.name for driver in row.drivers} >= {"requests a month", "price of a label"}
+    assert {"cost_volume.svg", "cost_drivers.svg"} <= {path.name for path in (folder / "plots").iterdir()}

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from whether.compare import cost, measure, plots, report, tables
+from whether.compare.aspects import aspects
 from whether.compare.decide import Candidate, Decision, Selection, comparisons, decide, select
 from whether.compare.further import further_labels
 from whether.compare.inference import Inference, PairedDifference
@@ -64,7 +65,7 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
     others = [pair for pair in measure.every_pair(study) if pair not in judged.differences]
     exploratory = measure.differences(study, others, metric, settings)
     quality = {name: record.metrics[metric] for name, record in arms.items()}
-    return Verdict(
+    verdict = Verdict(
         answer=decision.answer,
         recommended_arm=decision.recommended,
         reasons=reasons(
@@ -101,6 +102,7 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
         pricing=dataclasses.asdict(config.pricing),
         learning_curve=learning_curve(config, study, artifacts, metric, settings),
     )
+    return dataclasses.replace(verdict, aspects=aspects(verdict))
 
 
 class Judged(NamedTuple):

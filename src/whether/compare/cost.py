@@ -29,6 +29,11 @@ class Expense(NamedTuple):
     search_seconds: float
     """Machine time of the search that found the prompt."""
 
+    @property
+    def building_seconds(self) -> float:
+        """Machine time before the first request."""
+        return self.training.train_seconds_with_evaluation + self.search_seconds
+
     def usd_per_1k(self, pricing: PricingConfig) -> float:
         """Return the price of the machine time of 1,000 requests."""
         return 1000 * usd_for_seconds(self.seconds_per_request, pricing)

@@ -91,6 +91,7 @@ def measure(arm: Arm, study: Study, config: Config, settings: Inference) -> dict
         found[name] = measurement(name, *(_mean(np.array(values, dtype=np.float64), settings) if known else (None,)))
     found["seconds_per_request"] = measurement("seconds_per_request", _seconds_per_request(arm), n=len(test))
     found |= _costs(arm, checkpoint, study.pool, found["seconds_per_request"], config)
+    found["changed_outputs"] = measurement("changed_outputs", *_changed(arm, study, settings))
     found["latency_p50"] = measurement("latency_p50", arm.serving.latency_p50)
     found["latency_p95"] = measurement("latency_p95", arm.serving.latency_p95)
     found |= _general(checkpoint, study.checkpoints[BASE], settings)
@@ -181,7 +182,19 @@ def _costs(
         "usd_per_1k": measurement("usd_per_1k", spent.usd_per_1k(config.pricing), n=per_request.n),
         "usd_per_month": measurement("usd_per_month", spent.usd_per_month(config.pricing, config.policy)),
         "usd_to_build": measurement("usd_to_build", spent.usd_to_build(config.pricing)),
+        "usd_to_retrain": measurement("usd_to_retrain", spent._replace(labels=0).usd_to_build(config.pricing)),
+        "seconds_to_build": measurement("seconds_to_build", spent.building_seconds),
+        "labels_to_build": measurement("labels_to_build", spent.labels),
     }
+
+
+def _changed(arm: Arm, study: Study, settings: Inference) -> tuple[Any, ...]:
+    """Return the share of answers that differ from base's, its interval and count; None where base has no such arm."""
+    base = study.arms.get(f"{BASE}-{arm.prompt}")
+    if arm.checkpoint == BASE or base is None:
+        return (None,)
+    differs = [ours.output.strip() != theirs.output.strip() for ours, theirs in zip(arm.test, base.test, strict=True)]
+    return _mean(np.array(differs, dtype=np.float64), settings)
 
 
 def expense(arm: Arm, checkpoint: Checkpoint, pool: int) -> cost.Expense:

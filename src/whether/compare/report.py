@@ -20,7 +20,7 @@ from whether.compare.plots import STYLE
 from whether.compare.robustness import format_table, measured, violations
 from whether.compare.tables import ranking
 from whether.config import BASE
-from whether.records import METRICS, Comparison, Measurement, Prediction, Verdict
+from whether.records import METRICS, Aspect, Comparison, Measurement, Prediction, Verdict
 
 _HERE = Path(__file__).parent
 TABLES = {
@@ -60,6 +60,7 @@ def render(verdict: Verdict, study: Study, drawings: dict[str, str], settings: I
     environment.globals |= {"interval": wording.interval, "names": wording.NAMES, "kinds": wording.KINDS}
     environment.globals["metrics"] = METRICS
     shown, differing = examples(verdict, study)
+    chosen = list(verdict.representatives.values()) or ranking(verdict)
     formats = measured(study, verdict)
     return environment.get_template("report.html.j2").render(
         verdict=verdict,
@@ -74,6 +75,8 @@ def render(verdict: Verdict, study: Study, drawings: dict[str, str], settings: I
         exploratory=[_comparison(row) for row in verdict.comparisons if row.family == "exploratory"],
         retention=retention(study, settings),
         training_costs=training_costs(verdict),
+        chosen=chosen,
+        unmeasured=_unmeasured(verdict, chosen),
         formats=format_table(formats) if formats else None,
         subset=next((one for one in formats.values()), None),
         violations=violations(study, verdict),
@@ -139,6 +142,15 @@ def _cell(metric: str, row: Measurement, best: float | None) -> dict[str, Any]:
     interval = "" if metric.endswith("tokens") else wording.compact_interval(metric, row)
     is_best = best is not None and row.value == best
     return {"metric": metric, "value": row.value, "interval": interval, "best": is_best}
+
+
+def _unmeasured(verdict: Verdict, arms: Sequence[str]) -> list[Aspect]:
+    """Return the questions of which a metric is known for none of these arms, and that say how to measure it."""
+
+    def known(metric: str) -> bool:
+        return any(verdict.arms[arm].metrics[metric].value is not None for arm in arms)
+
+    return [aspect for aspect in verdict.aspects if aspect.otherwise and not all(map(known, aspect.metrics))]
 
 
 def _balance(study: Study) -> list[dict[str, Any]]:

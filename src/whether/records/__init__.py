@@ -48,6 +48,7 @@ from whether.records.task import (
 from whether.records.verdict import (
     Answer,
     ArmRecord,
+    Aspect,
     BreakEven,
     Comparison,
     CostDriver,
@@ -65,6 +66,7 @@ __all__ = [
     "Answer",
     "ArmChange",
     "ArmRecord",
+    "Aspect",
     "BreakEven",
     "CandidateRecord",
     "ChangeConclusion",

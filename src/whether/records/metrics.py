@@ -48,6 +48,12 @@ METRICS: dict[str, MetricInfo] = {
     "usd_to_build": MetricInfo(
         "USD", False, "labels and machine time spent before the first request, by the price list"
     ),
+    "usd_to_retrain": MetricInfo("USD", False, "machine time of training and search once more, labels left out"),
+    "seconds_to_build": MetricInfo("seconds", False, "machine time of training and search before the first request"),
+    "labels_to_build": MetricInfo("examples", False, "labelled examples that it needs, dev and test left out"),
+    "changed_outputs": MetricInfo(
+        "fraction", True, "share of test examples that base answers otherwise with the same prompt: customisation"
+    ),
     "retention": MetricInfo("fraction", True, "mean accuracy on the retention suite: general ability"),
     "retention_change": MetricInfo("fraction", True, "retention minus that of the base checkpoint"),
     "perplexity": MetricInfo("per token", False, "perplexity on held-out general text"),

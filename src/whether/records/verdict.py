@@ -126,6 +126,17 @@ class TrainingCost:
 
 
 @dataclass(frozen=True)
+class Aspect:
+    """A question that people ask when they choose, and what answers it for each arm."""
+
+    question: str
+    metrics: list[str]
+    """Keys of an arm's `metrics`; a value that is null there was not measured."""
+    otherwise: str = ""
+    """What measures those that are not."""
+
+
+@dataclass(frozen=True)
 class Provenance:
     """What a result was made from."""
 
@@ -176,3 +187,5 @@ class Verdict:
     pricing: dict[str, Any] = field(default_factory=dict)
     learning_curve: LearningCurve | None = None
     """Quality against number of labels; None where it was not measured."""
+    aspects: list[Aspect] = field(default_factory=list)
+    """Every question, with the metrics that answer it."""
