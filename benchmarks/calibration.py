@@ -178,6 +178,7 @@ def coverage(seed: int, studies: int) -> tuple[str, dict[str, float]]:
     methods = {
         "accuracy (Wilson)": _rate_holds,
         "difference of accuracies (Tango)": _difference_holds,
+        "difference of accuracies in groups": _grouped_difference_holds,
         "graded score (BCa)": _graded_holds,
         "difference of graded scores (BCa)": _graded_difference_holds,
         "macro-F1 (BCa)": _macro_f1_holds,
@@ -213,6 +214,20 @@ def _rate_holds(cell: Cell, rng: np.random.Generator) -> Sequence[float]:
 def _difference_holds(cell: Cell, rng: np.random.Generator) -> Sequence[float]:
     rates, study = _two_rates(cell[1], rng)
     (found,) = differences(study, [("arm-0", "arm-1")]).values()
+    return (_holds(found.interval, rates[0] - rates[1]),)
+
+
+def _grouped_difference_holds(cell: Cell, rng: np.random.Generator) -> Sequence[float]:
+    """Rows of groups of one to seven, a part of whose difficulty is the group's."""
+    n = cell[1]
+    clusters = np.repeat(np.arange(n), rng.integers(1, 8, n))[:n]
+    best, within, between = rng.uniform(0.5, 0.97), rng.uniform(0, 0.8), rng.uniform(0, 0.8)
+    rates = [best, best - rng.uniform(0, 0.2)]
+    group, own = rng.standard_normal((3, n))[:, clusters], rng.standard_normal((3, n))
+    difficulty = within**0.5 * group + (1 - within) ** 0.5 * own
+    noise = between**0.5 * difficulty[0] + (1 - between) ** 0.5 * difficulty[1:]
+    right = (noise < norm.ppf(rates)[:, None]).astype(np.float64)
+    found = score_difference(right[0], right[1], Inference(resamples=100, clusters=clusters))
     return (_holds(found.interval, rates[0] - rates[1]),)
 
 

@@ -15,7 +15,7 @@ from whether.compare.compare import compare
 from whether.compare.provenance import provenance
 from whether.config import Config
 from whether.errors import ConfigError, RecordError
-from whether.records import Verdict, read_json, read_jsonl, write_json, write_jsonl
+from whether.records import Verdict, output_folder, read_json, read_jsonl, write_json, write_jsonl
 
 SCHEMA = ROOT / "docs" / "verdict.schema.json"
 PROMISED = {
@@ -256,3 +256,24 @@ def test_provenance_in_and_outside_a_repository(artifacts, tmp_path):
     assert provenance(artifacts, repository=tmp_path).dirty is False
     (tmp_path / "params.yaml").write_text("2")
     assert provenance(artifacts, repository=tmp_path).dirty is True
+
+
+def test_groups_of_test_examples_widen_every_interval_of_quality(artifacts, folder, config, tmp_path):
+    grouped = tmp_path / "artifacts"
+    shutil.copytree(artifacts, grouped)
+    file = grouped / "prepare" / "test.jsonl"
+    rows = read_jsonl(file)
+    # Each group holds rows that base-few_shot answers alike, so that they tell less than as many independent ones.
+    given = read_jsonl(artifacts / "prompt" / "base-few_shot" / "predictions.jsonl")
+    answers = {row["id"]: row["score"] for row in given}
+    ordered = sorted(rows, key=lambda row: answers[row["id"]])
+    group = {row["id"]: f"customer{number // 6}" for number, row in enumerate(ordered)}
+    write_jsonl(file, [{**row, "group": group[row["id"]]} for row in rows])
+    with output_folder(tmp_path / "compare") as out:
+        compare(config, artifacts=grouped, folder=out)
+    before, after = (read_json(place / "verdict.json", Verdict) for place in (folder, tmp_path / "compare"))
+    old, new = (verdict.arms["base-few_shot"].metrics["accuracy"] for verdict in (before, after))
+    assert new.value == old.value
+    assert new.ci_high - new.ci_low > 1.5 * (old.ci_high - old.ci_low)
+    assert read_jsonl(tmp_path / "compare" / "outputs.jsonl")[0]["group"].startswith("customer")
+    assert after.arms["base-few_shot"].metrics["retention"] == before.arms["base-few_shot"].metrics["retention"]

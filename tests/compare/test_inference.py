@@ -183,3 +183,69 @@ def test_the_bootstrap_does_not_cover_with_few_discordant_pairs():
             result = stats.bootstrap((differences,), np.mean, n_resamples=500, rng=np.random.default_rng(1))
             covered += result.confidence_interval.low <= gained - lost <= result.confidence_interval.high
     assert covered / runs < 0.92
+
+
+def repeated(values: np.ndarray, times: int) -> np.ndarray:
+    return np.repeat(values, times)
+
+
+@pytest.mark.parametrize("times", [2, 10])
+def test_rows_repeated_in_groups_tell_no_more_than_one_of_each(times):
+    rng = np.random.default_rng(0)
+    a, b = (rng.random(150) < 0.8).astype(float), (rng.random(150) < 0.7).astype(float)
+    grouped = QUICK._replace(clusters=repeated(np.arange(150), times))
+    once, many = score_difference(a, b, QUICK), score_difference(repeated(a, times), repeated(b, times), grouped)
+    naive = score_difference(repeated(a, times), repeated(b, times), QUICK)
+    width = np.ptp(once.interval)
+    assert np.ptp(many.interval) == pytest.approx(width, rel=0.03)
+    assert np.ptp(naive.interval) < 0.8 * width
+    assert many.p_value == pytest.approx(once.p_value, abs=0.03)
+    assert many.deviation / (150 * times) ** 0.5 == pytest.approx(once.deviation / 150**0.5, rel=0.03)
+    rate, alone = mean_interval(repeated(a, times), grouped), mean_interval(a, QUICK)
+    assert rate == pytest.approx(alone, abs=0.03 * np.ptp(alone) + 0.002)
+
+
+def test_groups_of_one_are_independent_rows():
+    rng = np.random.default_rng(1)
+    a, b = rng.random(200), rng.random(200)
+    grouped = QUICK._replace(clusters=np.arange(200))
+    one, other = score_difference(a, b, QUICK), score_difference(a, b, grouped)
+    assert other.interval == pytest.approx(one.interval, abs=0.05 * np.ptp(one.interval))
+    assert mean_interval(a, grouped) == pytest.approx(mean_interval(a, QUICK), abs=0.005)
+    targets, answers = rng.integers(0, 4, 200), rng.integers(0, 4, 200)
+    assert macro_f1_interval(answers, targets, grouped) == pytest.approx(
+        macro_f1_interval(answers, targets, QUICK), abs=0.015
+    )
+
+
+@pytest.mark.parametrize("kind", ["rate", "difference", "graded", "macro_f1"])
+def test_intervals_of_grouped_rows_hold_the_truth(kind):
+    rng, held, runs = np.random.default_rng(5), 0, 400
+    for _ in range(runs):
+        clusters = np.repeat(np.arange(40), rng.integers(1, 8, 40))
+        shared = rng.standard_normal((2, 40))[:, clusters] * 0.6**0.5
+        noise = shared + rng.standard_normal((2, len(clusters))) * 0.4**0.5
+        settings = Inference(resamples=100, clusters=clusters)
+        right = (noise < stats.norm.ppf([[0.8], [0.7]])).astype(float)
+        if kind == "rate":
+            interval, truth = mean_interval(right[0], settings), 0.8
+        elif kind == "difference":
+            interval, truth = score_difference(right[0], right[1], settings).interval, 0.1
+        elif kind == "graded":
+            interval, truth = score_difference(noise[0], noise[1], settings).interval, 0.0
+        else:
+            targets = rng.integers(0, 3, len(clusters))
+            answers = np.where(right[0] > 0, targets, (targets + 1) % 3)
+            interval, truth = macro_f1_interval(answers, targets, settings), 0.8
+        held += interval[0] <= truth <= interval[1]
+    assert held / runs == pytest.approx(0.95, abs=0.035)
+
+
+def test_one_group_or_no_difference_has_an_interval_of_some_width():
+    clusters = np.zeros(10, dtype=np.int64)
+    alone = score_difference(np.ones(10), np.zeros(10), QUICK._replace(clusters=clusters))
+    assert alone.interval.low < 0.5
+    same = score_difference(np.ones(10), np.ones(10), QUICK._replace(clusters=np.arange(10) // 2))
+    assert same.interval.low < -0.2
+    assert same.p_value == 1.0
+    assert same.deviation > 0

@@ -132,3 +132,14 @@ def test_a_schema_that_is_none_is_refused(tmp_path: Path) -> None:
     path = jsonl(tmp_path, {"text": "x", "answer": {}})
     with pytest.raises(ConfigError, match=r"task\.schema is not a JSON Schema"):
         read_table(task(path, output="json", schema={"type": "objekt"}))
+
+
+def test_the_group_is_a_column_that_no_row_lacks(tmp_path: Path) -> None:
+    path = jsonl(tmp_path, {"text": "A", "answer": "a", "who": 7}, {"text": "B", "answer": "b", "who": " x "})
+    assert [example.group for example in examples(task(path, group="who"))] == ["7", "x"]
+    assert [example.group for example in examples(task(path))] == [None, None]
+    with pytest.raises(DataError, match="no column 'whom', which task.group names; did you mean 'who'"):
+        read_table(task(path, group="whom"))
+    path = jsonl(tmp_path, {"text": "A", "answer": "a", "who": ""})
+    with pytest.raises(DataError, match=r"rows.jsonl:1: the group is missing \(who\)"):
+        read_table(task(path, group="who"))

@@ -88,3 +88,34 @@ def test_apportioned_numbers_add_up_and_stay_close(weights: list[int], minimum: 
         assert all(
             abs(count - total * weight / sum(weights)) < 1 for count, weight in zip(counts, weights, strict=True)
         )
+
+
+def grouped(sizes: dict[str, int]) -> list[Example]:
+    """Return examples of customers: `sizes` says how many rows each has; labels take turns."""
+    return [
+        Example(f"{name}-{number}", {"t": f"{name} {number}"}, "ab"[number % 2], group=name)
+        for name, size in sizes.items()
+        for number in range(size)
+    ]
+
+
+def test_groups_stay_together_and_the_shares_are_about_right() -> None:
+    examples = grouped({f"customer{number}": 2 + number % 5 for number in range(60)})
+    splits = split(examples, SplitConfig(), 0, ["a", "b"])
+    where = {name: {example.group for example in splits[name]} for name in SPLITS}
+    assert not where["train"] & where["dev"]
+    assert not where["train"] & where["test"]
+    assert not where["dev"] & where["test"]
+    assert sum(map(len, splits.values())) == len(examples)
+    assert len(splits["train"]) / len(examples) == pytest.approx(0.55, abs=0.08)
+
+
+def test_too_few_groups_are_one_error() -> None:
+    with pytest.raises(DataError, match="belong to 3 groups"):
+        split(grouped({"x": 9, "y": 9, "z": 9}), SplitConfig(), 0, ["a", "b"])
+
+
+def test_a_split_without_a_label_is_one_error() -> None:
+    sizes = {f"customer{number}": 1 for number in range(7)} | {"rare": 7}
+    with pytest.raises(DataError, match="none of b"):
+        split(grouped(sizes), SplitConfig(), 0, ["a", "b"])

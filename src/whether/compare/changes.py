@@ -83,6 +83,10 @@ def _shared(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]])
 
 def _difference(arm: str, shared: Pairs, metric: str, settings: Inference) -> PairedDifference:
     then, now = ([row[side]["arms"][arm] for row in shared] for side in (0, 1))
+    groups = [row[1].get("group") for row in shared]
+    if groups[0] is not None:
+        place = {name: number for number, name in enumerate(dict.fromkeys(groups))}
+        settings = settings._replace(clusters=np.array([place[name] for name in groups], dtype=np.int64))
     if metric == "macro_f1":
         targets = [row[1]["target"] for row in shared]
         labels = sorted({*targets, *(answer["answer"] for answer in [*then, *now] if answer["answer"] is not None)})

@@ -92,7 +92,7 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
         status=decision.status,
         excluded=selection.excluded,
         break_even=_break_even(selection, study, config),
-        interactions=interactions(study, settings),
+        interactions=interactions(study, measure.clustered(study, settings)),
         training={
             name: cost.training_cost(checkpoint.training, config.pricing)
             for name, checkpoint in study.checkpoints.items()
@@ -130,7 +130,8 @@ def judge(
     )
     family = comparisons(differences, metric, "decision", policy)
     baseline = measure.baseline(study.task, metric, [example.target for example in study.examples])
-    lows = {name: measure.quality_low(study.arms[name], study.task, metric, settings) for name in names}
+    unit = measure.clustered(study, settings)
+    lows = {name: measure.quality_low(study.arms[name], study.task, metric, unit) for name in names}
     decision = decide(selection, family, lows, baseline, policy)
     further = further_labels(decision.blocking, representatives, differences, policy, settings.seed)
     return Judged(selection, differences, family, baseline, decision, further)

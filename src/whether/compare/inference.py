@@ -10,6 +10,11 @@ What is used where:
 - Graded scores, times, tokens and macro-F1: BCa bootstrap over examples (Efron 1987), both arms of a pair resampled
   together, at a level that makes up for few examples (Hesterberg 2015), and a paired permutation test. Where every
   resample is equal, the bounded-score argument of `_no_spread` takes its place.
+- Examples that come in groups (several of one customer or document) are no independent observations. With
+  `Inference.clusters` the group is the unit: standard errors are those of the jackknife that leaves out a group at a
+  time, with Student's t of groups - 1 (Cameron and Miller 2015; Miller 2024 for evaluations), rates and differences of
+  rates have the intervals above at their effective number of examples (Korn and Graubard 1998), and permutation tests
+  exchange the arms for whole groups.
 - Several comparisons at once: Holm's correction (Holm 1979) for claims that two arms differ.
 
 Intervals are two-sided at level 1 - alpha for each pair. For the at most three arms that the decision compares they are
@@ -45,6 +50,8 @@ class Inference(NamedTuple):
     level: float = 0.95
     resamples: int = 10_000
     seed: int = 0
+    clusters: Codes | None = None
+    """Of each example, the number of its group, from 0 and without gaps, shape (n,); None: each is its own."""
 
 
 class Interval(NamedTuple):
@@ -79,6 +86,8 @@ def mean_interval(values: Floats, settings: Inference) -> Interval | None:
     than it needs to be.
     """
     bounded = bool(values.min() >= 0 and values.max() <= 1)
+    if settings.clusters is not None:
+        return _clustered_mean_interval(values, settings.clusters, settings.level, bounded)
     if _binary(values) or (bounded and np.ptp(values) == 0):
         return rate_interval(float(values.sum()), len(values), settings.level)
     if len(values) < 2 or np.ptp(values) == 0:
@@ -108,6 +117,11 @@ def macro_f1(answers: Codes, targets: Codes, axis: int = -1) -> Any:
 
 def macro_f1_interval(answers: Codes, targets: Codes, settings: Inference) -> Interval:
     """Return the BCa interval of macro-F1 over examples (answer and target resampled together)."""
+    if settings.clusters is not None:
+        spread = _leave_one_out((answers, targets), macro_f1, settings.clusters, settings.level)
+        value = float(macro_f1(answers, targets))
+        n = _effective(len(targets), value * (1 - value), spread, settings.level)
+        return rate_interval(value * n, n, settings.level)
     n = _effective_examples(targets)
     bca = _bca((answers, targets), macro_f1, settings, effective=n)[0]
     if bca is not None:
@@ -118,13 +132,15 @@ def macro_f1_interval(answers: Codes, targets: Codes, settings: Inference) -> In
 def score_difference(a: Floats, b: Floats, settings: Inference) -> PairedDifference:
     """Return mean(a) - mean(b) for paired scores of shape (n,) in [0, 1]."""
     n, differences = len(a), a - b
+    if settings.clusters is not None:
+        return _clustered_difference(a, b, settings.clusters, settings)
     if _binary(a) and _binary(b):
         gained, lost = int((differences > 0).sum()), int((differences < 0).sum())
         interval = tango_interval(gained, lost, n, settings.level)
         p_value = float(mcnemar([[0, gained], [lost, 0]], exact=True).pvalue) if gained + lost else 1.0
     else:
         interval = _bca((differences,), _mean, settings)[0] or _no_spread(float(differences.mean()), n, settings.level)
-        p_value = _permutation(a, b, lambda x, y, axis: np.mean(x - y, axis=axis), settings)
+        p_value = _permutation(a, b, _mean_difference, settings)
     return PairedDifference(float(differences.mean()), interval, p_value, n, _deviation(differences))
 
 
@@ -134,6 +150,10 @@ def macro_f1_difference(a: Codes, b: Codes, targets: Codes, settings: Inference)
     def difference(x: Codes, y: Codes, t: Codes = targets, axis: int = -1) -> Any:
         return macro_f1(x, t, axis) - macro_f1(y, t, axis)
 
+    if settings.clusters is not None:
+        spread = _leave_one_out((a, b, targets), difference, settings.clusters, settings.level)
+        p_value = _group_permutation(a, b, difference, settings.clusters, settings)
+        return _clustered(float(difference(a, b)), spread, p_value, len(a), settings)
     value, n = float(difference(a, b)), _effective_examples(targets)
     interval, error = _bca((a, b, targets), difference, settings, effective=n)
     p_value = _permutation(a, b, difference, settings)
@@ -161,12 +181,12 @@ def stratified_mean_interval(strata: Sequence[Floats], settings: Inference) -> I
     return rate_interval(value * effective, effective, settings.level)
 
 
-def tango_interval(gained: int, lost: int, n: int, level: float) -> Interval:
+def tango_interval(gained: float, lost: float, n: float, level: float) -> Interval:
     """Return Tango's score interval of a difference of paired proportions, (gained - lost) / n.
 
     `gained` examples are right in the first arm only, `lost` in the second only. The interval holds every difference
     that the score test does not reject at 1 - level, with the discordant rate at its restricted
-    maximum likelihood.
+    maximum likelihood. The counts may be effective ones, which are no whole numbers.
 
     Source: T. Tango, Equivalence test and confidence interval for the difference in proportions for the paired-sample
     design, Statistics in Medicine 17 (1998).
@@ -237,6 +257,86 @@ def _expanded(level: float, n: float) -> float:
     """
     n = max(n, 2.0)
     return float(2 * stats.norm.cdf(math.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, n - 1)) - 1)
+
+
+class _Spread(NamedTuple):
+    """How far a statistic may be off, by leaving out a group at a time."""
+
+    interval: Interval
+    error: float
+    groups: int
+
+
+def _leave_one_out(columns: Sequence[NDArray[Any]], statistic: Statistic, clusters: Codes, level: float) -> _Spread:
+    """Return the jackknife's interval and standard error over groups (Cameron and Miller 2015, section VI.B)."""
+    groups, value = int(clusters.max()) + 1, float(statistic(*columns))
+    if groups < 2:
+        return _Spread(Interval(-math.inf, math.inf), math.inf, groups)
+    left_out = np.array(
+        [statistic(*(column[clusters != group] for column in columns)) for group in range(groups)], dtype=np.float64
+    )
+    error = math.sqrt((groups - 1) / groups * float(((left_out - left_out.mean()) ** 2).sum()))
+    half = float(stats.t.ppf((1 + level) / 2, groups - 1)) * error
+    return _Spread(Interval(value - half, value + half), error, groups)
+
+
+def _effective(n: int, variance: float, spread: _Spread, level: float) -> float:
+    """Return how many independent examples are worth `n` in groups, given the variance of one example.
+
+    Variance / error², times the square of z over Student's t, since the error is known as well as from so many groups.
+    """
+    t = float(stats.t.ppf((1 + level) / 2, spread.groups - 1)) if spread.groups > 1 else math.inf
+    count = variance / spread.error**2 if spread.error > 0 else float(spread.groups)
+    return max(1.0, min(n, count) * (_normal_quantile(level) / t) ** 2)
+
+
+def _clustered_mean_interval(values: Floats, clusters: Codes, level: float, bounded: bool) -> Interval | None:
+    spread, value = _leave_one_out((values,), _mean, clusters, level), float(values.mean())
+    if _binary(values) or (bounded and spread.error == 0):
+        n = _effective(len(values), value * (1 - value), spread, level)
+        return rate_interval(value * n, n, level)
+    return spread.interval if 0 < spread.error < math.inf else None
+
+
+def _clustered_difference(a: Floats, b: Floats, clusters: Codes, settings: Inference) -> PairedDifference:
+    differences, n = a - b, len(a)
+    value = float(differences.mean())
+    spread = _leave_one_out((differences,), _mean, clusters, settings.level)
+    p_value = _group_permutation(a, b, _mean_difference, clusters, settings)
+    result = _clustered(value, spread, p_value, n, settings)
+    if not (_binary(a) and _binary(b)):
+        return result
+    worth = _effective(n, float(differences.var()), spread, settings.level) / n
+    gained, lost = float((differences > 0).sum()), float((differences < 0).sum())
+    return result._replace(interval=tango_interval(gained * worth, lost * worth, n * worth, settings.level))
+
+
+def _clustered(value: float, spread: _Spread, p_value: float, n: int, settings: Inference) -> PairedDifference:
+    if not 0 < spread.error < math.inf:
+        interval, error = _no_spread(value, spread.groups, settings.level), 1 / spread.groups
+    else:
+        low, high = spread.interval
+        interval, error = Interval(max(-1.0, low), min(1.0, high)), spread.error
+    return PairedDifference(value, interval, p_value, n, error * math.sqrt(n))
+
+
+def _group_permutation(
+    a: NDArray[Any], b: NDArray[Any], statistic: Statistic, clusters: Codes, settings: Inference
+) -> float:
+    """Return the two-sided p-value of exchanging the arms group by group."""
+    if np.array_equal(a, b):
+        return 1.0
+    rng, observed, beyond, done = np.random.default_rng(settings.seed), abs(float(statistic(a, b))), 0, 0
+    while done < settings.resamples:
+        size = min(settings.resamples - done, max(1, _BATCH // (2 * len(a))))
+        swapped = (rng.random((size, int(clusters.max()) + 1)) < 0.5)[:, clusters]
+        found = np.abs(statistic(np.where(swapped, b, a), np.where(swapped, a, b), axis=-1))
+        beyond, done = beyond + int((found >= observed - 1e-12).sum()), done + size
+    return (beyond + 1) / (done + 1)
+
+
+def _mean_difference(a: Floats, b: Floats, axis: int = -1) -> Any:
+    return np.mean(a - b, axis=axis)
 
 
 def _permutation(a: NDArray[Any], b: NDArray[Any], statistic: Statistic, settings: Inference) -> float:

@@ -59,11 +59,20 @@ def baseline(task: Task, metric: str, targets: Sequence[str]) -> float:
     return count / len(targets)
 
 
+def clustered(study: Study, settings: Inference) -> Inference:
+    """Return settings under which the test examples' groups are the unit, if they have any."""
+    names = [example.group for example in study.examples]
+    if all(name is None for name in names):
+        return settings
+    place = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return settings._replace(clusters=np.array([place[name] for name in names], dtype=np.int64))
+
+
 def differences(
     study: Study, names: Sequence[tuple[str, str]], metric: str, settings: Inference
 ) -> dict[tuple[str, str], PairedDifference]:
     """Return the paired difference of the primary metric on test for each pair of arms."""
-    found = {}
+    found, settings = {}, clustered(study, settings)
     for a, b in names:
         left, right = study.arms[a].test, study.arms[b].test
         if metric == "macro_f1":
@@ -76,6 +85,7 @@ def differences(
 
 def measure(arm: Arm, study: Study, config: Config, settings: Inference) -> dict[str, Measurement]:
     """Return every metric of an arm that applies to the task; a value that no stage measured is None."""
+    documents, settings = settings, clustered(study, settings)
     checkpoint, test = study.checkpoints[arm.checkpoint], arm.test
     found = {name: _test_quality(arm, study.task, name, settings) for name in quality_metrics(study.task)}
     columns: dict[str, Callable[[Prediction], float | None]] = {
@@ -94,7 +104,7 @@ def measure(arm: Arm, study: Study, config: Config, settings: Inference) -> dict
     found["changed_outputs"] = measurement("changed_outputs", *_changed(arm, study, settings))
     found["latency_p50"] = measurement("latency_p50", arm.serving.latency_p50)
     found["latency_p95"] = measurement("latency_p95", arm.serving.latency_p95)
-    found |= _general(checkpoint, study.checkpoints[BASE], settings)
+    found |= _general(checkpoint, study.checkpoints[BASE], documents)
     found |= _robustness(arm)
     if arm.serving.peak_memory is not None:
         found["peak_memory"] = measurement("peak_memory", arm.serving.peak_memory)

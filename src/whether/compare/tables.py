@@ -66,7 +66,8 @@ def outputs(study: Study) -> Iterator[dict[str, Any]]:
             name: {key: getattr(arm.test[index], key) for key in ("output", "answer", "score", "valid")}
             for name, arm in study.arms.items()
         }
-        yield {"id": example.id, "inputs": example.inputs, "target": example.target, "arms": answers}
+        group = {} if example.group is None else {"group": example.group}
+        yield {"id": example.id, **group, "inputs": example.inputs, "target": example.target, "arms": answers}
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -88,6 +88,9 @@ class TaskConfig:
     """Primary metric; None: accuracy for labels, exact_match else."""
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 16
     """Most tokens of an answer."""
+    group: str | None = None
+    """Column whose equal values belong together (a customer, a document): they go into one split, and intervals and
+    tests take the group as their unit. None: every row is independent of the others."""
     splits: SplitConfig = field(default_factory=SplitConfig)
     max_rows: Annotated[int, Field(ge=10)] | None = None
     """Use a seeded, stratified sample of at most so many rows; None: all."""

@@ -9,6 +9,7 @@ rejected.jsonl                         `rows.Rejected`: line, reason, row
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from whether.config import TaskConfig
 from whether.errors import ConfigError, DataError
@@ -17,7 +18,7 @@ from whether.prepare.plots import draw_profile
 from whether.prepare.profile import describe_conflicts, describe_splits, token_lengths
 from whether.prepare.rows import Row, read_table
 from whether.prepare.splits import draw_sample, split
-from whether.records import Task, write_json, write_jsonl
+from whether.records import Example, Task, to_plain, write_json, write_jsonl
 
 
 def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path) -> None:
@@ -52,11 +53,17 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path) ->
         "splits": describe_splits(splits, record, lengths),
     }
     for name, examples in splits.items():
-        write_jsonl(folder / f"{name}.jsonl", examples)
+        write_jsonl(folder / f"{name}.jsonl", map(_plain, examples))
     write_json(folder / "task.json", record)
     write_json(folder / "profile.json", profile)
     write_jsonl(folder / "rejected.jsonl", (bad._asdict() for bad in table.rejected))
     draw_profile(folder, record, splits, profile, lengths)
+
+
+def _plain(example: Example) -> dict[str, Any]:
+    """Return an example's line; a task without groups has no such key."""
+    line: dict[str, Any] = to_plain(example)
+    return line if example.group is not None else {key: value for key, value in line.items() if key != "group"}
 
 
 def _labels(task: TaskConfig, rows: Sequence[Row]) -> list[str]:

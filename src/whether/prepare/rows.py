@@ -59,7 +59,8 @@ def read_table(task: TaskConfig) -> Table:
         try:
             inputs = _inputs(task, columns)
             target = check_target(_target(task, columns, path))
-            table.rows.append(Row(line, Example(sha256_plain(inputs)[:12], inputs, target)))
+            group = _group(task, columns)
+            table.rows.append(Row(line, Example(sha256_plain(inputs)[:12], inputs, target, group)))
         except ValueError as error:
             table.rejected.append(Rejected(line, str(error), columns))
             if len(table.rejected) >= max(task.max_bad_rows + 1, SHOWN):
@@ -140,6 +141,8 @@ def _require_columns(task: TaskConfig, columns: dict[str, Any], path: Path) -> N
     wanted = {f"task.inputs.{variable}": column for variable, column in task.inputs.items()}
     if "{{" not in task.target:
         wanted["task.target"] = task.target
+    if task.group is not None:
+        wanted["task.group"] = task.group
     for field, column in wanted.items():
         if column not in columns:
             raise DataError(f"{path} has no column {column!r}, which {field} names{near_matches(column, columns)}")
@@ -150,6 +153,15 @@ def _inputs(task: TaskConfig, columns: dict[str, Any]) -> dict[str, str]:
     if not any(value.strip() for value in inputs.values()):
         raise ValueError(f"the input is empty ({', '.join(task.inputs.values())})")
     return inputs
+
+
+def _group(task: TaskConfig, columns: dict[str, Any]) -> str | None:
+    if task.group is None:
+        return None
+    group = _text(columns, task.group).strip()
+    if not group:
+        raise ValueError(f"the group is missing ({task.group})")
+    return group
 
 
 def _target(task: TaskConfig, columns: dict[str, Any], path: Path) -> str:

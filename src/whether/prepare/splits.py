@@ -6,7 +6,7 @@ share out each label's examples in that order. So rows that are added later move
 
 import hashlib
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import astuple
 from itertools import pairwise
@@ -45,16 +45,53 @@ def split(
     """Share examples out, each label on its own, in their order within each split.
 
     Every split gets at least one example of every label, and at least two in all. Raises DataError where there are too
-    few for that. `labels` is empty for tasks that are not stratified.
+    few for that. `labels` is empty for tasks that are not stratified. Groups are kept together: then they are what is
+    shared out, each by its most frequent label.
     """
     require_enough(examples, labels)
+    if any(example.group is not None for example in examples):
+        return _split_groups(examples, shares, seed, labels)
+    where = _shared_out(_strata(examples, seed, labels), shares, _minimum(labels) // len(SPLITS))
+    return {name: [example for example in examples if where[example.id] == name] for name in SPLITS}
+
+
+def _shared_out(strata: Sequence[Sequence[Example]], shares: SplitConfig, minimum: int) -> dict[str, Split]:
+    """Return id → split."""
     where: dict[str, Split] = {}
-    for stratum in _strata(examples, seed, labels):
-        sizes = apportion(len(stratum), astuple(shares), _minimum(labels) // len(SPLITS))
+    for stratum in strata:
+        sizes = apportion(len(stratum), astuple(shares), minimum)
         edges = [sum(sizes[:end]) for end in range(len(sizes) + 1)]
         for name, (start, end) in zip(SPLITS, pairwise(edges), strict=True):
             where.update((example.id, name) for example in stratum[start:end])
-    return {name: [example for example in examples if where[example.id] == name] for name in SPLITS}
+    return where
+
+
+def _split_groups(
+    examples: Sequence[Example], shares: SplitConfig, seed: int, labels: Sequence[str]
+) -> dict[Split, list[Example]]:
+    members: dict[str, list[Example]] = defaultdict(list)
+    for example in examples:
+        members[str(example.group)].append(example)
+    if len(members) < SMALLEST * len(SPLITS):
+        raise DataError(
+            f"task.group: the rows belong to {len(members)} groups, and train, dev and test need {SMALLEST} each: leave"
+            " task.group out if rows are independent, or add rows of other groups"
+        )
+    stand_ins = []
+    for group, rows in members.items():
+        frequent = min(Counter(row.target for row in rows).items(), key=lambda item: (-item[1], item[0]))[0]
+        stand_ins.append(Example(group, {}, frequent))
+    where = _shared_out(_strata(stand_ins, seed, labels), shares, 0)
+    found = {name: [example for example in examples if where[str(example.group)] == name] for name in SPLITS}
+    for name, rows in found.items():
+        missing = sorted(set(labels) - {row.target for row in rows})
+        if missing or len(rows) < SMALLEST:
+            raise DataError(
+                f"task.group: with groups kept together {name} has {len(rows)} examples"
+                + (f" and none of {', '.join(missing)}" if missing else "")
+                + ": add rows of other groups, try another seed, or leave out task.group"
+            )
+    return found
 
 
 def apportion(total: int, weights: Sequence[float], minimum: int) -> list[int]:

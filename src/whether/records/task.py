@@ -17,6 +17,8 @@ class Example:
     """Prompt variable → text, as the task's `inputs` names them."""
     target: str
     """The right answer as text; canonical JSON for a `json` task."""
+    group: str | None = None
+    """What it belongs to, such as a customer or a document, where the task's `group` names a column."""
 
 
 @dataclass(frozen=True)
