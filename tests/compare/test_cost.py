@@ -63,6 +63,21 @@ def expense(per_1k: float, to_build: float) -> Expense:
     return Expense(per_1k, 0, Training(0, 1000 * to_build), 0)
 
 
+def test_people_cost_to_build_and_retraining_costs_each_time_its_machine():
+    ours = Expense(0.2, 300, Training(300, 1000), 0, person_hours=8)
+    theirs = Expense(0.5, 0, Training(0, 0), 500, person_hours=2)
+    prices = replace(PRICES, usd_per_person_hour=50)
+    policy = PolicyConfig(monthly_requests=10_000, months=12, retrain_months=3)
+    assert ours.usd_to_build(PRICES) == pytest.approx(31)
+    assert ours.usd_to_build(prices) == pytest.approx(431)
+    assert ours.usd_to_retrain(prices) == pytest.approx(1)
+    assert ours.usd_per_month(prices, policy) == pytest.approx(2 + 431 / 12 + 1 / 3)
+    found = break_even("tuned", "prompt", (ours, theirs), prices, policy)
+    at_break_even = replace(policy, monthly_requests=round(found.requests_per_month))
+    assert ours.usd_per_month(prices, at_break_even) == pytest.approx(theirs.usd_per_month(prices, at_break_even), 1e-3)
+    assert "over 12 months and retrained every 3 months it is the cheaper one at more than" in found.reason
+
+
 def test_drivers_are_the_difference_with_half_and_twice_of_each_quantity():
     ours, theirs = Expense(0.2, 300, Training(300, 1000), 0), Expense(0.5, 100, Training(0, 0), 0)
     policy = PolicyConfig(monthly_requests=10_000, months=12)

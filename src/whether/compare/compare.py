@@ -13,6 +13,7 @@ report.html        all of it on one page that needs no network
 """
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +32,8 @@ from whether.config import BASE, Config, PolicyConfig
 from whether.errors import ConfigError, near_matches
 from whether.records import ArmRecord, BreakEven, Comparison, Measurement, Verdict, write_json, write_jsonl, write_text
 
+logger = logging.getLogger(__name__)
+
 
 def compare(config: Config, *, artifacts: Path, folder: Path) -> None:
     """Compare every arm of `config` and write the verdict and its report into `folder`.
@@ -38,6 +41,8 @@ def compare(config: Config, *, artifacts: Path, folder: Path) -> None:
     Raises RecordError for a record of an arm that is missing or broken.
     """
     study = load_study(config, artifacts)
+    for name in config.pricing.person_hours.keys() - {*config.checkpoints, *config.prompts}:
+        logger.warning("pricing.person_hours: %s is no checkpoint or prompt of this run: not counted", name)
     verdict = reach_verdict(config, study, artifacts)
     write_json(folder / "verdict.json", verdict)
     write_json(folder / "metrics.json", tables.metrics(verdict))
@@ -185,7 +190,7 @@ def _break_even(selection: Selection, study: Study, config: Config) -> list[Brea
 
     def expense(name: str) -> cost.Expense:
         arm = study.arms[name]
-        return measure.expense(arm, study.checkpoints[arm.checkpoint], study.pool)
+        return measure.expense(arm, study.checkpoints[arm.checkpoint], study.pool, config.pricing)
 
     return [
         cost.break_even(arm.name, prompt.name, (expense(arm.name), expense(prompt.name)), config.pricing, config.policy)

@@ -28,6 +28,8 @@ class Expense(NamedTuple):
     training: Training
     search_seconds: float
     """Machine time of the search that found the prompt."""
+    person_hours: float = 0.0
+    """Of people who build it."""
 
     @property
     def building_seconds(self) -> float:
@@ -39,14 +41,23 @@ class Expense(NamedTuple):
         return 1000 * usd_for_seconds(self.seconds_per_request, pricing)
 
     def usd_to_build(self, pricing: PricingConfig) -> float:
-        """Return the price of labels, training and search."""
-        searching = usd_for_seconds(self.search_seconds, pricing)
-        return usd_to_build(self.labels, self.training, pricing) + searching
+        """Return the price of labels, training, search and people's time."""
+        people = self.person_hours * (pricing.usd_per_person_hour or 0.0)
+        return self.labels * pricing.usd_per_label + self.usd_to_retrain(pricing) + people
+
+    def usd_to_retrain(self, pricing: PricingConfig) -> float:
+        """Return the price of training and search once more, without labels and people."""
+        return usd_to_build(0, self.training, pricing) + usd_for_seconds(self.search_seconds, pricing)
+
+    def fixed_usd_per_month(self, pricing: PricingConfig, policy: PolicyConfig) -> float:
+        """Return what a month costs without a request: building spread over the policy's months, and retraining."""
+        retraining = self.usd_to_retrain(pricing) / policy.retrain_months if policy.retrain_months else 0.0
+        return self.usd_to_build(pricing) / policy.months + retraining
 
     def usd_per_month(self, pricing: PricingConfig, policy: PolicyConfig) -> float:
-        """Return the monthly cost at the policy's volume, the cost to build spread over its months."""
+        """Return what a month costs at the policy's volume."""
         running = self.usd_per_1k(pricing) * policy.monthly_requests / 1000
-        return running + self.usd_to_build(pricing) / policy.months
+        return running + self.fixed_usd_per_month(pricing, policy)
 
 
 def usd_to_build(labels: int, training: Training, pricing: PricingConfig) -> float:
@@ -90,9 +101,12 @@ def break_even(
 ) -> BreakEven:
     """Return at which monthly volume `tuned` costs as much as `prompt`, and what moves that; expenses in this order."""
     ours, theirs = expenses
-    running = ours.usd_per_1k(pricing) - theirs.usd_per_1k(pricing)
-    building = ours.usd_to_build(pricing) - theirs.usd_to_build(pricing)
-    found = _crossing(tuned, prompt, running, building, policy.months)
+    apart = _Apart(
+        ours.usd_per_1k(pricing) - theirs.usd_per_1k(pricing),
+        ours.usd_to_build(pricing) - theirs.usd_to_build(pricing),
+        ours.fixed_usd_per_month(pricing, policy) - theirs.fixed_usd_per_month(pricing, policy),
+    )
+    found = _crossing(tuned, prompt, apart, policy)
     difference = ours.usd_per_month(pricing, policy) - theirs.usd_per_month(pricing, policy)
     return replace(found, usd_per_month=difference, drivers=_drivers(expenses, pricing, policy))
 
@@ -127,16 +141,35 @@ def _drivers(expenses: tuple[Expense, Expense], pricing: PricingConfig, policy: 
     return sorted(drivers, key=lambda driver: -abs(driver.usd_double - driver.usd_half))
 
 
-def _crossing(tuned: str, prompt: str, running: float, building: float, months: int) -> BreakEven:
-    """Return where two lines of cost cross: `running` is tuned minus prompt per 1,000 requests, `building` in all."""
-    build_text = f"{usd(abs(building))} {'more' if building > 0 else 'less'} to build"
-    run_text = f"{usd(abs(running))} {'more' if running > 0 else 'less'} per 1,000 requests"
-    facts = f"{tuned} costs {build_text} and {run_text} than {prompt}"
-    if building <= 0 and running <= 0:
+class _Apart(NamedTuple):
+    """What a tuned arm costs more than a prompt arm, in USD."""
+
+    running: float
+    """Per 1,000 requests."""
+    building: float
+    fixed: float
+    """A month without a request."""
+
+
+def _crossing(tuned: str, prompt: str, apart: _Apart, policy: PolicyConfig) -> BreakEven:
+    """Return where the two lines of monthly cost cross."""
+    running, building, fixed = apart
+    facts = (
+        f"{tuned} costs {usd(abs(building))} {'more' if building > 0 else 'less'} to build and"
+        f" {usd(abs(running))} {'more' if running > 0 else 'less'} per 1,000 requests than {prompt}"
+    )
+    often = f" and retrained every {policy.retrain_months} months" if policy.retrain_months else ""
+    if fixed <= 0 and running <= 0:
         return BreakEven(tuned, prompt, "always", None, f"{facts}, so it is the cheaper one at any volume.")
-    if building >= 0 and running >= 0:
+    if fixed >= 0 and running >= 0:
         return BreakEven(tuned, prompt, "never", None, f"{facts}, so it is the dearer one at any volume.")
-    volume = -building / months / running * 1000
-    outcome, word = ("above", "more") if running < 0 else ("below", "fewer")
-    reason = f"{facts}, so over {months} months it is the cheaper one at {word} than {volume:,.0f} requests a month."
-    return BreakEven(tuned, prompt, outcome, volume, reason)  # type: ignore[arg-type]
+    volume = -fixed / running * 1000
+    word = "more" if running < 0 else "fewer"
+    return BreakEven(
+        tuned,
+        prompt,
+        "above" if running < 0 else "below",
+        volume,
+        f"{facts}, so over {policy.months} months{often} it is the cheaper one at {word} than {volume:,.0f} requests a"
+        " month.",
+    )

@@ -15,17 +15,17 @@ _REACH = 30
 
 def paint_cost_volume(axes: Any, verdict: Verdict, colours: Mapping[str, str]) -> None:
     """Draw monthly cost against volume for each representative; crossings are ringed, the policy's volume dotted."""
-    volume, months = verdict.policy["monthly_requests"], verdict.policy["months"]
+    volume = verdict.policy["monthly_requests"]
     crossings = {row.arm: row for row in verdict.break_even if row.requests_per_month is not None}
     marked = [volume, *(row.requests_per_month or volume for row in crossings.values())]
     volumes = np.geomspace(min(marked) / _REACH, max(marked) * _REACH, 200)
     for kind, name in verdict.representatives.items():
-        building, running = _prices(verdict, name)
-        axes.plot(volumes, building / months + running * volumes / 1000, color=colours[kind], linewidth=1.8, label=name)
+        fixed, running = _line(verdict, name)
+        axes.plot(volumes, fixed + running * volumes / 1000, color=colours[kind], linewidth=1.8, label=name)
     for name, row in crossings.items():
-        building, running = _prices(verdict, name)
+        fixed, running = _line(verdict, name)
         place = row.requests_per_month or volume
-        axes.plot(place, building / months + running * place / 1000, "o", markersize=11, markerfacecolor="none",
+        axes.plot(place, fixed + running * place / 1000, "o", markersize=11, markerfacecolor="none",
                   color=colours["ink"])  # fmt: skip
     axes.axvline(volume, color=colours["muted"], linestyle=":", linewidth=1)
     axes.set(xscale="log", yscale="log", xlim=(volumes[0], volumes[-1]))
@@ -86,7 +86,8 @@ def _few_ticks() -> Any:
     return MaxNLocator(4)
 
 
-def _prices(verdict: Verdict, arm: str) -> tuple[float, float]:
-    """Return what an arm costs to build and per 1,000 requests."""
+def _line(verdict: Verdict, arm: str) -> tuple[float, float]:
+    """Return what an arm costs a month without a request, and per 1,000 requests."""
     metrics = verdict.arms[arm].metrics
-    return metrics["usd_to_build"].value or 0.0, metrics["usd_per_1k"].value or 0.0
+    month, running = metrics["usd_per_month"].value or 0.0, metrics["usd_per_1k"].value or 0.0
+    return month - running * verdict.policy["monthly_requests"] / 1000, running

@@ -23,7 +23,7 @@ from whether.compare.inference import (
     stratified_mean_interval,
 )
 from whether.compare.load import Arm, Checkpoint, Study
-from whether.config import BASE, Config
+from whether.config import BASE, Config, PricingConfig
 from whether.records import Measurement, Prediction, Task, measurement
 
 ROBUSTNESS = (
@@ -187,12 +187,12 @@ def retention_changes(checkpoint: Checkpoint, base: Checkpoint, settings: Infere
 def _costs(
     arm: Arm, checkpoint: Checkpoint, pool: int, per_request: Measurement, config: Config
 ) -> dict[str, Measurement]:
-    spent = expense(arm, checkpoint, pool)
+    spent = expense(arm, checkpoint, pool, config.pricing)
     return {
         "usd_per_1k": measurement("usd_per_1k", spent.usd_per_1k(config.pricing), n=per_request.n),
         "usd_per_month": measurement("usd_per_month", spent.usd_per_month(config.pricing, config.policy)),
         "usd_to_build": measurement("usd_to_build", spent.usd_to_build(config.pricing)),
-        "usd_to_retrain": measurement("usd_to_retrain", spent._replace(labels=0).usd_to_build(config.pricing)),
+        "usd_to_retrain": measurement("usd_to_retrain", spent.usd_to_retrain(config.pricing)),
         "seconds_to_build": measurement("seconds_to_build", spent.building_seconds),
         "labels_to_build": measurement("labels_to_build", spent.labels),
     }
@@ -207,11 +207,12 @@ def _changed(arm: Arm, study: Study, settings: Inference) -> tuple[Any, ...]:
     return _mean(np.array(differs, dtype=np.float64), settings)
 
 
-def expense(arm: Arm, checkpoint: Checkpoint, pool: int) -> cost.Expense:
+def expense(arm: Arm, checkpoint: Checkpoint, pool: int, pricing: PricingConfig) -> cost.Expense:
     """Return what an arm takes to build and to run; `pool` is the size of the training split."""
+    hours = pricing.person_hours.get(arm.checkpoint, 0.0) + pricing.person_hours.get(arm.prompt, 0.0)
     training = checkpoint.training
     labels = max(training.labels_used, pool if arm.labels_needed is None else arm.labels_needed)
-    return cost.Expense(_seconds_per_request(arm), labels, training, arm.search_seconds)
+    return cost.Expense(_seconds_per_request(arm), labels, training, arm.search_seconds, hours)
 
 
 def _seconds_per_request(arm: Arm) -> float:

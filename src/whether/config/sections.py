@@ -215,6 +215,10 @@ class PricingConfig:
     """Price of one labelled example."""
     usd_per_kwh: NotNegative | None = None
     """Price of electricity, where it is paid beside the machine; None: the machine's price holds it."""
+    usd_per_person_hour: NotNegative | None = None
+    """Price of people's time; None: it is not counted."""
+    person_hours: dict[str, NotNegative] = field(default_factory=dict)
+    """Checkpoint or prompt → hours of people to build it; one that is not named takes none."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -248,6 +252,8 @@ class PolicyConfig:
     """Volume at which "cheapest" is judged."""
     months: Count = 12
     """Months over which the cost to build is spread."""
+    retrain_months: Count | None = None
+    """Months from one retraining (of a prompt: search) to the next, whose machine time then costs; None: never."""
     cost_margin: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """An arm counts as cheaper than another only by more than this share of its cost: measured times are noisy."""
     constraints: ConstraintsConfig = field(default_factory=ConstraintsConfig)
