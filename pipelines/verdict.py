@@ -5,6 +5,7 @@
     python -m pipelines.verdict --markdown         for a pull request
     python -m pipelines.verdict --rev v1.2         of a git revision, from DVC's cache
     python -m pipelines.verdict --against main     and what changed since
+    python -m pipelines.verdict --history 20       the verdicts of the last 20 commits that changed dvc.lock, newest first
 
 --against takes a git revision, or a folder like artifacts/compare. A revision's files come from DVC's cache; if they
 are not there, `dvc fetch --all-commits artifacts/compare` gets them from the remote.
@@ -12,17 +13,23 @@ are not there, `dvc fetch --all-commits artifacts/compare` gets them from the re
 
 import argparse
 import json
+import logging
+import subprocess
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 from whether import entry
-from whether.compare.summary import summary
-from whether.compare.terminal import show, show_changes
+from whether.compare.summary import summary, table
+from whether.compare.terminal import show, show_changes, show_table
+from whether.compare.wording import interval, value
 from whether.config import load
 from whether.errors import RecordError
 from whether.records import ARTIFACTS, Changes, Verdict, read_json, to_plain
 
 COMPARE = ARTIFACTS / "compare"
+
+logger = logging.getLogger("whether.verdict")
 
 
 def main(argv: list[str]) -> None:
@@ -33,7 +40,11 @@ def main(argv: list[str]) -> None:
     form.add_argument("--markdown", action="store_true", help="Markdown for a pull request")
     parser.add_argument("--rev", help="the verdict of this git revision")
     parser.add_argument("--against", help="what changed since: a git revision, or a folder like artifacts/compare")
+    parser.add_argument("--history", type=int, metavar="N", help="the verdicts of the last N commits that have one")
     given = parser.parse_args(argv)
+    if given.history is not None:
+        print_history(past_verdicts(given.history), given)
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = at_revision(given.rev, Path(name) / "now") if given.rev else COMPARE
         verdict = read_json(folder / "verdict.json", Verdict)
@@ -46,6 +57,70 @@ def main(argv: list[str]) -> None:
         show(verdict)
         if changed:
             show_changes(changed)
+
+
+class Past(NamedTuple):
+    """The verdict of a commit."""
+
+    commit: str
+    date: str
+    """Of the commit, YYYY-MM-DD."""
+    verdict: Verdict
+
+
+def past_verdicts(most: int) -> list[Past]:
+    """Return the verdicts of the last commits that changed dvc.lock, newest first; those that DVC's cache has."""
+    command = ["git", "log", f"-{most}", "--format=%h %cs", "--", "dvc.lock"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False)
+    if listed.returncode != 0 or not listed.stdout.strip():
+        raise RecordError("no history: no commit of this repository changed dvc.lock (`git commit` after `dvc repro`)")
+    found: list[Past] = []
+    lines = [line.split() for line in listed.stdout.splitlines()]
+    with tempfile.TemporaryDirectory() as name:
+        for commit, date in lines:
+            try:
+                folder = at_revision(commit, Path(name) / commit)
+            except RecordError:
+                continue
+            found.append(Past(commit, date, read_json(folder / "verdict.json", Verdict)))
+    if len(found) < len(lines):
+        missing = len(lines) - len(found)
+        logger.warning(
+            "%d of %d commits have no verdict in DVC's cache: `dvc fetch -A %s`", missing, len(lines), COMPARE
+        )
+    return found
+
+
+def print_history(past: list[Past], given: argparse.Namespace) -> None:
+    """Print verdicts over time: as JSON, or as a table."""
+    if given.json:
+        rows = [{"commit": row.commit, "date": row.date, **to_plain(row.verdict)} for row in past]
+        print(json.dumps(rows, indent=2))
+    elif given.markdown:
+        print(table(HISTORY, history_rows(past), left=4))
+    else:
+        show_table(HISTORY, history_rows(past), left=4)
+
+
+HISTORY = ("date", "commit", "verdict", "arm", "quality", "interval", "USD a month")
+
+
+def history_rows(past: list[Past]) -> list[list[str]]:
+    """Return a line for each verdict: what was recommended, and its primary metric on test."""
+    rows = []
+    for commit, date, verdict in past:
+        arm = verdict.arms.get(verdict.recommended_arm or "")
+        cells = ["", "", ""]
+        if arm is not None:
+            quality = arm.metrics[verdict.metric]
+            month = arm.metrics["usd_per_month"].value
+            cells = [
+                value(verdict.metric, quality.value),
+                interval(verdict.metric, quality),
+                value("usd_per_month", month),
+            ]
+        rows.append([date, commit, verdict.answer, verdict.recommended_arm or "", *cells])
+    return rows
 
 
 def since(earlier: str, now: Path, scratch: Path) -> Changes:

@@ -116,5 +116,7 @@ def test_the_command_reads_a_revision_from_dvcs_cache(tmp_path, monkeypatch, cap
     assert "The verdict is the same" in capsys.readouterr().out
     command.main(["--against", "first"])
     assert "Since the earlier verdict" in capsys.readouterr().out
+    with pytest.raises(RecordError, match="no history"):
+        command.main(["--history", "5"])
     with pytest.raises(RecordError, match="nowhere: no verdict can be read"):
         command.main(["--against", "nowhere"])

@@ -1,5 +1,8 @@
 """The verdict in a terminal. Quick to import: it runs after every `make run`, also when nothing had to be done."""
 
+from collections.abc import Sequence
+from itertools import zip_longest
+
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -43,15 +46,28 @@ def show_changes(changes: Changes, console: Console | None = None) -> None:
         console.print(Padding(Text(f"• {reason}"), (0, 0, 0, 2)))
     if not changes.arms:
         return
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("arm", "now minus then", "interval", "examples in both", "shown"):
-        table.add_column(name, justify="left" if name in ("arm", "shown") else "right", no_wrap=True)
+    rows, styles = [], []
     for row in changes.arms:
         interval = f"{wording.signed(row.ci_low)} to {wording.signed(row.ci_high)}"
-        cells = (row.arm, wording.points(row.difference), interval, f"{row.n:,}", row.conclusion.replace("_", " "))
-        table.add_row(*cells, style=_CHANGES.get(row.conclusion))
+        shown = row.conclusion.replace("_", " ")
+        rows.append([row.arm, shown, wording.points(row.difference), interval, f"{row.n:,}"])
+        styles.append(_CHANGES.get(row.conclusion))
     console.print()
-    console.print(table)
+    heads = ("arm", "shown", "now minus then", "interval", "examples in both")
+    show_table(heads, rows, left=2, styles=styles, console=console)
+
+
+def show_table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: int, styles: Sequence[str | None] = (),
+    console: Console | None = None,
+) -> None:  # fmt: skip
+    """Print a table whose first `left` columns are aligned to the left."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for place, name in enumerate(heads):
+        table.add_column(name, justify="left" if place < left else "right", no_wrap=True)
+    for cells, style in zip_longest(rows, styles):
+        table.add_row(*cells, style=style)
+    (console or Console()).print(table)
 
 
 def _leaderboard(verdict: Verdict, width: int) -> Table:
