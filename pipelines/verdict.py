@@ -5,7 +5,7 @@
     python -m pipelines.verdict --markdown         for a pull request
     python -m pipelines.verdict --rev v1.2         of a git revision, from DVC's cache
     python -m pipelines.verdict --against main     and what changed since
-    python -m pipelines.verdict --history 20       the verdicts of the last 20 commits that changed dvc.lock, newest first
+    python -m pipelines.verdict --history 20       of the last 20 commits that changed dvc.lock, newest first
 
 --against takes a git revision, or a folder like artifacts/compare. A revision's files come from DVC's cache; if they
 are not there, `dvc fetch --all-commits artifacts/compare` gets them from the remote.
@@ -86,7 +86,10 @@ def past_verdicts(most: int) -> list[Past]:
     if len(found) < len(lines):
         missing = len(lines) - len(found)
         logger.warning(
-            "%d of %d commits have no verdict in DVC's cache: `dvc fetch -A %s`", missing, len(lines), COMPARE
+            "%d of %d commits have no verdict in DVC's cache: `dvc fetch --all-commits %s`",
+            missing,
+            len(lines),
+            COMPARE,
         )
     return found
 

@@ -104,7 +104,13 @@ def test_the_command_reads_a_revision_from_dvcs_cache(tmp_path, monkeypatch, cap
     write_params(compose(QUICK, conf=ROOT / CONF))
     for name, accuracies in (("first", REALISTIC), ("second", REALISTIC | {"lora-zero_shot": 0.7})):
         result(tmp_path, accuracies=accuracies)
-        for line in ("dvc add -q artifacts/compare", "git add -A", f"git commit -qm {name}", f"git tag {name}"):
+        for line in (
+            "dvc stage add -q -f -n compare -o artifacts/compare true",
+            "dvc commit -q -f",
+            "git add -A",
+            f"git commit -qm {name}",
+            f"git tag {name}",
+        ):
             subprocess.run(line.split(), check=True)
     capsys.readouterr()
     command.main(["--json", "--against", "first"])
@@ -116,7 +122,10 @@ def test_the_command_reads_a_revision_from_dvcs_cache(tmp_path, monkeypatch, cap
     assert "The verdict is the same" in capsys.readouterr().out
     command.main(["--against", "first"])
     assert "Since the earlier verdict" in capsys.readouterr().out
-    with pytest.raises(RecordError, match="no history"):
-        command.main(["--history", "5"])
+    command.main(["--history", "5", "--json"])
+    history = json.loads(capsys.readouterr().out)
+    assert [row["arms"]["lora-zero_shot"]["metrics"]["accuracy"]["value"] > 0.85 for row in history] == [False, True]
+    command.main(["--history", "5", "--markdown"])
+    assert capsys.readouterr().out.count("| 20") == 2
     with pytest.raises(RecordError, match="nowhere: no verdict can be read"):
         command.main(["--against", "nowhere"])
