@@ -83,14 +83,12 @@ def past_verdicts(most: int) -> list[Past]:
             except RecordError:
                 continue
             found.append(Past(commit, date, read_json(folder / "verdict.json", Verdict)))
-    if len(found) < len(lines):
-        missing = len(lines) - len(found)
-        logger.warning(
-            "%d of %d commits have no verdict in DVC's cache: `dvc fetch --all-commits %s`",
-            missing,
-            len(lines),
-            COMPARE,
-        )
+    missing = len(lines) - len(found)
+    text = f"{missing} of {len(lines)} commits have no verdict in DVC's cache: `dvc fetch --all-commits {COMPARE}`"
+    if not found:
+        raise RecordError(text)
+    if missing:
+        logger.warning(text)
     return found
 
 
@@ -141,6 +139,7 @@ def at_revision(revision: str, folder: Path) -> Path:
     """Copy a git revision's verdict from DVC's cache to `folder`. Raises RecordError if it is not there."""
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
+    from dvc_data.index import DataIndexDirError
     from scmrepo.exceptions import SCMError
 
     folder.mkdir()
@@ -148,7 +147,7 @@ def at_revision(revision: str, folder: Path) -> Path:
         files = DVCFileSystem(url=".", rev=revision)
         for file in ("verdict.json", "outputs.jsonl"):
             files.get((COMPARE / file).as_posix(), str(folder / file))
-    except (DvcException, SCMError, OSError) as error:
+    except (DvcException, DataIndexDirError, SCMError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RecordError(
             f"{revision}: no verdict can be read ({reason}). Name a git revision whose verdict is in DVC's cache"
