@@ -4,16 +4,17 @@ Writes into artifacts/benchmark/<checkpoint>/:
 
 metrics.json    retention (mean accuracy over the suite's tasks) and n_documents; truncated_requests (those of the suite
                 that were longer than the context window and lost truncated_tokens at their beginnings); perplexity and
-                n_text_tokens (None where `text` is not set); tokens_per_second (reading), tokens_per_second_decode
-                (writing); latency_p50, latency_p95 and the size of the request that they are of: latency_input_tokens,
-                latency_output_tokens; peak_memory; disk (bytes beyond the base model), model_disk (bytes of the base
-                model)
+                n_text_tokens (None where `text` is not set); other (another task: its name, accuracy and n);
+                tokens_per_second (reading), tokens_per_second_decode (writing); latency_p50, latency_p95 and the size
+                of the request that they are of: latency_input_tokens, latency_output_tokens; peak_memory; disk (bytes
+                beyond the base model), model_disk (bytes of the base model)
 results.json    each task of the suite: metric, value, stderr, n
 samples.jsonl   each document: task, doc_id, score (1.0 right, 0.0 not), so that checkpoints are compared in pairs
 """
 
 from pathlib import Path
 
+from whether.benchmark.other import measure_other
 from whether.benchmark.retention import run_suite
 from whether.benchmark.speed import measure_speed
 from whether.benchmark.text import measure_perplexity
@@ -34,6 +35,7 @@ def benchmark(
     local = LocalModel.load(artifacts / "model", artifacts / "finetune" / checkpoint, model)
     speed = measure_speed(local, seed)
     suite = run_suite(local, config, seed)
+    other = measure_other(local, config.other, config.other_examples, seed) if config.other else None
     perplexity = measure_perplexity(local, Path(config.text), config.text_tokens) if config.text else None
 
     write_json(folder / "results.json", {name: result._asdict() for name, result in suite.results.items()})
@@ -45,6 +47,7 @@ def benchmark(
         "truncated_tokens": suite.truncated_tokens,
         "perplexity": perplexity.value if perplexity else None,
         "n_text_tokens": perplexity.tokens if perplexity else None,
+        "other": other._asdict() if other else None,
         **speed,
         "peak_memory": peak_memory(),
         "disk": _size(artifacts / "finetune" / checkpoint / "adapter"),

@@ -28,7 +28,11 @@ ASPECTS = (
         ["retrieval_recall"],
         'make run ARGS="task=handbook prompt=[zero_shot,retrieval]"; the arms\' difference is in the comparisons',
     ),
-    Aspect("Is it good at what it was not tuned for?", [], "no command measures this yet"),
+    Aspect(
+        "Is it good at what it was not tuned for?",
+        ["flexibility"],
+        'make run ARGS="task@benchmark.other=fever", with another label task than the run\'s own',
+    ),
 )
 
 

@@ -29,6 +29,15 @@ class Training:
 
 
 @dataclass(frozen=True)
+class OtherTask:
+    """What a checkpoint scores on a label task that it was not tuned for."""
+
+    task: str
+    accuracy: float
+    n: int
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """artifacts/benchmark/<checkpoint>/metrics.json; None for what was not measured."""
 
@@ -39,6 +48,7 @@ class Benchmark:
     tokens_per_second: float | None = None
     peak_memory: float | None = None
     disk: float | None = None
+    other: OtherTask | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from whether.compare.inference import (
     macro_f1_difference,
     macro_f1_interval,
     mean_interval,
+    rate_interval,
     score_difference,
     stratified_mean_interval,
 )
@@ -105,6 +106,7 @@ def measure(arm: Arm, study: Study, config: Config, settings: Inference) -> dict
     found["latency_p50"] = measurement("latency_p50", arm.serving.latency_p50)
     found["latency_p95"] = measurement("latency_p95", arm.serving.latency_p95)
     found |= _general(checkpoint, study.checkpoints[BASE], documents)
+    found["flexibility"] = _flexibility(checkpoint, study.task, documents)
     found |= _robustness(arm)
     if arm.serving.peak_memory is not None:
         found["peak_memory"] = measurement("peak_memory", arm.serving.peak_memory)
@@ -229,6 +231,15 @@ def _general(checkpoint: Checkpoint, base: Checkpoint, settings: Inference) -> d
     found["retention"] = _retention(checkpoint, settings)
     found["retention_change"] = _retention_change(checkpoint, base, settings)
     return found
+
+
+def _flexibility(checkpoint: Checkpoint, task: Task, settings: Inference) -> Measurement:
+    """Return the accuracy on another task; None where the benchmark's other task is the run's own."""
+    other = checkpoint.benchmark.other
+    if other is None or other.task == task.name:
+        return measurement("flexibility", None)
+    interval = rate_interval(other.accuracy * other.n, other.n, settings.level)
+    return measurement("flexibility", other.accuracy, interval, other.n)
 
 
 def _retention(checkpoint: Checkpoint, settings: Inference) -> Measurement:

@@ -30,7 +30,7 @@ TABLES = {
     ),
     "Tokens, general ability and footprint": (
         "input_tokens", "computed_tokens", "output_tokens", "retrieval_recall", "retention", "retention_change",
-        "perplexity", "tokens_per_second", "peak_memory", "disk",
+        "flexibility", "perplexity", "tokens_per_second", "peak_memory", "disk",
     ),
     "Format and chance, on a part of dev": ROBUSTNESS,
 }  # fmt: skip

@@ -43,6 +43,7 @@ NAMES = {
     "changed_outputs": "answers changed",
     "retention": "retention",
     "retention_change": "retention change",
+    "flexibility": "another task",
     "perplexity": "perplexity",
     "tokens_per_second": "tokens/s",
     "peak_memory": "peak memory",

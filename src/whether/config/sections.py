@@ -197,6 +197,10 @@ class BenchmarkConfig:
     """JSONL of general text (`input`) for perplexity; None: not measured."""
     text_tokens: Count = 8192
     """Tokens of that text to score, at most."""
+    other: TaskConfig | None = None
+    """Another label task, that no checkpoint is tuned for: is a tuned model a specialist? None: not measured."""
+    other_examples: Count = 60
+    """Of its rows, at most."""
 
 
 @dataclass(frozen=True, config=STRICT)

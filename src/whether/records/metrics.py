@@ -56,6 +56,9 @@ METRICS: dict[str, MetricInfo] = {
     ),
     "retention": MetricInfo("fraction", True, "mean accuracy on the retention suite: general ability"),
     "retention_change": MetricInfo("fraction", True, "retention minus that of the base checkpoint"),
+    "flexibility": MetricInfo(
+        "fraction", True, "accuracy on another label task, for which no checkpoint was tuned, plain prompt"
+    ),
     "perplexity": MetricInfo("per token", False, "perplexity on held-out general text"),
     "tokens_per_second": MetricInfo("tokens/second", True, "prompt tokens read a second in batches"),
     "tokens_per_second_decode": MetricInfo("tokens/second", True, "answer tokens written a second in batches"),

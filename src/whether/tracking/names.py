@@ -31,6 +31,7 @@ SHOWN_AS = {
     "latency_p95": "latency/p95",
     "retention": "retention/mean",
     "retention_change": "retention/change",
+    "flexibility": "retention/another_task",
     "perplexity": "retention/perplexity",
     "tokens_per_second": "serving/tokens_per_second",
     "peak_memory": "serving/peak_memory",

@@ -1,0 +1,83 @@
+"""Another task than the one that checkpoints are tuned for: is a tuned model a specialist?
+
+The plain prompt is put to examples of a label task, and the label counts whose text is the likeliest continuation, so
+that a checkpoint cannot fail for its form of answer alone.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from whether.config import TaskConfig
+from whether.engine.chat import encode, encode_answer, plain_messages
+from whether.engine.requests import Request
+from whether.errors import ConfigError, DataError, near_matches
+from whether.records import Example, Task
+from whether.sources.tables import read_rows
+
+if TYPE_CHECKING:
+    from whether.engine.local import LocalModel
+
+
+class OtherTask(NamedTuple):
+    """How a checkpoint does on it: an entry of metrics.json."""
+
+    task: str
+    accuracy: float
+    n: int
+
+
+def measure_other(local: "LocalModel", config: TaskConfig, examples: int, seed: int) -> OtherTask:
+    """Answer at most `examples` rows of a label task, the same ones for every checkpoint.
+
+    Raises ConfigError for a task that has no labels, DataError for rows that cannot be read.
+    """
+    task, rows = _read(config)
+    chosen = sorted(rows, key=lambda row: hashlib.sha256(f"{seed}:{row.id}".encode()).hexdigest())[:examples]
+    requests = [
+        Request(tuple(encode(local.tokenizer, plain_messages(task, row))), tuple(encode_answer(local.tokenizer, label)))
+        for row in chosen
+        for label in task.labels
+    ]
+    scores = [score.log_likelihood for score in local.loglikelihoods(requests)]
+    width, right = len(task.labels), 0
+    for place, row in enumerate(chosen):
+        own = scores[place * width : (place + 1) * width]
+        right += task.labels[own.index(max(own))] == row.target
+    return OtherTask(task.name, right / len(chosen), len(chosen))
+
+
+def _read(config: TaskConfig) -> tuple[Task, list[Example]]:
+    if config.output != "label" or "{{" in config.target:
+        raise ConfigError(
+            f"benchmark.other: {config.name} cannot be scored: a label task is needed, whose target is a column"
+        )
+    path = Path(config.source.path)
+    rows = []
+    for line, columns in read_rows(path):
+        for column in (*config.inputs.values(), config.target):
+            if column not in columns:
+                raise DataError(
+                    f"{path} has no column {column!r}, which benchmark.other names{near_matches(column, columns)}"
+                )
+        inputs = {variable: _text(columns[column]) for variable, column in config.inputs.items()}
+        rows.append(Example(str(line), inputs, _text(columns[config.target]).strip()))
+    labels = config.labels or sorted({row.target for row in rows})
+    task = Task(
+        name=config.name,
+        output="label",
+        metric="accuracy",
+        instruction=config.instruction.replace("{labels}", ", ".join(labels)),
+        input_template=config.input_template,
+        labels=labels,
+        schema=None,
+        answer_pattern=None,
+        max_new_tokens=config.max_new_tokens,
+        inputs=list(config.inputs),
+    )
+    return task, [row for row in rows if row.target in labels]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
