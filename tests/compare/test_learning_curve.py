@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from statistics import stdev
 
 import numpy as np
 import pytest
@@ -160,9 +161,16 @@ def test_a_crossover_outside_of_what_was_measured(
 def test_few_points_are_enough_for_a_statement(labels: tuple[int, ...], seeds: tuple[int, ...], tmp_path: Path) -> None:
     artifacts = write_curve(write_study(tmp_path / "artifacts"), WAYS, labels=labels, seeds=seeds)
     overrides = (f"curve.labels={list(labels)}".replace(" ", ""), f"curve.seeds={list(seeds)}".replace(" ", ""))
-    curve, _ = curve_of(compared(artifacts, tmp_path / "compare", *overrides))
+    verdict = compared(artifacts, tmp_path / "compare", *overrides)
+    curve, _ = curve_of(verdict)
     assert [level.labels for level in curve.levels] == list(labels)
     assert any("There is one seed" in reason for reason in curve.reasons) == (len(seeds) == 1)
+    spread = [reason for reason in verdict.reasons if reason.startswith("Training varies too")]
+    assert len(spread) == (len(seeds) > 1 and verdict.arms[verdict.recommended_arm].checkpoint == curve.checkpoint)
+    if spread:
+        deviation = 100 * stdev(curve.levels[-1].tuned.by_seed)
+        assert f"over {len(seeds)} seeds with {labels[-1]} labels" in spread[0]
+        assert f"standard deviation of {deviation:.1f} points" in spread[0]
     assert "NaN" not in (tmp_path / "compare" / "verdict.json").read_text()
 
 

@@ -16,6 +16,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import stdev
 from typing import NamedTuple
 
 from whether.compare import cost, measure, plots, report, tables
@@ -27,10 +28,20 @@ from whether.compare.interaction import interactions
 from whether.compare.learning_curve import learning_curve
 from whether.compare.load import Study, load_study
 from whether.compare.provenance import provenance
-from whether.compare.reasons import reasons
+from whether.compare.reasons import SeedSpread, reasons
 from whether.config import BASE, Config, PolicyConfig
 from whether.errors import ConfigError, near_matches
-from whether.records import ArmRecord, BreakEven, Comparison, Measurement, Verdict, write_json, write_jsonl, write_text
+from whether.records import (
+    ArmRecord,
+    BreakEven,
+    Comparison,
+    LearningCurve,
+    Measurement,
+    Verdict,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +81,7 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
     others = [pair for pair in measure.every_pair(study) if pair not in judged.differences]
     exploratory = measure.differences(study, others, metric, settings)
     quality = {name: record.metrics[metric] for name, record in arms.items()}
+    curve = learning_curve(config, study, artifacts, metric, settings)
     verdict = Verdict(
         answer=decision.answer,
         recommended_arm=decision.recommended,
@@ -84,6 +96,7 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
             policy=policy,
             retention_change=_retention_change(arms, decision.recommended),
             truncated=_truncated(study, decision.recommended),
+            seeds=_seed_spread(curve, arms, decision.recommended),
         ),
         task=study.task.name,
         model=config.model.name,
@@ -105,7 +118,7 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
         },
         policy=dataclasses.asdict(policy),
         pricing=dataclasses.asdict(config.pricing),
-        learning_curve=learning_curve(config, study, artifacts, metric, settings),
+        learning_curve=curve,
     )
     return dataclasses.replace(verdict, aspects=aspects(verdict))
 
@@ -146,6 +159,18 @@ def _retention_change(arms: Mapping[str, ArmRecord], recommended: str | None) ->
     """Return what tuning did to the recommended arm's general ability; None for the base checkpoint."""
     arm = arms.get(recommended or "")
     return arm.metrics["retention_change"] if arm and arm.checkpoint != BASE else None
+
+
+def _seed_spread(
+    curve: LearningCurve | None, arms: Mapping[str, ArmRecord], recommended: str | None
+) -> SeedSpread | None:
+    """Return how the recommended checkpoint varies with the seed, from the largest number of labels of its curve."""
+    arm = arms.get(recommended or "")
+    if curve is None or not curve.levels or arm is None or arm.checkpoint != curve.checkpoint:
+        return None
+    level = curve.levels[-1]
+    values = level.tuned.by_seed
+    return SeedSpread(arm.checkpoint, len(values), level.labels, stdev(values)) if len(values) > 1 else None
 
 
 def _truncated(study: Study, recommended: str | None) -> int:

@@ -1,6 +1,7 @@
 """Why the answer is what it is, in sentences with their numbers; the most important first."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from whether.compare.decide import KINDS, Candidate, Decision, Selection, against
 from whether.compare.further import MOST, POWER
@@ -8,6 +9,16 @@ from whether.compare.wording import KINDS as KIND_NAMES
 from whether.compare.wording import NAMES, interval, listing, p_value, points, signed, usd, value
 from whether.config import PolicyConfig
 from whether.records import Comparison, Measurement
+
+
+class SeedSpread(NamedTuple):
+    """How much a tuned checkpoint's quality varies from one training run to another."""
+
+    checkpoint: str
+    seeds: int
+    labels: int
+    """Training examples of these runs."""
+    deviation: float
 
 
 def reasons(
@@ -22,11 +33,13 @@ def reasons(
     policy: PolicyConfig,
     retention_change: Measurement | None = None,
     truncated: int = 0,
+    seeds: SeedSpread | None = None,
 ) -> list[str]:
     """Return the reasons for a decision.
 
     `quality` is each arm's primary metric on test; `retention_change` what tuning did to the chosen arm's general
-    ability, None for an arm that is not tuned; `truncated` how many requests of that suite were cut.
+    ability, None for an arm that is not tuned; `truncated` how many requests of that suite were cut; `seeds` how much
+    its training varies, where that is known.
     """
     arms = {candidate.name: candidate for candidate in selection.representatives.values()}
     if decision.recommended is None:
@@ -51,6 +64,12 @@ def reasons(
         sentences.append(_costs(chosen, arms, policy))
     if retention_change is not None and retention_change.value is not None:
         sentences.append(_general_ability(chosen, retention_change, truncated))
+    if seeds is not None:
+        sentences.append(
+            f"Training varies too: over {seeds.seeds} seeds with {seeds.labels:,} labels the {NAMES[metric]} of"
+            f" {seeds.checkpoint} had a standard deviation of {100 * seeds.deviation:.1f} points. The intervals here"
+            " are of one training run and do not hold that."
+        )
     sentences += selection.excluded.values()
     return sentences
 
