@@ -42,6 +42,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--against", help="what changed since: a git revision, or a folder like artifacts/compare")
     parser.add_argument("--history", type=int, metavar="N", help="the verdicts of the last N commits that have one")
     given = parser.parse_args(argv)
+    if given.history is not None and (given.history < 1 or given.rev or given.against):
+        parser.error("--history takes a number from 1 on, and neither --rev nor --against")
     if given.history is not None:
         print_history(past_verdicts(given.history), given)
         return
@@ -71,7 +73,10 @@ class Past(NamedTuple):
 def past_verdicts(most: int) -> list[Past]:
     """Return the verdicts of the last commits that changed dvc.lock, newest first; those that DVC's cache has."""
     command = ["git", "log", f"-{most}", "--format=%h %cs", "--", "dvc.lock"]
-    listed = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise RecordError(f"no history: git cannot be run ({error})") from error
     if listed.returncode != 0 or not listed.stdout.strip():
         raise RecordError("no history: no commit of this repository changed dvc.lock (`git commit` after `dvc repro`)")
     found: list[Past] = []

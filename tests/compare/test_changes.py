@@ -129,3 +129,10 @@ def test_the_command_reads_a_revision_from_dvcs_cache(tmp_path, monkeypatch, cap
     assert capsys.readouterr().out.count("| 20") == 2
     with pytest.raises(RecordError, match="nowhere: no verdict can be read"):
         command.main(["--against", "nowhere"])
+
+
+@pytest.mark.parametrize("wrong", [["--history", "0"], ["--history", "3", "--rev", "main"]])
+def test_a_history_is_of_commits_and_of_nothing_else(wrong, capsys):
+    with pytest.raises(SystemExit):
+        command.main(wrong)
+    assert "--history takes a number from 1 on" in capsys.readouterr().err

@@ -194,3 +194,12 @@ def test_costs_are_drawn(folder):
     for row in verdict.break_even:
         assert {driver.name for driver in row.drivers} >= {"requests a month", "price of a label"}
     assert {"cost_volume.svg", "cost_drivers.svg"} <= {path.name for path in (folder / "plots").iterdir()}
+
+
+def test_free_machines_and_labels_have_a_report_without_pictures_of_cost(tmp_path):
+    artifacts = write_study(tmp_path / "artifacts")
+    free = settings("policy.resamples=300", "pricing.usd_per_machine_hour=0", "pricing.usd_per_label=0")
+    compare(free, artifacts=artifacts, folder=tmp_path)
+    assert {path.name for path in (tmp_path / "plots").iterdir()} >= {"quality.svg"}
+    assert not (tmp_path / "plots" / "cost_volume.svg").exists()
+    assert "When does tuning pay?" in (tmp_path / "report.html").read_text()

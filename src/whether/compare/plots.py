@@ -38,11 +38,12 @@ _MOST_LABELS = 24
 
 def draw(verdict: Verdict, study: Study) -> dict[str, str]:
     """Return every picture that this verdict has, by name, as SVG text."""
-    pictures = {
-        "quality": _svg("quality", _quality, verdict),
-        "quality_cost": _svg("quality_cost", _quality_cost, verdict),
-    }
-    if verdict.break_even:
+    pictures = {"quality": _svg("quality", _quality, verdict)}
+    # Their axes are logarithmic, and a price list may say that machines are free.
+    costly = all(arm.metrics["usd_per_1k"].value for arm in verdict.arms.values())
+    if costly:
+        pictures["quality_cost"] = _svg("quality_cost", _quality_cost, verdict)
+    if verdict.break_even and costly:
         pictures["cost_volume"] = _svg("cost_volume", paint_cost_volume, verdict, PLACEHOLDERS)
         row = shown_break_even(verdict)
         kind = verdict.arms[row.arm].answer
