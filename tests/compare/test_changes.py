@@ -18,7 +18,7 @@ from whether.compare.summary import summary
 from whether.compare.terminal import show_changes
 from whether.config import CONF, compose, write_params
 from whether.errors import RecordError
-from whether.records import output_folder
+from whether.records import output_folder, write_json, write_jsonl
 
 QUICK = ("policy.resamples=500", "prompt=[zero_shot,few_shot,knn]", "checkpoint=[base,lora]")
 
@@ -136,3 +136,12 @@ def test_a_history_is_of_commits_and_of_nothing_else(wrong, capsys):
     with pytest.raises(SystemExit):
         command.main(wrong)
     assert "--history takes a number from 1 on" in capsys.readouterr().err
+
+
+def test_a_broken_file_of_outputs_is_one_error(earlier, tmp_path):
+    write_json(tmp_path / "verdict.json", earlier.verdict)
+    (tmp_path / "outputs.jsonl").write_text(
+        '{"id": "1", "inputs": {}, "target": "a", "arms": {"base-knn": {"answer": "a"}}}\n'
+    )
+    with pytest.raises(RecordError, match=r"outputs.jsonl, line 1.*score"):
+        read_result(tmp_path)

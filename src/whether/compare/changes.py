@@ -1,15 +1,16 @@
 """What changed since an earlier verdict: the answer, each arm's quality beyond noise, and what it was made from."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from whether.compare.decide import conclude
 from whether.compare.inference import Inference, PairedDifference, holm, macro_f1_difference, score_difference
-from whether.compare.measure import codes
+from whether.compare.measure import clustered, codes
 from whether.compare.wording import HEADLINES, listing, points
 from whether.config import PolicyConfig
 from whether.records import (
@@ -25,17 +26,35 @@ from whether.records import (
 _CONCLUSIONS: dict[str, ChangeConclusion] = {"a_better": "better", "b_better": "worse", "equivalent": "unchanged"}
 
 
+@dataclass(frozen=True)
+class ArmAnswer:
+    """What of an arm's answer to an example is compared; other keys are not read."""
+
+    answer: str | None
+    score: float
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A line of outputs.jsonl: a test example and each arm's answer to it."""
+
+    id: str
+    inputs: dict[str, str]
+    target: str
+    arms: dict[str, ArmAnswer]
+    group: str | None = None
+
+
 class Result(NamedTuple):
     """What a folder artifacts/compare says."""
 
     verdict: Verdict
-    outputs: list[dict[str, Any]]
-    """Lines of outputs.jsonl."""
+    outputs: list[Answered]
 
 
 def read_result(folder: Path) -> Result:
     """Read a folder artifacts/compare. Raises RecordError for one that is incomplete or broken."""
-    return Result(read_json(folder / "verdict.json", Verdict), read_jsonl(folder / "outputs.jsonl"))
+    return Result(read_json(folder / "verdict.json", Verdict), read_jsonl(folder / "outputs.jsonl", Answered))
 
 
 def changes(then: Result, now: Result, policy: PolicyConfig, settings: Inference) -> Changes:
@@ -45,7 +64,8 @@ def changes(then: Result, now: Result, policy: PolicyConfig, settings: Inference
     paired interval and test of the verdict, corrected over the arms.
     """
     shared = _shared(then.outputs, now.outputs)
-    arms = [name for name in now.verdict.arms if name in then.verdict.arms]
+    both = [name for name in now.verdict.arms if name in then.verdict.arms]
+    arms = [name for name in both if all(name in row.arms for pair in shared for row in pair)]
     differences = {name: _difference(name, shared, now.verdict.metric, settings) for name in arms} if shared else {}
     adjusted = holm(np.array([row.p_value for row in differences.values()]))
     rows = [
@@ -70,29 +90,27 @@ def changes(then: Result, now: Result, policy: PolicyConfig, settings: Inference
     return found
 
 
-Pairs = list[tuple[dict[str, Any], dict[str, Any]]]
+Pairs = list[tuple[Answered, Answered]]
+"""Then and now."""
 
 
-def _shared(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> Pairs:
-    def key(row: Mapping[str, Any]) -> str:
-        return json.dumps([row["id"], row["inputs"], row["target"]], sort_keys=True)
+def _shared(then: Sequence[Answered], now: Sequence[Answered]) -> Pairs:
+    def key(row: Answered) -> str:
+        return json.dumps([row.id, row.inputs, row.target], sort_keys=True)
 
-    before = {key(row): dict(row) for row in then}
-    return [(before[key(row)], dict(row)) for row in now if key(row) in before]
+    before = {key(row): row for row in then}
+    return [(before[key(row)], row) for row in now if key(row) in before]
 
 
 def _difference(arm: str, shared: Pairs, metric: str, settings: Inference) -> PairedDifference:
-    then, now = ([row[side]["arms"][arm] for row in shared] for side in (0, 1))
-    groups = [row[1].get("group") for row in shared]
-    if groups[0] is not None:
-        place = {name: number for number, name in enumerate(dict.fromkeys(groups))}
-        settings = settings._replace(clusters=np.array([place[name] for name in groups], dtype=np.int64))
+    then, now = [row.arms[arm] for row, _ in shared], [row.arms[arm] for _, row in shared]
+    settings = clustered([row.group for _, row in shared], settings)
     if metric == "macro_f1":
-        targets = [row[1]["target"] for row in shared]
-        labels = sorted({*targets, *(answer["answer"] for answer in [*then, *now] if answer["answer"] is not None)})
-        after, before = (codes([answer["answer"] for answer in side], labels) for side in (now, then))
+        targets = [row.target for _, row in shared]
+        labels = sorted({*targets, *(answer.answer for answer in [*then, *now] if answer.answer is not None)})
+        after, before = (codes([answer.answer for answer in side], labels) for side in (now, then))
         return macro_f1_difference(after, before, codes(targets, labels), settings)
-    scores = [np.array([answer["score"] for answer in side], dtype=np.float64) for side in (now, then)]
+    scores = [np.array([answer.score for answer in side], dtype=np.float64) for side in (now, then)]
     return score_difference(scores[0], scores[1], settings)
 
 
@@ -164,7 +182,7 @@ def _between(found: Changes, now: Verdict) -> list[str]:
             sign = 1 if row.arm_a == current else -1
             low, high = sorted((sign * row.ci_low, sign * row.ci_high))
             return [
-                f"On today's test examples {current} is {points(sign * row.difference)} ahead of {then} (interval"
+                f"On today's test examples {current} minus {then} is {points(sign * row.difference)} (interval"
                 f" {points(low)} to {points(high)})."
             ]
     return []

@@ -110,7 +110,7 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
         status=decision.status,
         excluded=selection.excluded,
         break_even=_break_even(selection, study, config),
-        interactions=interactions(study, measure.clustered(study, settings)),
+        interactions=interactions(study, measure.clustered(study.groups, settings)),
         training={
             name: cost.training_cost(checkpoint.training, config.pricing)
             for name, checkpoint in study.checkpoints.items()
@@ -148,7 +148,7 @@ def judge(
     )
     family = comparisons(differences, metric, "decision", policy)
     baseline = measure.baseline(study.task, metric, [example.target for example in study.examples])
-    unit = measure.clustered(study, settings)
+    unit = measure.clustered(study.groups, settings)
     lows = {name: measure.quality_low(study.arms[name], study.task, metric, unit) for name in names}
     decision = decide(selection, family, lows, baseline, policy)
     further = further_labels(decision.blocking, representatives, differences, policy, settings.seed)

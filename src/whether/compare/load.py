@@ -131,6 +131,11 @@ class Study:
     checkpoints: dict[str, Checkpoint]
     arms: dict[str, Arm]
 
+    @property
+    def groups(self) -> list[str | None]:
+        """What each test example belongs to."""
+        return [example.group for example in self.examples]
+
 
 def load_study(config: Config, artifacts: Path) -> Study:
     """Read the records of every arm of `config`.

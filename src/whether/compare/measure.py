@@ -60,9 +60,8 @@ def baseline(task: Task, metric: str, targets: Sequence[str]) -> float:
     return count / len(targets)
 
 
-def clustered(study: Study, settings: Inference) -> Inference:
-    """Return settings under which the test examples' groups are the unit, if they have any."""
-    names = [example.group for example in study.examples]
+def clustered(names: Sequence[str | None], settings: Inference) -> Inference:
+    """Return settings under which the groups that examples belong to are the unit; as they are without groups."""
     if all(name is None for name in names):
         return settings
     place = {name: number for number, name in enumerate(dict.fromkeys(names))}
@@ -73,7 +72,7 @@ def differences(
     study: Study, names: Sequence[tuple[str, str]], metric: str, settings: Inference
 ) -> dict[tuple[str, str], PairedDifference]:
     """Return the paired difference of the primary metric on test for each pair of arms."""
-    found, settings = {}, clustered(study, settings)
+    found, settings = {}, clustered(study.groups, settings)
     for a, b in names:
         left, right = study.arms[a].test, study.arms[b].test
         if metric == "macro_f1":
@@ -86,7 +85,7 @@ def differences(
 
 def measure(arm: Arm, study: Study, config: Config, settings: Inference) -> dict[str, Measurement]:
     """Return every metric of an arm that applies to the task; a value that no stage measured is None."""
-    documents, settings = settings, clustered(study, settings)
+    documents, settings = settings, clustered(study.groups, settings)
     checkpoint, test = study.checkpoints[arm.checkpoint], arm.test
     found = {name: _test_quality(arm, study.task, name, settings) for name in quality_metrics(study.task)}
     columns: dict[str, Callable[[Prediction], float | None]] = {
