@@ -140,8 +140,7 @@ def test_a_history_is_of_commits_and_of_nothing_else(wrong, capsys):
 
 def test_a_broken_file_of_outputs_is_one_error(earlier, tmp_path):
     write_json(tmp_path / "verdict.json", earlier.verdict)
-    (tmp_path / "outputs.jsonl").write_text(
-        '{"id": "1", "inputs": {}, "target": "a", "arms": {"base-knn": {"answer": "a"}}}\n'
-    )
+    line = {"id": "1", "inputs": {}, "target": "a", "arms": {"base-knn": {"answer": "a"}}}
+    write_jsonl(tmp_path / "outputs.jsonl", [line])
     with pytest.raises(RecordError, match=r"outputs.jsonl, line 1.*score"):
         read_result(tmp_path)
