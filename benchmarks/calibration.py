@@ -29,17 +29,8 @@ from scipy.stats import norm
 
 from whether.compare.decide import KINDS, Candidate, Decision, Selection, comparisons, decide, pairs, select
 from whether.compare.further import further_labels
-from whether.compare.inference import (
-    Codes,
-    Floats,
-    Inference,
-    PairedDifference,
-    macro_f1_difference,
-    macro_f1_interval,
-    mean_interval,
-    rate_interval,
-    score_difference,
-)
+from whether.compare.inference import macro_f1_difference, macro_f1_interval, mean_interval, score_difference
+from whether.compare.intervals import Codes, Floats, Inference, PairedDifference, rate_interval
 from whether.config import ConstraintsConfig, PolicyConfig
 from whether.records import Comparison
 

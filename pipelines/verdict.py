@@ -132,7 +132,7 @@ def history_rows(past: list[Past]) -> list[list[str]]:
 def since(earlier: str, now: Path, scratch: Path) -> Changes:
     """Return what changed since the verdict in a folder, or of a git revision, which is copied to `scratch`."""
     from whether.compare.changes import changes, read_result
-    from whether.compare.inference import Inference
+    from whether.compare.intervals import Inference
 
     then = Path(earlier) if (Path(earlier) / "verdict.json").is_file() else at_revision(earlier, scratch)
     config = load()

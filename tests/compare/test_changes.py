@@ -13,7 +13,7 @@ from synthetic_study import REALISTIC, ROOT, settings, write_study
 from pipelines import verdict as command
 from whether.compare.changes import Result, changes, read_result
 from whether.compare.compare import compare
-from whether.compare.inference import Inference
+from whether.compare.intervals import Inference
 from whether.compare.summary import summary
 from whether.compare.terminal import show_changes
 from whether.config import CONF, compose, write_params

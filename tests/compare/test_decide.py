@@ -7,7 +7,8 @@ import pytest
 
 from whether.compare.decide import Candidate, Decision, comparisons, decide, kind_of, select
 from whether.compare.further import further_labels
-from whether.compare.inference import Inference, Interval, PairedDifference, rate_interval, score_difference
+from whether.compare.inference import score_difference
+from whether.compare.intervals import Inference, Interval, PairedDifference, rate_interval
 from whether.compare.reasons import reasons
 from whether.config import ConstraintsConfig, PolicyConfig
 from whether.records import Measurement, measurement

@@ -7,7 +7,8 @@ import pytest
 
 from whether.compare.decide import Candidate
 from whether.compare.further import MOST, _root, further_labels
-from whether.compare.inference import Inference, Interval, PairedDifference, score_difference
+from whether.compare.inference import score_difference
+from whether.compare.intervals import Inference, Interval, PairedDifference
 from whether.config import PolicyConfig
 
 POLICY = PolicyConfig(margin=0.03)

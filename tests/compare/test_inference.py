@@ -9,17 +9,15 @@ from sklearn.metrics import f1_score
 from statsmodels.stats.multitest import multipletests
 
 from whether.compare.inference import (
-    Inference,
     holm,
     macro_f1,
     macro_f1_difference,
     macro_f1_interval,
     mean_interval,
-    rate_interval,
     score_difference,
     stratified_mean_interval,
-    tango_interval,
 )
+from whether.compare.intervals import Inference, rate_interval, tango_interval
 
 QUICK = Inference(resamples=2000)
 

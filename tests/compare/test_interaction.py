@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from synthetic_study import settings, write_study
 
-from whether.compare.inference import Inference
 from whether.compare.interaction import interactions
+from whether.compare.intervals import Inference
 from whether.compare.load import Study, load_study
 from whether.compare.measure import scores
 

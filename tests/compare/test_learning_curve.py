@@ -14,7 +14,7 @@ from synthetic_study import settings, write_study
 
 from whether.compare.compare import compare
 from whether.compare.curve_data import CurveData, Reader
-from whether.compare.inference import Inference
+from whether.compare.intervals import Inference
 from whether.compare.learning_curve import find_crossover, fit_curves, resample
 from whether.compare.power_law import PowerLaws, crossings, fit
 from whether.compare.terminal import show

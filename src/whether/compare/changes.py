@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from whether.compare.decide import conclude
-from whether.compare.inference import Inference, PairedDifference, holm, macro_f1_difference, score_difference
+from whether.compare.inference import holm, macro_f1_difference, score_difference
+from whether.compare.intervals import Inference, PairedDifference
 from whether.compare.measure import clustered, codes
 from whether.compare.wording import HEADLINES, listing, points
 from whether.config import PolicyConfig

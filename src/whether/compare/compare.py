@@ -23,8 +23,8 @@ from whether.compare import cost, measure, plots, report, tables
 from whether.compare.aspects import aspects
 from whether.compare.decide import Candidate, Decision, Selection, comparisons, decide, select
 from whether.compare.further import further_labels
-from whether.compare.inference import Inference, PairedDifference
 from whether.compare.interaction import interactions
+from whether.compare.intervals import Inference, PairedDifference
 from whether.compare.learning_curve import learning_curve
 from whether.compare.load import Study, load_study
 from whether.compare.provenance import provenance

@@ -9,7 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from whether.compare.inference import Codes, macro_f1
+from whether.compare.inference import macro_f1
+from whether.compare.intervals import Codes
 from whether.compare.load import Arm, Study
 from whether.compare.measure import codes
 from whether.config import BASE, CurveConfig

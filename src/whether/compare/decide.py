@@ -19,7 +19,8 @@ from typing import Literal
 import numpy as np
 
 from whether.compare import wording
-from whether.compare.inference import PairedDifference, holm
+from whether.compare.inference import holm
+from whether.compare.intervals import PairedDifference
 from whether.config import ConstraintsConfig, PolicyConfig
 from whether.records import Answer, Comparison
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from whether.compare.decide import Candidate, Status, standing
-from whether.compare.inference import Floats, PairedDifference, holm
+from whether.compare.inference import holm
+from whether.compare.intervals import Floats, PairedDifference
 from whether.config import PolicyConfig
 
 POWER = 0.8

@@ -25,58 +25,37 @@ over comparisons with the best: Hsu 1984; each claim needs all of its bounds, an
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
-from statistics import NormalDist
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.proportion import proportion_confint
 
-Floats = NDArray[np.float64]
-Codes = NDArray[np.int64]
-Statistic = Callable[..., Any]
-"""Columns with examples on the last axis → a value for each of the leading axes."""
-
-_BATCH = 4_000_000
-"""Resampled values held in memory at once."""
-
-
-class Inference(NamedTuple):
-    """How uncertainty is computed: the level of intervals, resamples, and the seed of their random numbers."""
-
-    level: float = 0.95
-    resamples: int = 10_000
-    seed: int = 0
-    clusters: Codes | None = None
-    """Of each example, the number of its group, from 0 and without gaps, shape (n,); None: each is its own."""
-
-
-class Interval(NamedTuple):
-    """A two-sided confidence interval."""
-
-    low: float
-    high: float
-
-
-class PairedDifference(NamedTuple):
-    """One arm minus another on the same examples."""
-
-    difference: float
-    interval: Interval
-    p_value: float
-    """Two-sided, of no difference; not corrected."""
-    n: int
-    deviation: float
-    """Standard deviation of the difference for one example: its standard error is this / √n."""
-
-
-def rate_interval(successes: float, n: float, level: float) -> Interval:
-    """Return Wilson's score interval of a rate; `n` may be an effective number of examples."""
-    low, high = proportion_confint(successes, n, alpha=1 - level, method="wilson")
-    return Interval(float(low), float(high))
+from whether.compare.groups import (
+    clustered_difference,
+    clustered_mean_interval,
+    clustered_result,
+    effective,
+    group_permutation,
+    leave_one_out,
+)
+from whether.compare.intervals import (
+    BATCH,
+    Codes,
+    Floats,
+    Inference,
+    Interval,
+    PairedDifference,
+    Statistic,
+    is_binary,
+    mean,
+    mean_difference,
+    no_spread,
+    rate_interval,
+    tango_interval,
+)
 
 
 def mean_interval(values: Floats, settings: Inference) -> Interval | None:
@@ -87,12 +66,12 @@ def mean_interval(values: Floats, settings: Inference) -> Interval | None:
     """
     bounded = bool(values.min() >= 0 and values.max() <= 1)
     if settings.clusters is not None:
-        return _clustered_mean_interval(values, settings.clusters, settings.level, bounded)
-    if _binary(values) or (bounded and np.ptp(values) == 0):
+        return clustered_mean_interval(values, settings.clusters, settings.level, bounded)
+    if is_binary(values) or (bounded and np.ptp(values) == 0):
         return rate_interval(float(values.sum()), len(values), settings.level)
     if len(values) < 2 or np.ptp(values) == 0:
         return None
-    return _bca((values,), _mean, settings)[0]
+    return _bca((values,), mean, settings)[0]
 
 
 def macro_f1(answers: Codes, targets: Codes, axis: int = -1) -> Any:
@@ -118,12 +97,12 @@ def macro_f1(answers: Codes, targets: Codes, axis: int = -1) -> Any:
 def macro_f1_interval(answers: Codes, targets: Codes, settings: Inference) -> Interval:
     """Return the BCa interval of macro-F1 over examples (answer and target resampled together)."""
     if settings.clusters is not None:
-        spread = _leave_one_out((answers, targets), macro_f1, settings.clusters, settings.level)
+        spread = leave_one_out((answers, targets), macro_f1, settings.clusters, settings.level)
         value = float(macro_f1(answers, targets))
-        n = _effective(len(targets), value * (1 - value), spread, settings.level)
+        n = effective(len(targets), value * (1 - value), spread, settings.level)
         return rate_interval(value * n, n, settings.level)
     n = _effective_examples(targets)
-    bca = _bca((answers, targets), macro_f1, settings, effective=n)[0]
+    bca = _bca((answers, targets), macro_f1, settings, worth=n)[0]
     if bca is not None:
         return bca
     return rate_interval(float(macro_f1(answers, targets)) * n, n, settings.level)
@@ -133,14 +112,14 @@ def score_difference(a: Floats, b: Floats, settings: Inference) -> PairedDiffere
     """Return mean(a) - mean(b) for paired scores of shape (n,) in [0, 1]."""
     n, differences = len(a), a - b
     if settings.clusters is not None:
-        return _clustered_difference(a, b, settings.clusters, settings)
-    if _binary(a) and _binary(b):
+        return clustered_difference(a, b, settings.clusters, settings)
+    if is_binary(a) and is_binary(b):
         gained, lost = int((differences > 0).sum()), int((differences < 0).sum())
         interval = tango_interval(gained, lost, n, settings.level)
         p_value = float(mcnemar([[0, gained], [lost, 0]], exact=True).pvalue) if gained + lost else 1.0
     else:
-        interval = _bca((differences,), _mean, settings)[0] or _no_spread(float(differences.mean()), n, settings.level)
-        p_value = _permutation(a, b, _mean_difference, settings)
+        interval = _bca((differences,), mean, settings)[0] or no_spread(float(differences.mean()), n, settings.level)
+        p_value = _permutation(a, b, mean_difference, settings)
     return PairedDifference(float(differences.mean()), interval, p_value, n, _deviation(differences))
 
 
@@ -151,14 +130,14 @@ def macro_f1_difference(a: Codes, b: Codes, targets: Codes, settings: Inference)
         return macro_f1(x, t, axis) - macro_f1(y, t, axis)
 
     if settings.clusters is not None:
-        spread = _leave_one_out((a, b, targets), difference, settings.clusters, settings.level)
-        p_value = _group_permutation(a, b, difference, settings.clusters, settings)
-        return _clustered(float(difference(a, b)), spread, p_value, len(a), settings)
+        spread = leave_one_out((a, b, targets), difference, settings.clusters, settings.level)
+        p_value = group_permutation(a, b, difference, settings.clusters, settings)
+        return clustered_result(float(difference(a, b)), spread, p_value, len(a), settings)
     value, n = float(difference(a, b)), _effective_examples(targets)
-    interval, error = _bca((a, b, targets), difference, settings, effective=n)
+    interval, error = _bca((a, b, targets), difference, settings, worth=n)
     p_value = _permutation(a, b, difference, settings)
     deviation = error * np.sqrt(len(a)) if error else 1 / np.sqrt(n)
-    return PairedDifference(value, interval or _no_spread(value, n, settings.level), p_value, len(a), float(deviation))
+    return PairedDifference(value, interval or no_spread(value, n, settings.level), p_value, len(a), float(deviation))
 
 
 def stratified_mean_interval(strata: Sequence[Floats], settings: Inference) -> Interval | None:
@@ -177,32 +156,8 @@ def stratified_mean_interval(strata: Sequence[Floats], settings: Inference) -> I
     sizes = np.array([len(stratum) for stratum in strata])
     value, effective = float(mean_of_means(*strata)), float(len(sizes) * stats.hmean(sizes))
     if interval or min(float(stratum.min()) for stratum in strata) < 0:
-        return interval or _no_spread(value, effective, settings.level)
+        return interval or no_spread(value, effective, settings.level)
     return rate_interval(value * effective, effective, settings.level)
-
-
-def tango_interval(gained: float, lost: float, n: float, level: float) -> Interval:
-    """Return Tango's score interval of a difference of paired proportions, (gained - lost) / n.
-
-    `gained` examples are right in the first arm only, `lost` in the second only. The interval holds every difference
-    that the score test does not reject at 1 - level, with the discordant rate at its restricted
-    maximum likelihood. The counts may be effective ones, which are no whole numbers.
-
-    Source: T. Tango, Equivalence test and confidence interval for the difference in proportions for the paired-sample
-    design, Statistics in Medicine 17 (1998).
-    """
-    z, estimate, edge = _normal_quantile(level), (gained - lost) / n, 1 - 1e-12
-
-    def score(delta: float) -> float:
-        linear = (2 * n - gained + lost) * delta - gained - lost
-        root = math.sqrt(max(0.0, linear**2 + 8 * n * lost * delta * (1 - delta)))
-        variance = n * ((root - linear) / (2 * n) + delta * (1 - delta))
-        return (gained - lost - n * delta) / math.sqrt(variance) if variance > 0 else 0.0
-
-    reaches_low, reaches_high = estimate > -1 and score(-edge) > z, estimate < 1 and score(edge) < -z
-    low = optimize.brentq(lambda delta: score(delta) - z, -edge, min(estimate, edge)) if reaches_low else -1.0
-    high = optimize.brentq(lambda delta: score(delta) + z, max(estimate, -edge), edge) if reaches_high else 1.0
-    return Interval(float(low), float(high))
 
 
 def holm(p_values: Floats) -> Floats:
@@ -219,11 +174,11 @@ def holm(p_values: Floats) -> Floats:
 
 def _bca(
     columns: Sequence[NDArray[Any]], statistic: Statistic, settings: Inference, paired: bool = True,
-    effective: float | None = None,
+    worth: float | None = None,
 ) -> tuple[Interval | None, float]:  # fmt: skip
     """Return the BCa interval and the bootstrap's standard error; (None, 0) where there is no spread to resample.
 
-    `effective` is how many examples the statistic is worth, where that is fewer than there are.
+    `worth` is how many examples the statistic is worth, where that is fewer than there are.
     """
     size = sum(len(column) for column in columns)
     if min(len(column) for column in columns) < 2:
@@ -238,8 +193,8 @@ def _bca(
             paired=paired and len(columns) > 1,
             vectorized=True,
             n_resamples=settings.resamples,
-            batch=max(1, _BATCH // size),
-            confidence_level=_expanded(settings.level, effective or min(len(column) for column in columns)),
+            batch=max(1, BATCH // size),
+            confidence_level=_expanded(settings.level, worth or min(len(column) for column in columns)),
             method="BCa",
             rng=np.random.default_rng(settings.seed),
         )
@@ -259,86 +214,6 @@ def _expanded(level: float, n: float) -> float:
     return float(2 * stats.norm.cdf(math.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, n - 1)) - 1)
 
 
-class _Spread(NamedTuple):
-    """How far a statistic may be off, by leaving out a group at a time."""
-
-    interval: Interval
-    error: float
-    groups: int
-
-
-def _leave_one_out(columns: Sequence[NDArray[Any]], statistic: Statistic, clusters: Codes, level: float) -> _Spread:
-    """Return the jackknife's interval and standard error over groups (Cameron and Miller 2015, section VI.B)."""
-    groups, value = int(clusters.max()) + 1, float(statistic(*columns))
-    if groups < 2:
-        return _Spread(Interval(-math.inf, math.inf), math.inf, groups)
-    left_out = np.array(
-        [statistic(*(column[clusters != group] for column in columns)) for group in range(groups)], dtype=np.float64
-    )
-    error = math.sqrt((groups - 1) / groups * float(((left_out - left_out.mean()) ** 2).sum()))
-    half = float(stats.t.ppf((1 + level) / 2, groups - 1)) * error
-    return _Spread(Interval(value - half, value + half), error, groups)
-
-
-def _effective(n: int, variance: float, spread: _Spread, level: float) -> float:
-    """Return how many independent examples are worth `n` in groups, given the variance of one example.
-
-    Variance / error², times the square of z over Student's t, since the error is known as well as from so many groups.
-    """
-    t = float(stats.t.ppf((1 + level) / 2, spread.groups - 1)) if spread.groups > 1 else math.inf
-    count = variance / spread.error**2 if spread.error > 0 else float(spread.groups)
-    return max(1.0, min(n, count) * (_normal_quantile(level) / t) ** 2)
-
-
-def _clustered_mean_interval(values: Floats, clusters: Codes, level: float, bounded: bool) -> Interval | None:
-    spread, value = _leave_one_out((values,), _mean, clusters, level), float(values.mean())
-    if _binary(values) or (bounded and spread.error == 0):
-        n = _effective(len(values), value * (1 - value), spread, level)
-        return rate_interval(value * n, n, level)
-    return spread.interval if 0 < spread.error < math.inf else None
-
-
-def _clustered_difference(a: Floats, b: Floats, clusters: Codes, settings: Inference) -> PairedDifference:
-    differences, n = a - b, len(a)
-    value = float(differences.mean())
-    spread = _leave_one_out((differences,), _mean, clusters, settings.level)
-    p_value = _group_permutation(a, b, _mean_difference, clusters, settings)
-    result = _clustered(value, spread, p_value, n, settings)
-    if not (_binary(a) and _binary(b)):
-        return result
-    worth = _effective(n, float(differences.var()), spread, settings.level) / n
-    gained, lost = float((differences > 0).sum()), float((differences < 0).sum())
-    return result._replace(interval=tango_interval(gained * worth, lost * worth, n * worth, settings.level))
-
-
-def _clustered(value: float, spread: _Spread, p_value: float, n: int, settings: Inference) -> PairedDifference:
-    if not 0 < spread.error < math.inf:
-        interval, error = _no_spread(value, spread.groups, settings.level), 1 / spread.groups
-    else:
-        low, high = spread.interval
-        interval, error = Interval(max(-1.0, low), min(1.0, high)), spread.error
-    return PairedDifference(value, interval, p_value, n, error * math.sqrt(n))
-
-
-def _group_permutation(
-    a: NDArray[Any], b: NDArray[Any], statistic: Statistic, clusters: Codes, settings: Inference
-) -> float:
-    """Return the two-sided p-value of exchanging the arms group by group."""
-    if np.array_equal(a, b):
-        return 1.0
-    rng, observed, beyond, done = np.random.default_rng(settings.seed), abs(float(statistic(a, b))), 0, 0
-    while done < settings.resamples:
-        size = min(settings.resamples - done, max(1, _BATCH // (2 * len(a))))
-        swapped = (rng.random((size, int(clusters.max()) + 1)) < 0.5)[:, clusters]
-        found = np.abs(statistic(np.where(swapped, b, a), np.where(swapped, a, b), axis=-1))
-        beyond, done = beyond + int((found >= observed - 1e-12).sum()), done + size
-    return (beyond + 1) / (done + 1)
-
-
-def _mean_difference(a: Floats, b: Floats, axis: int = -1) -> Any:
-    return np.mean(a - b, axis=axis)
-
-
 def _permutation(a: NDArray[Any], b: NDArray[Any], statistic: Statistic, settings: Inference) -> float:
     """Return the two-sided p-value of exchanging the arms example by example."""
     if len(a) < 2 or np.array_equal(a, b):
@@ -349,21 +224,10 @@ def _permutation(a: NDArray[Any], b: NDArray[Any], statistic: Statistic, setting
         permutation_type="samples",
         vectorized=True,
         n_resamples=settings.resamples,
-        batch=max(1, _BATCH // (2 * len(a))),
+        batch=max(1, BATCH // (2 * len(a))),
         rng=np.random.default_rng(settings.seed),
     )
     return float(result.pvalue)
-
-
-def _no_spread(value: float, n: float, level: float) -> Interval:
-    """Return an interval for a bounded score whose sample shows no spread.
-
-    A score in [0, 1] has at most the variance of a 0/1 score, so Tango's interval without a discordant pair,
-    ± z² / (n + z²), is wide enough.
-    """
-    z_squared = _normal_quantile(level) ** 2
-    half = z_squared / (n + z_squared)
-    return Interval(max(-1.0, value - half), min(1.0, value + half))
 
 
 def _effective_examples(targets: Codes) -> float:
@@ -379,16 +243,3 @@ def _deviation(differences: Floats) -> float:
     """
     n = len(differences) + 2
     return float(np.sqrt(((differences**2).sum() + 1) / n - (differences.sum() / n) ** 2))
-
-
-def _normal_quantile(level: float) -> float:
-    """Return z of a two-sided interval: 1.96 for 0.95."""
-    return NormalDist().inv_cdf((1 + level) / 2)
-
-
-def _binary(values: Floats) -> bool:
-    return bool(np.isin(values, (0.0, 1.0)).all())
-
-
-def _mean(values: Floats, axis: int = -1) -> Any:
-    return np.mean(values, axis=axis)

@@ -9,7 +9,8 @@ from itertools import product
 
 import numpy as np
 
-from whether.compare.inference import Inference, holm, score_difference
+from whether.compare.inference import holm, score_difference
+from whether.compare.intervals import Inference
 from whether.compare.load import Arm, Study
 from whether.compare.measure import scores
 from whether.config import BASE

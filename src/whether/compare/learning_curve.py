@@ -26,7 +26,8 @@ import numpy as np
 
 from whether.compare.curve_data import CurveData, Way, arrange, load_points
 from whether.compare.curve_wording import curve_reasons
-from whether.compare.inference import Floats, Inference, macro_f1_interval, mean_interval, rate_interval
+from whether.compare.inference import macro_f1_interval, mean_interval
+from whether.compare.intervals import Floats, Inference, rate_interval
 from whether.compare.load import Study
 from whether.compare.power_law import PowerLaws, crossings, fit
 from whether.config import Config

@@ -10,19 +10,14 @@ import numpy as np
 from whether.compare import cost
 from whether.compare.decide import Candidate, Kind, kind_of, pairs
 from whether.compare.inference import (
-    Codes,
-    Floats,
-    Inference,
-    Interval,
-    PairedDifference,
     macro_f1,
     macro_f1_difference,
     macro_f1_interval,
     mean_interval,
-    rate_interval,
     score_difference,
     stratified_mean_interval,
 )
+from whether.compare.intervals import Codes, Floats, Inference, Interval, PairedDifference, rate_interval
 from whether.compare.load import Arm, Checkpoint, Study
 from whether.config import BASE, Config, PricingConfig
 from whether.records import Measurement, Prediction, Task, measurement

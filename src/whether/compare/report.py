@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from whether.compare import wording
 from whether.compare.cost_plots import shown_break_even
-from whether.compare.inference import Inference
+from whether.compare.intervals import Inference
 from whether.compare.load import Study
 from whether.compare.measure import ROBUSTNESS, retention_changes
 from whether.compare.plots import STYLE

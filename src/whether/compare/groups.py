@@ -1,0 +1,108 @@
+"""Intervals and tests of examples that come in groups, which are no independent observations: the group is the unit.
+
+`whether.compare.inference` says what is used and from which sources.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from whether.compare.intervals import (
+    BATCH,
+    Codes,
+    Floats,
+    Inference,
+    Interval,
+    PairedDifference,
+    Statistic,
+    is_binary,
+    mean,
+    mean_difference,
+    no_spread,
+    normal_quantile,
+    rate_interval,
+    tango_interval,
+)
+
+
+class Spread(NamedTuple):
+    """How far a statistic may be off, by leaving out a group at a time."""
+
+    interval: Interval
+    error: float
+    groups: int
+
+
+def leave_one_out(columns: Sequence[NDArray[Any]], statistic: Statistic, clusters: Codes, level: float) -> Spread:
+    """Return the jackknife's interval and standard error over groups (Cameron and Miller 2015, section VI.B)."""
+    groups, value = int(clusters.max()) + 1, float(statistic(*columns))
+    if groups < 2:
+        return Spread(Interval(-math.inf, math.inf), math.inf, groups)
+    left_out = np.array(
+        [statistic(*(column[clusters != group] for column in columns)) for group in range(groups)], dtype=np.float64
+    )
+    error = math.sqrt((groups - 1) / groups * float(((left_out - left_out.mean()) ** 2).sum()))
+    half = float(stats.t.ppf((1 + level) / 2, groups - 1)) * error
+    return Spread(Interval(value - half, value + half), error, groups)
+
+
+def effective(n: int, variance: float, spread: Spread, level: float) -> float:
+    """Return how many independent examples are worth `n` in groups, given the variance of one example.
+
+    Variance / error², times the square of z over Student's t, since the error is known as well as from so many groups.
+    """
+    t = float(stats.t.ppf((1 + level) / 2, spread.groups - 1)) if spread.groups > 1 else math.inf
+    count = variance / spread.error**2 if spread.error > 0 else float(spread.groups)
+    return max(1.0, min(n, count) * (normal_quantile(level) / t) ** 2)
+
+
+def clustered_mean_interval(values: Floats, clusters: Codes, level: float, bounded: bool) -> Interval | None:
+    """Return the interval of a mean; None where nothing tells it. `bounded`: all values are in [0, 1]."""
+    spread, value = leave_one_out((values,), mean, clusters, level), float(values.mean())
+    if is_binary(values) or (bounded and spread.error == 0):
+        n = effective(len(values), value * (1 - value), spread, level)
+        return rate_interval(value * n, n, level)
+    return spread.interval if 0 < spread.error < math.inf else None
+
+
+def clustered_difference(a: Floats, b: Floats, clusters: Codes, settings: Inference) -> PairedDifference:
+    """Return mean(a) - mean(b) for paired scores of shape (n,) in [0, 1]."""
+    differences, n = a - b, len(a)
+    value = float(differences.mean())
+    spread = leave_one_out((differences,), mean, clusters, settings.level)
+    p_value = group_permutation(a, b, mean_difference, clusters, settings)
+    result = clustered_result(value, spread, p_value, n, settings)
+    if not (is_binary(a) and is_binary(b)):
+        return result
+    worth = effective(n, float(differences.var()), spread, settings.level) / n
+    gained, lost = float((differences > 0).sum()), float((differences < 0).sum())
+    return result._replace(interval=tango_interval(gained * worth, lost * worth, n * worth, settings.level))
+
+
+def clustered_result(value: float, spread: Spread, p_value: float, n: int, settings: Inference) -> PairedDifference:
+    """Return a difference of `n` examples whose uncertainty is that of its groups."""
+    if not 0 < spread.error < math.inf:
+        interval, error = no_spread(value, spread.groups, settings.level), 1 / spread.groups
+    else:
+        low, high = spread.interval
+        interval, error = Interval(max(-1.0, low), min(1.0, high)), spread.error
+    return PairedDifference(value, interval, p_value, n, error * math.sqrt(n))
+
+
+def group_permutation(
+    a: NDArray[Any], b: NDArray[Any], statistic: Statistic, clusters: Codes, settings: Inference
+) -> float:
+    """Return the two-sided p-value of exchanging the arms group by group."""
+    if np.array_equal(a, b):
+        return 1.0
+    rng, observed, beyond, done = np.random.default_rng(settings.seed), abs(float(statistic(a, b))), 0, 0
+    while done < settings.resamples:
+        size = min(settings.resamples - done, max(1, BATCH // (2 * len(a))))
+        swapped = (rng.random((size, int(clusters.max()) + 1)) < 0.5)[:, clusters]
+        found = np.abs(statistic(np.where(swapped, b, a), np.where(swapped, a, b), axis=-1))
+        beyond, done = beyond + int((found >= observed - 1e-12).sum()), done + size
+    return (beyond + 1) / (done + 1)
