@@ -9,7 +9,7 @@ What is used where:
   (n = 50 to 500; tests/compare/test_inference.py measures it), and with none it has no width at all.
 - Graded scores, times, tokens and macro-F1: BCa bootstrap over examples (Efron 1987), both arms of a pair resampled
   together, at a level that makes up for few examples (Hesterberg 2015), and a paired permutation test. Where every
-  resample is equal, the bounded-score argument of `_no_spread` takes its place.
+  resample is equal, the bounded-score argument of `no_spread` takes its place.
 - Examples that come in groups (several of one customer or document) are no independent observations. With
   `Inference.clusters` the group is the unit: standard errors are those of the jackknife that leaves out a group at a
   time, with Student's t of groups - 1 (Cameron and Miller 2015; Miller 2024 for evaluations), rates and differences of
