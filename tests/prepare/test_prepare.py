@@ -52,7 +52,8 @@ def test_everything_that_later_stages_read_is_there(table: TaskConfig, tiny_mode
     assert task.instruction == "Which of music, weather?"
     profile = read_json(folder / "profile.json")
     assert profile["rows"] == {
-        "read": 22, "bad": 0, "duplicates": 1, "not_sampled": 0, "near_duplicates": 1, "used": 20,
+        "read": 22, "collected": 0, "bad": 0, "duplicates": 1, "not_sampled": 0, "near_duplicates": 1, "recent": 0,
+        "used": 20,
     }  # fmt: skip
     assert profile["conflicts"]["count"] == 1
     assert profile["conflicts"]["first"][0] | {"inputs": None, "kept_inputs": None} == {

@@ -8,6 +8,7 @@ from whether.config.components import argument_types, arguments, build
 from whether.config.composing import check, compose, load, write_params
 from whether.config.optimise import OptimiseConfig
 from whether.config.places import line_of
+from whether.config.retrain import GateConfig, RetrainConfig
 from whether.config.search import Options, Range, SearchConfig
 from whether.config.sections import (
     Arms,
@@ -41,6 +42,7 @@ __all__ = [
     "ConstraintsConfig",
     "CurveConfig",
     "DataConfig",
+    "GateConfig",
     "ModelConfig",
     "OptimiseConfig",
     "Options",
@@ -48,6 +50,7 @@ __all__ = [
     "PricingConfig",
     "PromptConfig",
     "Range",
+    "RetrainConfig",
     "RobustnessConfig",
     "SearchConfig",
     "ServedConfig",

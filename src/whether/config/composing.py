@@ -83,6 +83,7 @@ def check(values: Any, origin: Callable[[], dict[str, str]] = dict) -> Config:
     for name, checkpoint in config.checkpoints.items():
         if checkpoint.tuner:
             components[f"checkpoints.{name}.tuner.adapter"] = checkpoint.tuner.adapter
+    components |= {f"retrain.triggers.{name}": trigger for name, trigger in config.retrain.triggers.items()}
     for where, component in components.items():
         folder = arguments(component, where).get("folder")
         if where.endswith(".strategy") and folder is not None and Path(folder).parts[:1] != (str(KNOWLEDGE),):

@@ -10,6 +10,7 @@ from pydantic import ByteSize, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from whether.config.optimise import OptimiseConfig
+from whether.config.retrain import RetrainConfig
 from whether.config.search import SearchConfig
 from whether.config.task import DataConfig, TaskConfig
 from whether.config.types import BASE, STRICT, Component, Count, Fraction, NotNegative, Positive, Seed, Truncation
@@ -193,6 +194,8 @@ class BenchmarkConfig:
     num_fewshot: Annotated[int, Field(ge=0)] = 0
     truncation: Truncation = "left"
     """Of requests longer than the context window: `left` is lm-eval's way, and its extent is in the records."""
+    data: str = "data"
+    """File or folder in the repository that the tasks and `text` read, so that DVC watches it."""
     text: str | None = None
     """JSONL of general text (`input`) for perplexity; None: not measured."""
     text_tokens: Count = 8192
@@ -306,6 +309,7 @@ class Config:
     tracking: TrackingConfig
     search: SearchConfig
     optimise: OptimiseConfig
+    retrain: RetrainConfig
 
     def __post_init__(self) -> None:
         for section, names in (("checkpoints", self.checkpoints), ("prompts", self.prompts)):

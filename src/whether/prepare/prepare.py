@@ -1,6 +1,7 @@
 """Rows become checked, distinct examples in three splits, and a profile. The folder that `prepare` fills holds
 
 train.jsonl, dev.jsonl, test.jsonl     `records.Example`, a line each
+recent.jsonl                           the same, of the newest collected rows, where there are any
 task.json                              `records.Task`
 profile.json                           see whether.prepare.profile
 label_balance.svg, token_lengths.svg   the profile as pictures
@@ -13,6 +14,7 @@ from typing import Any
 
 from whether.config import TaskConfig
 from whether.errors import ConfigError, DataError
+from whether.prepare.collected import COLLECTED, apart, collected_file, of_split, read_collected, usable
 from whether.prepare.duplicates import drop_duplicates, drop_near_duplicates
 from whether.prepare.plots import draw_profile
 from whether.prepare.profile import describe_conflicts, describe_splits, token_lengths
@@ -21,8 +23,10 @@ from whether.prepare.splits import draw_sample, split
 from whether.records import Example, Task, to_plain, write_json, write_jsonl
 
 
-def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path) -> None:
-    """Read, check, clean, sample, split and describe a task's rows.
+def prepare(
+    task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, collected: Path = COLLECTED
+) -> None:
+    """Read, check, clean, sample, split and describe a task's rows, and add those that were collected since.
 
     The sample is drawn before near duplicates are dropped, a step whose cost is quadratic, so it may end up smaller
     than `max_rows`. Raises DataError for rows that do not fit the task or are too few, ConfigError for a task that
@@ -31,11 +35,20 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path) ->
     from transformers import AutoTokenizer
 
     table = read_table(task)
-    labels = _labels(task, table.rows)
-    distinct = drop_duplicates(table.rows)
-    sample = draw_sample(distinct.kept, task.max_rows, seed, labels)
-    far = drop_near_duplicates(sample, task.near_duplicate)
-    splits = split([row.example for row in far.kept], task.splits, seed, labels)
+    file = collected_file(task, collected)
+    arrived = usable(task, read_collected(file), file)
+    later = [row for rows in arrived.values() for row in rows]
+    labels = _labels(task, [*table.rows, *later])
+    own_labels = _labels_of_source(labels, table.rows, later)
+    distinct = drop_duplicates([*table.rows, *later])
+    own, kept_later = apart(distinct.kept, arrived)
+    sample = draw_sample(own, task.max_rows, seed, own_labels)
+    far = drop_near_duplicates([*sample, *kept_later], task.near_duplicate)
+    own, fresh = apart(far.kept, arrived)
+    splits = split([row.example for row in own], task.splits, seed, own_labels)
+    for name in ("train", "dev"):
+        splits[name] += of_split(name, fresh, arrived, splits["test"])
+    recent = of_split("recent", fresh, arrived, splits["test"])
 
     record = _task(task, labels)
     tokenizer = AutoTokenizer.from_pretrained(model_folder, local_files_only=True)
@@ -43,10 +56,12 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path) ->
     profile = {
         "rows": {
             "read": len(table.rows) + len(table.rejected),
+            "collected": len(later),
             "bad": len(table.rejected),
             "duplicates": len(distinct.dropped),
-            "not_sampled": len(distinct.kept) - len(sample),
+            "not_sampled": len(distinct.kept) - len(kept_later) - len(sample),
             "near_duplicates": len(far.dropped),
+            "recent": len(recent),
             "used": len(far.kept),
         },
         "conflicts": describe_conflicts([*distinct.dropped, *far.dropped]),
@@ -54,6 +69,8 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path) ->
     }
     for name, examples in splits.items():
         write_jsonl(folder / f"{name}.jsonl", map(_plain, examples))
+    if recent:
+        write_jsonl(folder / "recent.jsonl", map(_plain, recent))
     write_json(folder / "task.json", record)
     write_json(folder / "profile.json", profile)
     write_jsonl(folder / "rejected.jsonl", (bad._asdict() for bad in table.rejected))
@@ -74,6 +91,12 @@ def _labels(task: TaskConfig, rows: Sequence[Row]) -> list[str]:
     if len(found) < 2:
         raise DataError(f"{task.source.path}: every row has the label {', '.join(map(repr, found))}; nothing to decide")
     return task.labels or found
+
+
+def _labels_of_source(labels: list[str], rows: Sequence[Row], later: Sequence[Row]) -> list[str]:
+    """Return the labels that the task's own file has to have examples of: not those that only came later."""
+    came, own = {row.example.target for row in later}, {row.example.target for row in rows}
+    return [label for label in labels if label in own or label not in came]
 
 
 def _task(task: TaskConfig, labels: list[str]) -> Task:

@@ -1,6 +1,7 @@
 """What the data look like: artifacts/prepare/profile.json, with the keys
 
-rows          read, bad (set aside), duplicates, not_sampled (by task.max_rows), near_duplicates, used
+rows          read, collected (by retraining), bad (set aside), duplicates, not_sampled (by task.max_rows),
+              near_duplicates, recent (held out while new), used
 conflicts     rows dropped as duplicates of one with another answer: count, and the first ten
 splits        by split: examples; labels (label → count) and majority_share (accuracy of always giving the most
               frequent label), both null where the task has no labels; input_tokens and target_tokens

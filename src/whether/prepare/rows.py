@@ -51,16 +51,13 @@ def read_table(task: TaskConfig) -> Table:
     trusted.
     """
     path = Path(task.source.path)
-    check_target = target_check(task)
+    read = example_reader(task, path)
     table = Table([], [])
     for line, columns in read_rows(path):
         if not table.rows and not table.rejected:
             _require_columns(task, columns, path)
         try:
-            inputs = _inputs(task, columns)
-            target = check_target(_target(task, columns, path))
-            group = _group(task, columns)
-            table.rows.append(Row(line, Example(sha256_plain(inputs)[:12], inputs, target, group)))
+            table.rows.append(Row(line, read(columns)))
         except ValueError as error:
             table.rejected.append(Rejected(line, str(error), columns))
             if len(table.rejected) >= max(task.max_bad_rows + 1, SHOWN):
@@ -72,6 +69,23 @@ def read_table(task: TaskConfig) -> Table:
             " more to be set aside:\n" + "\n".join(shown)
         )
     return table
+
+
+def example_reader(task: TaskConfig, path: Path) -> Callable[[dict[str, Any]], Example]:
+    """Return what makes an example of a row's columns; a ValueError says why a row does not fit the task."""
+    check_target = target_check(task)
+
+    def read(columns: dict[str, Any]) -> Example:
+        inputs = read_inputs(task, columns)
+        target = check_target(target_text(task, columns, path))
+        return Example(example_id(inputs), inputs, target, _group(task, columns))
+
+    return read
+
+
+def example_id(inputs: dict[str, str]) -> str:
+    """Return the id of an example: the hash of its inputs."""
+    return sha256_plain(inputs)[:12]
 
 
 def target_check(task: TaskConfig) -> CheckTarget:
@@ -148,7 +162,8 @@ def _require_columns(task: TaskConfig, columns: dict[str, Any], path: Path) -> N
             raise DataError(f"{path} has no column {column!r}, which {field} names{near_matches(column, columns)}")
 
 
-def _inputs(task: TaskConfig, columns: dict[str, Any]) -> dict[str, str]:
+def read_inputs(task: TaskConfig, columns: dict[str, Any]) -> dict[str, str]:
+    """Return a row's inputs as text. Raises ValueError for a column that is missing, and where all are empty."""
     inputs = {variable: _text(columns, column) for variable, column in task.inputs.items()}
     if not any(value.strip() for value in inputs.values()):
         raise ValueError(f"the input is empty ({', '.join(task.inputs.values())})")
@@ -164,7 +179,8 @@ def _group(task: TaskConfig, columns: dict[str, Any]) -> str | None:
     return group
 
 
-def _target(task: TaskConfig, columns: dict[str, Any], path: Path) -> str:
+def target_text(task: TaskConfig, columns: dict[str, Any], path: Path) -> str:
+    """Return a row's target as it stands in the data. Raises ValueError where it is missing."""
     if "{{" in task.target:
         target = fill(task.target, columns, f"task.target over the columns of {path}")
     elif task.output == "json" and isinstance(columns.get(task.target), (dict, list)):

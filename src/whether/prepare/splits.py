@@ -10,14 +10,13 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import astuple
 from itertools import pairwise
-from typing import get_args
 
 from whether.config import SplitConfig
 from whether.errors import DataError
 from whether.prepare.rows import Row
 from whether.records import Example, Split
 
-SPLITS: tuple[Split, ...] = get_args(Split)
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 SMALLEST = 2
 """Examples that each split has at least: one is no measurement."""
 

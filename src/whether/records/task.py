@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Split = Literal["train", "dev", "test"]
+Split = Literal["train", "dev", "test", "recent"]
+"""`recent`: the newest labelled rows that retraining holds out; empty where no row has arrived since the beginning."""
 Output = Literal["label", "text", "json"]
 
 

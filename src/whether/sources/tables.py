@@ -49,15 +49,21 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
-            reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-            raise DataError(f"{place(path, number)}: not JSON: {reason}") from None
-        if not isinstance(row, dict):
-            raise DataError(
-                f"{place(path, number)}: a JSON object with the columns was expected, and it is {line!r:.60}"
-            )
-        yield number, row
+            yield number, json_object(line)
+        except ValueError as error:
+            raise DataError(f"{place(path, number)}: {error}") from None
+
+
+def json_object(line: str) -> dict[str, Any]:
+    """Return a line's JSON object. Raises ValueError that says why it is none."""
+    try:
+        row = json.loads(line, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+        raise ValueError(f"not JSON: {reason}") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"a JSON object with the columns was expected, and it is {line!r:.60}")
+    return row
 
 
 def _no_constant(name: str) -> NoReturn:

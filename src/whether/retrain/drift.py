@@ -1,0 +1,132 @@
+"""Are this night's rows as the earlier ones were? Permutation tests with p-values that are exactly uniform if so.
+
+The rows of a night and those before it are thrown together, and a statistic of which of them are new is compared with
+its values for random choices of as many; ties are broken at random. If all rows come from one source in any order, the
+p-values of successive nights are independent and uniform (Vovk 2021), which is what betting on them needs: each test
+may use all that was seen before it.
+
+Statistics see the rows as a matrix and compare thousands of choices at once; none refits a model for each of them.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Feature = Literal["words", "length", "vocabulary"]
+Statistic = Callable[[Floats], Floats]
+"""Choices as 0/1 of shape (rows, choices) → the statistic of each, shape (choices,); large is unlike."""
+
+RIDGE = 1.0
+"""Of the domain classifier: cosine similarities are at most 1."""
+
+
+class Drift(NamedTuple):
+    """What a test found."""
+
+    statistic: float
+    p_value: float
+
+
+def permutation_test(fresh: int, earlier: int, statistic: Statistic, permutations: int, random: Any) -> Drift:
+    """Return the statistic of the last `fresh` of `earlier + fresh` rows, and its randomised p-value in (0, 1]."""
+    rows = fresh + earlier
+    choices = np.zeros((rows, permutations + 1))
+    choices[earlier:, 0] = 1
+    order = np.argpartition(random.random((rows, permutations)), fresh, axis=0)[:fresh]
+    np.put_along_axis(choices[:, 1:], order, 1, axis=0)
+    values = statistic(choices)
+    larger = int((values[1:] > values[0] + 1e-9).sum())
+    equal = int((np.abs(values - values[0]) <= 1e-9).sum())  # itself among them
+    p_value = (larger + random.random() * equal) / (permutations + 1)
+    return Drift(float(values[0]), float(max(p_value, 1e-12)))
+
+
+def text_statistic(texts: Sequence[str], feature: Feature) -> Statistic:
+    """Return a statistic of texts, those of the night and those before alike."""
+    if feature == "words":
+        return domain_classifier(texts)
+    return length_shift(texts) if feature == "length" else new_words(texts)
+
+
+def domain_classifier(texts: Sequence[str]) -> Statistic:
+    """Return the area under the ROC curve of a classifier that tells chosen rows from the others.
+
+    Ridge regression on TF-IDF (words and pairs of words); each row is judged by the classifier that was fitted to all
+    others, which for ridge is a division (leave-one-out, Allen 1974), so that every choice costs one product of
+    matrices.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    try:
+        table = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\S+").fit_transform(texts)
+    except ValueError:  # no word in any text
+        return lambda choices: np.zeros(choices.shape[1])
+    similarity = np.asarray((table @ table.T).todense(), dtype=np.float64)
+    rows = len(texts)
+    centre = np.eye(rows) - 1 / rows
+    kernel = centre @ similarity @ centre
+    hat = kernel @ np.linalg.inv(kernel + RIDGE * np.eye(rows)) + 1 / rows
+    own = np.minimum(np.diag(hat), 1 - 1e-9)[:, None]
+
+    def statistic(choices: Floats) -> Floats:
+        judged = (hat @ choices - own * choices) / (1 - own)
+        return area_under_curve(judged, choices)
+
+    return statistic
+
+
+def area_under_curve(judged: Floats, choices: Floats) -> Floats:
+    """Return for each column the share of pairs (chosen, other) in which the chosen row has the higher value."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata(judged, axis=0)
+    chosen = choices.sum(axis=0)
+    others = len(choices) - chosen
+    return np.asarray(((ranks * choices).sum(axis=0) - chosen * (chosen + 1) / 2) / (chosen * others))
+
+
+def length_shift(texts: Sequence[str]) -> Statistic:
+    """Return how far the chosen rows' ranks by number of words are from the middle (Wilcoxon's, two-sided)."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata([len(text.split()) for text in texts])
+    shifted = np.asarray(ranks - ranks.mean())
+    return lambda choices: np.abs(shifted @ choices) / choices.sum(axis=0)
+
+
+def new_words(texts: Sequence[str]) -> Statistic:
+    """Return the mean number of words in a chosen row that no other row has."""
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    try:
+        table = CountVectorizer(binary=True, token_pattern=r"(?u)\w+").fit_transform(texts)
+    except ValueError:
+        return lambda choices: np.zeros(choices.shape[1])
+    everywhere = np.asarray(table.sum(axis=0)).ravel()
+    table = table[:, everywhere > 0].T.tocsr().astype(np.float64)
+
+    def statistic(choices: Floats) -> Floats:
+        among_chosen = np.asarray(table @ choices)
+        only_there = among_chosen == everywhere[:, None]
+        return np.asarray((among_chosen * only_there).sum(axis=0) / choices.sum(axis=0))
+
+    return statistic
+
+
+def label_shift(labels: Sequence[str]) -> Statistic:
+    """Return Pearson's chi-square of labels by whether a row is chosen."""
+    names = {name: index for index, name in enumerate(sorted(set(labels)))}
+    indicator = np.zeros((len(names), len(labels)))
+    indicator[[names[label] for label in labels], range(len(labels))] = 1
+    totals = indicator.sum(axis=1)[:, None]
+
+    def statistic(choices: Floats) -> Floats:
+        chosen = choices.sum(axis=0)[None, :]
+        counts, expected = indicator @ choices, totals * chosen / len(labels)
+        others = totals - expected
+        return np.asarray(((counts - expected) ** 2 / expected + (counts - expected) ** 2 / others).sum(axis=0))
+
+    return statistic

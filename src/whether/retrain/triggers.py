@@ -1,0 +1,271 @@
+"""Reasons to retrain. Each is `(evidence, *, …) -> Finding`; its keyword-only arguments are what its YAML sets.
+
+A trigger of your own is such a function and a file conf/trigger/<name>.yaml. Those that test something bet on each
+night's result (`whether.retrain.sequential`), so that all nights together raise a false alarm with probability alpha at
+most; the alphas of the triggers add up.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from whether.records import BundleRecord, Champion, CollectedRow, Finding, Night, sha256_plain
+from whether.retrain.drift import Feature, Statistic, label_shift, permutation_test, text_statistic
+from whether.retrain.sequential import mean_factor, p_factor, wealth
+
+if TYPE_CHECKING:
+    from whether.config import Config
+
+Alpha = Annotated[float, Field(gt=0, lt=0.5)]
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A row as a trigger sees it."""
+
+    text: str
+    label: str | None
+    """None: unlabelled."""
+    night: int
+    """0: before the first."""
+    key: str
+    """Hash of the inputs."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known on a night, before anything is made."""
+
+    number: int
+    """Of the night."""
+    now: datetime
+    config: "Config"
+    items: Sequence[Item]
+    """Every row, in the order of arrival; those that the task began with come first."""
+    nights: Sequence[Night]
+    """Before this one."""
+    champion: Champion | None
+    bundle: BundleRecord | None
+    """The champion's; None without one."""
+    scores: Callable[[Sequence[str]], list[float]]
+    """Keys of labelled rows → the champion's scores; it answers those that it has not answered yet."""
+    measured: Callable[[int], dict[str, float]]
+    """Number of requests → the champion's latency_p95, usd_per_1k and peak_memory, measured now."""
+    model_hash: Callable[[], str]
+    """Of the base model as it is now."""
+
+    @cached_property
+    def examined(self) -> int:
+        """Number of the last night that made a challenger; 0: none did."""
+        return max((night.number for night in self.nights if night.examined), default=0)
+
+    @property
+    def since(self) -> Sequence[Night]:
+        """Nights after that one."""
+        return [night for night in self.nights if night.number > self.examined]
+
+    def earlier_findings(self, trigger: str) -> list[tuple[int, Finding]]:
+        """Return what a trigger found on each night since a challenger was made, with the night's number."""
+        return [(night.number, finding) for night in self.since for finding in night.findings if finding.trigger == trigger]
+
+    def random(self, trigger: str) -> Any:
+        """Return a source of random numbers that is the same when a night is repeated."""
+        return np.random.default_rng((self.config.seed, self.number, int(sha256_plain(trigger)[:8], 16)))
+
+
+def new_labels(evidence: Evidence, *, least: Count) -> Finding:
+    """So many labelled rows have come since a challenger was last made."""
+    found = sum(item.label is not None and item.night > evidence.examined for item in evidence.items)
+    reason = f"{found} labelled rows have come since {_last(evidence)}; {least} make a new challenger worth its cost"
+    return Finding("new_labels", found >= least, reason, float(found), float(least), rows=found)
+
+
+def age(evidence: Evidence, *, days: Annotated[float, Field(gt=0)]) -> Finding:
+    """The champion is older than that. A clock that went backwards makes nothing old."""
+    if evidence.champion is None:
+        return Finding("age", False, "there is no champion whose age could be told", threshold=days)
+    made = [evidence.champion.since, *(night.started for night in evidence.nights if night.examined)]
+    latest = max(datetime.fromisoformat(moment) for moment in made)
+    old = max((evidence.now - latest).total_seconds() / 86_400, 0.0)
+    reason = f"the last challenger or champion was made {old:.1f} days ago, and {days:g} are allowed"
+    return Finding("age", old >= days, reason, old, days)
+
+
+def input_drift(
+    evidence: Evidence, *, feature: Feature, alpha: Alpha, permutations: Count, least: Count, most: Count
+) -> Finding:
+    """New inputs are unlike those before them, in their words, their length or their vocabulary.
+
+    A night with fewer than `least` new rows is left for the next one; `most` rows of each side are looked at, chosen by
+    the hash of their inputs.
+    """
+    name = {"words": "input_drift", "length": "length_drift", "vocabulary": "vocabulary_drift"}[feature]
+    said = {
+        "words": "a classifier of words tells this night's inputs from earlier ones",
+        "length": "this night's inputs differ in length from earlier ones",
+        "vocabulary": "this night's inputs hold words that earlier ones do not",
+    }[feature]
+
+    def statistic(items: Sequence[Item]) -> Statistic:
+        return text_statistic([item.text for item in items], feature)
+
+    return _drift(evidence, evidence.items, name, said, statistic, (alpha, permutations, least, most))
+
+
+def label_drift(evidence: Evidence, *, alpha: Alpha, permutations: Count, least: Count, most: Count) -> Finding:
+    """New answers are distributed otherwise than those before them; for tasks with labels."""
+    if evidence.config.task.output != "label":
+        return Finding("label_drift", False, "the task has no labels", threshold=1 / alpha)
+    labelled = [item for item in evidence.items if item.label is not None]
+
+    def statistic(items: Sequence[Item]) -> Statistic:
+        return label_shift([str(item.label) for item in items])
+
+    said = "this night's labels are distributed otherwise than earlier ones"
+    return _drift(evidence, labelled, "label_drift", said, statistic, (alpha, permutations, least, most))
+
+
+def quality_drop(evidence: Evidence, *, alpha: Alpha, tolerance: Annotated[float, Field(ge=0, lt=1)]) -> Finding:
+    """The champion's answers to labelled rows that came later are worse than its answers to the test split.
+
+    "Worse" is below the lower bound of what it scored on test, less the tolerance; half of alpha goes into that bound.
+    """
+    from whether.compare.intervals import rate_interval
+
+    threshold = 2 / alpha
+    if evidence.champion is None or evidence.bundle is None:
+        return Finding("quality_drop", False, "there is no champion whose quality could be told", threshold=threshold)
+    tested = evidence.bundle.metrics.get("n_test", 0.0)
+    reached = evidence.bundle.metrics.get("mean_score", evidence.bundle.quality)
+    low = rate_interval(reached * tested, tested, 1 - alpha).low if tested else 0.0
+    least = max(low - tolerance, 0.0)
+    earlier = evidence.earlier_findings("quality_drop")
+    begun = max([evidence.champion.night, evidence.examined, *(night for night, found in earlier if found.factor)])
+    keys = [item.key for item in evidence.items if item.label is not None and item.night > begun]
+    scores = np.array(evidence.scores(keys), dtype=np.float64)
+    factor = mean_factor(scores, least) if len(scores) else None
+    factors = [found.factor for _, found in earlier if found.factor is not None]
+    reached_now = wealth([*factors, *([factor] if factor is not None else [])])
+    mean = f"a mean score of {scores.mean():.3f} on {len(scores)} new rows" if len(scores) else "no new labelled rows"
+    reason = (
+        f"{mean}, where {least:.3f} or more is no drop ({reached:.3f} on test); evidence {reached_now:.3g} of"
+        f" {threshold:g}"
+    )
+    fired = reached_now >= threshold
+    return Finding("quality_drop", fired, reason, reached_now, threshold, factor=factor, rows=len(scores))
+
+
+def constraint(evidence: Evidence, *, requests: Annotated[int, Field(ge=2)]) -> Finding:
+    """The champion breaks one of the policy's limits on latency, cost or memory, measured now with so many requests."""
+    limits = {
+        name: limit
+        for name, limit in vars(evidence.config.policy.constraints).items()
+        if limit is not None and name in ("latency_p95", "usd_per_1k", "peak_memory")
+    }
+    if not limits or evidence.champion is None:
+        lacking = "the policy sets no limit that can be measured here" if evidence.champion else "there is no champion"
+        return Finding("constraint", False, lacking)
+    measured = evidence.measured(requests)
+    broken = [f"{name} is {measured[name]:.4g}, at most {limit:.4g} is allowed" for name, limit in limits.items() if measured[name] > limit]
+    worst = max(measured[name] / limit for name, limit in limits.items())
+    reason = "; ".join(broken) or f"all limits are kept ({', '.join(sorted(limits))})"
+    return Finding("constraint", bool(broken), reason, worst, 1.0, rows=requests)
+
+
+def changed(evidence: Evidence) -> Finding:
+    """The base model, the task's wording or the champion's prompt is not what the champion was made with."""
+    if evidence.bundle is None:
+        return Finding("changed", False, "there is no champion to compare with")
+    bundle, config = evidence.bundle, evidence.config
+    what = []
+    model_hash = evidence.model_hash()
+    if model_hash != bundle.model_hash:
+        what.append("the base model")
+    said = prompt_hash(config, bundle.prompt_name) if bundle.prompt_name in config.prompts else None
+    if said != bundle.prompt_hash:
+        what.append(f"the task's wording or the prompt {bundle.prompt_name}")
+    if bundle.checkpoint not in config.checkpoints:
+        what.append(f"the list of checkpoints, which lacks {bundle.checkpoint}")
+    state = sha256_plain([model_hash, said or "", sorted(config.checkpoints)])
+    examined = [found for night in evidence.nights if night.examined for found in night.findings]
+    tried = [found.state for found in examined if found.trigger == "changed"]
+    count = float(len(what))
+    if not what:
+        return Finding("changed", False, "model, wording and prompt are the champion's", count, 1.0, state=state)
+    if tried and tried[-1] == state:
+        reason = f"{'; '.join(what)}: as when the last challenger was made"
+        return Finding("changed", False, reason, count, 1.0, state=state)
+    return Finding("changed", True, f"changed since the champion was made: {'; '.join(what)}", count, 1.0, state=state)
+
+
+def prompt_hash(config: "Config", name: str) -> str:
+    """Return the hash of all that a prompt says: its settings, the task's wording and output."""
+    import dataclasses
+
+    task = config.task
+    said = [task.instruction, task.input_template, task.output, task.answer_pattern, task.schema, task.definitions]
+    return sha256_plain([dataclasses.asdict(config.prompts[name]), *said, task.max_new_tokens])
+
+
+def _drift(
+    evidence: Evidence, items: Sequence[Item], name: str, said: str, statistic: Callable[[Sequence[Item]], Statistic],
+    settings: tuple[float, int, int, int],
+) -> Finding:  # fmt: skip
+    """Test the rows that no earlier night tested against those before them, and bet on the p-value."""
+    alpha, permutations, least, most = settings
+    earlier = evidence.earlier_findings(name)
+    begun = max([evidence.examined, *(night for night, found in earlier if found.p_value is not None)])
+    fresh = [item for item in items if item.night > begun]
+    reference = _reference_begins(evidence, name, alpha)
+    before = _some([item for item in items if reference <= item.night <= begun], most)
+    factors = [p_factor(found.p_value) for _, found in earlier if found.p_value is not None]
+    if len(fresh) < least or len(before) < least:
+        reached = wealth(factors)
+        few = f"{len(fresh)} new rows and {len(before)} earlier ones: a test needs {least} of each"
+        return Finding(name, reached >= 1 / alpha, few, reached, 1 / alpha, rows=len(fresh))
+    fresh = _some(fresh, most)
+    test = permutation_test(
+        len(fresh), len(before), statistic([*before, *fresh]), permutations, evidence.random(name)
+    )
+    reached = wealth([*factors, p_factor(test.p_value)])
+    shown = f"p = {test.p_value:.3g} that {said}" if test.p_value < 0.5 else f"nothing says that {said}"
+    reason = f"{shown} ({len(fresh)} rows against {len(before)}); evidence {reached:.3g} of {1 / alpha:g}"
+    return Finding(
+        name, reached >= 1 / alpha, reason, reached, 1 / alpha, p_value=test.p_value, rows=len(fresh)
+    )
+
+
+def _reference_begins(evidence: Evidence, name: str, alpha: float) -> int:
+    """Return the night from which on rows are what new ones are compared with.
+
+    Once a drift was found and a challenger made for it, the new state is the normal one: rows count from the night on
+    where the change most likely was.
+    """
+    begin, series = 0, list[tuple[int, float]]()
+    for night in evidence.nights:
+        series += [
+            (night.number, p_factor(found.p_value))
+            for found in night.findings
+            if found.trigger == name and found.p_value is not None
+        ]
+        if night.examined:
+            factors = [factor for _, factor in series]
+            if series and wealth(factors) >= 1 / alpha:
+                begin = series[likely_change(factors)][0]
+            series = []
+    return begin
+
+
+def _some(items: Sequence[Item], most: int) -> list[Item]:
+    """Return at most so many rows, drawn by the hash of their inputs: a choice that knows nothing of their order."""
+    return sorted(items, key=lambda item: item.key)[:most]
+
+
+def _last(evidence: Evidence) -> str:
+    return f"night {evidence.examined}, which made a challenger" if evidence.examined else "the beginning"
