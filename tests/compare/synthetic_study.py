@@ -177,5 +177,14 @@ def _profile(examples: dict[str, list[Example]]) -> dict[str, Any]:
             "labels": counts if labelled else None, "input_tokens": spread, "target_tokens": spread,
         }  # fmt: skip
     used = sum(len(rows) for rows in examples.values())
-    rows = {"read": used + 12, "collected": 0, "recent": 0, "bad": 0, "duplicates": 4, "not_sampled": 0, "near_duplicates": 8, "used": used}
+    rows = {
+        "read": used + 12,
+        "collected": 0,
+        "recent": 0,
+        "bad": 0,
+        "duplicates": 4,
+        "not_sampled": 0,
+        "near_duplicates": 8,
+        "used": used,
+    }
     return {"rows": rows, "conflicts": {"count": 0, "first": []}, "splits": splits}

@@ -30,7 +30,7 @@ def provenance(artifacts: Path, config: Config | None = None, repository: Path =
         commit=commit,
         dirty=None if commit is None or changes is None else bool(changes),
         data_hash=sha256_plain({split: sha256_file(prepared / f"{split}.jsonl") for split in ("train", "dev", "test")}),
-        model_hash=_model_hash(artifacts / "model"),
+        model_hash=model_hash(artifacts / "model"),
         versions={"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         settings=_settings(config) if config else {},
@@ -44,8 +44,8 @@ def _settings(config: Config) -> dict[str, str]:
     return {name: sha256_plain([to_plain(part)]) for name, part in parts.items()}
 
 
-def _model_hash(folder: Path) -> str:
-    """Return the SHA-256 of the weights: of the file if there is one, else of names and contents of all."""
+def model_hash(folder: Path) -> str:
+    """Return the SHA-256 of a model folder's weights: of the one file, else of names and contents of all."""
     single = folder / "model.safetensors"
     return sha256_file(single) if single.exists() else sha256_folder(folder, "*.safetensors")
 

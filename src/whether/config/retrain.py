@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from whether.config.types import STRICT, Component, Count, Fraction, Positive
+from whether.config.types import STRICT, Component, Count, Positive
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -45,6 +45,8 @@ class RetrainConfig:
     commit: str | None = None
     """Git branch that gets a commit of data.dvc, dvc.lock and params.yaml (`HEAD`: the current one); None: none, they
     are staged only."""
+    bundles: Count = 10
+    """Bundles that are kept, beside the champion and the one before it."""
     after_promotion: list[str] = field(default_factory=list)
     """Command and its arguments, run after a promotion; {bundle} becomes the bundle's folder, {arm} its arm."""
     webhook_env: str | None = None
@@ -57,8 +59,6 @@ class RetrainConfig:
 
     def __post_init__(self) -> None:
         if self.recent + self.dev >= 1:
-            raise ValueError(
-                f"recent + dev must leave a share for train, and are {self.recent} + {self.dev}"
-            )
+            raise ValueError(f"recent + dev must leave a share for train, and are {self.recent} + {self.dev}")
         if self.webhook_env is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.webhook_env):
             raise ValueError("webhook_env must be the name of an environment variable, not an address")

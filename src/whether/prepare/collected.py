@@ -60,9 +60,7 @@ class Apart(NamedTuple):
 def apart(rows: Sequence[Row], arrived: dict[Split, list[Row]]) -> Apart:
     """Tell collected rows from the others."""
     collected = {id(row) for members in arrived.values() for row in members}
-    return Apart(
-        [row for row in rows if id(row) not in collected], [row for row in rows if id(row) in collected]
-    )
+    return Apart([row for row in rows if id(row) not in collected], [row for row in rows if id(row) in collected])
 
 
 def of_split(

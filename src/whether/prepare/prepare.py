@@ -23,9 +23,7 @@ from whether.prepare.splits import draw_sample, split
 from whether.records import Example, Task, to_plain, write_json, write_jsonl
 
 
-def prepare(
-    task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, collected: Path = COLLECTED
-) -> None:
+def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, collected: Path = COLLECTED) -> None:
     """Read, check, clean, sample, split and describe a task's rows, and add those that were collected since.
 
     The sample is drawn before near duplicates are dropped, a step whose cost is quadratic, so it may end up smaller

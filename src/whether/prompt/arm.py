@@ -78,7 +78,7 @@ def run_arm(
     )
     holds_answer = strategy.holds_answer if isinstance(strategy, Retrieval) else lambda example: None  # noqa: ARG005
     predictions = [
-        _prediction(
+        prediction(
             task, split, example, render(local.tokenizer, chats[example.id]), reply, retrieved=holds_answer(example)
         )
         for (split, example), reply in zip(examples, replies, strict=True)
@@ -153,9 +153,10 @@ def _check_lengths(local: "LocalModel", chats: dict[str, list[Message]], max_new
             )
 
 
-def _prediction(
+def prediction(
     task: Task, split: Split, example: Example, prompt: str, reply: Reply, *, retrieved: bool | None
 ) -> Prediction:
+    """Return the record of a reply: what was understood, and whether it is right."""
     generation = reply.generation
     parsed = judged(task, reply.answer, example.target)
     return Prediction(

@@ -20,7 +20,9 @@ class CollectedRow:
     received: str
     """ISO 8601 with time zone: the row's own time, or when it was taken in."""
     night: int
-    """In which it was taken in, or got its label."""
+    """In which it was taken in."""
+    labelled: int | None
+    """Night in which its answer came; None: it has none."""
     file: str
     """Name of the file that brought it."""
     row: dict[str, Any]

@@ -19,6 +19,8 @@ Feature = Literal["words", "length", "vocabulary"]
 Statistic = Callable[[Floats], Floats]
 """Choices as 0/1 of shape (rows, choices) → the statistic of each, shape (choices,); large is unlike."""
 
+WORD = r"(?u)\b\w+\b"
+"""What counts as one."""
 RIDGE = 1.0
 """Of the domain classifier: cosine similarities are at most 1."""
 
@@ -61,7 +63,7 @@ def domain_classifier(texts: Sequence[str]) -> Statistic:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     try:
-        table = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\S+").fit_transform(texts)
+        table = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=WORD).fit_transform(texts)
     except ValueError:  # no word in any text
         return lambda choices: np.zeros(choices.shape[1])
     similarity = np.asarray((table @ table.T).todense(), dtype=np.float64)
@@ -102,7 +104,7 @@ def new_words(texts: Sequence[str]) -> Statistic:
     from sklearn.feature_extraction.text import CountVectorizer
 
     try:
-        table = CountVectorizer(binary=True, token_pattern=r"(?u)\w+").fit_transform(texts)
+        table = CountVectorizer(binary=True, token_pattern=WORD).fit_transform(texts)
     except ValueError:
         return lambda choices: np.zeros(choices.shape[1])
     everywhere = np.asarray(table.sum(axis=0)).ravel()

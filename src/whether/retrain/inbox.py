@@ -57,9 +57,7 @@ def arrived_files(inbox: Path) -> list[Path]:
     if not inbox.is_dir():
         raise RecordError(f"retrain.inbox: {inbox} is a file, and a folder was expected")
     return sorted(
-        file
-        for file in inbox.iterdir()
-        if file.is_file() and not file.name.startswith(".") and file.suffix in SUFFIXES
+        file for file in inbox.iterdir() if file.is_file() and not file.name.startswith(".") and file.suffix in SUFFIXES
     )
 
 
@@ -79,7 +77,7 @@ def look(config: Config, night: int, now: datetime, collected: Path | None = Non
                 known.take(line, path.name, night, _received(line.row, config.retrain.time, now))
             except ValueError as error:
                 intake.quarantined.append(Quarantined(path.name, line.number, str(error), line.row, line.text))
-    rows, joined = _with_destinations(known, config, night)
+    rows, joined = _with_destinations(known, config)
     intake.rows = rows
     intake.changed = rows != before
     intake.taken = Taken(
@@ -155,13 +153,14 @@ class _Known:
         if place is None and answer is None:
             self._place[key] = len(self.rows)
             destination: Destination = "waiting" if labelled else "unlabelled"
-            self.rows.append(CollectedRow(example_id(inputs), destination, received, night, file, line.row))
+            since = night if labelled else None
+            self.rows.append(CollectedRow(example_id(inputs), destination, received, night, since, file, line.row))
         elif target is None or target == answer:
             self.duplicates += 1
             return
         elif place is not None and answer is None:  # known without a label, and here it is
             old = self.rows[place]
-            self.rows[place] = replace(old, destination="waiting", received=received, night=night, file=file, row=line.row)
+            self.rows[place] = replace(old, destination="waiting", labelled=night, file=file, row=line.row)
         else:
             raise ValueError(f"these inputs are known with the answer {answer!r:.80}, and this row says {target!r:.80}")
         if labelled:
@@ -211,7 +210,7 @@ def _received(row: dict[str, Any] | None, column: str | None, now: datetime) -> 
     return time.astimezone(UTC).isoformat(timespec="seconds")
 
 
-def _with_destinations(known: _Known, config: Config, night: int) -> tuple[list[CollectedRow], list[str]]:
+def _with_destinations(known: _Known, config: Config) -> tuple[list[CollectedRow], list[str]]:
     """Return the rows with a place for each, and the labels that joined the task."""
     settings, label_task = config.retrain, config.task.output == "label"
     targets = {row.id: known.target(row) for row in known.rows}
@@ -232,9 +231,7 @@ def _with_destinations(known: _Known, config: Config, night: int) -> tuple[list[
             joined.append(str(label))
         destination |= chosen
     found = [
-        replace(row, destination=destination[row.id], night=night if targets[row.id] in joined else row.night)
-        if row.destination == "waiting" and row.id in destination
-        else row
+        replace(row, destination=destination[row.id]) if row.destination == "waiting" and row.id in destination else row
         for row in known.rows
     ]
     return _within_window(found, settings.window), sorted(joined)
@@ -253,11 +250,11 @@ def _held_out(rows: Sequence[CollectedRow], config: Config) -> Iterator[tuple[st
             yield row.id, "dev" if share < settings.recent + settings.dev else "train"
 
 
-def _fill_up(
-    chosen: dict[str, Destination], rows: Sequence[CollectedRow], has_recent: bool, has_dev: bool
-) -> None:
+def _fill_up(chosen: dict[str, Destination], rows: Sequence[CollectedRow], has_recent: bool, has_dev: bool) -> None:
     """Let a label that joins the task have two rows in train and one in dev and in the window."""
-    wanted: list[Destination] = ["train", "train", *(["dev"] if has_dev else []), *(["recent"] if has_recent else [])]
+    wanted: list[Destination] = ["train", "train"]
+    wanted += ["dev"] if has_dev else []
+    wanted += ["recent"] if has_recent else []
     ids = [row.id for row in rows]
     for destination in dict.fromkeys(wanted):
         while sum(chosen[key] == destination for key in ids) < wanted.count(destination):
@@ -268,7 +265,8 @@ def _fill_up(
 
 def _within_window(rows: list[CollectedRow], window: int) -> list[CollectedRow]:
     """Let the newest rows stay in the window; those beyond train from now on."""
-    recent = sorted((row for row in rows if row.destination == "recent"), key=lambda row: (row.received, row.night, row.id))
+    held_out = [row for row in rows if row.destination == "recent"]
+    recent = sorted(held_out, key=lambda row: (row.received, row.night, row.id))
     beyond = {row.id for row in recent[: max(len(recent) - window, 0)]}
     return [replace(row, destination="train") if row.id in beyond else row for row in rows]
 

@@ -31,7 +31,7 @@ def wealth(factors: Iterable[float]) -> float:
 
 
 def likely_change(factors: Sequence[float]) -> int:
-    """Return the place in the sequence from which on the product of factors is largest: where a change most likely was."""
+    """Return the place from which on the product of factors is largest: where a change most likely was."""
     logs = np.log(np.maximum(factors, 1e-300))
     return int(np.argmax(np.cumsum(logs[::-1])[::-1]))
 

@@ -6,17 +6,17 @@ most; the alphas of the triggers add up.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
-from whether.records import BundleRecord, Champion, CollectedRow, Finding, Night, sha256_plain
+from whether.records import BundleRecord, Champion, Finding, Night, sha256_plain
 from whether.retrain.drift import Feature, Statistic, label_shift, permutation_test, text_statistic
-from whether.retrain.sequential import mean_factor, p_factor, wealth
+from whether.retrain.sequential import likely_change, mean_factor, p_factor, wealth
 
 if TYPE_CHECKING:
     from whether.config import Config
@@ -33,7 +33,9 @@ class Item:
     label: str | None
     """None: unlabelled."""
     night: int
-    """0: before the first."""
+    """In which it arrived; 0: before the first."""
+    labelled: int
+    """In which its answer came; 0 as above, and for those without."""
     key: str
     """Hash of the inputs."""
 
@@ -72,7 +74,8 @@ class Evidence:
 
     def earlier_findings(self, trigger: str) -> list[tuple[int, Finding]]:
         """Return what a trigger found on each night since a challenger was made, with the night's number."""
-        return [(night.number, finding) for night in self.since for finding in night.findings if finding.trigger == trigger]
+        found = [(night.number, finding) for night in self.since for finding in night.findings]
+        return [(number, finding) for number, finding in found if finding.trigger == trigger]
 
     def random(self, trigger: str) -> Any:
         """Return a source of random numbers that is the same when a night is repeated."""
@@ -81,7 +84,7 @@ class Evidence:
 
 def new_labels(evidence: Evidence, *, least: Count) -> Finding:
     """So many labelled rows have come since a challenger was last made."""
-    found = sum(item.label is not None and item.night > evidence.examined for item in evidence.items)
+    found = sum(item.labelled > evidence.examined for item in evidence.items)
     reason = f"{found} labelled rows have come since {_last(evidence)}; {least} make a new challenger worth its cost"
     return Finding("new_labels", found >= least, reason, float(found), float(least), rows=found)
 
@@ -115,20 +118,21 @@ def input_drift(
     def statistic(items: Sequence[Item]) -> Statistic:
         return text_statistic([item.text for item in items], feature)
 
-    return _drift(evidence, evidence.items, name, said, statistic, (alpha, permutations, least, most))
+    return _drift(evidence, evidence.items, _About(name, said), statistic, _Settings(alpha, permutations, least, most))
 
 
 def label_drift(evidence: Evidence, *, alpha: Alpha, permutations: Count, least: Count, most: Count) -> Finding:
     """New answers are distributed otherwise than those before them; for tasks with labels."""
     if evidence.config.task.output != "label":
         return Finding("label_drift", False, "the task has no labels", threshold=1 / alpha)
-    labelled = [item for item in evidence.items if item.label is not None]
+    labelled = [replace(item, night=item.labelled) for item in evidence.items if item.label is not None]
 
     def statistic(items: Sequence[Item]) -> Statistic:
         return label_shift([str(item.label) for item in items])
 
     said = "this night's labels are distributed otherwise than earlier ones"
-    return _drift(evidence, labelled, "label_drift", said, statistic, (alpha, permutations, least, most))
+    settings = _Settings(alpha, permutations, least, most)
+    return _drift(evidence, labelled, _About("label_drift", said), statistic, settings)
 
 
 def quality_drop(evidence: Evidence, *, alpha: Alpha, tolerance: Annotated[float, Field(ge=0, lt=1)]) -> Finding:
@@ -147,7 +151,7 @@ def quality_drop(evidence: Evidence, *, alpha: Alpha, tolerance: Annotated[float
     least = max(low - tolerance, 0.0)
     earlier = evidence.earlier_findings("quality_drop")
     begun = max([evidence.champion.night, evidence.examined, *(night for night, found in earlier if found.factor)])
-    keys = [item.key for item in evidence.items if item.label is not None and item.night > begun]
+    keys = [item.key for item in evidence.items if item.labelled > begun]
     scores = np.array(evidence.scores(keys), dtype=np.float64)
     factor = mean_factor(scores, least) if len(scores) else None
     factors = [found.factor for _, found in earlier if found.factor is not None]
@@ -172,7 +176,11 @@ def constraint(evidence: Evidence, *, requests: Annotated[int, Field(ge=2)]) -> 
         lacking = "the policy sets no limit that can be measured here" if evidence.champion else "there is no champion"
         return Finding("constraint", False, lacking)
     measured = evidence.measured(requests)
-    broken = [f"{name} is {measured[name]:.4g}, at most {limit:.4g} is allowed" for name, limit in limits.items() if measured[name] > limit]
+    broken = [
+        f"{name} is {measured[name]:.4g}, at most {limit:.4g} is allowed"
+        for name, limit in limits.items()
+        if measured[name] > limit
+    ]
     worst = max(measured[name] / limit for name, limit in limits.items())
     reason = "; ".join(broken) or f"all limits are kept ({', '.join(sorted(limits))})"
     return Finding("constraint", bool(broken), reason, worst, 1.0, rows=requests)
@@ -213,12 +221,25 @@ def prompt_hash(config: "Config", name: str) -> str:
     return sha256_plain([dataclasses.asdict(config.prompts[name]), *said, task.max_new_tokens])
 
 
+class _About(NamedTuple):
+    name: str
+    said: str
+    """What a small p-value says, as a clause."""
+
+
+class _Settings(NamedTuple):
+    alpha: float
+    permutations: int
+    least: int
+    most: int
+
+
 def _drift(
-    evidence: Evidence, items: Sequence[Item], name: str, said: str, statistic: Callable[[Sequence[Item]], Statistic],
-    settings: tuple[float, int, int, int],
+    evidence: Evidence, items: Sequence[Item], about: _About, statistic: Callable[[Sequence[Item]], Statistic],
+    settings: _Settings,
 ) -> Finding:  # fmt: skip
     """Test the rows that no earlier night tested against those before them, and bet on the p-value."""
-    alpha, permutations, least, most = settings
+    (name, said), (alpha, permutations, least, most) = about, settings
     earlier = evidence.earlier_findings(name)
     begun = max([evidence.examined, *(night for night, found in earlier if found.p_value is not None)])
     fresh = [item for item in items if item.night > begun]
@@ -230,15 +251,11 @@ def _drift(
         few = f"{len(fresh)} new rows and {len(before)} earlier ones: a test needs {least} of each"
         return Finding(name, reached >= 1 / alpha, few, reached, 1 / alpha, rows=len(fresh))
     fresh = _some(fresh, most)
-    test = permutation_test(
-        len(fresh), len(before), statistic([*before, *fresh]), permutations, evidence.random(name)
-    )
+    test = permutation_test(len(fresh), len(before), statistic([*before, *fresh]), permutations, evidence.random(name))
     reached = wealth([*factors, p_factor(test.p_value)])
     shown = f"p = {test.p_value:.3g} that {said}" if test.p_value < 0.5 else f"nothing says that {said}"
     reason = f"{shown} ({len(fresh)} rows against {len(before)}); evidence {reached:.3g} of {1 / alpha:g}"
-    return Finding(
-        name, reached >= 1 / alpha, reason, reached, 1 / alpha, p_value=test.p_value, rows=len(fresh)
-    )
+    return Finding(name, reached >= 1 / alpha, reason, reached, 1 / alpha, p_value=test.p_value, rows=len(fresh))
 
 
 def _reference_begins(evidence: Evidence, name: str, alpha: float) -> int:

@@ -1,7 +1,6 @@
 """Rows of a .jsonl or .csv file, each by itself: one that cannot be read does not keep the others from being read."""
 
 import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -1,0 +1,197 @@
+"""Scheduled retraining: one command for any scheduler.
+
+    python -m pipelines.retrain [override ...]               a night: take in, triggers, pipeline, gate, promote or keep
+    python -m pipelines.retrain --dry-run [override ...]     what it would do and why; nothing is written
+    python -m pipelines.retrain force=true                   make a challenger whatever the triggers say
+    python -m pipelines.retrain action=rollback              the previous champion answers again
+    python -m pipelines.retrain action=promote arm=lora-knn  an arm of the last pipeline run becomes the champion
+    python -m pipelines.retrain action=withdraw night=7      rows of a night leave the data, such as wrong labels
+    python -m pipelines.retrain action=status                who is the champion, and the last nights
+
+The last line on standard output is one JSON object. Exit status: 0 nothing to do, promoted or kept; 1 failed; 3 needs a
+person; 75 another job is at work. With --detailed-exit-code promoted is 10 and kept 11. docs/retraining.md says more.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from whether import entry
+from whether.config import Config, check, compose
+from whether.errors import ConfigError, near_matches
+from whether.records import ARTIFACTS, Night, to_plain
+from whether.retrain import inbox, job, promotion, versions
+from whether.retrain.bundles import load_bundle, make_bundle
+from whether.retrain.lock import LockedError, alone
+
+STATUS = {"nothing": 0, "promoted": 0, "kept": 0, "failed": 1, "needs_person": 3}
+DETAILED = STATUS | {"promoted": 10, "kept": 11}
+LOCKED = 75
+"""EX_TEMPFAIL of sysexits.h: try again later."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for."""
+
+    action: str = "night"
+    arm: str = ""
+    nights: tuple[int, ...] = ()
+    force: bool = False
+    dry_run: bool = False
+    detailed: bool = False
+    overrides: list[str] = field(default_factory=list)
+
+
+def main(argv: list[str]) -> int:
+    """Do what is asked, alone."""
+    request = parse(argv)
+    text = compose(request.overrides)
+    config = check(yaml.safe_load(text))
+    now = datetime.now(UTC)
+    try:
+        if request.dry_run:
+            return dry_run(config, request, now)
+        with alone(Path(config.retrain.folder), now):
+            return ACTIONS[request.action](config, text, request, now)
+    except LockedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return LOCKED
+
+
+def night(config: Config, text: str, request: Request, now: datetime) -> int:
+    """Do a night's work."""
+    work = job.begin(config, now)
+    with logged(work.folder / "logs" / f"{work.number:06d}.log"):
+        done = job.run(work, text, forced=request.force)
+        publish(config)
+    print(json.dumps(summary(done)))
+    return (DETAILED if request.detailed else STATUS)[done.outcome]
+
+
+def dry_run(config: Config, request: Request, now: datetime) -> int:
+    """Print what a night would do."""
+    for sentence in job.plan(job.begin(config, now), forced=request.force):
+        print(sentence)
+    return 0
+
+
+def rollback(config: Config, _text: str, _request: Request, now: datetime) -> int:
+    """Let the previous champion answer again."""
+    work = job.begin(config, now)
+    champion = promotion.rollback(work.folder, work.number - 1, work.now)
+    publish(config)
+    print(json.dumps({"outcome": "rolled_back", **to_plain(champion)}))
+    return 0
+
+
+def promote(config: Config, _text: str, request: Request, now: datetime) -> int:
+    """Let an arm of the last pipeline run be the champion, because a person says so."""
+    work = job.begin(config, now)
+    bundle = make_bundle(request.arm, config, ARTIFACTS, work.folder / "bundles")
+    champion = promotion.promote(work.folder, bundle, work.number - 1, work.now, f"{request.arm}, chosen by a person")
+    publish(config)
+    print(json.dumps({"outcome": "promoted", "arm": request.arm, **to_plain(champion)}))
+    return 0
+
+
+def withdraw(config: Config, _text: str, request: Request, now: datetime) -> int:
+    """Take rows of some nights out of the data, into quarantine."""
+    work = job.begin(config, now)
+    rows = inbox.withdraw(config, request.nights, work.number)
+    versions.version_data()
+    print(json.dumps({"outcome": "withdrawn", "rows": rows, "nights": list(request.nights)}))
+    return 0
+
+
+def status(config: Config, _text: str, _request: Request, _now: datetime) -> int:
+    """Print the champion and the last nights."""
+    folder = Path(config.retrain.folder)
+    champion = promotion.read_champion(folder)
+    record = load_bundle(folder / "bundles" / champion.champion).record
+    nights = [summary(past) for past in job.read_nights(folder)[-7:]]
+    shown = {"arm": record.arm, "model": record.model, record.metric: record.quality}
+    print(json.dumps({**to_plain(champion), **shown, "nights": nights}, indent=2))
+    return 0
+
+
+ACTIONS: dict[str, Callable[[Config, str, Request, datetime], int]] = {
+    "night": night, "rollback": rollback, "promote": promote, "withdraw": withdraw, "status": status,
+}  # fmt: skip
+
+
+def parse(argv: Sequence[str]) -> Request:
+    """Tell the job's own words from Hydra's overrides. Raises ConfigError for one that does not fit."""
+    own: dict[str, Any] = {}
+    overrides = []
+    for word in argv:
+        key, equals, value = word.partition("=")
+        if word in ("--dry-run", "--detailed-exit-code"):
+            own["dry_run" if word == "--dry-run" else "detailed"] = True
+        elif word in ("-h", "--help"):
+            print(__doc__)
+            raise SystemExit(0)
+        elif word.startswith("-"):
+            raise ConfigError(f"{word} is unknown{near_matches(word, ['--dry-run', '--detailed-exit-code'])}")
+        elif equals and key in ("action", "arm", "night", "force"):
+            own[key] = value
+        else:
+            overrides.append(word)
+    action = own.pop("action", "night")
+    if action not in ACTIONS:
+        raise ConfigError(f"action={action} is unknown{near_matches(action, ACTIONS)}")
+    if ("arm" in own) != (action == "promote") or ("night" in own) != (action == "withdraw"):
+        raise ConfigError("action=promote needs arm=<checkpoint>-<prompt>, action=withdraw needs night=<number>[,…]")
+    if own.get("force", "true") not in ("true", "false"):
+        raise ConfigError(f"force={own['force']} is neither true nor false")
+    try:
+        nights = tuple(int(part) for part in own.pop("night", "").split(",") if part)
+    except ValueError as error:
+        raise ConfigError(f"night: {error}") from None
+    own["force"] = own.get("force") == "true"
+    return Request(action=action, nights=nights, overrides=overrides, **own)
+
+
+def summary(done: Night) -> dict[str, object]:
+    """Return what a scheduler wants to know, in a line."""
+    fired = [found.trigger for found in done.findings if found.fired]
+    taken = to_plain(done.taken)
+    return {
+        "night": done.number, "task": done.task, "outcome": done.outcome, "reason": done.reason, "fired": fired,
+        "challenger": done.challenger, "champion": done.champion_arm, "bundle": done.champion, "taken": taken,
+        "attention": done.attention, "commit": done.commit, "started": done.started, "ended": done.ended,
+    }  # fmt: skip
+
+
+def publish(config: Config) -> None:
+    """Show the nights in MLflow; one that does not answer costs a warning and is caught up the next time."""
+
+
+class logged:
+    """Write our own messages into a file too."""
+
+    def __init__(self, file: Path):
+        self._file = file
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._handler = logging.FileHandler(self._file, encoding="utf-8")
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%dT%H:%M:%S"))
+        logging.getLogger("whether").addHandler(self._handler)
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        logging.getLogger("whether").removeHandler(self._handler)
+        self._handler.close()
+
+
+if __name__ == "__main__":
+    entry.run(main)

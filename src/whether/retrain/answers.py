@@ -1,0 +1,102 @@
+"""A bundle answers: rows of a night, the recent window, or a user's own file."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from whether.compare.cost import usd_for_seconds
+from whether.compare.provenance import model_hash
+from whether.config import PricingConfig
+from whether.engine.chat import encode, render
+from whether.errors import EngineError
+from whether.prompt.answering import greedy
+from whether.prompt.arm import build_prompt, prediction
+from whether.prompt.strategies import Retrieval
+from whether.records import Example, Prediction, Split, Task
+from whether.retrain.bundles import Bundle
+
+if TYPE_CHECKING:
+    from whether.engine.chat import Message
+
+
+class Answerer:
+    """A bundle on its base model."""
+
+    def __init__(self, bundle: Bundle, model_folder: Path):
+        """Load the model. Raises EngineError where the base is not the one that the bundle was made with."""
+        from whether.engine.local import LocalModel
+
+        found = model_hash(model_folder)
+        if found != bundle.record.model_hash:
+            raise EngineError(
+                f"the bundle {bundle.record.id} ({bundle.record.arm}) was made on {bundle.record.model} with the hash"
+                f" {bundle.record.model_hash[:12]}, and {model_folder} has {found[:12]}: make that base again"
+                " (`dvc repro model` with the settings of then), or promote an arm on this one"
+            )
+        self._task, record = bundle.task, bundle.record
+        self._name = record.arm
+        self._strategy, self._answering = build_prompt(
+            record.prompt_name, bundle.prompt, bundle.task, bundle.pool, record.seed
+        )
+        self._local = LocalModel.load(model_folder, bundle.checkpoint_folder, bundle.model)
+        if self._local.is_probe:
+            self._answering = greedy(bundle.task, record.seed)
+
+    @property
+    def task(self) -> Task:
+        """What the bundle answers."""
+        return self._task
+
+    def answer(self, examples: Sequence[Example], split: Split = "recent", progress: bool = True) -> list[Prediction]:
+        """Return an answer to each example. One whose prompt does not fit the model's context is answered by nothing,
+        which is wrong and not valid."""
+        chats = {example.id: self._strategy(example) for example in examples}
+        short = [example for example in examples if self._fits(chats[example.id])]
+        replies = (
+            self._answering.ask(
+                self._local,
+                lambda example: chats.get(example.id) or self._strategy(example),
+                short,
+                progress=self._name if progress else None,
+            )
+            if short
+            else []
+        )
+        found = {}
+        for example, reply in zip(short, replies, strict=True):
+            strategy = self._strategy
+            retrieved = strategy.holds_answer(example) if isinstance(strategy, Retrieval) else None
+            prompt = render(self._local.tokenizer, chats[example.id])
+            found[example.id] = prediction(self._task, split, example, prompt, reply, retrieved=retrieved)
+        return [found.get(example.id) or _unanswered(example, split) for example in examples]
+
+    def measure(self, examples: Sequence[Example], requests: int, pricing: PricingConfig) -> dict[str, float]:
+        """Return latency_p95 of requests sent alone, usd_per_1k of a batch, and peak_memory."""
+        from whether.engine.memory import peak_memory
+
+        chosen = [examples[index % len(examples)] for index in range(requests + 2)]
+        seconds = []
+        for number, example in enumerate(chosen):
+            start = time.perf_counter()
+            self.answer([example], progress=False)
+            if number >= 2:  # the first two warm up
+                seconds.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        self.answer(list({example.id: example for example in chosen}.values()), progress=False)
+        batch = (time.perf_counter() - start) / len({example.id for example in chosen})
+        return {
+            "latency_p95": float(np.percentile(seconds, 95)),
+            "usd_per_1k": 1000 * usd_for_seconds(batch, pricing),
+            "peak_memory": float(peak_memory()),
+        }
+
+    def _fits(self, chat: "list[Message]") -> bool:
+        room: int = self._local.context_window - self._answering.max_new_tokens
+        return bool(len(encode(self._local.tokenizer, chat)) <= room)
+
+
+def _unanswered(example: Example, split: Split) -> Prediction:
+    return Prediction(example.id, split, "", None, example.target, 0.0, False, "", None, None, None, 0.0)

@@ -1,0 +1,147 @@
+"""Challenger against champion, on the same examples, by the verdict's statistics.
+
+A challenger is promoted if on the fixed test split and on the recent window it is not worse than the champion by the
+margin or more, and is better on one of them or costs less from now on. What has been paid to build either is gone and
+counts no more; what running and retraining cost does.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from whether.compare.inference import holm, macro_f1_difference, score_difference
+from whether.compare.intervals import Inference, PairedDifference, normal_quantile
+from whether.compare.measure import clustered, codes
+from whether.compare.wording import usd
+from whether.config import GateConfig, PolicyConfig
+from whether.records import BundleRecord, Example, GateConclusion, GateRecord, GateSide, Prediction, Verdict
+
+
+class Sheet(NamedTuple):
+    """Examples, and what both answered, in the same order."""
+
+    name: str
+    """`test` or `recent`."""
+    examples: Sequence[Example]
+    champion: Sequence[Prediction]
+    challenger: Sequence[Prediction]
+
+
+def judge(
+    champion: BundleRecord, challenger: BundleRecord, verdict: Verdict, sheets: Sequence[Sheet], *,
+    policy: PolicyConfig, gate: GateConfig, settings: Inference,
+) -> GateRecord:  # fmt: skip
+    """Return whether the challenger takes over. `verdict` is the one that recommended it."""
+    if champion.id == challenger.id:
+        return GateRecord("same", f"the pipeline made {champion.arm} again, which is the champion", promote=False)
+    if challenger.arm in verdict.excluded:
+        return GateRecord("constraint", verdict.excluded[challenger.arm], promote=False)
+    least = {"test": 2, "recent": gate.recent_least}
+    looked_at = [sheet for sheet in sheets if len(sheet.examples) >= least[sheet.name]]
+    found = [_difference(sheet, verdict.metric, settings) for sheet in looked_at]
+    adjusted = holm(np.array([difference.p_value for difference in found])).tolist()
+    sides = [
+        GateSide(
+            name="recent" if sheet.name == "recent" else "test",
+            champion=float(np.mean([line.score for line in sheet.champion])),
+            challenger=float(np.mean([line.score for line in sheet.challenger])),
+            difference=difference.difference,
+            ci_low=difference.interval.low,
+            ci_high=difference.interval.high,
+            p_adjusted=p_adjusted,
+            n=difference.n,
+        )
+        for sheet, difference, p_adjusted in zip(looked_at, found, adjusted, strict=True)
+    ]
+    costs = _monthly(champion, verdict, policy), _monthly(challenger, verdict, policy)
+    margins = {"test": gate.margin or policy.margin, "recent": gate.recent_margin}
+    decided = _decide(sides, margins, policy, costs if champion.arm != challenger.arm else (costs[1], costs[1]))
+    needed = None
+    if decided[0] == "undecided":
+        pairs = zip(sides, found, strict=True)
+        needed = _labels_needed([(s, d) for s, d in pairs if s.ci_low <= -margins[s.name]], margins, settings)
+    conclusion, reason = decided
+    return GateRecord(
+        conclusion=conclusion,
+        reason=f"{reason} {' '.join(map(_said, sides))}".strip(),
+        promote=conclusion in ("better", "cheaper"),
+        sides=sides,
+        usd_champion=costs[0],
+        usd_challenger=costs[1],
+        labels_needed=needed,
+    )
+
+
+def _decide(
+    sides: Sequence[GateSide], margins: dict[str, float], policy: PolicyConfig, costs: tuple[float, float]
+) -> tuple[GateConclusion, str]:
+    worse = [side.name for side in sides if side.ci_high < 0]
+    unsure = [side.name for side in sides if side.ci_low <= -margins[side.name]]
+    better = [side.name for side in sides if side.ci_low > 0 and side.p_adjusted < policy.alpha]
+    if any(name in unsure for name in worse):
+        return "worse", f"The challenger is worse than the champion ({_sets(worse)})."
+    if unsure:
+        limits = " and ".join(f"{100 * margins[name]:g} points {_sets([name])}" for name in unsure)
+        return "undecided", f"A loss of {limits} cannot be ruled out, so the champion stays."
+    if better:
+        return "better", f"The challenger is better ({_sets(better)}), and not worse by the margin elsewhere."
+    if costs[1] < costs[0] * (1 - policy.cost_margin):
+        return "cheaper", (
+            f"The challenger is not worse by the margin, and costs {usd(costs[1])} a month from now on, against"
+            f" {usd(costs[0])}."
+        )
+    return "undecided" if not sides else "same", "The challenger is neither better nor cheaper: the champion stays."
+
+
+def _sets(names: Sequence[str]) -> str:
+    said = {"test": "on the fixed test split", "recent": "on the recent window"}
+    return " and ".join(said[name] for name in names)
+
+
+def _said(side: GateSide) -> str:
+    where = "Fixed test split" if side.name == "test" else "Recent window"
+    return (
+        f"{where}: {side.challenger:.1%} against {side.champion:.1%},"
+        f" {100 * side.difference:+.1f} points ({100 * side.ci_low:+.1f} to {100 * side.ci_high:+.1f}),"
+        f" {side.n} examples."
+    )
+
+
+def _difference(sheet: Sheet, metric: str, settings: Inference) -> PairedDifference:
+    unit = clustered([example.group for example in sheet.examples], settings)
+    both = sheet.challenger, sheet.champion
+    if metric == "macro_f1":
+        targets = [example.target for example in sheet.examples]
+        labels = sorted(set(targets))
+        a, b = (codes([line.answer for line in lines], labels) for lines in both)
+        return macro_f1_difference(a, b, codes(targets, labels), unit)
+    ours, theirs = (np.array([line.score for line in lines], dtype=np.float64) for lines in both)
+    return score_difference(ours, theirs, unit)
+
+
+def _monthly(bundle: BundleRecord, verdict: Verdict, policy: PolicyConfig) -> float:
+    """Return what a month costs from now on: requests at the policy's volume, and retraining.
+
+    Where the last pipeline run measured the same arm, its times count: they come from the same machine and night as the
+    other's.
+    """
+    now = verdict.arms.get(bundle.arm)
+    measured = {name: found.value for name, found in now.metrics.items()} if now else dict(bundle.metrics)
+    running = (measured.get("usd_per_1k") or 0.0) * policy.monthly_requests / 1000
+    retraining = (measured.get("usd_to_retrain") or 0.0) / policy.retrain_months if policy.retrain_months else 0.0
+    return running + retraining
+
+
+def _labels_needed(
+    sides: Sequence[tuple[GateSide, PairedDifference]], margins: dict[str, float], settings: Inference
+) -> int | None:
+    """Return about how many more rows would rule the margin out, were the differences as they are; None: none would."""
+    z, most = normal_quantile(settings.level), 0
+    for side, found in sides:
+        room = margins[side.name] + side.difference
+        if room <= 0:
+            return None
+        most = max(most, math.ceil((z * found.deviation / room) ** 2) - side.n)
+    return max(most, 1)

@@ -1,0 +1,84 @@
+"""What is known on a night, gathered for the triggers."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from whether.compare.provenance import model_hash
+from whether.config import Config, build
+from whether.prepare.collected import collected_file
+from whether.prepare.duplicates import drop_duplicates
+from whether.prepare.rows import example_reader, read_inputs, read_table
+from whether.records import ARTIFACTS, CollectedRow, Example, Finding, Night
+from whether.retrain import promotion
+from whether.retrain.asking import Asker
+from whether.retrain.bundles import Bundle, load_bundle
+from whether.retrain.triggers import Evidence, Item
+
+
+class Moment(NamedTuple):
+    """Which night it is, and what was before."""
+
+    number: int
+    now: datetime
+    nights: Sequence[Night]
+
+
+def findings(config: Config, folder: Path, moment: Moment, rows: Sequence[CollectedRow], asker: Asker) -> list[Finding]:
+    """Ask every trigger of the configuration."""
+    champion = promotion.find_champion(folder)
+    bundle = load_bundle(folder / "bundles" / champion.champion) if champion else None
+    read = example_reader(config.task, collected_file(config.task))
+    labelled = {row.id: row for row in rows if row.labelled is not None and row.destination != "unlabelled"}
+
+    def scores(keys: Sequence[str]) -> list[float]:
+        examples = [read(labelled[key].row) for key in keys]
+        return [line.score for line in asker.ask(champion.champion, examples)] if champion and examples else []
+
+    def measured(requests: int) -> dict[str, float]:
+        examples = [read(row.row) for row in labelled.values()][-requests:] or (bundle.pool if bundle else [])
+        return asker.measure(champion.champion, examples, requests) if champion else {}
+
+    evidence = Evidence(
+        number=moment.number,
+        now=moment.now,
+        config=config,
+        items=_items(config, rows),
+        nights=moment.nights,
+        champion=champion,
+        bundle=bundle.record if bundle else None,
+        scores=scores,
+        measured=measured,
+        model_hash=lambda: _model_hash(config, bundle),
+    )
+    return [
+        build(trigger, evidence, where=f"retrain.triggers.{name}") for name, trigger in config.retrain.triggers.items()
+    ]
+
+
+def _model_hash(config: Config, bundle: Bundle | None) -> str:
+    """Return the hash of the base as it is, or that the settings name another one than artifacts/model holds."""
+    if bundle and config.model.name != bundle.record.model:
+        return f"another model: {config.model.name}"
+    return model_hash(ARTIFACTS / "model")
+
+
+def _items(config: Config, rows: Sequence[CollectedRow]) -> list[Item]:
+    """Return every row as triggers see it: first those that the task began with."""
+    own = drop_duplicates(read_table(config.task).rows).kept
+    items = [_item(row.example, 0, 0, labelled=True) for row in own]
+    read = example_reader(replace(config.task, labels=None, definitions={}), Path("collected"))
+    for row in rows:
+        if row.destination == "unlabelled":
+            example = Example(row.id, read_inputs(config.task, row.row), "")
+        else:
+            example = read(row.row)
+        items.append(_item(example, row.night, row.labelled or 0, labelled=row.labelled is not None))
+    return items
+
+
+def _item(example: Example, night: int, labelled_in: int, *, labelled: bool) -> Item:
+    text = " ".join(example.inputs.values())
+    return Item(text, example.target if labelled else None, night, labelled_in, example.id)

@@ -1,0 +1,309 @@
+"""A night: lock, take in, triggers, pipeline, gate, promote or keep, report.
+
+Whatever step a night is killed in, the next one begins at the first and comes to the same: rows that were taken in are
+known, stages that were done are in DVC's cache, a bundle is made under the same name, and the champion is one file that
+was replaced or was not.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from whether.compare.intervals import Inference
+from whether.config import Config, write_params
+from whether.errors import EngineError, RecordError, WhetherError
+from whether.prepare.collected import collected_file
+from whether.records import (
+    ARTIFACTS,
+    Champion,
+    CollectedRow,
+    Example,
+    Finding,
+    GateRecord,
+    Night,
+    Outcome,
+    Prediction,
+    Taken,
+    Verdict,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+)
+from whether.retrain import gate, hooks, inbox, promotion, versions
+from whether.retrain.asking import Asker
+from whether.retrain.bundles import Bundle, load_bundle, make_bundle
+from whether.retrain.gathering import Moment, findings
+from whether.retrain.wording import for_a_person, only_bad, said_taken
+from whether.sources.ensure import ensure
+from whether.sources.tracked import DATA
+
+logger = logging.getLogger(__name__)
+
+COMMITTED = ("data.dvc", "dvc.lock", "params.yaml")
+
+
+@dataclass
+class Work:
+    """What a night has found and done so far."""
+
+    config: Config
+    folder: Path
+    number: int
+    now: datetime
+    nights: list[Night]
+    taken: Taken = field(default_factory=Taken)
+    findings: list[Finding] = field(default_factory=list)
+    attention: list[str] = field(default_factory=list)
+    examined: bool = False
+    challenger: str | None = None
+    gate: GateRecord | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    step: str = ""
+
+    @property
+    def moment(self) -> Moment:
+        """Which night it is, and what was before."""
+        return Moment(self.number, self.now, self.nights)
+
+
+def read_nights(folder: Path) -> list[Night]:
+    """Return the nights so far, the first one first."""
+    file = folder / "nights.jsonl"
+    return read_jsonl(file, Night) if file.exists() else []
+
+
+def begin(config: Config, clock: datetime) -> Work:
+    """Return an empty night. Time never goes back: where the clock did, the last night's end is now."""
+    folder = Path(config.retrain.folder)
+    nights = read_nights(folder)
+    latest = max((datetime.fromisoformat(night.ended) for night in nights), default=clock)
+    work = Work(config, folder, nights[-1].number + 1 if nights else 1, max(clock, latest), nights)
+    if latest > clock + timedelta(seconds=1):
+        work.attention.append(
+            f"the clock says {clock.isoformat(timespec='seconds')}, and the last night ended at"
+            f" {latest.isoformat(timespec='seconds')}: it went back, and that time is taken as now"
+        )
+    return work
+
+
+def plan(work: Work, *, forced: bool = False) -> list[str]:
+    """Say what a night would do and why, without doing it: sentences."""
+    said = list(work.attention)
+    intake = inbox.look(work.config, work.number, work.now)
+    work.taken = intake.taken
+    said.append(said_taken(intake.taken))
+    said += [f"to quarantine: {row.file}, line {row.line}: {row.reason}" for row in intake.quarantined[:10]]
+    asker = Asker(work.folder, keep=False)
+    work.findings = findings(work.config, work.folder, work.moment, intake.rows, asker)
+    said += [f"{'fires' if found.fired else 'quiet'}: {found.trigger}: {found.reason}" for found in work.findings]
+    reasons = _reasons(work, forced)
+    if reasons:
+        said.append(f"would run the pipeline and put its recommended arm before the gate: {'; '.join(reasons)}")
+    else:
+        said.append("would do nothing more")
+    return said
+
+
+def run(work: Work, text: str, *, forced: bool = False) -> Night:
+    """Do a night's work and record it. `text` is params.yaml for the pipeline, which runs where a trigger fires.
+
+    Raises WhetherError where not even the record can be written; every other failure is a night with that outcome.
+    """
+    config, started = work.config, time.time()
+    try:
+        outcome, reason = _work(work, text, forced)
+    except WhetherError as error:
+        outcome, reason = "failed", f"{work.step}: {error}"
+    champion = promotion.find_champion(work.folder)
+    if outcome == "failed":
+        logger.error("failed while at %s", reason)
+    commit = _commit(work, outcome, reason) if outcome != "failed" else None
+    night = Night(
+        number=work.number,
+        started=work.now.isoformat(timespec="seconds"),
+        ended=(work.now + timedelta(seconds=time.time() - started)).isoformat(timespec="seconds"),
+        outcome=outcome,
+        reason=reason,
+        taken=work.taken,
+        findings=work.findings,
+        attention=work.attention,
+        examined=work.examined,
+        challenger=work.challenger,
+        gate=work.gate,
+        champion=champion.champion if champion else None,
+        champion_arm=load_bundle(work.folder / "bundles" / champion.champion).record.arm if champion else None,
+        champion_recent=_champion_recent(work, champion),
+        commit=commit,
+        task=config.task.name,
+        seconds={name: round(value, 2) for name, value in work.seconds.items()},
+    )
+    write_jsonl(work.folder / "nights.jsonl", [*work.nights, night])
+    return night
+
+
+def _work(work: Work, text: str, forced: bool) -> tuple[Outcome, str]:
+    config, asker = work.config, Asker(work.folder)
+    with _step(work, "taking in"):
+        write_params(text)
+        if not DATA.exists():
+            ensure(config)
+        intake = inbox.look(config, work.number, work.now)
+        inbox.take(intake, config, work.number)
+        work.taken = intake.taken
+        logger.info("%s", said_taken(intake.taken))
+        said = for_a_person(intake, work.folder, config.task.name)
+        for sentence in said:
+            logger.warning("%s", sentence)
+        work.attention += said
+        versions.version_data()
+    with _step(work, "triggers"):
+        work.findings = findings(work.config, work.folder, work.moment, intake.rows, asker)
+        for found in work.findings:
+            logger.info("%s %s: %s", "FIRES" if found.fired else "quiet", found.trigger, found.reason)
+        reasons = _reasons(work, forced)
+    if not reasons:
+        person = bool(work.taken.unknown_labels) or only_bad(work.taken)
+        return ("needs_person", work.attention[-1]) if person else ("nothing", "no trigger fired")
+    with _step(work, "pipeline"):
+        logger.info("the pipeline runs: %s", "; ".join(reasons))
+        ensure(config)
+        _repro(work)
+        work.examined = True
+    with _step(work, "gate"):
+        verdict = read_json(ARTIFACTS / "compare" / "verdict.json", Verdict)
+        judged = _gate(work, verdict, asker)
+    if isinstance(judged, str):
+        return "needs_person", judged
+    decision, bundle = judged
+    work.gate = decision
+    logger.info("gate: %s", decision.reason)
+    if not decision.promote:
+        person = bool(work.taken.unknown_labels)
+        return ("needs_person", work.attention[-1]) if person else ("kept", decision.reason)
+    with _step(work, "promotion"):
+        promotion.promote(work.folder, bundle, work.number, work.now, decision.reason)
+        summary = {"task": config.task.name, "arm": bundle.record.arm, "bundle": bundle.record.id}
+        summary |= {"night": str(work.number), "reason": decision.reason}
+        problems = hooks.after_promotion(config.retrain, bundle.folder, bundle.record.arm, summary)
+        for problem in problems:
+            logger.warning("%s; the promotion stands", problem)
+        work.attention += problems
+        promotion.prune(work.folder, config.retrain.bundles)
+    return "promoted", decision.reason
+
+
+def _gate(work: Work, verdict: Verdict, asker: Asker) -> tuple[GateRecord, Bundle] | str:
+    """Return the gate's record and the challenger; a sentence where a person has to decide."""
+    config = work.config
+    arm = verdict.recommended_arm
+    if arm is None:
+        return "no arm keeps the policy's constraints, so there is no challenger: relax one, or add arms"
+    bundles = work.folder / "bundles"
+    challenger = make_bundle(arm, config, ARTIFACTS, bundles)
+    work.challenger = arm
+    champion = promotion.find_champion(work.folder)
+    if champion is None:
+        if verdict.answer == "inconclusive":
+            return (
+                f"the verdict is inconclusive, so the first champion is for a person to choose: `python -m"
+                f" pipelines.retrain action=promote arm={arm}` takes its guess; {verdict.reasons[0]}"
+            )
+        reason = f"The first champion: the verdict recommends {arm}. {verdict.reasons[0]}"
+        return GateRecord("first", reason, promote=True), challenger
+    if champion.champion == challenger.record.id and champion.night == work.number:
+        return GateRecord(
+            "first", f"{champion.reason} (promoted before this night was cut off)", promote=True
+        ), challenger
+    incumbent = load_bundle(bundles / champion.champion)
+    sheets = []
+    for name in ("test", "recent"):
+        file = ARTIFACTS / "prepare" / f"{name}.jsonl"
+        examples = read_jsonl(file, Example) if file.exists() else []
+        if name == "recent" and len(examples) < config.retrain.gate.recent_least:
+            continue
+        answers = [asker.ask(side.record.id, examples, side.predictions) for side in (incumbent, challenger)]
+        sheets.append(gate.Sheet(name, examples, *answers))
+    settings = Inference(level=1 - config.policy.alpha, resamples=config.policy.resamples, seed=config.seed)
+    found = gate.judge(
+        incumbent.record, challenger.record, verdict, sheets,
+        policy=config.policy, gate=config.retrain.gate, settings=settings,
+    )  # fmt: skip
+    return found, challenger
+
+
+def _reasons(work: Work, forced: bool) -> list[str]:
+    """Return why a challenger is made; empty where there is no reason."""
+    reasons = [found.reason for found in work.findings if found.fired]
+    if promotion.find_champion(work.folder) is None:
+        reasons.insert(0, "there is no champion yet")
+    return [*reasons, *(["a person asked for it"] if forced else [])]
+
+
+def _repro(work: Work) -> None:
+    """Run `dvc repro`; what it says goes to standard error and into the night's log. Raises EngineError."""
+    log = work.folder / "logs" / f"{work.number:06d}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"WHETHER_COMPOSED": "1"}
+    command = [sys.executable, "-m", "dvc", "repro"]
+    with (
+        log.open("a", encoding="utf-8") as kept,
+        subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        ) as process,
+    ):
+        last = ""
+        for line in process.stdout or ():
+            said = line.rstrip("\n").rpartition("\r")[2]
+            print(said, file=sys.stderr, flush=True)
+            kept.write(said + "\n")
+            kept.flush()
+            last = said if said.startswith("error: ") else last
+    if process.returncode:
+        raise EngineError(f"`dvc repro` ended with status {process.returncode}; {last or f'see {log}'}")
+
+
+def _champion_recent(work: Work, champion: Champion | None) -> float | None:
+    """Return the champion's mean score on the rows of the recent window that it has answered."""
+    file = work.folder / "answers" / f"{champion.champion}.jsonl" if champion else None
+    collected = collected_file(work.config.task)
+    if file is None or not file.exists() or not collected.exists():
+        return None
+    recent = {row.id for row in read_jsonl(collected, CollectedRow) if row.destination == "recent"}
+    scores = [line.score for line in read_jsonl(file, Prediction) if line.id in recent]
+    return sum(scores) / len(scores) if scores else None
+
+
+def _commit(work: Work, outcome: str, reason: str) -> str | None:
+    """Commit what changed where the policy says so; what git refuses is for a person to see."""
+    branch = work.config.retrain.commit
+    if branch is None or not versions.in_git():
+        return None
+    message = f"Retraining, night {work.number}: {outcome}\n\n{said_taken(work.taken)}. {reason}"
+    try:
+        return versions.commit(COMMITTED, branch, message)
+    except RecordError as error:
+        logger.warning("no commit: %s", error)
+        work.attention.append(f"no commit: {error}")
+        return None
+
+
+@contextmanager
+def _step(work: Work, name: str) -> Iterator[None]:
+    """Name the step in messages and in the lock's note, and take its time."""
+    work.step = name
+    note = work.folder / "holder.json"
+    if note.exists():
+        write_json(note, read_json(note) | {"step": name})
+    start = time.time()
+    try:
+        yield
+    finally:
+        work.seconds[name] = time.time() - start

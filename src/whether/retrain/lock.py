@@ -1,0 +1,80 @@
+"""One job at a time. The lock is the system's, so a process that died holds none; a note beside it says whose it is."""
+
+import json
+import logging
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from whether.errors import WhetherError
+from whether.records import write_json
+
+logger = logging.getLogger(__name__)
+
+MARK = "WHETHER_RETRAIN"
+"""Environment variable by which the processes that a job started are known."""
+
+
+class LockedError(WhetherError):
+    """Another job is at work."""
+
+
+@contextmanager
+def alone(folder: Path, now: datetime) -> Iterator[None]:
+    """Hold the job's lock. Raises LockedError, with the other's pid and start, where it is taken.
+
+    What a job that was killed left running (the pipeline that it had started) is ended first.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    note = folder / "holder.json"
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            _end_orphans(_read(note))
+            mark = uuid.uuid4().hex
+            write_json(note, {"pid": os.getpid(), "since": now.isoformat(timespec="seconds"), "mark": mark})
+            os.environ[MARK] = mark
+            try:
+                yield
+            finally:
+                os.environ.pop(MARK, None)
+                note.unlink(missing_ok=True)
+    except Timeout:
+        holder = _read(note)
+        raise LockedError(
+            f"locked by pid {holder.get('pid', 'unknown')} since {holder.get('since', 'just now')}: another retraining"
+            f" job is at work on {folder}/"
+        ) from None
+
+
+def _read(note: Path) -> dict[str, object]:
+    try:
+        found = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _end_orphans(holder: dict[str, object]) -> None:
+    """End the processes of a job that was killed; they are known by the mark in their environment."""
+    import psutil
+
+    if not holder.get("mark"):
+        return
+    logger.warning("the job of pid %s, begun %s, did not come to its end; going on", holder["pid"], holder["since"])
+    orphans = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == holder["mark"] and process.pid != os.getpid():
+                process.terminate()
+                orphans.append(process)
+        except (psutil.Error, OSError):
+            continue
+    _, alive = psutil.wait_procs(orphans, timeout=20)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=10)

@@ -1,0 +1,69 @@
+"""Which bundle answers: retrain/champion.json, one small file that is replaced whole, and last."""
+
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+from whether.errors import RecordError
+from whether.records import Champion, read_json, write_json
+from whether.retrain.bundles import Bundle, load_bundle
+
+
+def read_champion(folder: Path) -> Champion:
+    """Return who is the champion. Raises RecordError where nobody is."""
+    file = folder / "champion.json"
+    if not file.exists():
+        raise RecordError(f"{file} is missing: there is no champion yet; `python -m pipelines.retrain` makes the first")
+    return read_json(file, Champion)
+
+
+def find_champion(folder: Path) -> Champion | None:
+    """Return who is the champion, None where nobody is. Raises RecordError for a file that is broken."""
+    return read_champion(folder) if (folder / "champion.json").exists() else None
+
+
+def promote(folder: Path, bundle: Bundle, night: int, now: datetime, reason: str) -> Champion:
+    """Let a bundle be the champion, and remember the one before. Raises RecordError if it is not whole."""
+    load_bundle(bundle.folder)
+    before = find_champion(folder)
+    if before is not None and before.champion == bundle.record.id:
+        return before
+    made = Champion(
+        champion=bundle.record.id,
+        previous=before.champion if before else None,
+        since=now.isoformat(timespec="seconds"),
+        night=night,
+        reason=reason,
+    )
+    write_json(folder / "champion.json", made)
+    return made
+
+
+def rollback(folder: Path, night: int, now: datetime) -> Champion:
+    """Let the previous champion answer again; the same command once more undoes that. Raises RecordError."""
+    before = read_champion(folder)
+    if before.previous is None:
+        raise RecordError(f"{before.champion} is the first champion: there is none to go back to")
+    load_bundle(folder / "bundles" / before.previous)
+    made = Champion(
+        champion=before.previous,
+        previous=before.champion,
+        since=now.isoformat(timespec="seconds"),
+        night=night,
+        reason=f"rolled back from {before.champion}",
+    )
+    write_json(folder / "champion.json", made)
+    return made
+
+
+def prune(folder: Path, keep: int) -> list[str]:
+    """Remove all but the newest `keep` bundles, champion and previous champion aside; return what was removed."""
+    champion = find_champion(folder)
+    needed = {champion.champion, champion.previous} if champion else set()
+    made = [path for path in (folder / "bundles").glob("*") if (path / "bundle.json").exists()]
+    old = sorted(made, key=lambda path: (path / "bundle.json").stat().st_mtime, reverse=True)[keep:]
+    removed = [path.name for path in old if path.name not in needed]
+    for name in removed:
+        shutil.rmtree(folder / "bundles" / name)
+        (folder / "answers" / f"{name}.jsonl").unlink(missing_ok=True)
+    return removed
