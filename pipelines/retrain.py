@@ -8,6 +8,8 @@
     python -m pipelines.retrain action=withdraw night=7      rows of a night leave the data, such as wrong labels
     python -m pipelines.retrain action=status                who is the champion, and the last nights
 
+now=<time> takes a night as if it were then, to replay the past.
+
 The last line on standard output is one JSON object. Exit status: 0 nothing to do, promoted or kept; 1 failed; 3 needs a
 person; 75 another job is at work. With --detailed-exit-code promoted is 10 and kept 11. docs/retraining.md says more.
 """
@@ -45,6 +47,7 @@ class Request:
     arm: str = ""
     nights: tuple[int, ...] = ()
     force: bool = False
+    now: datetime | None = None
     dry_run: bool = False
     detailed: bool = False
     overrides: list[str] = field(default_factory=list)
@@ -55,7 +58,7 @@ def main(argv: list[str]) -> int:
     request = parse(argv)
     text = compose(request.overrides)
     config = check(yaml.safe_load(text))
-    now = datetime.now(UTC)
+    now = request.now or datetime.now(UTC)
     try:
         if request.dry_run:
             return dry_run(config, request, now)
@@ -140,7 +143,7 @@ def parse(argv: Sequence[str]) -> Request:
             raise SystemExit(0)
         elif word.startswith("-"):
             raise ConfigError(f"{word} is unknown{near_matches(word, ['--dry-run', '--detailed-exit-code'])}")
-        elif equals and key in ("action", "arm", "night", "force"):
+        elif equals and key in ("action", "arm", "night", "force", "now"):
             own[key] = value
         else:
             overrides.append(word)
@@ -155,6 +158,12 @@ def parse(argv: Sequence[str]) -> Request:
         nights = tuple(int(part) for part in own.pop("night", "").split(",") if part)
     except ValueError as error:
         raise ConfigError(f"night: {error}") from None
+    if "now" in own:
+        try:
+            moment = datetime.fromisoformat(own["now"])
+        except ValueError:
+            raise ConfigError(f"now={own['now']}: expected a time such as 2026-01-31T02:00:00Z") from None
+        own["now"] = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     own["force"] = own.get("force") == "true"
     return Request(action=action, nights=nights, overrides=overrides, **own)
 

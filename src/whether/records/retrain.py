@@ -182,6 +182,8 @@ class Night:
     champion: str | None = None
     """Id of the bundle that answers after this night."""
     champion_arm: str | None = None
+    champion_new: float | None = None
+    """Mean score, on this night's labelled rows, of the bundle that was champion when they came."""
     champion_recent: float | None = None
     """The champion's mean score on the recent window, after this night."""
     commit: str | None = None

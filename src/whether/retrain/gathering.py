@@ -11,7 +11,7 @@ from whether.config import Config, build
 from whether.prepare.collected import collected_file
 from whether.prepare.duplicates import drop_duplicates
 from whether.prepare.rows import example_reader, read_inputs, read_table
-from whether.records import ARTIFACTS, CollectedRow, Example, Finding, Night
+from whether.records import ARTIFACTS, Champion, CollectedRow, Example, Finding, Night
 from whether.retrain import promotion
 from whether.retrain.asking import Asker
 from whether.retrain.bundles import Bundle, load_bundle
@@ -56,6 +56,17 @@ def findings(config: Config, folder: Path, moment: Moment, rows: Sequence[Collec
     return [
         build(trigger, evidence, where=f"retrain.triggers.{name}") for name, trigger in config.retrain.triggers.items()
     ]
+
+
+def champion_score(
+    config: Config, champion: Champion | None, rows: Sequence[CollectedRow], asker: Asker
+) -> float | None:
+    """Return the champion's mean score on labelled rows; None without any, or without a champion."""
+    if champion is None or not rows:
+        return None
+    read = example_reader(config.task, collected_file(config.task))
+    answers = asker.ask(champion.champion, [read(row.row) for row in rows])
+    return sum(line.score for line in answers) / len(answers)
 
 
 def _model_hash(config: Config, bundle: Bundle | None) -> str:

@@ -40,7 +40,7 @@ from whether.records import (
 from whether.retrain import gate, hooks, inbox, promotion, versions
 from whether.retrain.asking import Asker
 from whether.retrain.bundles import Bundle, load_bundle, make_bundle
-from whether.retrain.gathering import Moment, findings
+from whether.retrain.gathering import Moment, champion_score, findings
 from whether.retrain.wording import for_a_person, only_bad, said_taken
 from whether.sources.ensure import ensure
 from whether.sources.tracked import DATA
@@ -65,6 +65,7 @@ class Work:
     examined: bool = False
     challenger: str | None = None
     gate: GateRecord | None = None
+    champion_new: float | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     step: str = ""
 
@@ -140,6 +141,7 @@ def run(work: Work, text: str, *, forced: bool = False) -> Night:
         gate=work.gate,
         champion=champion.champion if champion else None,
         champion_arm=load_bundle(work.folder / "bundles" / champion.champion).record.arm if champion else None,
+        champion_new=work.champion_new,
         champion_recent=_champion_recent(work, champion),
         commit=commit,
         task=config.task.name,
@@ -168,6 +170,8 @@ def _work(work: Work, text: str, forced: bool) -> tuple[Outcome, str]:
         work.findings = findings(work.config, work.folder, work.moment, intake.rows, asker)
         for found in work.findings:
             logger.info("%s %s: %s", "FIRES" if found.fired else "quiet", found.trigger, found.reason)
+        fresh = [row for row in intake.rows if row.labelled == work.number]
+        work.champion_new = champion_score(config, promotion.find_champion(work.folder), fresh, asker)
         reasons = _reasons(work, forced)
     if not reasons:
         person = bool(work.taken.unknown_labels) or only_bad(work.taken)

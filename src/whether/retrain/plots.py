@@ -1,0 +1,78 @@
+"""The nights as a picture: the champion's quality on what came, what was done, and the evidence of each trigger."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from whether.records import Night
+
+MARKS = {
+    "promoted": ("^", "#2a7f3f"),
+    "kept": ("x", "#b3261e"),
+    "failed": ("s", "#b3261e"),
+    "needs_person": ("D", "#8a6d00"),
+}
+SHOWN = 60
+"""Nights in the picture: the last ones."""
+
+
+def draw_nights(nights: Sequence[Night], file: Path, unchanged: Sequence[float | None] | None = None) -> None:
+    """Write the picture of the last nights as SVG. `unchanged`: what the first champion scores each night."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    skipped = max(len(nights) - SHOWN, 0)
+    with mpl.rc_context({"svg.hashsalt": "whether", "svg.fonttype": "none"}):
+        figure = Figure(figsize=(9, 6.4), layout="constrained")
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+        _draw_quality(above, nights[skipped:], unchanged[skipped:] if unchanged else None)
+        _draw_triggers(below, nights[skipped:])
+        below.set_xlabel("night")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(file, metadata={"Date": None})
+
+
+def _draw_quality(axes: Any, nights: Sequence[Night], unchanged: Sequence[float | None] | None) -> None:
+    if unchanged is not None:
+        points = [(night.number, score) for night, score in zip(nights, unchanged, strict=False) if score is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), color="#8c8c8c", linestyle="--", marker=".", label="never retrained")
+    points = [(night.number, night.champion_new) for night in nights if night.champion_new is not None]
+    if points:
+        axes.plot(*zip(*points, strict=True), color="#3b6fb6", marker=".", label="champion of the time")
+    for outcome, (mark, colour) in MARKS.items():
+        found = [night for night in nights if night.outcome == outcome]
+        heights = [night.champion_new if night.champion_new is not None else 1.0 for night in found]
+        if found:
+            label = {"needs_person": "needs a person", "kept": "challenger refused"}.get(outcome, outcome)
+            numbers = [night.number for night in found]
+            axes.scatter(numbers, heights, marker=mark, color=colour, s=60, zorder=3, label=label)
+                [night.number for night in found], heights, marker=mark, color=colour, s=60, zorder=3, label=label
+            )
+    axes.set_ylim(-0.03, 1.05)
+    axes.set_ylabel("score on the night's new rows")
+    axes.set_title("The champion on rows it had not seen, and what each night did")
+    axes.legend(loc="lower left", fontsize=8)
+    axes.grid(alpha=0.25)
+
+
+def _draw_triggers(axes: Any, nights: Sequence[Night]) -> None:
+    names = dict.fromkeys(found.trigger for night in nights for found in night.findings)
+    drawn = False
+    for name in names:
+        points = [
+            (night.number, max(found.statistic / found.threshold, 1e-3))
+            for night in nights
+            for found in night.findings
+            if found.trigger == name and found.statistic is not None and found.threshold
+        ]
+        if points and max(share for _, share in points) > 1e-3:
+            axes.plot(*zip(*points, strict=True), marker=".", linewidth=1, label=name)
+            drawn = True
+    axes.axhline(1, color="#b3261e", linewidth=1)
+    axes.set_yscale("log")
+    axes.set_ylabel("evidence / threshold")
+    axes.set_title("Triggers: a night on or above the line makes a challenger")
+    if drawn:
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    axes.grid(alpha=0.25)
