@@ -47,8 +47,6 @@ def _draw_quality(axes: Any, nights: Sequence[Night], unchanged: Sequence[float 
             label = {"needs_person": "needs a person", "kept": "challenger refused"}.get(outcome, outcome)
             numbers = [night.number for night in found]
             axes.scatter(numbers, heights, marker=mark, color=colour, s=60, zorder=3, label=label)
-                [night.number for night in found], heights, marker=mark, color=colour, s=60, zorder=3, label=label
-            )
     axes.set_ylim(-0.03, 1.05)
     axes.set_ylabel("score on the night's new rows")
     axes.set_title("The champion on rows it had not seen, and what each night did")
