@@ -32,6 +32,8 @@ from whether.records import ARTIFACTS, Night, to_plain
 from whether.retrain import inbox, job, promotion, versions
 from whether.retrain.bundles import load_bundle, make_bundle
 from whether.retrain.lock import LockedError, alone
+from whether.retrain.plots import draw_nights
+from whether.tracking.nights import publish_nights
 
 STATUS = {"nothing": 0, "promoted": 0, "kept": 0, "failed": 1, "needs_person": 3}
 DETAILED = STATUS | {"promoted": 10, "kept": 11}
@@ -180,7 +182,12 @@ def summary(done: Night) -> dict[str, object]:
 
 
 def publish(config: Config) -> None:
-    """Show the nights in MLflow; one that does not answer costs a warning and is caught up the next time."""
+    """Draw the nights and show them in MLflow; where it does not answer, the next night catches up."""
+    folder = Path(config.retrain.folder)
+    nights = job.read_nights(folder)
+    if nights:
+        draw_nights(nights, folder / "nights.svg")
+        publish_nights(config, folder)
 
 
 class logged:

@@ -48,7 +48,7 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, co
         splits[name] += of_split(name, fresh, arrived, splits["test"])
     recent = of_split("recent", fresh, arrived, splits["test"])
 
-    record = _task(task, labels)
+    record = _task(task, _labels_with_examples(labels, far.kept, later))
     tokenizer = AutoTokenizer.from_pretrained(model_folder, local_files_only=True)
     lengths = token_lengths(tokenizer, record, far.kept)
     profile = {
@@ -95,6 +95,12 @@ def _labels_of_source(labels: list[str], rows: Sequence[Row], later: Sequence[Ro
     """Return the labels that the task's own file has to have examples of: not those that only came later."""
     came, own = {row.example.target for row in later}, {row.example.target for row in rows}
     return [label for label in labels if label in own or label not in came]
+
+
+def _labels_with_examples(labels: list[str], kept: Sequence[Row], later: Sequence[Row]) -> list[str]:
+    """Return the labels without those that only came later and whose rows all resemble others, so that none is left."""
+    came, left = {row.example.target for row in later}, {row.example.target for row in kept}
+    return [label for label in labels if label in left or label not in came]
 
 
 def _task(task: TaskConfig, labels: list[str]) -> Task:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from whether.records import Verdict
 
-Kind = Literal["pipeline", "checkpoint", "arm", "benchmark", "curve", "search", "trial"]
+Kind = Literal["pipeline", "checkpoint", "arm", "benchmark", "curve", "search", "trial", "retraining", "night"]
 
 
 @dataclass(frozen=True)

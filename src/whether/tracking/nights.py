@@ -1,0 +1,150 @@
+"""Retraining in MLflow: one run whose charts are the history by night, and below it a run for each night.
+
+As often as it is shown, each night is there once; also a night that decided to do nothing.
+"""
+
+import logging
+from datetime import datetime
+from pathlib import Path
+
+from whether.config import Config
+from whether.errors import TrackingError
+from whether.records import Night, read_jsonl, sha256_plain, to_plain
+from whether.tracking.names import without_credentials
+from whether.tracking.reading import experiment_name
+from whether.tracking.store import PARENT, Experiment, open_experiment
+from whether.tracking.views import Point, RunView
+
+logger = logging.getLogger("whether.tracking")
+
+RETRAINING = "whether.retraining"
+"""Tag of the runs: the task that they retrain."""
+DID = {
+    "nothing": "did nothing",
+    "promoted": "promoted a challenger",
+    "kept": "kept the champion",
+    "needs_person": "needs a person",
+    "failed": "failed",
+}
+
+
+def publish_nights(config: Config, folder: Path, root: Path = Path()) -> str | None:
+    """Show retrain/nights.jsonl in MLflow and return the id of the run above; None if that is off or has to wait."""
+    file = folder / "nights.jsonl"
+    if not config.tracking.enabled or not file.exists():
+        return None
+    nights, experiment = read_jsonl(file, Night), experiment_name(config)
+    above = _above(nights, experiment, config, folder)
+    views = [_view(night, experiment, folder) for night in nights]
+    try:
+        with open_experiment(config.tracking.uri, experiment, root.resolve()) as store:
+            return _bring_up_to_date(store, above, views, nights[-1].task)
+    except TrackingError as error:
+        logger.warning("MLflow does not show the night: %s. The next one catches up.", without_credentials(str(error)))
+        return None
+
+
+def _bring_up_to_date(store: Experiment, above: RunView, views: list[RunView], task: str) -> str:
+    stored = store.find(above.content_key)
+    above_id = stored.run_id if stored else store.begin(above)
+    kept = {above_id}
+    for view in views:
+        found = store.find(view.content_key)
+        if found is None:
+            run_id = store.begin(view, above_id)
+            store.complete(run_id, view)
+        else:
+            run_id = found.run_id
+            if found.parent_id != above_id:
+                store.set_tag(run_id, PARENT, above_id)
+        kept.add(run_id)
+    if stored is None:
+        store.complete(above_id, above)
+    store.delete_others(RETRAINING, task, kept)
+    return above_id
+
+
+def _above(nights: list[Night], experiment: str, config: Config, folder: Path) -> RunView:
+    """Describe the run whose charts are the history: step is the night."""
+    history = [
+        Point(name, value, night.number, datetime.fromisoformat(night.ended))
+        for night in nights
+        for name, value in _metrics(night).items()
+    ]
+    last, picture = nights[-1], folder / "nights.svg"
+    counts = {outcome: sum(night.outcome == outcome for night in nights) for outcome in DID}
+    shown = {"experiment": experiment, "kind": "retraining", "nights": [to_plain(night) for night in nights]}
+    said = ", ".join(f"{count} {DID[outcome]}" for outcome, count in counts.items() if count)
+    return RunView(
+        name=f"retraining-{last.task}",
+        kind="retraining",
+        started=datetime.fromisoformat(nights[0].started),
+        ended=datetime.fromisoformat(last.ended),
+        content_key=sha256_plain(shown),
+        note=(
+            f"{len(nights)} nights: {said}. Champion: **{last.champion_arm or 'none yet'}**"
+            f" (`{last.champion or '-'}`).\n\n"
+            "The charts are the history: `trigger/…` is evidence over threshold, 1 makes a challenger;"
+            " `retrain/champion_new` is the champion's score on each night's new rows. The picture is the artifact"
+            " `nights.svg`; each night is a run below this one."
+        ),
+        params={"retrain.folder": config.retrain.folder, "retrain.window": str(config.retrain.window)},
+        tags={RETRAINING: last.task, "task": last.task, "champion": last.champion_arm or ""},
+        history=history,
+        files=[(picture, "")] if picture.exists() else [],
+    )
+
+
+def _view(night: Night, experiment: str, folder: Path) -> RunView:
+    log = folder / "logs" / f"{night.number:06d}.log"
+    return RunView(
+        name=f"night-{night.number:04d}-{night.outcome}",
+        kind="night",
+        started=datetime.fromisoformat(night.started),
+        ended=datetime.fromisoformat(night.ended),
+        content_key=sha256_plain({"experiment": experiment, "kind": "night", "night": to_plain(night)}),
+        note=_note(night),
+        tags={
+            RETRAINING: night.task,
+            "task": night.task,
+            "outcome": night.outcome,
+            "fired": ", ".join(found.trigger for found in night.findings if found.fired),
+            "champion": night.champion_arm or "",
+            "challenger": night.challenger or "",
+        },
+        metrics=_metrics(night),
+        files=[(log, "")] if log.exists() else [],
+    )
+
+
+def _metrics(night: Night) -> dict[str, float]:
+    taken = night.taken
+    found: dict[str, float | None] = {
+        "retrain/champion_new": night.champion_new,
+        "retrain/champion_recent": night.champion_recent,
+        "retrain/labelled": float(taken.labelled),
+        "retrain/unlabelled": float(taken.unlabelled),
+        "retrain/quarantined": float(taken.quarantined),
+        "retrain/seconds": sum(night.seconds.values()),
+        "retrain/promoted": float(night.outcome == "promoted"),
+    }
+    for finding in night.findings:
+        if finding.statistic is not None and finding.threshold:
+            found[f"trigger/{finding.trigger}"] = finding.statistic / finding.threshold
+    for side in night.gate.sides if night.gate else []:
+        found[f"gate/{side.name}_difference"] = side.difference
+        found[f"gate/{side.name}_ci_low"] = side.ci_low
+        found[f"gate/{side.name}_ci_high"] = side.ci_high
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _note(night: Night) -> str:
+    """Return what a night did, as Markdown."""
+    lines = [f"Night {night.number} **{DID[night.outcome]}**. {night.reason}", ""]
+    lines += [f"- {text}" for text in night.attention]
+    lines += ["", "| trigger | fired | found |", "|---|---|---|"]
+    lines += [
+        f"| {found.trigger} | {'**yes**' if found.fired else 'no'} | {found.reason.replace('|', '/')} |"
+        for found in night.findings
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,255 @@
+"""What becomes of rows that arrive."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from whether.config import CONF, SourceConfig, TaskConfig, check, compose
+from whether.errors import RecordError
+from whether.prepare.collected import read_collected
+from whether.prepare.prepare import prepare
+from whether.records import Example, Quarantined, read_json, read_jsonl
+from whether.retrain import inbox
+
+ROOT = Path(__file__).parents[2]
+NOW = datetime(2026, 3, 1, 2, tzinfo=UTC)
+WEATHER = ("sun", "rain", "snow", "wind", "fog", "hail", "storm", "frost", "heat", "cloud")
+SONGS = ("waterloo", "fernando", "chiquitita", "mamma", "dancing", "money", "super", "eagle", "one", "voulez")
+SPORT = ("a goal in the last minute", "who won", "three sets to love", "offside again", "the relay team")
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """A label task with 20 rows, an empty inbox, and everything that the job keeps in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    lines = [f"is there {word},weather" for word in WEATHER]
+    lines += [f"{song} by abba,music" for song in SONGS]
+    Path("rows.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
+    task = TaskConfig(
+        name="my task", source=SourceConfig(path="rows.csv"), inputs={"text": "text"}, target="label", output="label",
+        instruction="Which of {labels}?", max_new_tokens=64,
+    )  # fmt: skip
+    Path("inbox").mkdir()
+    whole = check(yaml.safe_load(compose([], conf=ROOT / CONF)))
+    return replace(whole, task=task, retrain=replace(whole.retrain, label_least=6))
+
+
+def collected():
+    return read_collected(Path("data/collected/my_task.jsonl"))
+
+
+def deliver(name, *rows):
+    Path("inbox", name).write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+
+
+def night(config, number=1, now=NOW):
+    intake = inbox.look(config, number, now)
+    inbox.take(intake, config, number)
+    return intake.taken
+
+
+def quarantined():
+    files = sorted(Path("retrain/quarantine").glob("*.jsonl"))
+    return [row for file in files for row in read_jsonl(file, Quarantined)]
+
+
+def test_rows_of_every_kind(config):
+    deliver(
+        "a.jsonl",
+        {"text": "will it thunder", "label": "weather"},
+        {"text": "play thriller", "label": None},
+        {"text": "is there sun", "label": "weather"},
+        {"text": "IS  there rain", "label": "music"},
+        {"text": "", "label": "music"},
+        {"label": "music"},
+        "not json",
+        ["a list"],
+        {"text": "will it THUNDER", "label": "weather"},
+        {"text": ["x"], "label": "music"},
+    )
+    deliver("b.csv", "text,label", "play bad,music", "one,two,three", "play nothing,", '"play, comma",music')
+    taken = night(config)
+    assert (taken.files, taken.labelled, taken.unlabelled, taken.duplicates, taken.quarantined) == (2, 3, 2, 2, 7)
+    assert [row.reason for row in quarantined()] == [
+        "these inputs are known with the answer 'weather', and this row says 'music'",
+        "the input is empty (text)",
+        "column 'text' is missing",
+        "not JSON: Expecting value at column 1",
+        "a JSON object with the columns was expected, and it is '[\"a list\"]'",
+        "column 'text' holds a list, and text was expected",
+        "3 fields, and the header has 2",
+    ]
+    assert [(row.line, row.text) for row in quarantined()][3] == (7, "not json")
+    rows = collected()
+    assert [row.row["text"] for row in rows] == [
+        "will it thunder", "play thriller", "play bad", "play nothing", "play, comma",
+    ]  # fmt: skip
+    assert [row.destination == "unlabelled" for row in rows] == [False, True, False, True, False]
+    assert not list(Path("inbox").iterdir())
+    assert {file.name for file in Path("retrain/taken/000001").iterdir()} == {"a.jsonl", "b.csv"}
+
+
+def test_the_same_night_again_changes_nothing(config):
+    rows = [{"text": f"play number {number}", "label": "music"} for number in range(30)]
+    deliver("a.jsonl", *rows, "broken")
+    intake = inbox.look(config, 1, NOW)
+    first = [(row.id, row.destination) for row in intake.rows]
+    # Killed after the rows were written and before the file left the inbox.
+    inbox.take(replace_files(intake, []), config, 1)
+    assert night(config).labelled == 0
+    assert [(row.id, row.destination) for row in collected()] == first
+    assert len(quarantined()) == 1
+    assert not list(Path("inbox").iterdir())
+
+
+def replace_files(intake, files):
+    return replace(intake, files=files)
+
+
+def test_shares_and_the_window(config):
+    config = replace(config, retrain=replace(config.retrain, window=40))
+    deliver("a.jsonl", *({"text": f"play number {number}", "label": "music"} for number in range(400)))
+    night(config)
+    counts = {name: sum(row.destination == name for row in collected()) for name in ("train", "dev", "recent")}
+    assert counts["recent"] == 40
+    assert 40 <= counts["dev"] <= 80  # 15% of 400
+    first = {row.id for row in collected() if row.destination == "recent"}
+    deliver("b.jsonl", *({"text": f"sing number {number}", "label": "music"} for number in range(40)))
+    night(config, 2, NOW + timedelta(days=1))
+    later = {row.id: row.destination for row in collected()}
+    assert sum(place == "recent" for place in later.values()) == 40
+    assert {later[name] for name in first} == {"train", "recent"}
+
+
+def test_split_by_time_holds_the_newest_out(config):
+    config = replace(config, retrain=replace(config.retrain, split="time", time="at", dev=0.0))
+    rows = [{"text": f"play number {n}", "label": "music", "at": f"2026-02-{n:02d}"} for n in range(1, 21)]
+    deliver("a.jsonl", *rows)
+    night(config)
+    held_out = [row.row["at"] for row in collected() if row.destination == "recent"]
+    assert len(held_out) in (5, 6, 7)
+    assert min(held_out) > max(row.row["at"] for row in collected() if row.destination == "train")
+
+
+def test_times(config):
+    config = replace(config, retrain=replace(config.retrain, time="at"))
+    deliver(
+        "a.jsonl",
+        {"text": "one", "label": "music", "at": "2026-02-01T10:00:00+02:00"},
+        {"text": "two", "label": "music", "at": "2027-01-01"},
+        {"text": "three", "label": "music", "at": "yesterday"},
+        {"text": "four", "label": "music"},
+    )
+    night(config)
+    assert [row.received for row in collected()] == ["2026-02-01T08:00:00+00:00"]
+    assert [row.reason for row in quarantined()] == [
+        "column 'at' is '2027-01-01', which lies ahead of this machine's clock",
+        "column 'at' is 'yesterday', and a time such as 2026-01-31T08:00:00Z was expected",
+        "the time is missing (at)",
+    ]
+
+
+def test_a_label_comes_to_a_known_row(config):
+    deliver("a.jsonl", {"text": "play thriller"}, {"text": "play bad", "label": "music"})
+    night(config)
+    deliver("b.jsonl", {"text": "play thriller", "label": "music"})
+    assert night(config, 2).labelled == 1
+    (row, _) = collected()
+    assert (row.night, row.labelled) == (1, 2)
+    assert row.destination in ("train", "dev", "recent")
+
+
+def test_a_label_never_seen_waits_until_there_are_enough(config, tiny_model, tmp_path):
+    deliver("a.jsonl", *({"text": text, "label": "sport"} for text in SPORT))
+    taken = night(config)
+    assert (taken.labelled, taken.waiting, taken.new_labels) == (5, 5, [])
+    assert {row.destination for row in collected()} == {"waiting"}
+    deliver("b.jsonl", {"text": "a match", "label": "sport"})
+    taken = night(config, 2)
+    assert (taken.waiting, taken.new_labels) == (0, ["sport"])
+    places = [row.destination for row in collected()]
+    assert places.count("train") >= 2
+    assert {"train", "dev", "recent"} == set(places)
+
+    (tmp_path / "out").mkdir()
+    prepare(config.task, 0, model_folder=tiny_model, folder=tmp_path / "out")
+    assert read_json(tmp_path / "out/task.json")["labels"] == ["music", "sport", "weather"]
+    read = {name: read_jsonl(tmp_path / f"out/{name}.jsonl", Example) for name in ("train", "dev", "test", "recent")}
+    assert "sport" in {row.target for row in read["train"]}
+    assert "sport" not in {row.target for row in read["test"]}
+    assert sum(row.target == "sport" for rows in read.values() for row in rows) == 6
+
+
+def test_a_label_that_the_settings_do_not_list_is_for_a_person(config):
+    config = replace(config, task=replace(config.task, labels=["music", "weather"]))
+    deliver("a.jsonl", {"text": "goal", "label": "sport"}, {"text": "play bad", "label": "music"})
+    taken = night(config)
+    assert taken.unknown_labels == {"sport": 1}
+    assert [row.reason for row in quarantined()] == [
+        "label 'sport' is not among task.labels: add it to conf/task, or correct the row, and put it into the inbox"
+        " again"
+    ]
+
+
+def test_the_test_split_never_changes(config, tiny_model, tmp_path):
+    def test_rows(name):
+        (tmp_path / name).mkdir()
+        prepare(config.task, 0, model_folder=tiny_model, folder=tmp_path / name)
+        return (tmp_path / name / "test.jsonl").read_bytes()
+
+    before = test_rows("before")
+    near = json.loads(before.splitlines()[0])["inputs"]["text"] + "s"
+    more = [{"text": f"play {song}, then {other}", "label": "music"} for song in SONGS for other in WEATHER]
+    deliver("a.jsonl", *more, {"text": near, "label": "music"})
+    night(config)
+    assert test_rows("after") == before
+    train = read_jsonl(tmp_path / "after/train.jsonl", Example)
+    assert len(train) > len(read_jsonl(tmp_path / "before/train.jsonl", Example))
+    assert near not in {row.inputs["text"] for row in train}
+
+
+def test_what_is_no_file_of_rows_is_left_alone(config):
+    for name in (".hidden.jsonl", "half.jsonl.part", "notes.txt"):
+        Path("inbox", name).write_text("{}\n")
+    assert night(config).files == 0
+    assert len(list(Path("inbox").iterdir())) == 3
+    assert not Path("data").exists()
+
+
+def test_an_inbox_that_is_a_file(config):
+    Path("inbox").rmdir()
+    Path("inbox").write_text("")
+    with pytest.raises(RecordError, match="inbox is a file"):
+        inbox.look(config, 1, NOW)
+
+
+def test_a_broken_csv_and_bytes_that_are_no_text(config):
+    lines = [
+        b"text,label",
+        b"play bad,music",
+        b"\xff\xfe,music",
+        b"play good,music",
+        b'"never closed,music',
+        b"x,y",
+        b"",
+    ]
+    Path("inbox/a.csv").write_bytes(b"\n".join(lines))
+    taken = night(config)
+    assert (taken.labelled, taken.quarantined) == (2, 2)
+    assert [row.line for row in quarantined()] == [3, 5]
+    assert quarantined()[1].text == '"never closed,music\nx,y\n'
+
+
+def test_withdraw(config):
+    deliver("a.jsonl", {"text": "play bad", "label": "music"})
+    night(config)
+    deliver("b.jsonl", {"text": "play good", "label": "weather"})
+    night(config, 2)
+    assert inbox.withdraw(config, [2], 3) == 1
+    assert [row.row["text"] for row in collected()] == ["play bad"]
+    assert quarantined()[0].reason == "withdrawn after night 2"
+    assert inbox.withdraw(config, [2], 3) == 0

@@ -1,0 +1,190 @@
+"""Every trigger that is shipped, with its YAML's thresholds."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+
+from tests.retrain.conftest import NOW, bundle, evidence, night
+from whether.config import ConstraintsConfig, build
+from whether.records import Champion, Finding
+from whether.retrain.triggers import Item
+
+WORDS = [*"sun rain snow wind fog hail storm frost heat cloud".split(), *"will there be any soon".split()]  # noqa: SIM905
+OTHER = [*"song album band tune singer".split(), *"play me that one now".split()]  # noqa: SIM905
+
+
+def items(night_number, count, words=WORDS, labels=("a", "b"), start=0):
+    random = np.random.default_rng((night_number, start))
+    return [
+        Item(
+            " ".join(random.choice(words, random.integers(3, 8))), str(random.choice(labels)), night_number,
+            night_number, f"{night_number}-{start + number}",
+        )
+        for number in range(count)
+    ]  # fmt: skip
+
+
+def ask(config, name, known):
+    return build(config.retrain.triggers[name], known, where=name)
+
+
+def test_every_trigger_that_is_shipped_is_tested(config):
+    assert set(config.retrain.triggers) == {
+        "new_labels", "age", "input_drift", "length_drift", "vocabulary_drift", "label_drift", "quality_drop",
+        "constraint", "changed",
+    }  # fmt: skip
+
+
+def test_new_labels(config):
+    known = [*items(0, 300), *items(1, 50), *items(2, 49)]
+    found = ask(config, "new_labels", evidence(config, known, [night(1)]))
+    assert (found.fired, found.statistic, found.threshold) == (False, 99, 100)
+    more = [*known, *items(2, 1, start=49), Item("without", None, 2, 0, "x")]
+    assert ask(config, "new_labels", evidence(config, more, [night(1)])).fired
+    after = evidence(config, more, [night(1, examined=True)])
+    assert ask(config, "new_labels", after).statistic == 50
+
+
+@pytest.mark.parametrize(("days", "fires"), [(89.9, False), (90.1, True), (-5, False)])
+def test_age(config, days, fires):
+    since = (NOW - timedelta(days=days)).isoformat()
+    known = evidence(config, [], [], champion=Champion("a", None, since, 0, ""))
+    assert ask(config, "age", known).fired == fires
+    tried = replace(known, nights=[night(20, examined=True)])
+    assert not ask(config, "age", tried).fired
+    assert not ask(config, "age", replace(known, champion=None, bundle=None)).fired
+
+
+def series(config, name, rows_of, nights):
+    """Ask one trigger night after night."""
+    known, past = items(0, 150), []
+    for number in range(1, nights + 1):
+        known = [*known, *rows_of(number)]
+        found = ask(config, name, evidence(config, known, past))
+        past.append(night(number, findings=[found]))
+        if found.fired:
+            return number, past
+    return None, past
+
+
+@pytest.mark.parametrize("name", ["input_drift", "length_drift", "vocabulary_drift", "label_drift"])
+def test_no_drift_no_alarm(config, name):
+    assert series(config, name, lambda number: items(number, 12), 15)[0] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "drifted"),
+    [
+        ("input_drift", lambda number: items(number, 12, OTHER)),
+        ("length_drift", lambda number: [replace(item, text=item.text + 9 * " more") for item in items(number, 12)]),
+        ("vocabulary_drift", lambda number: items(number, 12, [*WORDS, *(f"new{number}{n}" for n in range(15))])),
+        ("label_drift", lambda number: items(number, 12, labels=("a", "b", "c", "c", "c"))),
+    ],
+)
+def test_drift_is_found_within_nights_and_is_normal_afterwards(config, name, drifted):
+    def rows_of(number):
+        return items(number, 12) if number < 6 else drifted(number)
+
+    fired, past = series(config, name, rows_of, 16)
+    assert fired is not None
+    assert 6 <= fired <= 13
+    # A challenger was made for it: what came with the drift is now what new rows are compared with.
+    past[-1] = replace(past[-1], examined=True)
+    known = [row for number in range(1, fired + 1) for row in rows_of(number)]
+    known = [*items(0, 150), *known]
+    for number in range(fired + 1, fired + 5):
+        known = [*known, *rows_of(number)]
+        found = ask(config, name, evidence(config, known, past))
+        if name != "vocabulary_drift":  # there every night has words of its own
+            assert not found.fired
+        past.append(night(number, findings=[found]))
+
+
+def test_few_rows_are_left_for_the_next_night(config):
+    known = [*items(0, 100), *items(1, 5)]
+    first = ask(config, "input_drift", evidence(config, known, []))
+    assert (first.p_value, first.rows, first.fired) == (None, 5, False)
+    more = [*known, *items(2, 5)]
+    second = ask(config, "input_drift", evidence(config, more, [night(1, findings=[first])]))
+    assert second.rows == 10
+    assert second.p_value is not None
+
+
+def test_a_night_that_is_repeated_finds_the_same(config):
+    known = [*items(0, 100), *items(1, 20)]
+    assert ask(config, "input_drift", evidence(config, known, [])) == ask(
+        config, "input_drift", evidence(config, known[::-1], [])
+    )
+
+
+def test_label_drift_of_a_task_without_labels(config):
+    text = replace(config, task=replace(config.task, output="text", labels=None, definitions={}, instruction=""))
+    assert ask(config, "label_drift", evidence(text, [], [])).statistic is None
+
+
+def test_quality_drop(config):
+    def known(score, nights):
+        rows = [*items(0, 50), *(row for number in range(2, nights + 2) for row in items(number, 10))]
+        past = []
+        for number in range(2, nights + 2):
+            upto = [row for row in rows if row.night <= number]
+            answers = np.random.default_rng(number)
+
+            def scores(keys, answers=answers):
+                return list((answers.random(len(keys)) < score).astype(float))
+
+            found = ask(config, "quality_drop", evidence(config, upto, past, scores=scores))
+            past.append(night(number, findings=[found]))
+        return [found.findings[0] for found in past]
+
+    quiet = known(0.9, 20)
+    assert not any(found.fired for found in quiet)
+    assert [found.rows for found in quiet] == [10] * 20
+    drop = known(0.6, 20)
+    first = next(number for number, found in enumerate(drop) if found.fired)
+    assert first <= 9
+
+
+def test_quality_is_not_told_by_rows_that_the_champion_was_made_with(config):
+    asked = []
+    known = evidence(
+        config, [*items(0, 20), *items(1, 20), *items(2, 7)], [night(1)],
+        scores=lambda keys: asked.extend(keys) or [1.0] * len(keys),
+    )  # fmt: skip
+    ask(config, "quality_drop", known)
+    assert len(asked) == 7
+    assert not ask(config, "quality_drop", replace(known, champion=None, bundle=None)).fired
+
+
+def test_constraint(config):
+    assert ask(config, "constraint", evidence(config, [], [])).statistic is None
+    for limit, fires in ((2.0, False), (0.5, True)):
+        limited = replace(config, policy=replace(config.policy, constraints=ConstraintsConfig(latency_p95=limit)))
+        found = ask(config, "constraint", evidence(limited, [], []))
+        assert (found.fired, found.statistic) == (fires, pytest.approx(1 / limit))
+    assert found.reason == "latency_p95 is 1, at most 0.5 is allowed"
+
+
+def test_changed(config):
+    same = evidence(config, [], [])
+    assert not ask(config, "changed", same).fired
+    other_model = replace(same, model_hash=lambda: "n" * 64)
+    found = ask(config, "changed", other_model)
+    assert found.fired
+    assert found.reason == "changed since the champion was made: the base model"
+    tried = replace(other_model, nights=[night(3, examined=True, findings=[found])])
+    assert not ask(config, "changed", tried).fired
+    again = replace(tried, model_hash=lambda: "o" * 64)
+    assert ask(config, "changed", again).fired
+    reworded = replace(config, task=replace(config.task, instruction="Which intent: {labels}?"))
+    assert "wording" in ask(config, "changed", evidence(reworded, [], [], bundle=bundle(config))).reason
+    without = replace(same, bundle=bundle(config, prompt_name="roles"))
+    assert ask(config, "changed", without).fired
+
+
+def test_a_finding_is_json(config):
+    found = ask(config, "age", evidence(config, [], []))
+    assert isinstance(found, Finding)
+    assert datetime.fromisoformat(evidence(config, [], []).champion.since) < NOW
