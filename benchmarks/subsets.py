@@ -100,7 +100,8 @@ def shares(decisions: Sequence[Decision], whole: Decision) -> tuple[float, float
     open_, same = answers.count("inconclusive") / len(answers), answers.count(whole.answer) / len(answers)
     if whole.answer == "inconclusive":
         return open_, same, 0.0
-    return open_, same, 1 - open_ - same
+    other = sum(answer not in ("inconclusive", whole.answer) for answer in answers)
+    return open_, same, other / len(answers)
 
 
 if __name__ == "__main__":

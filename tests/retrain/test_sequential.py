@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from whether.retrain.sequential import likely_change, mean_factor, p_factor, wealth
+from whether.retrain.sequential import likely_change, mean_factor, p_factor, stake, wealth
 
 
 def test_the_factor_of_a_uniform_p_value_has_expectation_one():
@@ -35,7 +35,8 @@ def test_the_factor_of_scores_has_expectation_one_at_most(least):
 def test_wealth_is_one_at_first_and_starts_anew_every_night():
     assert wealth([]) == 1
     assert wealth([1.0] * 50) == pytest.approx(1)
-    assert wealth([4.0]) == pytest.approx(0.5 * 4 + 0.5)
+    assert wealth([4.0]) == pytest.approx(stake(1) * 4 + 1 - stake(1))
+    assert sum(stake(night) for night in range(1, 100_000)) == pytest.approx(1, abs=1e-4)
     quiet_then_change = [0.5] * 200 + [20.0] * 6
     assert wealth(quiet_then_change) > 20 > wealth(quiet_then_change[:200])
 
@@ -48,9 +49,8 @@ def test_a_long_quiet_series_rarely_raises_an_alarm():
         under_way, kept = 0.0, 1.0
         highest = 0.0
         for night, factor in enumerate(factors, 1):  # as `wealth` does, after every night
-            stake = 1 / (night * (night + 1))
-            kept -= stake
-            under_way = (under_way + stake) * factor
+            kept -= stake(night)
+            under_way = (under_way + stake(night)) * factor
             highest = max(highest, under_way + kept)
         assert wealth(factors) == pytest.approx(under_way + max(kept, 0))
         alarms += highest >= 20

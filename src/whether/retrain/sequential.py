@@ -3,8 +3,8 @@
 A test at 5% that is repeated nightly raises a false alarm within weeks. Here each night multiplies a wealth by a factor
 whose expectation is at most 1 as long as nothing has changed, so that the wealth ever reaches 1 / alpha with
 probability alpha at most (Ville 1939), however many nights there are. A change may come late, after the wealth of early
-bets has melted away; so a share of it, 1 / (night (night + 1)), is kept to begin with on each night (a mixture over the
-night of the change, as Shiryaev's; Shin, Ramdas and Rinaldo 2022 discuss such e-detectors).
+bets has melted away; so a share of it is kept to begin with on each night (a mixture over the night of the change, as
+Shiryaev's; Shin, Ramdas and Rinaldo 2022 discuss such e-detectors).
 
 Sources: V. Vovk, Testing randomness online, Statistical Science 36 (2021); I. Waudby-Smith and A. Ramdas, Estimating
 means of bounded random variables by betting, JRSS B 86 (2024).
@@ -16,17 +16,26 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+USUAL = 0.01
+"""A change on any one night, as the first half of the stakes expects it."""
 STAKES = np.linspace(0.05, 0.95, 19)
 """Shares of what a bet on a mean may risk."""
+
+
+def stake(night: int) -> float:
+    """Return the share of the first wealth that begins on a night, from 1; all nights together have the whole.
+
+    Half of it is spread over about the first hundred nights, half thins out slowly, so that no change comes too late.
+    """
+    return 0.5 * USUAL * (1 - USUAL) ** (night - 1) + 0.5 / (night * (night + 1))
 
 
 def wealth(factors: Iterable[float]) -> float:
     """Return the wealth after some nights, from each night's factor in order."""
     under_way, kept = 0.0, 1.0
     for night, factor in enumerate(factors, 1):
-        stake = 1 / (night * (night + 1))
-        kept -= stake
-        under_way = (under_way + stake) * factor
+        kept -= stake(night)
+        under_way = (under_way + stake(night)) * factor
     return under_way + max(kept, 0.0)
 
 

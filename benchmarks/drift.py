@@ -1,0 +1,204 @@
+"""How often do the triggers of retraining raise a false alarm, and how soon do they find a drift?
+
+    python benchmarks/drift.py [--series 60] [--nights 500] [--rows 12] [--json]
+    python benchmarks/drift.py --quick                         12 series of 200 nights, a few minutes
+
+Real rows (SNIPS), the triggers as they are shipped, with their thresholds. A series is so many nights with so many new
+rows each; it begins with 300 rows and a champion that answers 95% of them. Without drift all rows are drawn from the
+same ones in any order. A drift begins on night 31. No model runs: the champion's answers are drawn too.
+--json prints one object: false_alarm_rate (share of series without drift in which any trigger ever fires),
+false_alarm_ci (95%), median_delay_nights (the longest median over the drifts), and the delay of each drift.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import yaml
+
+from whether.compare.intervals import rate_interval
+from whether.config import Config, build, check, compose
+from whether.records import BundleRecord, Champion, Finding, Night
+from whether.retrain.triggers import Evidence, Item
+
+TRIGGERS = ("input_drift", "length_drift", "vocabulary_drift", "label_drift", "quality_drop")
+START, CHANGE, LATEST = 300, 31, 60
+"""Rows before the first night; night of the drift; nights after which a drift counts as not found."""
+NEW = ("rate_book", "search_creative_work")
+BEGIN = datetime(2026, 1, 1, 2, tzinfo=UTC)
+
+Row = tuple[str, str]
+"""Text and label."""
+Draw = Callable[[Any, int, int], list[Row]]
+"""(random numbers, night, count) → rows."""
+
+
+def main() -> None:
+    """Simulate and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--series", type=int, default=60)
+    parser.add_argument("--nights", type=int, default=500)
+    parser.add_argument("--rows", type=int, default=12, help="new rows a night, all labelled")
+    parser.add_argument("--quick", action="store_true", help="12 series of 200 nights")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    options = parser.parse_args()
+    if options.quick:
+        options.series, options.nights = 12, 200
+    with ProcessPoolExecutor() as pool:
+        quiet = list(pool.map(partial(first_alarm, "none", options.nights, options.rows), range(options.series)))
+        found = {
+            drift: list(pool.map(partial(first_alarm, drift, CHANGE + LATEST, options.rows), range(options.series)))
+            for drift in DRIFTS
+            if drift != "none"
+        }
+    alarms = sum(alarm is not None for alarm in quiet)
+    interval = rate_interval(alarms, options.series, 0.95)
+    delays = {drift: median(delay(alarm) for alarm in lines if not too_early(alarm)) for drift, lines in found.items()}
+    if options.json:
+        print(
+            json.dumps(
+                {
+                    "false_alarm_rate": alarms / options.series,
+                    "false_alarm_ci": [round(bound, 4) for bound in interval],
+                    "median_delay_nights": max(delays.values()),
+                    "delays": delays,
+                }
+            )
+        )
+        return
+    print(
+        f"{options.series} series of {options.nights} nights without drift, {options.rows} rows each: {alarms} with any"
+        f" false alarm, {alarms / options.series:.1%} (95%: {interval.low:.1%} to {interval.high:.1%})\n"
+    )
+    print(
+        f"| drift, from night {CHANGE} | median delay, nights | 90% found within | found in {LATEST} | first trigger |"
+    )
+    print("|---|---:|---:|---:|---|")
+    for drift, lines in found.items():
+        late = [alarm for alarm in lines if not too_early(alarm)]
+        nights = sorted(delay(alarm) for alarm in late)
+        shares = sum(alarm is not None for alarm in late) / len(late)
+        names = [alarm[1] for alarm in late if alarm]
+        often = max(set(names), key=names.count) if names else "-"
+        print(f"| {drift} | {median(nights):g} | {nights[int(0.9 * (len(nights) - 1))]:g} | {shares:.0%} | {often} |")
+
+
+def too_early(alarm: tuple[int, str] | None) -> bool:
+    """Whether an alarm came before the drift: a false one."""
+    return alarm is not None and alarm[0] < CHANGE
+
+
+def delay(alarm: tuple[int, str] | None) -> int:
+    """Nights from the drift's first to the alarm's, both counted; one more than all where it was not found."""
+    return LATEST + 1 if alarm is None else alarm[0] - CHANGE + 1
+
+
+@cache
+def settings() -> Config:
+    """The configuration as it is shipped."""
+    return check(yaml.safe_load(compose()))
+
+
+@cache
+def rows() -> list[Row]:
+    """Real rows."""
+    lines = Path("data/bigbench/intent_recognition.jsonl").read_text(encoding="utf-8").splitlines()
+    return [(row["input"], row["target"]) for row in map(json.loads, lines)]
+
+
+def any_rows(random: Any, count: int, among: Sequence[Row] = ()) -> list[Row]:
+    """Draw rows."""
+    pool = among or rows()
+    return [pool[index] for index in random.integers(len(pool), size=count)]
+
+
+def reworded(random: Any, night: int, count: int, share: float = 1.0) -> list[Row]:
+    """Some rows are written otherwise from the change on."""
+    return [
+        (f"hey bot pls {text.lower()} thx", label) if night >= CHANGE and random.random() < share else (text, label)
+        for text, label in any_rows(random, count)
+    ]
+
+
+def new_intents(random: Any, night: int, count: int) -> list[Row]:
+    """Two of seven intents come only from the change on."""
+    if night >= CHANGE:
+        return any_rows(random, count)
+    return any_rows(random, count, [row for row in rows() if row[1] not in NEW])
+
+
+def as_ever(random: Any, _night: int, count: int) -> list[Row]:
+    """Nothing changes."""
+    return any_rows(random, count)
+
+
+DRIFTS: dict[str, tuple[Draw, float]] = {
+    "none": (as_ever, 0.95),
+    "all rows reworded": (reworded, 0.95),
+    "three in ten rows reworded": (partial(reworded, share=0.3), 0.95),
+    "two new intents of seven": (new_intents, 0.95),
+    "champion right 80% instead of 95%": (as_ever, 0.80),
+    "champion right 60% instead of 95%": (as_ever, 0.60),
+}
+"""Drift → how rows are drawn, and the champion's accuracy from the change on."""
+
+
+def first_alarm(drift: str, nights: int, count: int, series: int) -> tuple[int, str] | None:
+    """Return night and trigger of a series' first alarm, None where none fires."""
+    config, random = settings(), np.random.default_rng((series, len(drift), sum(map(ord, drift))))
+    config = replace(config, seed=series)
+    draw, accuracy = DRIFTS[drift]
+    items = as_items(draw(random, 0, START), 0)
+    past: list[Night] = []
+    for number in range(1, nights + 1):
+        items += as_items(draw(random, number, count), number)
+        right = 0.95 if number < CHANGE else accuracy
+        scores = list((random.random(count) < right).astype(float))
+        evidence = Evidence(
+            number=number,
+            now=BEGIN + timedelta(days=number),
+            config=config,
+            items=items,
+            nights=past,
+            champion=Champion("c", None, BEGIN.isoformat(), 0, ""),
+            bundle=champion(),
+            scores=lambda keys, scores=scores: scores[: len(keys)],  # type: ignore[misc]
+            measured=lambda requests: {},  # noqa: ARG005
+            model_hash=lambda: "m",
+        )
+        findings: list[Finding] = [build(config.retrain.triggers[name], evidence, where=name) for name in TRIGGERS]
+        fired = [finding.trigger for finding in findings if finding.fired]
+        if fired:
+            return number, fired[0]
+        time = (BEGIN + timedelta(days=number)).isoformat()
+        past.append(Night(number, time, time, "nothing", "", findings=findings))
+    return None
+
+
+def as_items(drawn: Sequence[Row], night: int) -> list[Item]:
+    """Return rows as triggers see them; a row that is drawn twice is two."""
+    return [
+        Item(text, label, night, night, f"{(7919 * (1000 * night + place)) % 1_000_003:07d}")
+        for place, (text, label) in enumerate(drawn)
+    ]
+
+
+@cache
+def champion() -> BundleRecord:
+    """A champion that answered 95% of 200 test rows."""
+    return BundleRecord(
+        "c", "lora-zero_shot", "lora", "zero_shot", "snips", "fine_tune", "m", "m", {}, {}, "", 0, 0.95, "accuracy",
+        {"n_test": 200.0, "mean_score": 0.95}, None, 300, {},
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
