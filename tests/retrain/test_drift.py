@@ -2,12 +2,10 @@ import numpy as np
 import pytest
 from scipy import stats
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.metrics import roc_auc_score
 
 from whether.retrain.drift import (
     RIDGE,
     WORD,
-    area_under_curve,
     domain_classifier,
     label_shift,
     length_shift,
@@ -46,14 +44,8 @@ def test_the_domain_classifier_is_ridge_regression_refitted_without_each_row():
             penalty[-1, -1] = 0
             weights = np.linalg.solve(x.T @ x + penalty, x.T @ column[others])
             judged.append(np.append(table[row], 1) @ weights)
-        expected.append(roc_auc_score(column, judged))
+        expected.append(np.mean(np.array(judged)[column == 1]) - np.mean(np.array(judged)[column == 0]))
     assert domain_classifier(rows)(choices) == pytest.approx(expected, abs=1e-9)
-
-
-def test_area_under_curve_with_ties():
-    judged = np.array([[1.0], [2.0], [2.0], [3.0]])
-    choices = np.array([[0.0], [1.0], [0.0], [1.0]])
-    assert area_under_curve(judged, choices)[0] == pytest.approx(roc_auc_score(choices[:, 0], judged[:, 0]))
 
 
 def test_label_shift_is_the_chi_square_of_a_contingency_table():

@@ -1,0 +1,233 @@
+"""The job as a scheduler runs it, night after night, in one repository; the tests go in their order."""
+
+import json
+import shutil
+import signal
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.retrain.workplace import Workplace, rows
+from whether.records import Quarantined, read_jsonl
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+STEPS = ("taking in", "triggers", "pipeline", "gate", "promotion")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, able_model: Path) -> Workplace:
+    return Workplace(tmp_path_factory.mktemp("retrain"), able_model)
+
+
+def test_a_dry_run_says_what_it_would_do_and_writes_nothing(place: Workplace) -> None:
+    place.write("inbox/a.jsonl", rows(6, 1))
+    done = place.job("--dry-run")
+    assert done.status == 0
+    assert "1 files: 6 labelled rows" in done.out
+    assert "would run the pipeline and put its recommended arm before the gate: there is no champion yet" in done.out
+    assert (place.path / "inbox/a.jsonl").exists()
+    assert not (place.path / "retrain").exists()
+    assert place.shell("git status --porcelain") == ""
+
+
+def test_the_first_night_makes_the_first_champion(place: Workplace) -> None:
+    done = place.job("--detailed-exit-code")
+    assert done.status == 10, done.err[-3000:]
+    assert (done.summary["outcome"], done.summary["champion"]) == ("promoted", "linear_probe-zero_shot")
+    assert done.summary["taken"]["labelled"] == 6
+    assert place.champion()["champion"] == done.summary["bundle"]
+    assert "FIRES" not in done.err
+    assert place.shell("git diff --cached --name-only").split() == ["data.dvc"]
+
+
+def test_the_champion_answers_a_file(place: Workplace) -> None:
+    place.write("ask.jsonl", [{"text": row["text"]} for row in rows(8, 2)])
+    command = "python -m pipelines.answer ask.jsonl"
+    answers = [json.loads(line) for line in place.shell(command).splitlines()]
+    right = sum(answer["answer"] == row["label"] for answer, row in zip(answers, rows(8, 2), strict=True))
+    assert right >= 5
+    place.write("ask.jsonl", [{"txt": "x"}])
+    assert "ask.jsonl, line 1: column 'text' is missing" in place.shell(f"! {command} 2>&1")
+
+
+def test_an_empty_inbox_is_nothing_to_do_and_a_run_in_mlflow(place: Workplace) -> None:
+    done = place.job("--detailed-exit-code")
+    assert (done.status, done.summary["outcome"], done.summary["reason"]) == (0, "nothing", "no trigger fired")
+    with sqlite3.connect(place.path / "mlflow.db") as database:
+        names = [name for (name,) in database.execute("select name from runs where lifecycle_stage = 'active'")]
+    assert {"retraining-mine", "night-0001-promoted", "night-0002-nothing"} <= set(names)
+    assert len(names) == len(set(names))
+
+
+def test_only_bad_rows_are_for_a_person(place: Workplace) -> None:
+    place.write("inbox/bad.jsonl", ["{", {"text": "", "label": "music"}])
+    done = place.job()
+    assert (done.status, done.summary["outcome"]) == (3, "needs_person")
+    assert done.summary["taken"]["quarantined"] == 2
+    assert "bad.jsonl, line 1: not JSON" in done.summary["reason"]
+    (file,) = (place.path / "retrain/quarantine").glob("*bad.jsonl*")
+    assert len(read_jsonl(file, Quarantined)) == 2
+    assert not list((place.path / "inbox").iterdir())
+
+
+def test_a_label_never_seen_is_for_a_person(place: Workplace) -> None:
+    place.write("inbox/new.jsonl", [{"text": "a goal in the last minute", "label": "sport"}, *rows(4, 3)])
+    done = place.job()
+    assert (done.status, done.summary["outcome"]) == (3, "needs_person")
+    assert done.summary["taken"]["unknown_labels"] == {"sport": 1}
+    assert "conf/task/mine.yaml" in done.summary["reason"]
+    assert done.summary["taken"]["labelled"] == 4
+
+
+def test_a_clock_that_goes_back(place: Workplace) -> None:
+    done = place.job("now=2020-01-01T00:00:00+00:00")
+    assert done.status == 0
+    assert "it went back" in done.summary["attention"][0]
+    assert done.summary["started"] > "2026"
+
+
+def test_a_tracking_server_that_is_down(place: Workplace) -> None:
+    done = place.job("tracking.uri=http://127.0.0.1:9")
+    assert (done.status, done.summary["outcome"]) == (0, "nothing")
+    assert "MLflow does not show the night" in done.err
+    assert place.job().status == 0
+    with sqlite3.connect(place.path / "mlflow.db") as database:
+        query = "select count(*) from runs where lifecycle_stage = 'active' and name like 'night-%'"
+        assert database.execute(query).fetchone() == (len(place.lines("retrain/nights.jsonl")),)
+
+
+def test_two_jobs_at_once(place: Workplace) -> None:
+    first = place.start("force=true")
+    deadline = time.time() + 60
+    while not (place.path / "retrain/holder.json").exists():
+        assert time.time() < deadline
+        time.sleep(0.05)
+    second = place.job()
+    assert second.status == 75
+    assert f"locked by pid {first.pid} since 20" in second.err
+    first.communicate()
+    assert first.returncode == 0
+
+
+def test_a_challenger_that_is_no_better_is_refused_and_a_person_may_choose(place: Workplace) -> None:
+    before = place.champion()
+    place.write("inbox/more.jsonl", rows(20, 4))
+    done = place.job("force=true", "--detailed-exit-code")
+    assert done.status == 11, done.err[-3000:]
+    assert done.summary["outcome"] == "kept"
+    assert done.summary["challenger"] == "linear_probe-zero_shot"
+    assert place.champion()["champion"] == before["champion"]
+
+    chosen = place.job("action=promote", "arm=base-zero_shot")
+    assert chosen.status == 0
+    assert place.champion()["arm"] == "base-zero_shot"
+    assert place.job("action=rollback").status == 0
+    assert place.champion()["champion"] == before["champion"]
+    assert place.job("action=rollback").status == 0
+    assert place.champion()["arm"] == "base-zero_shot"
+
+
+def test_a_better_challenger_is_promoted_and_hooks_and_git_are_told(place: Workplace) -> None:
+    hook = "retrain.after_promotion=[cp,'{bundle}/bundle.json',deployed.json]"
+    done = place.job("force=true", "retrain.commit=retraining", hook)
+    assert done.summary["outcome"] == "promoted", done.summary
+    assert "better" in done.summary["reason"]
+    assert json.loads((place.path / "deployed.json").read_text())["id"] == done.summary["bundle"]
+    assert place.shell("git log --format=%s retraining").splitlines()[0].endswith(": promoted")
+    assert place.shell("git diff --stat main retraining -- dvc.lock data.dvc").count("|") == 2
+    assert place.shell("git rev-parse --abbrev-ref HEAD").strip() == "main"
+
+
+def test_a_bundle_that_lost_a_file_is_refused(place: Workplace) -> None:
+    champion = place.champion()
+    file = next((place.path / "retrain/bundles" / champion["champion"] / "checkpoint").glob("*.safetensors"))
+    kept = file.read_bytes()
+    file.write_bytes(kept[:-1] + b"x")
+    done = place.job()
+    assert (done.status, "is not what was put there" in done.err) == (1, True)
+    file.write_bytes(kept)
+    assert place.job().status == 0
+
+
+def test_data_that_somebody_changed_stops_the_job(place: Workplace) -> None:
+    file = place.path / "data/mine/rows.jsonl"
+    kept = file.read_text()
+    file.write_text(kept.replace("music", "weather", 1))
+    done = place.job("--detailed-exit-code")
+    assert (done.status, done.summary["outcome"]) == (1, "failed")
+    assert "data/mine/rows.jsonl" in done.summary["reason"]
+    file.write_text(kept)
+    assert place.job().status == 0
+
+
+def test_a_pipeline_that_fails_is_a_night_that_failed(place: Workplace) -> None:
+    done = place.job("force=true", "task.max_new_tokens=1")
+    assert (done.status, done.summary["outcome"]) == (1, "failed")
+    assert "max_new_tokens" in done.summary["reason"]
+    assert place.champion()["arm"] == "linear_probe-zero_shot"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_kill_at_any_step_loses_and_doubles_nothing(place: Workplace, step: str) -> None:
+    fresh = rows(6, 100 + STEPS.index(step))
+    before = place.lines("data/collected/mine.jsonl")
+    place.write(f"inbox/{step.replace(' ', '-')}.jsonl", fresh)
+    if step == "promotion":  # so that there is one
+        assert place.job("action=promote", "arm=base-zero_shot").status == 0
+    process = place.start("force=true")
+    note, deadline = place.path / "retrain/holder.json", time.time() + 300
+    while f'"step": "{step}"' not in (note.read_text() if note.exists() else ""):
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        assert time.time() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+    champion = place.champion()
+    assert (place.path / "retrain/bundles" / champion["champion"] / "bundle.json").exists()
+    done = place.job("force=true")
+    assert done.status == 0, done.err[-3000:]
+    texts = [line["row"]["text"] for line in place.lines("data/collected/mine.jsonl")]
+    assert sorted(texts) == sorted([*(line["row"]["text"] for line in before), *(row["text"] for row in fresh)])
+    assert not list((place.path / "inbox").iterdir())
+    numbers = [night["number"] for night in place.lines("retrain/nights.jsonl")]
+    assert numbers == list(range(1, len(numbers) + 1))
+    place.champion()
+    if step == "promotion":
+        assert place.champion()["arm"] == "linear_probe-zero_shot"
+
+
+def test_rows_of_a_night_are_withdrawn(place: Workplace) -> None:
+    last = place.lines("data/collected/mine.jsonl")[-1]["night"]
+    done = place.job("action=withdraw", f"night={last}")
+    assert done.summary["rows"] >= 1
+    assert all(line["night"] != last for line in place.lines("data/collected/mine.jsonl"))
+    assert place.job().status == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["action=rolback"], "action=rolback is unknown; did you mean 'rollback'"),
+        (["--dry"], "--dry is unknown; did you mean '--dry-run'"),
+        (["action=promote"], "action=promote needs arm="),
+        (["action=promote", "arm=lora-knn"], "lora-knn is no arm of the last verdict"),
+        (["now=tomorrow"], "now=tomorrow: expected a time"),
+        (["retrain.window=0"], "retrain.window"),
+        (["retrain.triggers.age.dais=3"], "dais"),
+    ],
+)
+def test_words_that_do_not_fit(place: Workplace, words: list[str], message: str) -> None:
+    done = place.job(*words)
+    assert done.status == 1
+    assert message in done.err
+
+
+def test_a_repository_without_a_champion(place: Workplace) -> None:
+    shutil.move(place.path / "retrain/champion.json", place.path / "kept.json")
+    for action in ("rollback", "status"):
+        done = place.job(f"action={action}")
+        assert (done.status, "there is no champion yet" in done.err) == (1, True)
+    shutil.move(place.path / "kept.json", place.path / "retrain/champion.json")

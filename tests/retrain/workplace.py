@@ -1,0 +1,149 @@
+"""A repository in which the retraining job runs on a tiny model: real DVC, real git, real MLflow, seconds a stage."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+CODE = (
+    "conf", "pipelines", "src", "dvc.yaml", "params.yaml", "pyproject.toml", "constraints.txt", "knowledge",
+    "examples", ".dvcignore",
+)  # fmt: skip
+SETTINGS = [
+    "task=mine", "model=local", "model.name=tiny", "model.source.path=models/tiny", "model.device=cpu",
+    "model.threads=1", "checkpoint=[base,linear_probe]", "prompt=[zero_shot]", "curve=none", "robustness=none",
+    "tuner.epochs=6", "serving.requests=2", "serving.warmup=0", "policy.resamples=200", "benchmark.name=numbers",
+    "benchmark.tasks=[numbers]", "benchmark.include_path=examples/suite", "benchmark.data=data/suite",
+    "benchmark.text=null", "benchmark.limit=4", "benchmark.other=null", "retrain.gate.recent_least=8",
+    "retrain.gate.margin=0.2", "retrain.gate.recent_margin=0.4",
+]  # fmt: skip
+TASK = """
+name: mine
+source: {path: data/mine/rows.jsonl}
+inputs: {text: text}
+target: label
+output: label
+labels: [music, weather]
+instruction: "Which of {labels}?"
+max_new_tokens: 12
+"""
+SUITE = """
+task: numbers
+dataset_path: json
+dataset_kwargs: {data_files: {test: data/suite/rows.jsonl}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{input}}"
+doc_to_choice: choices
+doc_to_target: target
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+"""
+WORDS = {
+    "music": "play song album band tune singer guitar drums chorus record".split(),  # noqa: SIM905
+    "weather": "rain snow wind storm fog hail frost cloud sunny thunder".split(),  # noqa: SIM905
+}
+
+Row = dict[str, Any]
+
+
+def rows(count: int, seed: int) -> list[Row]:
+    """Draw rows: four words of a label each."""
+    drawn = random.Random(seed)
+    return [
+        {"text": " ".join([*drawn.sample(WORDS[label], 4), str(drawn.randrange(10**6))]), "label": label}
+        for label in (sorted(WORDS) * count)[:count]
+    ]
+
+
+@dataclass
+class Ended:
+    """A command that came to its end."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The line for the scheduler."""
+        return dict(json.loads(self.out.strip().splitlines()[-1]))
+
+
+class Workplace:
+    """A repository with its data, and the job's commands."""
+
+    def __init__(self, path: Path, model: Path):
+        """Lay out a repository below `path`, which must be empty."""
+        self.path = path
+        for name in CODE:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, path / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+            else:
+                shutil.copy(ROOT / name, path / name)
+        shutil.copytree(model, path / "models" / "tiny")
+        (path / "conf/task/mine.yaml").write_text(TASK)
+        (path / "examples/suite").mkdir()
+        (path / "examples/suite/numbers.yaml").write_text(SUITE)
+        choices = ["one", "two", "three", "four"]
+        numbers = [{"input": f"Number {n}?", "target": choices[n % 4], "choices": choices} for n in range(4)]
+        self.write("data/suite/rows.jsonl", numbers)
+        self.write("data/mine/rows.jsonl", rows(80, 0))
+        (path / ".gitignore").write_text((ROOT / ".gitignore").read_text() + "/models/\n")
+        self.environment = os.environ | {
+            "PYTHONPATH": f"{path / 'src'}{os.pathsep}{path}",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.com",
+            "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.com",
+            "PYTEST_CURRENT_TEST": "",
+        }  # fmt: skip
+        for command in (
+            "git init --quiet -b main", "dvc init --quiet", "dvc add --quiet data",
+            "git add . && git commit --quiet -m begin",
+        ):  # fmt: skip
+            self.shell(command)
+
+    def write(self, name: str, lines: Iterable[Row | str]) -> None:
+        """Write JSON lines, as another system would into an inbox: under another name first."""
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.part")
+        part.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+        part.rename(target)
+
+    def shell(self, command: str) -> str:
+        """Run a shell command that has to go well."""
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=self.path, env=self.environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        """Begin the job in the background."""
+        command = [sys.executable, "-m", "pipelines.retrain", *SETTINGS, *words]
+        return subprocess.Popen(
+            command, cwd=self.path, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def job(self, *words: str) -> Ended:
+        """Run the job to its end."""
+        process = self.start(*words)
+        out, err = process.communicate()
+        assert "Traceback" not in err, err[-4000:]
+        return Ended(process.returncode, out, err)
+
+    def champion(self) -> dict[str, Any]:
+        """Who is the champion, its bundle checked."""
+        return dict(json.loads(self.job("action=status").out))
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """Read JSON lines, none where there is no file."""
+        file = self.path / name
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
