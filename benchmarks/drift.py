@@ -158,10 +158,12 @@ def first_alarm(drift: str, nights: int, count: int, series: int) -> tuple[int, 
     draw, accuracy = DRIFTS[drift]
     items = as_items(draw(random, 0, START), 0)
     past: list[Night] = []
+    answered: dict[str, float] = {}
     for number in range(1, nights + 1):
         items += as_items(draw(random, number, count), number)
         right = 0.95 if number < CHANGE else accuracy
-        scores = list((random.random(count) < right).astype(float))
+        fresh = items[-count:]
+        answered.update(zip((item.key for item in fresh), (random.random(count) < right).astype(float), strict=True))
         evidence = Evidence(
             number=number,
             now=BEGIN + timedelta(days=number),
@@ -170,7 +172,7 @@ def first_alarm(drift: str, nights: int, count: int, series: int) -> tuple[int, 
             nights=past,
             champion=Champion("c", None, BEGIN.isoformat(), 0, ""),
             bundle=champion(),
-            scores=lambda keys, scores=scores: scores[: len(keys)],  # type: ignore[misc]
+            scores=lambda keys: [float(answered[key]) for key in keys],
             measured=lambda requests: {},  # noqa: ARG005
             model_hash=lambda: "m",
         )

@@ -5,31 +5,48 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from whether.retrain.sequential import likely_change, mean_factor, p_factor, stake, wealth
+from whether.retrain.sequential import (
+    EXPONENTS,
+    RISKS,
+    evidence_of_p_values,
+    evidence_of_scores,
+    likely_change,
+    mean_factor,
+    p_factor,
+    stake,
+    wealth,
+)
 
 
-def test_the_factor_of_a_uniform_p_value_has_expectation_one():
-    # With p = exp(-u), up to the smallest p that counts as it is, and what lies beyond.
-    found, _ = quad(lambda u: p_factor(math.exp(-u)) * math.exp(-u), 0, 27, limit=500)
-    assert found + 1 / 27 == pytest.approx(1, abs=1e-3)
-    assert p_factor(0.001) > p_factor(0.01) > 1 > p_factor(0.9) > 0.4
-    assert p_factor(1.0) == pytest.approx(0.5)
-    assert math.isfinite(p_factor(0.0))
+@pytest.mark.parametrize("exponent", EXPONENTS)
+def test_the_factor_of_a_uniform_p_value_has_expectation_one(exponent):
+    assert quad(lambda p: exponent * p ** (exponent - 1), 0, 1, limit=500)[0] == pytest.approx(1, abs=1e-6)
+    assert p_factor(0.001, exponent) > p_factor(0.5, exponent)
+    assert p_factor(0.25, exponent) == pytest.approx(exponent * 0.25 ** (exponent - 1))
+    assert math.isfinite(p_factor(0.0, exponent))
 
 
 @pytest.mark.parametrize("least", [0.3, 0.8, 0.97])
-def test_the_factor_of_scores_has_expectation_one_at_most(least):
+@pytest.mark.parametrize("risk", RISKS)
+def test_the_factor_of_scores_has_expectation_one_at_most(least, risk):
     def expectation(mean):
         total = 0.0
         for scores in itertools.product((0.0, 1.0), repeat=6):
             right = sum(scores)
-            total += mean**right * (1 - mean) ** (6 - right) * mean_factor(np.array(scores), least)
+            total += mean**right * (1 - mean) ** (6 - right) * mean_factor(np.array(scores), least, risk)
         return total
 
     assert expectation(least) == pytest.approx(1)
     assert expectation(min(least + 0.02, 1.0)) < 1 < expectation(least - 0.2)
-    assert mean_factor(np.array([]), least) == 1
-    assert mean_factor(np.zeros(5000), least) < math.inf
+    assert mean_factor(np.zeros(50_000), least, risk) < math.inf
+
+
+def test_evidence_of_scores():
+    assert evidence_of_scores([], 0.9) == pytest.approx(1)
+    good, bad = np.array([1.0] * 19 + [0.0]), np.array([1.0] * 14 + [0.0] * 6)
+    assert evidence_of_scores([good] * 30, 0.9) < 1
+    assert evidence_of_scores([good] * 30 + [bad] * 8, 0.9) > 100
+    assert evidence_of_scores([bad] * 9, 0.0) == 1
 
 
 def test_wealth_is_one_at_first_and_starts_anew_every_night():
@@ -44,20 +61,20 @@ def test_wealth_is_one_at_first_and_starts_anew_every_night():
 def test_a_long_quiet_series_rarely_raises_an_alarm():
     random = np.random.default_rng(0)
     alarms = 0
-    for _ in range(300):
-        factors = [p_factor(p) for p in random.random(200)]
-        under_way, kept = 0.0, 1.0
+    for _ in range(400):
+        p_values = random.random(200)
+        factors = np.array([[p_factor(p, exponent) for p in p_values] for exponent in EXPONENTS])
+        under_way, kept = np.zeros(len(EXPONENTS)), 1.0
         highest = 0.0
-        for night, factor in enumerate(factors, 1):  # as `wealth` does, after every night
+        for night in range(1, 201):  # as `wealth` does, after every night
             kept -= stake(night)
-            under_way = (under_way + stake(night)) * factor
-            highest = max(highest, under_way + kept)
-        assert wealth(factors) == pytest.approx(under_way + max(kept, 0))
+            under_way = (under_way + stake(night)) * factors[:, night - 1]
+            highest = max(highest, float(under_way.mean()) + kept)
+        assert evidence_of_p_values(p_values) == pytest.approx(float(under_way.mean()) + kept)
         alarms += highest >= 20
-    assert alarms <= 0.05 * 300
+    assert alarms <= 0.05 * 400
 
 
-def test_the_likely_change_is_where_the_product_is_largest():
-    assert likely_change([0.5, 0.5, 3.0, 0.9, 5.0]) == 2
-    assert likely_change([7.0]) == 0
-    assert likely_change([0.0, 2.0]) == 1
+def test_the_likely_change_is_where_p_values_become_small():
+    assert likely_change([0.5, 0.9, 0.01, 0.2, 0.02]) == 2
+    assert likely_change([0.7]) == 0

@@ -74,8 +74,6 @@ class Finding:
     """The statistic that fires."""
     p_value: float | None = None
     """Of this night's rows alone, where the trigger tests something; later nights go on from it."""
-    factor: float | None = None
-    """What this night multiplies the evidence by, where the trigger bets."""
     rows: int | None = None
     """Rows looked at."""
     state: str | None = None

@@ -10,16 +10,19 @@ Sources: V. Vovk, Testing randomness online, Statistical Science 36 (2021); I. W
 means of bounded random variables by betting, JRSS B 86 (2024).
 """
 
-import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float64]
+
 USUAL = 0.01
 """A change on any one night, as the first half of the stakes expects it."""
-STAKES = np.linspace(0.05, 0.95, 19)
-"""Shares of what a bet on a mean may risk."""
+EXPONENTS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
+"""Of bets on p-values: small ones for a change that is plain, large ones for one that hardly shows."""
+RISKS = (0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 0.9)
+"""Shares of the wealth that a bet on a mean may lose, small ones for a small drop."""
 
 
 def stake(night: int) -> float:
@@ -39,32 +42,38 @@ def wealth(factors: Iterable[float]) -> float:
     return under_way + max(kept, 0.0)
 
 
-def likely_change(factors: Sequence[float]) -> int:
-    """Return the place from which on the product of factors is largest: where a change most likely was."""
-    logs = np.log(np.maximum(factors, 1e-300))
-    return int(np.argmax(np.cumsum(logs[::-1])[::-1]))
+def evidence_of_p_values(p_values: Sequence[float]) -> float:
+    """Return the wealth after bets on small p-values, an equal mixture over exponents.
 
-
-def p_factor(p_value: float) -> float:
-    """Return what a bet on small p-values makes of one: ∫ ε p^(ε - 1) dε over ε in (0, 1).
-
-    For p-values that are uniform and independent of earlier ones its expectation is 1.
+    For p-values that are uniform and independent of earlier ones it is a martingale that begins with 1.
     """
-    p = min(max(p_value, 1e-12), 1.0)
-    distance = -math.log(p)
-    if distance < 1e-4:  # the limit at p = 1
-        return 0.5 + distance / 3
-    return (1 - p - p * distance) / (p * distance**2)
+    return float(np.mean([wealth(p_factor(p, exponent) for p in p_values) for exponent in EXPONENTS]))
 
 
-def mean_factor(scores: "NDArray[np.float64]", least: float) -> float:
-    """Return what bets against "the mean is `least` or more" make of a night's scores in [0, 1]; 1 without scores.
+def p_factor(p_value: float, exponent: float) -> float:
+    """Return what a bet makes of a p-value: ε p^(ε - 1), whose expectation is 1 for a uniform one."""
+    return float(exponent * max(p_value, 1e-12) ** (exponent - 1))
 
-    An equal mixture over stakes of ∏ (1 + stake (least - score) / (1 - least)): for any mean of at least `least`, given
-    the nights before, its expectation is at most 1.
+
+def evidence_of_scores(nights: Sequence[Floats], least: float) -> float:
+    """Return the wealth after bets against "the mean is `least` or more", an equal mixture over what they risk.
+
+    Args:
+        nights: The scores of each night that had any, in [0, 1].
+        least: In [0, 1).
     """
-    if not len(scores) or least <= 0:
+    if least <= 0:
         return 1.0
-    room = max(1 - least, 1e-9)
-    logs = np.log1p(STAKES[:, None] * (least - scores[None, :]) / room)
-    return float(np.exp(np.minimum(logs.sum(axis=1), 700)).mean())
+    return float(np.mean([wealth(mean_factor(scores, least, risk) for scores in nights) for risk in RISKS]))
+
+
+def mean_factor(scores: Floats, least: float, risk: float) -> float:
+    """Return ∏ (1 + risk (least - score) / (1 - least)): its expectation is at most 1 if the mean is at least `least`."""
+    logs = np.log1p(risk * (least - scores) / max(1 - least, 1e-9))
+    return float(np.exp(min(float(logs.sum()), 600.0)))
+
+
+def likely_change(p_values: Sequence[float]) -> int:
+    """Return the place from which on p-values are smallest together: where a change most likely was."""
+    logs = np.log([p_factor(p, 0.3) for p in p_values])
+    return int(np.argmax(np.cumsum(logs[::-1])[::-1]))

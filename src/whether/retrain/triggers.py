@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from pydantic import Field
 
 from whether.records import BundleRecord, Champion, Finding, Night, sha256_plain
 from whether.retrain.drift import Feature, Statistic, label_shift, permutation_test, text_statistic
-from whether.retrain.sequential import likely_change, mean_factor, p_factor, wealth
+from whether.retrain.sequential import evidence_of_p_values, evidence_of_scores, likely_change
 
 if TYPE_CHECKING:
     from whether.config import Config
@@ -149,20 +150,21 @@ def quality_drop(evidence: Evidence, *, alpha: Alpha, tolerance: Annotated[float
     reached = evidence.bundle.metrics.get("mean_score", evidence.bundle.quality)
     low = rate_interval(reached * tested, tested, 1 - alpha).low if tested else 0.0
     least = max(low - tolerance, 0.0)
-    earlier = evidence.earlier_findings("quality_drop")
-    begun = max([evidence.champion.night, evidence.examined, *(night for night, found in earlier if found.factor)])
-    keys = [item.key for item in evidence.items if item.labelled > begun]
-    scores = np.array(evidence.scores(keys), dtype=np.float64)
-    factor = mean_factor(scores, least) if len(scores) else None
-    factors = [found.factor for _, found in earlier if found.factor is not None]
-    reached_now = wealth([*factors, *([factor] if factor is not None else [])])
-    mean = f"a mean score of {scores.mean():.3f} on {len(scores)} new rows" if len(scores) else "no new labelled rows"
-    reason = (
-        f"{mean}, where {least:.3f} or more is no drop ({reached:.3f} on test); evidence {reached_now:.3g} of"
-        f" {threshold:g}"
+    begun = max(evidence.champion.night, evidence.examined)
+    fresh = sorted((item for item in evidence.items if item.labelled > begun), key=lambda item: item.labelled)
+    answered = dict(zip(fresh, evidence.scores([item.key for item in fresh]), strict=True))
+    nights = [
+        np.array([answered[item] for item in items], dtype=np.float64)
+        for _, items in groupby(fresh, key=lambda item: item.labelled)
+    ]
+    found = evidence_of_scores(nights, least)
+    mean = (
+        f"a mean score of {np.mean(list(answered.values())):.3f} on {len(fresh)} new rows" if fresh else "no new rows"
     )
-    fired = reached_now >= threshold
-    return Finding("quality_drop", fired, reason, reached_now, threshold, factor=factor, rows=len(scores))
+    reason = (
+        f"{mean}, where {least:.3f} or more is no drop ({reached:.3f} on test); evidence {found:.3g} of {threshold:g}"
+    )
+    return Finding("quality_drop", found >= threshold, reason, found, threshold, rows=len(fresh))
 
 
 def constraint(evidence: Evidence, *, requests: Annotated[int, Field(ge=2)]) -> Finding:
@@ -245,14 +247,14 @@ def _drift(
     fresh = [item for item in items if item.night > begun]
     reference = _reference_begins(evidence, name, alpha)
     before = _some([item for item in items if reference <= item.night <= begun], most)
-    factors = [p_factor(found.p_value) for _, found in earlier if found.p_value is not None]
+    p_values = [found.p_value for _, found in earlier if found.p_value is not None]
     if len(fresh) < least or len(before) < least:
-        reached = wealth(factors)
+        reached = evidence_of_p_values(p_values)
         few = f"{len(fresh)} new rows and {len(before)} earlier ones: a test needs {least} of each"
         return Finding(name, reached >= 1 / alpha, few, reached, 1 / alpha, rows=len(fresh))
     fresh = _some(fresh, most)
     test = permutation_test(len(fresh), len(before), statistic([*before, *fresh]), permutations, evidence.random(name))
-    reached = wealth([*factors, p_factor(test.p_value)])
+    reached = evidence_of_p_values([*p_values, test.p_value])
     shown = f"p = {test.p_value:.3g} that {said}" if test.p_value < 0.5 else f"nothing says that {said}"
     reason = f"{shown} ({len(fresh)} rows against {len(before)}); evidence {reached:.3g} of {1 / alpha:g}"
     return Finding(name, reached >= 1 / alpha, reason, reached, 1 / alpha, p_value=test.p_value, rows=len(fresh))
@@ -267,14 +269,14 @@ def _reference_begins(evidence: Evidence, name: str, alpha: float) -> int:
     begin, series = 0, list[tuple[int, float]]()
     for night in evidence.nights:
         series += [
-            (night.number, p_factor(found.p_value))
+            (night.number, found.p_value)
             for found in night.findings
             if found.trigger == name and found.p_value is not None
         ]
         if night.examined:
-            factors = [factor for _, factor in series]
-            if series and wealth(factors) >= 1 / alpha:
-                begin = series[likely_change(factors)][0]
+            p_values = [p_value for _, p_value in series]
+            if series and evidence_of_p_values(p_values) >= 1 / alpha:
+                begin = series[likely_change(p_values)][0]
             series = []
     return begin
 
