@@ -68,7 +68,7 @@ def evidence_of_scores(nights: Sequence[Floats], least: float) -> float:
 
 
 def mean_factor(scores: Floats, least: float, risk: float) -> float:
-    """Return ∏ (1 + risk (least - score) / (1 - least)): its expectation is at most 1 if the mean is at least `least`."""
+    """Return ∏ (1 + risk (least - score) / (1 - least)): of expectation 1 at most if the mean is `least` or more."""
     logs = np.log1p(risk * (least - scores) / max(1 - least, 1e-9))
     return float(np.exp(min(float(logs.sum()), 600.0)))
 
