@@ -3,8 +3,8 @@
     make demo-drift          about 15 minutes on 2 cores; draws build/demo-drift/demo_drift.svg
 
 The task begins with five intents. From the fifth week on two new intents come, and people write otherwise. In the tenth
-week labels are wrong. Each week the job runs as a scheduler would run it, in a clone of this repository at
-build/demo-drift/work. Run again, it goes on where it stopped.
+week labels are wrong, which a person mends. Each week the job runs as a scheduler would run it, in a clone of this
+repository at build/demo-drift/work. Run again, it goes on where it stopped.
 """
 
 import json
@@ -39,6 +39,9 @@ def main() -> None:
         deliver(week, weeks)
         print(f"--- week {week}: {len(weeks[week])} rows arrive", flush=True)
         run_night(week)
+        if week == WRONG:
+            print("--- a person looks at the refused challenger, and takes that week's rows out again", flush=True)
+            in_work("pipelines.retrain", "experiment=demo_drift", "action=withdraw", f"night={week + 1}")
     draw(without_retraining(weeks))
     for night in nights():
         print(f"week {night['number'] - 1:2d}  {night['outcome']:9s}  {night['reason'][:150]}")

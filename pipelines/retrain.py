@@ -190,6 +190,13 @@ def publish(config: Config) -> None:
         publish_nights(config, folder)
 
 
+class _Log(logging.FileHandler):
+    """A log on a full disk stays short; the job says by itself what it could not write."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Go on."""
+
+
 class logged:
     """Write our own messages into a file too."""
 
@@ -199,7 +206,7 @@ class logged:
     def __enter__(self) -> None:
         """Begin."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._handler = logging.FileHandler(self._file, encoding="utf-8")
+        self._handler = _Log(self._file, encoding="utf-8")
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%dT%H:%M:%S"))
         logging.getLogger("whether").addHandler(self._handler)
 

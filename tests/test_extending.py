@@ -3,19 +3,22 @@
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.retrain.conftest import evidence
 from whether.config import CONF, Config, build, check, compose
 from whether.records import Example, Task
+from whether.retrain.triggers import Item
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs/extending.md").read_text()
 BLOCKS = re.findall(r"```(?:yaml|python)\n# (\S+)\n(.*?)```", TEXT, re.DOTALL)
 FILES = dict(BLOCKS)
-COMMANDS = re.findall(r'^make run ARGS="([^"]+)"$', TEXT, re.MULTILINE)
+COMMANDS = re.findall(r'^(?:make run ARGS=|python -m pipelines\.retrain --dry-run )"([^"]+)"$', TEXT, re.MULTILINE)
 
 
 @pytest.fixture
@@ -35,8 +38,8 @@ def composed(command: str) -> Config:
 
 def test_every_section_is_covered() -> None:
     sections = re.findall(r"^## .*", TEXT, re.MULTILINE)
-    assert len(sections) == len(COMMANDS) == 7
-    assert len(FILES) == 10
+    assert len(sections) == len(COMMANDS) == 8
+    assert len(FILES) == 12
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -76,3 +79,13 @@ def test_the_experiment_changes_what_it_says(extended: Path) -> None:
     config = composed("experiment=more_demonstrations")
     assert config.prompts["knn"].strategy["examples"] == 16
     assert config.checkpoints["lora"].tuner.epochs == 5  # type: ignore[union-attr]
+
+
+def test_the_trigger_fires_on_long_rows(extended: Path) -> None:
+    config = composed("trigger=[long_inputs]")
+    short, long = Item("a few words", "x", 1, 1, "s"), Item("word " * 201, "x", 1, 1, "l")
+    known = evidence(config, [short] * 9, [])
+    assert set(config.retrain.triggers) == {"long_inputs"}
+    trigger = config.retrain.triggers["long_inputs"]
+    assert not build(trigger, known).fired
+    assert build(trigger, replace(known, items=[short] * 9 + [long])).reason.startswith("10% of 10 new rows")

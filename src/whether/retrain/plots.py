@@ -12,6 +12,8 @@ MARKS = {
     "failed": ("s", "#b3261e"),
     "needs_person": ("D", "#8a6d00"),
 }
+LOWEST, HIGHEST = 1e-3, 1e2
+"""Evidence over threshold that is told from what is below or above."""
 SHOWN = 60
 """Nights in the picture: the last ones."""
 
@@ -28,6 +30,7 @@ def draw_nights(nights: Sequence[Night], file: Path, unchanged: Sequence[float |
         _draw_quality(above, nights[skipped:], unchanged[skipped:] if unchanged else None)
         _draw_triggers(below, nights[skipped:])
         below.set_xlabel("night")
+        below.xaxis.get_major_locator().set_params(integer=True)
         file.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(file, metadata={"Date": None})
 
@@ -50,7 +53,8 @@ def _draw_quality(axes: Any, nights: Sequence[Night], unchanged: Sequence[float 
     axes.set_ylim(-0.03, 1.05)
     axes.set_ylabel("score on the night's new rows")
     axes.set_title("The champion on rows it had not seen, and what each night did")
-    axes.legend(loc="lower left", fontsize=8)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower left", fontsize=8)
     axes.grid(alpha=0.25)
 
 
@@ -59,16 +63,17 @@ def _draw_triggers(axes: Any, nights: Sequence[Night]) -> None:
     drawn = False
     for name in names:
         points = [
-            (night.number, max(found.statistic / found.threshold, 1e-3))
+            (night.number, min(max(found.statistic / found.threshold, LOWEST), HIGHEST))
             for night in nights
             for found in night.findings
             if found.trigger == name and found.statistic is not None and found.threshold
         ]
-        if points and max(share for _, share in points) > 1e-3:
+        if points and max(share for _, share in points) > LOWEST:
             axes.plot(*zip(*points, strict=True), marker=".", linewidth=1, label=name)
             drawn = True
     axes.axhline(1, color="#b3261e", linewidth=1)
     axes.set_yscale("log")
+    axes.set_ylim(LOWEST / 1.6, HIGHEST * 1.6)
     axes.set_ylabel("evidence / threshold")
     axes.set_title("Triggers: a night on or above the line makes a challenger")
     if drawn:

@@ -1,0 +1,29 @@
+from pathlib import Path
+
+from tests.retrain.conftest import night
+from whether.records import Finding
+from whether.retrain.plots import draw_nights
+
+
+def test_nights_are_drawn_the_same_way_each_time(tmp_path: Path) -> None:
+    nights = [
+        night(
+            number,
+            outcome="promoted" if number == 3 else "nothing",
+            champion_new=None if number == 2 else 0.9,
+            findings=[Finding("input_drift", number == 3, "", 10.0**number, 100.0), Finding("constraint", False, "")],
+        )
+        for number in range(1, 9)
+    ]
+    for name in ("a.svg", "b.svg"):
+        draw_nights(nights, tmp_path / name, unchanged=[0.8, None] + [0.7] * 6)
+    text = (tmp_path / "a.svg").read_text()
+    assert text == (tmp_path / "b.svg").read_text()
+    for words in ("never retrained", "champion of the time", "promoted", "input_drift"):
+        assert words in text
+    assert "constraint" not in text
+
+
+def test_a_first_night_without_anything(tmp_path: Path) -> None:
+    draw_nights([night(1)], tmp_path / "a.svg")
+    assert "score on the night" in (tmp_path / "a.svg").read_text()
