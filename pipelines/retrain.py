@@ -33,6 +33,7 @@ from whether.retrain import inbox, job, promotion, versions
 from whether.retrain.bundles import load_bundle, make_bundle
 from whether.retrain.lock import LockedError, alone
 from whether.retrain.plots import draw_nights
+from whether.tracking.models import publish_champion
 from whether.tracking.nights import publish_nights
 
 STATUS = {"nothing": 0, "promoted": 0, "kept": 0, "failed": 1, "needs_person": 3}
@@ -188,6 +189,7 @@ def publish(config: Config) -> None:
     if nights:
         draw_nights(nights, folder / "nights.svg")
         publish_nights(config, folder)
+    publish_champion(config, folder)
 
 
 class _Log(logging.FileHandler):

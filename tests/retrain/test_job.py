@@ -23,6 +23,16 @@ def place(tmp_path_factory: pytest.TempPathFactory, able_model: Path) -> Workpla
     return Workplace(tmp_path_factory.mktemp("retrain"), able_model)
 
 
+def aliases(place: Workplace) -> dict[str, str]:
+    """Alias in MLflow's registry → bundle."""
+    query = (
+        "select a.alias, t.value from registered_model_aliases a join model_version_tags t on t.name = a.name"
+        " and t.version = a.version where a.name = 'whether-mine' and t.key = 'whether.bundle'"
+    )
+    with sqlite3.connect(place.path / "mlflow.db") as database:
+        return dict(database.execute(query).fetchall())
+
+
 def test_a_dry_run_says_what_it_would_do_and_writes_nothing(place: Workplace) -> None:
     place.write("inbox/a.jsonl", rows(6, 1))
     done = place.job("--dry-run")
@@ -52,6 +62,17 @@ def test_the_champion_answers_a_file(place: Workplace) -> None:
     assert right >= 5
     place.write("ask.jsonl", [{"txt": "x"}])
     assert "ask.jsonl, line 1: column 'text' is missing" in place.shell(f"! {command} 2>&1")
+
+
+def test_the_champion_is_a_model_of_mlflow_in_a_fresh_process(place: Workplace) -> None:
+    place.write("ask.jsonl", [{"text": row["text"]} for row in rows(6, 2)])
+    expected = [json.loads(line)["answer"] for line in place.shell("python -m pipelines.answer ask.jsonl").splitlines()]
+    code = (
+        "import json, mlflow, pandas; mlflow.set_tracking_uri('sqlite:///mlflow.db');"
+        "model = mlflow.pyfunc.load_model('models:/whether-mine@champion');"
+        "rows = pandas.read_json('ask.jsonl', lines=True); print(json.dumps(list(model.predict(rows)['answer'])))"
+    )
+    assert json.loads(place.shell(f'python -c "{code}"').splitlines()[-1]) == expected
 
 
 def test_an_empty_inbox_is_nothing_to_do_and_a_run_in_mlflow(place: Workplace) -> None:
@@ -125,8 +146,10 @@ def test_a_challenger_that_is_no_better_is_refused_and_a_person_may_choose(place
     chosen = place.job("action=promote", "arm=base-zero_shot")
     assert chosen.status == 0
     assert place.champion()["arm"] == "base-zero_shot"
+    assert aliases(place) == {"champion": chosen.summary["champion"], "previous": before["champion"]}
     assert place.job("action=rollback").status == 0
     assert place.champion()["champion"] == before["champion"]
+    assert aliases(place) == {"champion": before["champion"], "previous": chosen.summary["champion"]}
     assert place.job("action=rollback").status == 0
     assert place.champion()["arm"] == "base-zero_shot"
 

@@ -67,6 +67,11 @@ def measured(metrics: Mapping[str, Measurement]) -> dict[str, float]:
     return {name: value for name, value in shown.items() if value is not None and math.isfinite(value)}
 
 
+def measured_values(values: Mapping[str, float]) -> dict[str, float]:
+    """Return measured values by MLflow name."""
+    return {SHOWN_AS.get(metric, f"test/{metric}"): value for metric, value in values.items() if math.isfinite(value)}
+
+
 def numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     """Return the numbers in a stage's metrics.json by path (`dev/accuracy`), without those that are null."""
     found: dict[str, float] = {}

@@ -1,10 +1,11 @@
-"""MLflow's prompt registry: each text once, linked to the runs that asked with it."""
+"""MLflow's registries. Prompts: each text once, linked to the runs that asked with it. Models: each bundle once."""
 
 import json
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from whether.tracking.views import PromptView
@@ -71,6 +72,52 @@ class PromptRegistry:
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 return None
             raise
+
+
+class ModelRegistry:
+    """Versions of a model, and which of them the aliases name."""
+
+    def __init__(self, client: Any):
+        self._client = client
+
+    def find(self, name: str, tag: str, value: str) -> str | None:
+        """Return the version that has a tag, None if there is none."""
+        for version in self._client.search_model_versions(f"name='{name}'"):
+            if version.tags.get(tag) == value:
+                return str(version.version)
+        return None
+
+    def upload(self, run_id: str, folder: Path) -> None:
+        """Put a model folder into a run's artifacts."""
+        self._client.log_artifacts(run_id, str(folder), "model")
+
+    def register(self, name: str, run_id: str, tags: dict[str, str], description: str) -> str:
+        """Make a run's model a version, and the registered model if it is the first."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        source = f"{self._client.get_run(run_id).info.artifact_uri}/model"
+        made = self._client.create_model_version(name, source, run_id, tags=tags, description=description)
+        return str(made.version)
+
+    def point(self, name: str, alias: str, version: str | None) -> None:
+        """Let an alias name a version, or none."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            now: str | None = str(self._client.get_model_version_by_alias(name, alias).version)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            now = None
+        if version is not None and now != version:
+            self._client.set_registered_model_alias(name, alias, version)
+        elif version is None and now is not None:
+            self._client.delete_registered_model_alias(name, alias)
 
 
 @contextmanager

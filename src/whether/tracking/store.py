@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from whether.errors import TrackingError
 from whether.tracking.names import without_credentials
-from whether.tracking.registry import PromptRegistry
+from whether.tracking.registry import ModelRegistry, PromptRegistry
 from whether.tracking.views import DatasetView, RunView
 
 logger = logging.getLogger("whether.tracking")
@@ -72,6 +72,7 @@ class Experiment:
         self._client = client
         self.experiment_id = experiment_id
         self.prompts = PromptRegistry(client, experiment_id)
+        self.models = ModelRegistry(client)
 
     def find(self, content_key: str) -> StoredRun | None:
         """Return the complete run that shows this content; incomplete ones are deleted."""

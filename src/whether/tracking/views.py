@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 from whether.records import Verdict
 
-Kind = Literal["pipeline", "checkpoint", "arm", "benchmark", "curve", "search", "trial", "retraining", "night"]
+Kind = Literal[
+    "pipeline", "checkpoint", "arm", "benchmark", "curve", "search", "trial", "retraining", "night", "bundle"
+]
 
 
 @dataclass(frozen=True)
