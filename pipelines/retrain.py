@@ -26,7 +26,7 @@ from typing import Any
 import yaml
 
 from whether import entry
-from whether.config import Config, check, compose
+from whether.config import Config, check, compose, load
 from whether.errors import ConfigError, near_matches
 from whether.records import ARTIFACTS, Night, to_plain
 from whether.retrain import inbox, job, promotion, versions
@@ -99,7 +99,8 @@ def rollback(config: Config, _text: str, _request: Request, now: datetime) -> in
 
 
 def promote(config: Config, _text: str, request: Request, now: datetime) -> int:
-    """Let an arm of the last pipeline run be the champion, because a person says so."""
+    """Let an arm of the last pipeline run, of whose settings params.yaml tells, be the champion: a person says so."""
+    config = load() if not request.overrides else config
     work = job.begin(config, now)
     bundle = make_bundle(request.arm, config, ARTIFACTS, work.folder / "bundles")
     champion = promotion.promote(work.folder, bundle, work.number - 1, work.now, f"{request.arm}, chosen by a person")

@@ -9,6 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.retrain.workplace import Workplace, rows
@@ -214,6 +215,28 @@ def test_a_pipeline_that_fails_is_a_night_that_failed(place: Workplace) -> None:
     assert place.champion()["arm"] == "linear_probe-zero_shot"
 
 
+def test_sigterm_ends_all_that_the_job_started(place: Workplace) -> None:
+    process = place.start("force=true")
+    wait_for(place, process, "pipeline")
+    time.sleep(4)
+    started = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, "terminated: run the same command again" in err) == (143, True)
+    assert started
+    assert not [pid for pid in started if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+    assert not (place.path / "retrain/holder.json").exists()
+
+
+def wait_for(place: Workplace, process: "subprocess.Popen[str]", step: str) -> None:
+    """Return when the job is at a step."""
+    note, deadline = place.path / "retrain/holder.json", time.time() + 300
+    while f'"step": "{step}"' not in (note.read_text() if note.exists() else ""):
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        assert time.time() < deadline
+        time.sleep(0.002)
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_a_kill_at_any_step_loses_and_doubles_nothing(place: Workplace, step: str) -> None:
     fresh = rows(6, 100 + STEPS.index(step))
@@ -222,11 +245,7 @@ def test_a_kill_at_any_step_loses_and_doubles_nothing(place: Workplace, step: st
     if step == "promotion":  # so that there is one
         assert place.job("action=promote", "arm=base-zero_shot").status == 0
     process = place.start("force=true")
-    note, deadline = place.path / "retrain/holder.json", time.time() + 300
-    while f'"step": "{step}"' not in (note.read_text() if note.exists() else ""):
-        assert process.poll() is None, process.communicate()[1][-3000:]
-        assert time.time() < deadline
-        time.sleep(0.002)
+    wait_for(place, process, step)
     process.send_signal(signal.SIGKILL)
     process.communicate()
 

@@ -72,6 +72,8 @@ def make_bundle(arm: str, config: Config, artifacts: Path, bundles: Path) -> Bun
     if arm not in verdict.arms:
         raise RecordError(f"{arm} is no arm of the last verdict; there are {', '.join(verdict.arms)}")
     found = verdict.arms[arm]
+    if found.prompt not in config.prompts:
+        raise RecordError(f"{arm} was made with other settings: select {found.prompt}, as in prompt=[{found.prompt}]")
     study = load_study(config, artifacts)
     prompt = config.prompts[found.prompt]
     folder = bundles / ".making"

@@ -7,6 +7,7 @@ was replaced or was not.
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -257,19 +258,28 @@ def _repro(work: Work) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"WHETHER_COMPOSED": "1"}
     command = [sys.executable, "-m", "dvc", "repro"]
-    with (
-        log.open("a", encoding="utf-8") as kept,
-        subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-        ) as process,
-    ):
+    with log.open("a", encoding="utf-8") as kept:
+        # In a session of its own, so that a signal to the job ends all that DVC started, not DVC alone.
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            start_new_session=True,
+        )  # fmt: skip
         last = ""
-        for line in process.stdout or ():
-            said = line.rstrip("\n").rpartition("\r")[2]
-            print(said, file=sys.stderr, flush=True)
-            kept.write(said + "\n")
-            kept.flush()
-            last = said if said.startswith("error: ") else last
+        try:
+            for line in process.stdout or ():
+                said = line.rstrip("\n").rpartition("\r")[2]
+                print(said, file=sys.stderr, flush=True)
+                kept.write(said + "\n")
+                kept.flush()
+                last = said if said.startswith("error: ") else last
+            process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)
+            raise
+        finally:
+            if process.stdout:
+                process.stdout.close()
+            process.wait()
     if process.returncode:
         raise EngineError(f"`dvc repro` ended with status {process.returncode}; {last or f'see {log}'}")
 
