@@ -218,12 +218,15 @@ def test_a_pipeline_that_fails_is_a_night_that_failed(place: Workplace) -> None:
 def test_sigterm_ends_all_that_the_job_started(place: Workplace) -> None:
     process = place.start("force=true")
     wait_for(place, process, "pipeline")
-    time.sleep(4)
-    started = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    started: list[int] = []
+    deadline = time.time() + 120
+    while len(started) < 2:  # DVC, and a stage
+        assert time.time() < deadline
+        time.sleep(0.1)
+        started = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
     process.terminate()
     _, err = process.communicate(timeout=60)
     assert (process.returncode, "terminated: run the same command again" in err) == (143, True)
-    assert started
     assert not [pid for pid in started if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
     assert not (place.path / "retrain/holder.json").exists()
 
