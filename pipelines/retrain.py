@@ -65,6 +65,8 @@ def main(argv: list[str]) -> int:
     try:
         if request.dry_run:
             return dry_run(config, request, now)
+        if request.action == "status":  # reads only: a person asks while a night is at work
+            return status(config, text, request, now)
         with alone(Path(config.retrain.folder), now):
             return ACTIONS[request.action](config, text, request, now)
     except LockedError as error:

@@ -12,7 +12,7 @@ from whether.errors import TrackingError
 from whether.records import Night, read_jsonl, sha256_plain, to_plain
 from whether.tracking.names import without_credentials
 from whether.tracking.reading import experiment_name
-from whether.tracking.store import PARENT, Experiment, open_experiment
+from whether.tracking.store import open_experiment
 from whether.tracking.views import Point, RunView
 
 logger = logging.getLogger("whether.tracking")
@@ -38,30 +38,10 @@ def publish_nights(config: Config, folder: Path, root: Path = Path()) -> str | N
     views = [_view(night, experiment, folder) for night in nights]
     try:
         with open_experiment(config.tracking.uri, experiment, root.resolve()) as store:
-            return _bring_up_to_date(store, above, views, nights[-1].task)
+            return store.show_family(above, views, RETRAINING, nights[-1].task)
     except TrackingError as error:
         logger.warning("MLflow does not show the night: %s. The next one catches up.", without_credentials(str(error)))
         return None
-
-
-def _bring_up_to_date(store: Experiment, above: RunView, views: list[RunView], task: str) -> str:
-    stored = store.find(above.content_key)
-    above_id = stored.run_id if stored else store.begin(above)
-    kept = {above_id}
-    for view in views:
-        found = store.find(view.content_key)
-        if found is None:
-            run_id = store.begin(view, above_id)
-            store.complete(run_id, view)
-        else:
-            run_id = found.run_id
-            if found.parent_id != above_id:
-                store.set_tag(run_id, PARENT, above_id)
-        kept.add(run_id)
-    if stored is None:
-        store.complete(above_id, above)
-    store.delete_others(RETRAINING, task, kept)
-    return above_id
 
 
 def _above(nights: list[Night], experiment: str, config: Config, folder: Path) -> RunView:

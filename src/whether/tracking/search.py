@@ -10,7 +10,7 @@ from whether.errors import TrackingError
 from whether.records import SearchRecord, TrialRecord, read_json, read_jsonl, sha256_plain, to_plain
 from whether.tracking.names import flatten, numbers
 from whether.tracking.reading import experiment_name, shown_files
-from whether.tracking.store import PARENT, Experiment, open_experiment
+from whether.tracking.store import open_experiment
 from whether.tracking.views import Point, RunView
 
 logger = logging.getLogger("whether.tracking")
@@ -34,31 +34,10 @@ def publish_search(config: Config, checkpoint: str, artifacts: Path) -> str | No
     views = [_trial_view(record, trial, experiment) for trial in trials]
     try:
         with open_experiment(config.tracking.uri, experiment, artifacts.resolve().parent) as store:
-            return _bring_up_to_date(store, record, parent, views)
+            return store.show_family(parent, views, SEARCH, record.key)
     except TrackingError as error:
         logger.warning("MLflow does not show the search: %s. Later, run the same command again.", error)
         return None
-
-
-def _bring_up_to_date(store: Experiment, record: SearchRecord, parent: RunView, views: list[RunView]) -> str:
-    """Begin the search's run first, for trials hang below it, and complete it last: what a kill leaves is seen."""
-    stored = store.find(parent.content_key)
-    parent_id = stored.run_id if stored else store.begin(parent)
-    kept = {parent_id}
-    for view in views:
-        found = store.find(view.content_key)
-        if found is None:
-            run_id = store.begin(view, parent_id)
-            store.complete(run_id, view)
-        else:
-            run_id = found.run_id
-            if found.parent_id != parent_id:
-                store.set_tag(run_id, PARENT, parent_id)
-        kept.add(run_id)
-    if stored is None:
-        store.complete(parent_id, parent)
-    store.delete_others(SEARCH, record.key, kept)
-    return parent_id
 
 
 def _search_view(record: SearchRecord, trials: list[TrialRecord], experiment: str, folder: Path) -> RunView:

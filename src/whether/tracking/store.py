@@ -140,6 +140,29 @@ class Experiment:
         """Set one tag of a run."""
         self._client.set_tag(run_id, key, value)
 
+    def show_family(self, above: RunView, below: Iterable[RunView], tag: str, value: str) -> str:
+        """Show a run and the runs below it, each once, and return its id; others that have the tag are deleted.
+
+        The run above is begun first, for the others hang below it, and completed last: what a kill leaves is seen.
+        """
+        stored = self.find(above.content_key)
+        above_id = stored.run_id if stored else self.begin(above)
+        kept = {above_id}
+        for view in below:
+            found = self.find(view.content_key)
+            if found is None:
+                run_id = self.begin(view, above_id)
+                self.complete(run_id, view)
+            else:
+                run_id = found.run_id
+                if found.parent_id != above_id:
+                    self.set_tag(run_id, PARENT, above_id)
+            kept.add(run_id)
+        if stored is None:
+            self.complete(above_id, above)
+        self.delete_others(tag, value, kept)
+        return above_id
+
     def delete_others(self, tag: str, value: str, kept: set[str]) -> None:
         """Delete the runs that have this tag, but for those in `kept`."""
         for run in self._client.search_runs([self.experiment_id], f"tags.`{tag}` = '{value}'"):
