@@ -25,9 +25,9 @@ import numpy as np
 import yaml
 
 from whether.compare.intervals import rate_interval
-from whether.config import Config, build, check, compose
-from whether.records import BundleRecord, Champion, Finding, Night
-from whether.retrain.triggers import Evidence, Item
+from whether.config import Config, check, compose
+from whether.records import BundleRecord, Champion, Night
+from whether.retrain.triggers import Evidence, Item, ask
 
 TRIGGERS = ("input_drift", "length_drift", "vocabulary_drift", "label_drift", "quality_drop")
 START, CHANGE, LATEST = 300, 31, 60
@@ -176,7 +176,7 @@ def first_alarm(drift: str, nights: int, count: int, series: int) -> tuple[int, 
             measured=lambda requests: {},  # noqa: ARG005
             model_hash=lambda: "m",
         )
-        findings: list[Finding] = [build(config.retrain.triggers[name], evidence, where=name) for name in TRIGGERS]
+        findings = [ask(evidence, name) for name in TRIGGERS]
         fired = [finding.trigger for finding in findings if finding.fired]
         if fired:
             return number, fired[0]

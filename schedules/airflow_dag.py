@@ -8,12 +8,12 @@ import os
 import subprocess
 from datetime import datetime, timedelta
 
-from airflow.exceptions import AirflowFailException, AirflowSkipException
-
 try:
     from airflow.sdk import dag, task
-except ImportError:  # Airflow 2
+    from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+except ImportError:  # Airflow before 3.2
     from airflow.decorators import dag, task
+    from airflow.exceptions import AirflowFailException, AirflowSkipException
 
 WORK = os.environ.get("WHETHER_WORK", "/srv/whether")
 

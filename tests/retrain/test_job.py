@@ -85,6 +85,17 @@ def test_an_empty_inbox_is_nothing_to_do_and_a_run_in_mlflow(place: Workplace) -
     assert len(names) == len(set(names))
 
 
+def test_artifacts_that_are_lost_are_made_again(place: Workplace) -> None:
+    shutil.rmtree(place.path / "artifacts")
+    place.write("inbox/one.jsonl", rows(4, 4321))
+    done = place.job()
+    assert (done.status, done.summary["outcome"]) == (0, "nothing"), done.err
+    assert [path.name for path in (place.path / "artifacts").iterdir()] == ["model"]
+    night = place.lines("retrain/nights.jsonl")[-1]
+    assert night["champion_new"]["n"] == 4
+    assert night["champion_new"]["ci_low"] <= night["champion_new"]["mean"] <= night["champion_new"]["ci_high"]
+
+
 def test_only_bad_rows_are_for_a_person(place: Workplace) -> None:
     place.write("inbox/bad.jsonl", ["{", {"text": "", "label": "music"}])
     done = place.job()

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from tests.retrain.conftest import night
-from whether.records import Finding
+from whether.records import Finding, MeanScore
 from whether.retrain.plots import draw_nights
 
 
@@ -10,7 +10,7 @@ def test_nights_are_drawn_the_same_way_each_time(tmp_path: Path) -> None:
         night(
             number,
             outcome="promoted" if number == 3 else "nothing",
-            champion_new=None if number == 2 else 0.9,
+            champion_new=None if number == 2 else MeanScore(0.9, 0.8, 0.95, 30),
             findings=[Finding("input_drift", number == 3, "", 10.0**number, 100.0), Finding("constraint", False, "")],
         )
         for number in range(1, 9)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from tests.retrain.conftest import NOW, bundle, evidence, night
-from whether.config import ConstraintsConfig, build
+from whether.config import ConstraintsConfig
 from whether.records import Champion, Finding
+from whether.retrain import triggers
 from whether.retrain.triggers import Item
 
 WORDS = [*"sun rain snow wind fog hail storm frost heat cloud".split(), *"will there be any soon".split()]  # noqa: SIM905
@@ -27,7 +28,7 @@ def items(night_number, count, words=WORDS, labels=("a", "b"), start=0):
 
 
 def ask(config, name, known):
-    return build(config.retrain.triggers[name], known, where=name)
+    return triggers.ask(replace(known, config=replace(known.config, retrain=config.retrain)), name)
 
 
 def test_every_trigger_that_is_shipped_is_tested(config):
@@ -189,3 +190,17 @@ def test_a_finding_is_json(config):
     found = ask(config, "age", evidence(config, [], []))
     assert isinstance(found, Finding)
     assert datetime.fromisoformat(evidence(config, [], []).champion.since) < NOW
+
+
+def test_two_of_a_kind_keep_their_series_apart(config):
+    retrain = config.retrain
+    words = retrain.triggers["input_drift"]
+    config = replace(
+        config, retrain=replace(retrain, triggers={"input_drift": words, "strict": {**words, "alpha": 0.001}})
+    )
+    past = [night(1, findings=[Finding("input_drift", False, "", 5.0, 100.0, p_value=0.001)])]
+    known = [*items(0, 100), *items(1, 12), *items(2, 12)]
+    usual, strict = (ask(config, name, evidence(config, known, past)) for name in config.retrain.triggers)
+    assert (usual.trigger, strict.trigger) == ("input_drift", "strict")
+    assert (usual.rows, strict.rows) == (12, 24)
+    assert usual.statistic > strict.statistic

@@ -158,6 +158,16 @@ class Champion:
 
 
 @dataclass(frozen=True)
+class MeanScore:
+    """A mean of scores, with Wilson's interval of level 1 - `policy.alpha`."""
+
+    mean: float
+    ci_low: float
+    ci_high: float
+    n: int
+
+
+@dataclass(frozen=True)
 class Night:
     """One execution of the job: a line of retrain/nights.jsonl."""
 
@@ -180,10 +190,10 @@ class Night:
     champion: str | None = None
     """Id of the bundle that answers after this night."""
     champion_arm: str | None = None
-    champion_new: float | None = None
-    """Mean score, on this night's labelled rows, of the bundle that was champion when they came."""
-    champion_recent: float | None = None
-    """The champion's mean score on the recent window, after this night."""
+    champion_new: MeanScore | None = None
+    """On this night's labelled rows, of the bundle that was champion when they came."""
+    champion_recent: MeanScore | None = None
+    """The champion's on the recent window, after this night."""
     commit: str | None = None
     """Made by this night; None: none."""
     task: str = ""

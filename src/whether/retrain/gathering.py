@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from whether.compare.provenance import model_hash
-from whether.config import Config, build
+from whether.config import Config
 from whether.prepare.collected import collected_file
 from whether.prepare.duplicates import drop_duplicates
 from whether.prepare.rows import example_reader, read_inputs, read_table
@@ -15,7 +15,7 @@ from whether.records import ARTIFACTS, Champion, CollectedRow, Example, Finding,
 from whether.retrain import promotion
 from whether.retrain.asking import Asker
 from whether.retrain.bundles import Bundle, load_bundle
-from whether.retrain.triggers import Evidence, Item
+from whether.retrain.triggers import Evidence, Item, ask
 
 
 class Moment(NamedTuple):
@@ -53,20 +53,17 @@ def findings(config: Config, folder: Path, moment: Moment, rows: Sequence[Collec
         measured=measured,
         model_hash=lambda: _model_hash(config, bundle),
     )
-    return [
-        build(trigger, evidence, where=f"retrain.triggers.{name}") for name, trigger in config.retrain.triggers.items()
-    ]
+    return [ask(evidence, name) for name in config.retrain.triggers]
 
 
-def champion_score(
+def champion_scores(
     config: Config, champion: Champion | None, rows: Sequence[CollectedRow], asker: Asker
-) -> float | None:
-    """Return the champion's mean score on labelled rows; None without any, or without a champion."""
+) -> list[float]:
+    """Return the champion's score on each labelled row; none without a champion."""
     if champion is None or not rows:
-        return None
+        return []
     read = example_reader(config.task, collected_file(config.task))
-    answers = asker.ask(champion.champion, [read(row.row) for row in rows])
-    return sum(line.score for line in answers) / len(answers)
+    return [line.score for line in asker.ask(champion.champion, [read(row.row) for row in rows])]
 
 
 def _model_hash(config: Config, bundle: Bundle | None) -> str:

@@ -11,13 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from whether.compare.intervals import Inference
+from whether.compare.intervals import Inference, rate_interval
 from whether.config import Config, write_params
 from whether.errors import EngineError, RecordError, WhetherError
 from whether.prepare.collected import collected_file
@@ -28,6 +28,7 @@ from whether.records import (
     Example,
     Finding,
     GateRecord,
+    MeanScore,
     Night,
     Outcome,
     Prediction,
@@ -41,7 +42,7 @@ from whether.records import (
 from whether.retrain import gate, hooks, inbox, promotion, versions
 from whether.retrain.asking import Asker
 from whether.retrain.bundles import Bundle, load_bundle, make_bundle
-from whether.retrain.gathering import Moment, champion_score, findings
+from whether.retrain.gathering import Moment, champion_scores, findings
 from whether.retrain.wording import for_a_person, only_bad, said_taken
 from whether.sources.ensure import ensure
 from whether.sources.tracked import DATA
@@ -66,7 +67,7 @@ class Work:
     examined: bool = False
     challenger: str | None = None
     gate: GateRecord | None = None
-    champion_new: float | None = None
+    champion_new: MeanScore | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     step: str = ""
 
@@ -167,12 +168,18 @@ def _work(work: Work, text: str, forced: bool) -> tuple[Outcome, str]:
             logger.warning("%s", sentence)
         work.attention += said
         versions.version_data()
+    if promotion.find_champion(work.folder) and not (ARTIFACTS / "model").exists():
+        with _step(work, "base model"):
+            logger.info("artifacts/model is missing: it is made again, so that the champion can answer")
+            ensure(config)
+            _repro(work, "model")
     with _step(work, "triggers"):
         work.findings = findings(work.config, work.folder, work.moment, intake.rows, asker)
         for found in work.findings:
             logger.info("%s %s: %s", "FIRES" if found.fired else "quiet", found.trigger, found.reason)
         fresh = [row for row in intake.rows if row.labelled == work.number]
-        work.champion_new = champion_score(config, promotion.find_champion(work.folder), fresh, asker)
+        scores = champion_scores(config, promotion.find_champion(work.folder), fresh, asker)
+        work.champion_new = _mean_score(scores, config)
         reasons = _reasons(work, forced)
     if not reasons:
         person = bool(work.taken.unknown_labels) or only_bad(work.taken)
@@ -252,12 +259,15 @@ def _reasons(work: Work, forced: bool) -> list[str]:
     return [*reasons, *(["a person asked for it"] if forced else [])]
 
 
-def _repro(work: Work) -> None:
-    """Run `dvc repro`; what it says goes to standard error and into the night's log. Raises EngineError."""
+def _repro(work: Work, *stages: str) -> None:
+    """Run `dvc repro`, of all stages where none is named. Raises EngineError.
+
+    What it says goes to standard error and into the night's log.
+    """
     log = work.folder / "logs" / f"{work.number:06d}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"WHETHER_COMPOSED": "1"}
-    command = [sys.executable, "-m", "dvc", "repro"]
+    command = [sys.executable, "-m", "dvc", "repro", *stages]
     with log.open("a", encoding="utf-8") as kept:
         # In a session of its own, so that a signal to the job ends all that DVC started, not DVC alone.
         process = subprocess.Popen(
@@ -284,7 +294,14 @@ def _repro(work: Work) -> None:
         raise EngineError(f"`dvc repro` ended with status {process.returncode}; {last or f'see {log}'}")
 
 
-def _champion_recent(work: Work, champion: Champion | None) -> float | None:
+def _mean_score(scores: Sequence[float], config: Config) -> MeanScore | None:
+    if not scores:
+        return None
+    low, high = rate_interval(sum(scores), len(scores), 1 - config.policy.alpha)
+    return MeanScore(sum(scores) / len(scores), low, high, len(scores))
+
+
+def _champion_recent(work: Work, champion: Champion | None) -> MeanScore | None:
     """Return the champion's mean score on the rows of the recent window that it has answered."""
     file = work.folder / "answers" / f"{champion.champion}.jsonl" if champion else None
     collected = collected_file(work.config.task)
@@ -292,7 +309,7 @@ def _champion_recent(work: Work, champion: Champion | None) -> float | None:
         return None
     recent = {row.id for row in read_jsonl(collected, CollectedRow) if row.destination == "recent"}
     scores = [line.score for line in read_jsonl(file, Prediction) if line.id in recent]
-    return sum(scores) / len(scores) if scores else None
+    return _mean_score(scores, work.config)
 
 
 def _commit(work: Work, outcome: str, reason: str) -> str | None:

@@ -40,12 +40,15 @@ def _draw_quality(axes: Any, nights: Sequence[Night], unchanged: Sequence[float 
         points = [(night.number, score) for night, score in zip(nights, unchanged, strict=False) if score is not None]
         if points:
             axes.plot(*zip(*points, strict=True), color="#8c8c8c", linestyle="--", marker=".", label="never retrained")
-    points = [(night.number, night.champion_new) for night in nights if night.champion_new is not None]
-    if points:
-        axes.plot(*zip(*points, strict=True), color="#3b6fb6", marker=".", label="champion of the time")
+    scored = [(night.number, night.champion_new) for night in nights if night.champion_new is not None]
+    if scored:
+        numbers, colour = [number for number, _ in scored], "#3b6fb6"
+        bounds = [score.ci_low for _, score in scored], [score.ci_high for _, score in scored]
+        axes.fill_between(numbers, *bounds, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(numbers, [score.mean for _, score in scored], color=colour, marker=".", label="champion of the time")
     for outcome, (mark, colour) in MARKS.items():
         found = [night for night in nights if night.outcome == outcome]
-        heights = [night.champion_new if night.champion_new is not None else 1.0 for night in found]
+        heights = [night.champion_new.mean if night.champion_new else 1.0 for night in found]
         if found:
             label = {"needs_person": "needs a person", "kept": "challenger refused"}.get(outcome, outcome)
             numbers = [night.number for night in found]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import numpy as np
 from pydantic import Field
 
+from whether.config import build
 from whether.records import BundleRecord, Champion, Finding, Night, sha256_plain
 from whether.retrain.drift import Feature, Statistic, label_shift, permutation_test, text_statistic
 from whether.retrain.sequential import evidence_of_p_values, evidence_of_scores, likely_change
@@ -62,6 +63,8 @@ class Evidence:
     """Number of requests → the champion's latency_p95, usd_per_1k and peak_memory, measured now."""
     model_hash: Callable[[], str]
     """Of the base model as it is now."""
+    trigger: str = ""
+    """Name of the one that is asked, by which its findings of earlier nights are known."""
 
     @cached_property
     def examined(self) -> int:
@@ -73,32 +76,39 @@ class Evidence:
         """Nights after that one."""
         return [night for night in self.nights if night.number > self.examined]
 
-    def earlier_findings(self, trigger: str) -> list[tuple[int, Finding]]:
-        """Return what a trigger found on each night since a challenger was made, with the night's number."""
+    def earlier_findings(self) -> list[tuple[int, Finding]]:
+        """Return what this trigger found on each night since a challenger was made, with the night's number."""
         found = [(night.number, finding) for night in self.since for finding in night.findings]
-        return [(number, finding) for number, finding in found if finding.trigger == trigger]
+        return [(number, finding) for number, finding in found if finding.trigger == self.trigger]
 
-    def random(self, trigger: str) -> Any:
+    def random(self) -> Any:
         """Return a source of random numbers that is the same when a night is repeated."""
-        return np.random.default_rng((self.config.seed, self.number, int(sha256_plain(trigger)[:8], 16)))
+        return np.random.default_rng((self.config.seed, self.number, int(sha256_plain(self.trigger)[:8], 16)))
+
+
+def ask(evidence: Evidence, name: str) -> Finding:
+    """Ask a trigger of the configuration by its name there."""
+    trigger = evidence.config.retrain.triggers[name]
+    found: Finding = build(trigger, replace(evidence, trigger=name), where=f"retrain.triggers.{name}")
+    return found
 
 
 def new_labels(evidence: Evidence, *, least: Count) -> Finding:
     """So many labelled rows have come since a challenger was last made."""
     found = sum(item.labelled > evidence.examined for item in evidence.items)
     reason = f"{found} labelled rows have come since {_last(evidence)}; {least} make a new challenger worth its cost"
-    return Finding("new_labels", found >= least, reason, float(found), float(least), rows=found)
+    return Finding(evidence.trigger, found >= least, reason, float(found), float(least), rows=found)
 
 
 def age(evidence: Evidence, *, days: Annotated[float, Field(gt=0)]) -> Finding:
     """The champion is older than that. A clock that went backwards makes nothing old."""
     if evidence.champion is None:
-        return Finding("age", False, "there is no champion whose age could be told", threshold=days)
+        return Finding(evidence.trigger, False, "there is no champion whose age could be told", threshold=days)
     made = [evidence.champion.since, *(night.started for night in evidence.nights if night.examined)]
     latest = max(datetime.fromisoformat(moment) for moment in made)
     old = max((evidence.now - latest).total_seconds() / 86_400, 0.0)
     reason = f"the last challenger or champion was made {old:.1f} days ago, and {days:g} are allowed"
-    return Finding("age", old >= days, reason, old, days)
+    return Finding(evidence.trigger, old >= days, reason, old, days)
 
 
 def input_drift(
@@ -109,7 +119,6 @@ def input_drift(
     A night with fewer than `least` new rows is left for the next one; `most` rows of each side are looked at, chosen by
     the hash of their inputs.
     """
-    name = {"words": "input_drift", "length": "length_drift", "vocabulary": "vocabulary_drift"}[feature]
     said = {
         "words": "a classifier of words tells this night's inputs from earlier ones",
         "length": "this night's inputs differ in length from earlier ones",
@@ -119,13 +128,13 @@ def input_drift(
     def statistic(items: Sequence[Item]) -> Statistic:
         return text_statistic([item.text for item in items], feature)
 
-    return _drift(evidence, evidence.items, _About(name, said), statistic, _Settings(alpha, permutations, least, most))
+    return _drift(evidence, evidence.items, said, statistic, _Settings(alpha, permutations, least, most))
 
 
 def label_drift(evidence: Evidence, *, alpha: Alpha, permutations: Count, least: Count, most: Count) -> Finding:
     """New answers are distributed otherwise than those before them; for tasks with labels."""
     if evidence.config.task.output != "label":
-        return Finding("label_drift", False, "the task has no labels", threshold=1 / alpha)
+        return Finding(evidence.trigger, False, "the task has no labels", threshold=1 / alpha)
     labelled = [replace(item, night=item.labelled) for item in evidence.items if item.label is not None]
 
     def statistic(items: Sequence[Item]) -> Statistic:
@@ -133,7 +142,7 @@ def label_drift(evidence: Evidence, *, alpha: Alpha, permutations: Count, least:
 
     said = "this night's labels are distributed otherwise than earlier ones"
     settings = _Settings(alpha, permutations, least, most)
-    return _drift(evidence, labelled, _About("label_drift", said), statistic, settings)
+    return _drift(evidence, labelled, said, statistic, settings)
 
 
 def quality_drop(evidence: Evidence, *, alpha: Alpha, tolerance: Annotated[float, Field(ge=0, lt=1)]) -> Finding:
@@ -145,7 +154,7 @@ def quality_drop(evidence: Evidence, *, alpha: Alpha, tolerance: Annotated[float
 
     threshold = 2 / alpha
     if evidence.champion is None or evidence.bundle is None:
-        return Finding("quality_drop", False, "there is no champion whose quality could be told", threshold=threshold)
+        return Finding(evidence.trigger, False, "there is no champion whose quality could be told", threshold=threshold)
     tested = evidence.bundle.metrics.get("n_test", 0.0)
     reached = evidence.bundle.metrics.get("mean_score", evidence.bundle.quality)
     low = rate_interval(reached * tested, tested, 1 - alpha).low if tested else 0.0
@@ -164,7 +173,7 @@ def quality_drop(evidence: Evidence, *, alpha: Alpha, tolerance: Annotated[float
     reason = (
         f"{mean}, where {least:.3f} or more is no drop ({reached:.3f} on test); evidence {found:.3g} of {threshold:g}"
     )
-    return Finding("quality_drop", found >= threshold, reason, found, threshold, rows=len(fresh))
+    return Finding(evidence.trigger, found >= threshold, reason, found, threshold, rows=len(fresh))
 
 
 def constraint(evidence: Evidence, *, requests: Annotated[int, Field(ge=2)]) -> Finding:
@@ -176,7 +185,7 @@ def constraint(evidence: Evidence, *, requests: Annotated[int, Field(ge=2)]) -> 
     }
     if not limits or evidence.champion is None:
         lacking = "the policy sets no limit that can be measured here" if evidence.champion else "there is no champion"
-        return Finding("constraint", False, lacking)
+        return Finding(evidence.trigger, False, lacking)
     measured = evidence.measured(requests)
     broken = [
         f"{name} is {measured[name]:.4g}, at most {limit:.4g} is allowed"
@@ -185,13 +194,13 @@ def constraint(evidence: Evidence, *, requests: Annotated[int, Field(ge=2)]) -> 
     ]
     worst = max(measured[name] / limit for name, limit in limits.items())
     reason = "; ".join(broken) or f"all limits are kept ({', '.join(sorted(limits))})"
-    return Finding("constraint", bool(broken), reason, worst, 1.0, rows=requests)
+    return Finding(evidence.trigger, bool(broken), reason, worst, 1.0, rows=requests)
 
 
 def changed(evidence: Evidence) -> Finding:
     """The base model, the task's wording or the champion's prompt is not what the champion was made with."""
     if evidence.bundle is None:
-        return Finding("changed", False, "there is no champion to compare with")
+        return Finding(evidence.trigger, False, "there is no champion to compare with")
     bundle, config = evidence.bundle, evidence.config
     what = []
     model_hash = evidence.model_hash()
@@ -204,14 +213,16 @@ def changed(evidence: Evidence) -> Finding:
         what.append(f"the list of checkpoints, which lacks {bundle.checkpoint}")
     state = sha256_plain([model_hash, said or "", sorted(config.checkpoints)])
     examined = [found for night in evidence.nights if night.examined for found in night.findings]
-    tried = [found.state for found in examined if found.trigger == "changed"]
+    tried = [found.state for found in examined if found.trigger == evidence.trigger]
     count = float(len(what))
     if not what:
-        return Finding("changed", False, "model, wording and prompt are the champion's", count, 1.0, state=state)
+        return Finding(evidence.trigger, False, "model, wording and prompt are the champion's", count, 1.0, state=state)
     if tried and tried[-1] == state:
         reason = f"{'; '.join(what)}: as when the last challenger was made"
-        return Finding("changed", False, reason, count, 1.0, state=state)
-    return Finding("changed", True, f"changed since the champion was made: {'; '.join(what)}", count, 1.0, state=state)
+        return Finding(evidence.trigger, False, reason, count, 1.0, state=state)
+    return Finding(
+        evidence.trigger, True, f"changed since the champion was made: {'; '.join(what)}", count, 1.0, state=state
+    )
 
 
 def prompt_hash(config: "Config", name: str) -> str:
@@ -223,12 +234,6 @@ def prompt_hash(config: "Config", name: str) -> str:
     return sha256_plain([dataclasses.asdict(config.prompts[name]), *said, task.max_new_tokens])
 
 
-class _About(NamedTuple):
-    name: str
-    said: str
-    """What a small p-value says, as a clause."""
-
-
 class _Settings(NamedTuple):
     alpha: float
     permutations: int
@@ -237,15 +242,18 @@ class _Settings(NamedTuple):
 
 
 def _drift(
-    evidence: Evidence, items: Sequence[Item], about: _About, statistic: Callable[[Sequence[Item]], Statistic],
+    evidence: Evidence, items: Sequence[Item], said: str, statistic: Callable[[Sequence[Item]], Statistic],
     settings: _Settings,
 ) -> Finding:  # fmt: skip
-    """Test the rows that no earlier night tested against those before them, and bet on the p-value."""
-    (name, said), (alpha, permutations, least, most) = about, settings
-    earlier = evidence.earlier_findings(name)
+    """Test the rows that no earlier night tested against those before them, and bet on the p-value.
+
+    `said` is what a small p-value says, as a clause.
+    """
+    name, (alpha, permutations, least, most) = evidence.trigger, settings
+    earlier = evidence.earlier_findings()
     begun = max([evidence.examined, *(night for night, found in earlier if found.p_value is not None)])
     fresh = [item for item in items if item.night > begun]
-    reference = _reference_begins(evidence, name, alpha)
+    reference = _reference_begins(evidence, alpha)
     before = _some([item for item in items if reference <= item.night <= begun], most)
     p_values = [found.p_value for _, found in earlier if found.p_value is not None]
     if len(fresh) < least or len(before) < least:
@@ -253,14 +261,14 @@ def _drift(
         few = f"{len(fresh)} new rows and {len(before)} earlier ones: a test needs {least} of each"
         return Finding(name, reached >= 1 / alpha, few, reached, 1 / alpha, rows=len(fresh))
     fresh = _some(fresh, most)
-    test = permutation_test(len(fresh), len(before), statistic([*before, *fresh]), permutations, evidence.random(name))
+    test = permutation_test(len(fresh), len(before), statistic([*before, *fresh]), permutations, evidence.random())
     reached = evidence_of_p_values([*p_values, test.p_value])
     shown = f"p = {test.p_value:.3g} that {said}" if test.p_value < 0.5 else f"nothing says that {said}"
     reason = f"{shown} ({len(fresh)} rows against {len(before)}); evidence {reached:.3g} of {1 / alpha:g}"
     return Finding(name, reached >= 1 / alpha, reason, reached, 1 / alpha, p_value=test.p_value, rows=len(fresh))
 
 
-def _reference_begins(evidence: Evidence, name: str, alpha: float) -> int:
+def _reference_begins(evidence: Evidence, alpha: float) -> int:
     """Return the night from which on rows are what new ones are compared with.
 
     Once a drift was found and a challenger made for it, the new state is the normal one: rows count from the night on
@@ -271,7 +279,7 @@ def _reference_begins(evidence: Evidence, name: str, alpha: float) -> int:
         series += [
             (night.number, found.p_value)
             for found in night.findings
-            if found.trigger == name and found.p_value is not None
+            if found.trigger == evidence.trigger and found.p_value is not None
         ]
         if night.examined:
             p_values = [p_value for _, p_value in series]

@@ -100,14 +100,16 @@ def _view(night: Night, experiment: str, folder: Path) -> RunView:
 def _metrics(night: Night) -> dict[str, float]:
     taken = night.taken
     found: dict[str, float | None] = {
-        "retrain/champion_new": night.champion_new,
-        "retrain/champion_recent": night.champion_recent,
         "retrain/labelled": float(taken.labelled),
         "retrain/unlabelled": float(taken.unlabelled),
         "retrain/quarantined": float(taken.quarantined),
         "retrain/seconds": sum(night.seconds.values()),
         "retrain/promoted": float(night.outcome == "promoted"),
     }
+    for name, score in (("champion_new", night.champion_new), ("champion_recent", night.champion_recent)):
+        if score is not None:
+            found[f"retrain/{name}"] = score.mean
+            found[f"retrain/{name}_ci_low"], found[f"retrain/{name}_ci_high"] = score.ci_low, score.ci_high
     for finding in night.findings:
         if finding.statistic is not None and finding.threshold:
             found[f"trigger/{finding.trigger}"] = finding.statistic / finding.threshold
