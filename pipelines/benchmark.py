@@ -4,7 +4,7 @@ python -m pipelines.benchmark <checkpoint>
 """
 
 from whether import entry
-from whether.benchmark.benchmark import benchmark
+from whether.benchmark.benchmark import benchmark, write_unmeasured
 from whether.config import load
 from whether.records import ARTIFACTS, output_folder
 from whether.sources.tracked import refuse_rehashed
@@ -16,6 +16,9 @@ def main(argv: list[str]) -> None:
     config = load()
     refuse_rehashed()
     with output_folder(ARTIFACTS / "benchmark" / checkpoint) as folder:
+        if config.checkpoints[checkpoint].served:
+            write_unmeasured(folder)
+            return
         benchmark(checkpoint, config.benchmark, config.model, config.seed, artifacts=ARTIFACTS, folder=folder)
 
 

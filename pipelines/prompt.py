@@ -25,6 +25,7 @@ def main(argv: list[str]) -> None:
             artifacts=ARTIFACTS,
             folder=folder,
             robustness=config.robustness,
+            served=config.checkpoints[checkpoint].served,
         )
 
 

@@ -33,7 +33,26 @@ def composed(*overrides: str) -> Config:
 def test_every_file_of_conf_composes_and_fits_the_code_it_names(group: str, choice: str) -> None:
     listed = group in ("checkpoint", "prompt")
     value = f"[{'base,' if group == 'checkpoint' and choice != 'base' else ''}{choice}]" if listed else choice
-    composed(f"{group}={value}")
+    # A price is what only the user knows.
+    price = "{date: '2026-11-27', source: a test, usd_per_1m_input: 0.1, usd_per_1m_output: 0.4}"
+    composed(f"{group}={value}", *([f"checkpoints.served.served.price={price}"] if choice == "served" else []))
+
+
+def test_a_served_model_needs_a_price_and_tells_no_probabilities() -> None:
+    price = (
+        "checkpoints.served.served.price={date: '2026-11-27', source: me, usd_per_1m_input: 1, usd_per_1m_output: 4}"
+    )
+    with pytest.raises(ConfigError, match=r"checkpoints\.served\.served needs a price"):
+        composed("checkpoint=[base,served]")
+    with pytest.raises(ConfigError, match=r"prompts\.few_shot_scored answers by the probabilities of labels"):
+        composed("checkpoint=[base,served]", "prompt=[zero_shot,few_shot_scored]", price)
+    with pytest.raises(ConfigError, match=r"needs either a tuner or served"):
+        composed(
+            "checkpoint=[base,served]",
+            price,
+            "+checkpoints.served.tuner=${checkpoints.lora.tuner}",
+            "checkpoint=[base,lora,served]",
+        )
 
 
 def test_params_yaml_is_what_conf_says() -> None:

@@ -56,6 +56,13 @@ def benchmark(
     write_json(folder / "metrics.json", metrics)
 
 
+def write_unmeasured(folder: Path) -> None:
+    """Write the records of a served model: nothing of it is here, and its provider's benchmark is not ours."""
+    write_json(folder / "results.json", {})
+    write_jsonl(folder / "samples.jsonl", ())
+    write_json(folder / "metrics.json", {"retention": None, "n_documents": 0})
+
+
 def _size(folder: Path) -> int:
     """Return the bytes of the files under a folder; 0 where there is none, as for the base checkpoint's adapter."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

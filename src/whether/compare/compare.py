@@ -29,7 +29,7 @@ from whether.compare.learning_curve import learning_curve
 from whether.compare.load import Study, load_study
 from whether.compare.provenance import provenance
 from whether.compare.reasons import SeedSpread, reasons
-from whether.config import BASE, Config, PolicyConfig
+from whether.config import Config, PolicyConfig
 from whether.errors import ConfigError, near_matches
 from whether.records import (
     ArmRecord,
@@ -156,9 +156,9 @@ def judge(
 
 
 def _retention_change(arms: Mapping[str, ArmRecord], recommended: str | None) -> Measurement | None:
-    """Return what tuning did to the recommended arm's general ability; None for the base checkpoint."""
+    """Return what tuning did to the recommended arm's general ability; None where nothing was tuned."""
     arm = arms.get(recommended or "")
-    return arm.metrics["retention_change"] if arm and arm.checkpoint != BASE else None
+    return arm.metrics["retention_change"] if arm and arm.answer in ("fine_tune", "both") else None
 
 
 def _seed_spread(

@@ -30,6 +30,8 @@ class Expense(NamedTuple):
     """Machine time of the search that found the prompt."""
     person_hours: float = 0.0
     """Of people who build it."""
+    token_usd_per_request: float = 0.0
+    """What a provider asks for the tokens of a request; it then takes no machine time of ours."""
 
     @property
     def building_seconds(self) -> float:
@@ -37,8 +39,8 @@ class Expense(NamedTuple):
         return self.training.train_seconds_with_evaluation + self.search_seconds
 
     def usd_per_1k(self, pricing: PricingConfig) -> float:
-        """Return the price of the machine time of 1,000 requests."""
-        return 1000 * usd_for_seconds(self.seconds_per_request, pricing)
+        """Return the price of 1,000 requests: of their machine time or, from a provider, of their tokens."""
+        return 1000 * (usd_for_seconds(self.seconds_per_request, pricing) + self.token_usd_per_request)
 
     def usd_to_build(self, pricing: PricingConfig) -> float:
         """Return the price of labels, training, search and people's time."""
@@ -121,7 +123,10 @@ def _drivers(expenses: tuple[Expense, Expense], pricing: PricingConfig, policy: 
         return a.usd_per_month(prices, rule) - b.usd_per_month(prices, rule)
 
     def times(expense: Expense, factor: float) -> Expense:
-        return expense._replace(seconds_per_request=factor * expense.seconds_per_request)
+        return expense._replace(
+            seconds_per_request=factor * expense.seconds_per_request,
+            token_usd_per_request=factor * expense.token_usd_per_request,
+        )
 
     scaled: dict[str, Callable[[float], float]] = {
         "requests a month": lambda x: difference(
@@ -134,11 +139,15 @@ def _drivers(expenses: tuple[Expense, Expense], pricing: PricingConfig, policy: 
         "price of a machine hour": lambda x: difference(
             prices=replace(pricing, usd_per_machine_hour=x * pricing.usd_per_machine_hour)
         ),
-        "time of a request, tuned": lambda x: difference(a=times(ours, x)),
-        "time of a request, prompt": lambda x: difference(b=times(theirs, x)),
+        f"{_resource(ours)} of a request, tuned": lambda x: difference(a=times(ours, x)),
+        f"{_resource(theirs)} of a request, prompt": lambda x: difference(b=times(theirs, x)),
     }
     drivers = [CostDriver(name, scale(0.5), scale(2.0)) for name, scale in scaled.items()]
     return sorted(drivers, key=lambda driver: -abs(driver.usd_double - driver.usd_half))
+
+
+def _resource(expense: Expense) -> str:
+    return "tokens" if expense.token_usd_per_request else "time"
 
 
 class _Apart(NamedTuple):

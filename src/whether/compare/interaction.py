@@ -23,7 +23,7 @@ def interactions(study: Study, settings: Inference) -> list[Interaction]:
     plain = next((arm.prompt for arm in arms.values() if arm.plain), None)
     if plain is None:
         return []
-    tuned = dict.fromkeys(arm.checkpoint for arm in arms.values() if arm.checkpoint != BASE)
+    tuned = dict.fromkeys(arm.checkpoint for arm in arms.values() if arm.tuned)
     engineered = dict.fromkeys(arm.prompt for arm in arms.values() if not arm.plain)
     found = []
     for checkpoint, prompt in product(tuned, engineered):

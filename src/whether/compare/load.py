@@ -1,10 +1,10 @@
 """What the other stages wrote about the arms of this configuration; a folder of any other arm is left alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from whether.config import BASE, Config, PromptConfig
+from whether.config import BASE, CheckpointConfig, Config, PromptConfig, TokenPrice
 from whether.errors import RecordError
 from whether.records import Adherence, Example, Prediction, Robustness, Task, read_json, read_jsonl
 
@@ -90,10 +90,18 @@ class Checkpoint:
     results: dict[str, TaskResult]
     samples: list[Sample]
 
+    price: TokenPrice | None = None
+    """Of a served model; None: machine time is what its answers cost."""
+
     @property
     def tuned(self) -> bool:
         """Whether training made it."""
-        return self.name != BASE
+        return self.name != BASE and not self.served
+
+    @property
+    def served(self) -> bool:
+        """Whether another model answers, behind an API."""
+        return self.price is not None
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,13 @@ class Arm:
     """None for records of a version that did not write it."""
     robustness: Robustness | None = None
     """None where it was not measured."""
+    served: bool = False
+    """Whether another model answers, behind an API."""
+
+    @property
+    def tuned(self) -> bool:
+        """Whether its checkpoint was trained."""
+        return self.checkpoint != BASE and not self.served
 
 
 @dataclass(frozen=True)
@@ -149,24 +164,29 @@ def load_study(config: Config, artifacts: Path) -> Study:
         profile=read_json(prepared / "profile.json"),
         pool=len(examples["train"]),
         examples=examples["test"],
-        checkpoints={name: _load_checkpoint(name, artifacts) for name in config.checkpoints},
+        checkpoints={
+            name: _load_checkpoint(name, settings, artifacts) for name, settings in config.checkpoints.items()
+        },
         arms={
-            f"{checkpoint}-{prompt}": _load_arm(checkpoint, prompt, settings, examples, artifacts)
-            for checkpoint in config.checkpoints
+            f"{checkpoint}-{prompt}": replace(
+                _load_arm(checkpoint, prompt, settings, examples, artifacts), served=bool(made.served)
+            )
+            for checkpoint, made in config.checkpoints.items()
             for prompt, settings in config.prompts.items()
         },
     )
 
 
-def _load_checkpoint(name: str, artifacts: Path) -> Checkpoint:
+def _load_checkpoint(name: str, settings: CheckpointConfig, artifacts: Path) -> Checkpoint:
     tuning, benchmark = artifacts / "finetune" / name, artifacts / "benchmark" / name
     return Checkpoint(
         name=name,
         training=read_json(tuning / "metrics.json", Training),
-        history=read_jsonl(tuning / "history.jsonl") if name != BASE else [],
+        history=read_jsonl(tuning / "history.jsonl") if settings.tuner else [],
         benchmark=read_json(benchmark / "metrics.json", Benchmark),
         results=read_json(benchmark / "results.json", dict[str, TaskResult]),
         samples=read_jsonl(benchmark / "samples.jsonl", Sample),
+        price=settings.served.price if settings.served else None,
     )
 
 

@@ -19,7 +19,8 @@ from whether.compare.inference import (
 )
 from whether.compare.intervals import Codes, Floats, Inference, Interval, PairedDifference, rate_interval
 from whether.compare.load import Arm, Checkpoint, Study
-from whether.config import BASE, Config, PricingConfig
+from whether.config import BASE, Config, PricingConfig, TokenPrice
+from whether.errors import RecordError
 from whether.records import Measurement, Prediction, Task, measurement
 
 ROBUSTNESS = (
@@ -94,8 +95,9 @@ def measure(arm: Arm, study: Study, config: Config, settings: Inference) -> dict
         values = [column(row) for row in test]
         known = None not in values
         found[name] = measurement(name, *(_mean(np.array(values, dtype=np.float64), settings) if known else (None,)))
-    found["seconds_per_request"] = measurement("seconds_per_request", _seconds_per_request(arm), n=len(test))
-    found |= _costs(arm, checkpoint, study.pool, found["seconds_per_request"], config)
+    seconds = None if checkpoint.served else _seconds_per_request(arm)  # of a served one they are no machine time
+    found["seconds_per_request"] = measurement("seconds_per_request", seconds, n=len(test))
+    found |= _costs(arm, checkpoint, study.pool, settings, config)
     found["changed_outputs"] = measurement("changed_outputs", *_changed(arm, study, settings))
     found["latency_p50"] = measurement("latency_p50", arm.serving.latency_p50)
     found["latency_p95"] = measurement("latency_p95", arm.serving.latency_p95)
@@ -155,7 +157,7 @@ def _tokens(predictions: Sequence[Prediction]) -> float:
 
 def arm_kind(arm: Arm) -> Kind:
     """Return the answer that choosing this arm would mean."""
-    return kind_of(arm.checkpoint != BASE, arm.plain)
+    return kind_of(arm.tuned, arm.plain)
 
 
 def dev_quality(arm: Arm, task: Task) -> dict[str, float]:
@@ -180,12 +182,12 @@ def retention_changes(checkpoint: Checkpoint, base: Checkpoint, settings: Infere
     return changes
 
 
-def _costs(
-    arm: Arm, checkpoint: Checkpoint, pool: int, per_request: Measurement, config: Config
-) -> dict[str, Measurement]:
-    spent = expense(arm, checkpoint, pool, config.pricing)
+def _costs(arm: Arm, checkpoint: Checkpoint, pool: int, settings: Inference, config: Config) -> dict[str, Measurement]:
+    spent, interval = expense(arm, checkpoint, pool, config.pricing), None
+    if checkpoint.price:  # each request has a price of its own; machine time is a share of the batch's
+        interval = mean_interval(1000 * _token_usd(arm, checkpoint.price), settings)
     return {
-        "usd_per_1k": measurement("usd_per_1k", spent.usd_per_1k(config.pricing), n=per_request.n),
+        "usd_per_1k": measurement("usd_per_1k", spent.usd_per_1k(config.pricing), interval, len(arm.test)),
         "usd_per_month": measurement("usd_per_month", spent.usd_per_month(config.pricing, config.policy)),
         "usd_to_build": measurement("usd_to_build", spent.usd_to_build(config.pricing)),
         "usd_to_retrain": measurement("usd_to_retrain", spent.usd_to_retrain(config.pricing)),
@@ -197,7 +199,7 @@ def _costs(
 def _changed(arm: Arm, study: Study, settings: Inference) -> tuple[Any, ...]:
     """Return the share of answers that differ from base's, its interval and count; None where base has no such arm."""
     base = study.arms.get(f"{BASE}-{arm.prompt}")
-    if arm.checkpoint == BASE or base is None:
+    if not arm.tuned or base is None:
         return (None,)
     differs = [ours.output.strip() != theirs.output.strip() for ours, theirs in zip(arm.test, base.test, strict=True)]
     return _mean(np.array(differs, dtype=np.float64), settings)
@@ -208,7 +210,25 @@ def expense(arm: Arm, checkpoint: Checkpoint, pool: int, pricing: PricingConfig)
     hours = pricing.person_hours.get(arm.checkpoint, 0.0) + pricing.person_hours.get(arm.prompt, 0.0)
     training = checkpoint.training
     labels = max(training.labels_used, pool if arm.labels_needed is None else arm.labels_needed)
+    if checkpoint.price:
+        tokens = float(_token_usd(arm, checkpoint.price).mean())
+        return cost.Expense(0.0, labels, training, arm.search_seconds, hours, tokens)
     return cost.Expense(_seconds_per_request(arm), labels, training, arm.search_seconds, hours)
+
+
+def _token_usd(arm: Arm, price: TokenPrice) -> Floats:
+    """Return what the tokens of each test request cost, shape (n,). Raises RecordError where they are not known."""
+    if not (price.usd_per_1m_input or price.usd_per_1m_output):
+        return np.zeros(len(arm.test))
+    found = []
+    for row in arm.test:
+        if row.input_tokens is None or row.output_tokens is None:
+            raise RecordError(
+                f"{arm.name}: the server did not tell how many tokens the answer to {row.id} took, so its cost is not"
+                " known; if it costs nothing, set its prices to 0"
+            )
+        found.append(price.usd(row.input_tokens, row.output_tokens, row.cached_tokens or 0))
+    return np.array(found, dtype=np.float64)
 
 
 def _seconds_per_request(arm: Arm) -> float:

@@ -24,6 +24,7 @@ from whether.config.sections import (
     RobustnessConfig,
     ServedConfig,
     ServingConfig,
+    TokenPrice,
     TrackingConfig,
     TunerConfig,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "SourceConfig",
     "SplitConfig",
     "TaskConfig",
+    "TokenPrice",
     "TrackingConfig",
     "TunerConfig",
     "argument_types",

@@ -74,6 +74,7 @@ def check(values: Any, origin: Callable[[], dict[str, str]] = dict) -> Config:
     except ValidationError as error:
         files = origin()
         raise ConfigError("\n".join(explain(problem, files) for problem in error.errors())) from None
+    _refuse_scores_of_served(config)
     components = {"model.source": config.model.source}
     for section, prompts in (("prompts", config.prompts), ("curve.prompts", config.curve.prompts)):
         for name, prompt in prompts.items():
@@ -91,6 +92,17 @@ def check(values: Any, origin: Callable[[], dict[str, str]] = dict) -> Config:
                 f"{where}.folder: {folder} does not lie in {KNOWLEDGE}/, which is what DVC watches for it"
             )
     return config
+
+
+def _refuse_scores_of_served(config: Config) -> None:
+    """Tell, before anything is paid for, of a prompt that needs what a served model does not tell."""
+    served = [name for name, checkpoint in config.checkpoints.items() if checkpoint.served]
+    for name, prompt in config.prompts.items():
+        if served and str(prompt.answering.get("_target_")).endswith(".label_scores"):
+            raise ConfigError(
+                f"prompts.{name} answers by the probabilities of labels, which the served model {served[0]} does not"
+                " tell: leave one of the two out, or run them apart"
+            )
 
 
 def _check_curve(config: Config, conf: Path) -> None:

@@ -41,6 +41,24 @@ class ModelConfig:
             raise ValueError("source needs _target_, the dotted path of a model source")
 
 
+@dataclass(frozen=True, config=STRICT)
+class TokenPrice:
+    """What a provider asks for tokens, in USD a million, and when and where that was read."""
+
+    date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    source: Annotated[str, Field(min_length=1)]
+    usd_per_1m_input: NotNegative
+    usd_per_1m_output: NotNegative
+    usd_per_1m_cached_input: NotNegative | None = None
+    """Of input that the server says it had computed before; None: as other input."""
+
+    def usd(self, input_tokens: float, output_tokens: float, cached_tokens: float = 0) -> float:
+        """Return the price of so many tokens; the cached ones are among the input."""
+        cached = self.usd_per_1m_input if self.usd_per_1m_cached_input is None else self.usd_per_1m_cached_input
+        fresh = (input_tokens - cached_tokens) * self.usd_per_1m_input
+        return (fresh + cached_tokens * cached + output_tokens * self.usd_per_1m_output) / 1e6
+
+
 @dataclass(frozen=True, config=ConfigDict(**STRICT, hide_input_in_errors=True))
 class ServedConfig:
     """A model behind an OpenAI-compatible HTTP API, and how requests are sent to it."""
@@ -57,6 +75,10 @@ class ServedConfig:
     """Seconds for one attempt at a request, from connecting to the answer's last byte."""
     attempts: Count = 6
     """How often a request is sent, at most, while the server is busy, broken or not there."""
+    price: TokenPrice | None = None
+    """None: not known; a checkpoint of a run needs it."""
+    max_cost: NotNegative | None = 1.0
+    """USD that all answers of this model may cost, in all runs on this machine; None: no limit."""
 
     def __post_init__(self) -> None:
         url = urlsplit(self.base_url)
@@ -102,10 +124,12 @@ class TunerConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class CheckpointConfig:
-    """Weights that answer: `base`, or tuned from it."""
+    """What answers: `base` (with neither of these), a model tuned from it, or a served one."""
 
     tuner: TunerConfig | None = None
-    """None: the base model as it is."""
+    """How it is tuned from the base model."""
+    served: ServedConfig | None = None
+    """Another model, behind an HTTP API, which answers beside those of this machine."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -316,11 +340,16 @@ class Config:
             for name in names:
                 if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
                     raise ValueError(f"{section}: {name!r} must be lower-case letters, digits and _ (it names files)")
-        if BASE not in self.checkpoints or self.checkpoints[BASE].tuner is not None:
+        if self.checkpoints.get(BASE) != CheckpointConfig():
             raise ValueError(f"checkpoints must hold {BASE!r}, without a tuner: every tuned one is compared with it")
         for name, checkpoint in self.checkpoints.items():
-            if name != BASE and checkpoint.tuner is None:
-                raise ValueError(f"checkpoints.{name} needs a tuner: only {BASE!r} goes without")
+            if name != BASE and (checkpoint.tuner is None) == (checkpoint.served is None):
+                raise ValueError(f"checkpoints.{name} needs either a tuner or served: only {BASE!r} goes without")
+            if checkpoint.served and checkpoint.served.price is None:
+                raise ValueError(
+                    f"checkpoints.{name}.served needs a price: what the provider asks for tokens, or your own server's"
+                    " cost; without it nothing could be compared"
+                )
         grid = {"checkpoint": list(self.checkpoints), "prompt": list(self.prompts)}
         if grid != {"checkpoint": self.arms.checkpoint, "prompt": self.arms.prompt}:
             raise ValueError("arms follows from checkpoints and prompts: select those, as in prompt=[zero_shot,knn]")

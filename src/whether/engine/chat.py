@@ -36,6 +36,11 @@ def plain_messages(task: Task, example: Example) -> list[Message]:
     return [Message("system", task.instruction), question(task, example)]
 
 
+def transcript(messages: Sequence[Message]) -> str:
+    """Return messages as a text to read, for a model whose template is not known."""
+    return "\n\n".join(f"[{message.role}]\n{message.content}" for message in messages)
+
+
 def render(tokenizer: Any, messages: Sequence[Message]) -> str:
     """Return the prompt as one string, with the model's chat template and the turn opened for the answer."""
     if not tokenizer.chat_template:

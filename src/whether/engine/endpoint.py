@@ -43,7 +43,7 @@ class Endpoint:
         use; it is then not recorded, and nothing more is sent. Raises EngineError for what trying again does not mend.
         """
         adapter = TypeAdapter(kind)
-        keys = [sha256_plain({"url": self.url, "path": path, "body": dict(body)}) for body in bodies]
+        keys = [self._key_of(path, body) for body in bodies]
         asked = Counter(keys)
         journal = self._journal
         with journal.open() if journal else nullcontext(), progress_bar(progress, len(keys)) as bar:
@@ -63,6 +63,22 @@ class Endpoint:
             if missing:
                 self._run(self._send_all, path, missing, adapter, receive)
         return [replies[key] for key in keys]
+
+    def missing(self, path: str, bodies: Sequence[Body]) -> dict[str, Body]:
+        """Return those of the bodies, by their keys, that `post` would send: each once, and none the journal holds."""
+        known = self.kept().keys()
+        keyed = {self._key_of(path, body): body for body in bodies}
+        return {key: body for key, body in keyed.items() if key not in known}
+
+    def kept(self) -> dict[str, Entry]:
+        """Return what the journal holds, by key."""
+        if self._journal is None:
+            return {}
+        with self._journal.open():
+            return dict(self._journal.entries)
+
+    def _key_of(self, path: str, body: Body) -> str:
+        return sha256_plain({"url": self.url, "path": path, "body": dict(body)})
 
     def request_fields(self) -> frozenset[str]:
         """Return the fields of a chat request that the server's own OpenAPI document names; none if it has none."""

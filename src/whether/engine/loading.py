@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-KINDS = ("base", "adapter", "weights", "head")
+KINDS = ("base", "adapter", "weights", "head", "served")
 """Kinds of checkpoint."""
 WEIGHTS_FILE = "weights.safetensors"
 """Trained weights by name, of checkpoints of the kinds `weights` and `head`."""
@@ -91,6 +91,8 @@ def put_checkpoint(model: Any, folder: Path) -> Tuned:
     folder that is no checkpoint or does not fit the model.
     """
     kind = checkpoint_kind(folder)
+    if kind == "served":
+        raise EngineError(f"{folder} names a model behind an API: it has no weights that could be loaded here")
     if kind == "adapter":
         return _put_adapter(model, folder / "adapter")
     if kind == "weights":

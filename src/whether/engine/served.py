@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from whether.config import ServedConfig
 from whether.engine.chat import Message
@@ -17,6 +17,8 @@ from whether.engine.http import Body, Reply
 from whether.engine.requests import GREEDY, Choices, Generation, JsonSchema, Sampling, Score
 from whether.engine.sampling import check_settings
 from whether.errors import EngineError
+
+CHAT = "chat/completions"
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,21 @@ class _Scored(NamedTuple):
     top: list[dict[str, float] | None]
 
 
+class Usage(NamedTuple):
+    """Tokens that answers took."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    """Of the input, those that the server says it had computed before."""
+
+    def plus(self, input_tokens: int, output_tokens: int, cached_tokens: int) -> "Usage":
+        """Return the sum."""
+        return Usage(
+            self.input_tokens + input_tokens, self.output_tokens + output_tokens, self.cached_tokens + cached_tokens
+        )
+
+
 class ServedModel:
     """A chat model behind an OpenAI-compatible API; see `ServedConfig` for where it is and docs/served.md for a tour.
 
@@ -122,13 +139,40 @@ class ServedModel:
         """
         check_settings(max_new_tokens, stop, sampling)
         settings = self._settings(max_new_tokens, stop, sampling) | self._constraint_fields(constraint)
-        numbers = range(1 if sampling.temperature == 0 else sampling.samples)
-        bodies = [_chat_body(settings, chat, sampling, number) for chat in chats for number in numbers]
+        bodies = _chat_bodies(settings, chats, sampling)
         check = _keeps_to(constraint, stop) if constraint else None
-        replies = self._endpoint.post("chat/completions", bodies, ChatReply, check=check, progress=progress)
+        replies = self._endpoint.post(CHAT, bodies, ChatReply, check=check, progress=progress)
         answers = [_generation(reply, stop) for reply in replies]
-        repeats = sampling.samples // len(numbers)
-        return [answers[start : start + len(numbers)] * repeats for start in range(0, len(answers), len(numbers))]
+        each = _requests_a_chat(sampling)
+        return [answers[start : start + each] * (sampling.samples // each) for start in range(0, len(answers), each)]
+
+    def unanswered(
+        self,
+        chats: Sequence[Sequence[Message]],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        sampling: Sampling = GREEDY,
+        constraint: Choices | JsonSchema | None = None,
+    ) -> dict[str, list[Message]]:
+        """Return the requests that `answer` would send, each once: its key and its chat. None of them is sent."""
+        settings = self._settings(max_new_tokens, stop, sampling) | self._constraint_fields(constraint)
+        bodies = _chat_bodies(settings, chats, sampling)
+        missing = self._endpoint.missing(CHAT, bodies)
+        return {key: [Message(**message) for message in body["messages"]] for key, body in missing.items()}
+
+    def usage(self) -> Usage:
+        """Return the tokens of all answers that the journal holds. Raises EngineError where a server did not tell."""
+        total = Usage(0, 0, 0)
+        for entry in self._endpoint.kept().values():
+            used = TypeAdapter(_Usage).validate_python(entry.reply.get("usage") or {})
+            if used.prompt_tokens is None or used.completion_tokens is None:
+                raise EngineError(
+                    f"the server at {self._endpoint.url} does not tell how many tokens an answer took, so that its cost"
+                    " is not known; if it costs nothing, set its prices to 0"
+                )
+            total = total.plus(used.prompt_tokens, used.completion_tokens, _cached(used) or 0)
+        return total
 
     def text_loglikelihoods(self, pairs: Sequence[tuple[str, str]], *, progress: str | None = None) -> list[Score]:
         """Return how likely each (context, continuation) pair's continuation is after its context, both plain text.
@@ -198,6 +242,15 @@ class ServedModel:
         return _Scored(told.token_logprobs[:count], told.top_logprobs[:count])
 
 
+def _requests_a_chat(sampling: Sampling) -> int:
+    return 1 if sampling.temperature == 0 else sampling.samples
+
+
+def _chat_bodies(settings: dict[str, Any], chats: Sequence[Sequence[Message]], sampling: Sampling) -> list[Body]:
+    numbers = range(_requests_a_chat(sampling))
+    return [_chat_body(settings, chat, sampling, number) for chat in chats for number in numbers]
+
+
 def _chat_body(settings: dict[str, Any], chat: Sequence[Message], sampling: Sampling, number: int) -> Body:
     messages = [message._asdict() for message in chat]
     seed = {"seed": _seed(sampling.seed, messages, number)} if sampling.temperature > 0 else {}
@@ -239,11 +292,15 @@ def _generation(reply: Reply[ChatReply], stop: Sequence[str]) -> Generation:
         token_ids=None,
         text=cut(reply.content.text, stop),
         input_tokens=usage.prompt_tokens,
-        cached_tokens=usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None,
+        cached_tokens=_cached(usage),
         output_tokens=usage.completion_tokens,
         seconds=reply.seconds,
         finished=not reply.content.ran_out,
     )
+
+
+def _cached(usage: _Usage) -> int | None:
+    return usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
 
 
 def _move_spaces(context: str, continuation: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from whether.errors import ConfigError, EngineError, RecordError, near_matches
 from whether.records import read_json
 
 _INSTEAD = {
+    "served": "is another model behind an API, of which nothing is here",
     "base": "is the model as it is: artifacts/model is a plain model folder already",
     "head": "answers with a classification head that is no part of a language model: answer with it through this"
     " project (whether.engine), or tune a checkpoint that changes weights, such as lora",

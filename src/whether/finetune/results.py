@@ -21,14 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from whether.config import ModelConfig, TunerConfig
+from whether.config import ModelConfig, ServedConfig, TunerConfig
 from whether.engine.loading import WEIGHTS_FILE
 from whether.finetune.history import Evaluation, History, write_history
 from whether.records import write_json, writing
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["base", "adapter", "weights", "head"]
+Kind = Literal["base", "adapter", "weights", "head", "served"]
 """Kinds of checkpoint."""
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -40,16 +40,19 @@ class CheckpointRecord:
 
     kind: Kind
     """What is put on the base model: `base`: nothing; `adapter`: peft's, in adapter/; `weights`: those of
-    weights.safetensors in place of its own; `head`: a linear classifier of `labels` in place of its output head."""
+    weights.safetensors in place of its own; `head`: a linear classifier of `labels` in place of its output head;
+    `served`: another model answers, and nothing of it is here."""
     name: str
     model: str
-    """Name of the base model."""
+    """Name of the base model, or of the served one."""
     seed: int
     disk: int
     """Bytes that are stored beside the base model."""
     trainable_parameters: int
     tuner: dict[str, Any] | None = None
-    """The settings; None for the base."""
+    """The settings; None where nothing was tuned."""
+    base_url: str | None = None
+    """Address of a served model's API."""
     dtype: str | None = None
     """Precision of the base model in training."""
     shared_prefix: bool | None = None
@@ -128,8 +131,19 @@ class Trained(NamedTuple):
 
 def write_base(name: str, model: str, seed: int, folder: Path) -> None:
     """Write the records of the base model: nothing was spent on it, and how it does on dev was not measured here."""
-    base = CheckpointRecord(kind="base", name=name, model=model, seed=seed, disk=0, trainable_parameters=0)
-    write_json(folder / "checkpoint.json", base)
+    _write_untuned(CheckpointRecord("base", name, model, seed, disk=0, trainable_parameters=0), folder)
+
+
+def write_served(name: str, served: ServedConfig, seed: int, folder: Path) -> None:
+    """Write the records of a served model: what determines its answers, and that nothing was spent on it."""
+    record = CheckpointRecord(
+        "served", name, served.model, seed, disk=0, trainable_parameters=0, base_url=served.base_url
+    )
+    _write_untuned(record, folder)
+
+
+def _write_untuned(record: CheckpointRecord, folder: Path) -> None:
+    write_json(folder / "checkpoint.json", record)
     nothing = FinetuneMetrics(
         labels_used=0,
         dev_labels_used=0,

@@ -57,6 +57,8 @@ def optimise(name: str, config: Config, *, artifacts: Path, restart: bool = Fals
     settings, prepared = config.optimise, artifacts / "prepare"
     if name not in config.checkpoints:
         raise ConfigError(f"no checkpoint {name!r} in params.yaml{near_matches(name, config.checkpoints)}")
+    if config.checkpoints[name].served:
+        raise ConfigError(f"{name} is a served model, whose every answer costs: search on a checkpoint of this machine")
     task = read_json(prepared / "task.json", Task)
     pool, dev = (read_jsonl(prepared / f"{split}.jsonl", Example) for split in ("train", "dev"))
     first, keep = settings.first, settings.keep

@@ -98,7 +98,8 @@ def self_consistency(
 ) -> Answering:
     """Draw several answers and take the one given most often, the earliest of equals (Wang et al. 2023).
 
-    Invalid answers have no vote. Tokens and seconds are those of all samples, the prompt's counted once.
+    Invalid answers have no vote. Tokens and seconds are those of all samples, the prompt's counted once where it is
+    read once: by a model on this machine.
     """
     length = max_new_tokens or task.max_new_tokens
     read = _reader_after(task, after)
@@ -109,11 +110,14 @@ def self_consistency(
         counts = Counter(answer for answer in answers if answer is not None)
         winner = max(counts, key=lambda answer: counts[answer]) if counts else None
         first = drawn[answers.index(winner)]
-        written = [one.output_tokens for one in drawn]
-        total = None if None in written else sum(count for count in written if count is not None)
-        # Samples share the whole prompt: what of it other chats share too is not told.
+        total = _total([one.output_tokens for one in drawn])
+        # Samples share the whole prompt: what of it other chats share too is not told. A server reads it each time.
+        asked, cached = first.input_tokens, None
+        if first.token_ids is None:
+            asked, cached = _total([one.input_tokens for one in drawn]), _total([one.cached_tokens for one in drawn])
         seconds = sum(one.seconds for one in drawn)
-        return Reply(first._replace(output_tokens=total, cached_tokens=None, seconds=seconds), winner, answers)
+        whole = first._replace(output_tokens=total, input_tokens=asked, cached_tokens=cached, seconds=seconds)
+        return Reply(whole, winner, answers)
 
     def ask(
         model: ChatModel, strategy: Strategy, examples: Sequence[Example], *, progress: str | None = None
@@ -248,6 +252,11 @@ def _reader_after(task: Task, after: str | None) -> Reader:
         return read(answer) if found else None
 
     return read_after
+
+
+def _total(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def _need_labels(task: Task, name: str) -> None:

@@ -4,7 +4,8 @@ Writes into artifacts/prompt/<arm>/:
 
 predictions.jsonl   a `whether.records.Prediction` a line, dev before test
 metrics.json        {"dev": …, "test": …} with the metrics of `split_metrics`, then latency_p50, latency_p95, n_dev,
-                    n_test, n_latency (timed requests) and peak_memory
+                    n_test, n_latency (timed requests) and peak_memory; for a served model latency is of all requests,
+                    beside `concurrency - 1` others each, and peak_memory is None
 adherence.json      outputs that had not the form asked for, by kind (`whether.records.Adherence`)
 robustness.json     other formats and samples on a part of dev (`whether.records.Robustness`), unless switched off
 prompt.txt          the first rendered prompt, to read
@@ -13,26 +14,48 @@ lm_eval/            the test split as a task for stock lm-eval (whether.prompt.l
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from whether.config import CONF, ModelConfig, PromptConfig, RobustnessConfig, ServingConfig, build, line_of
-from whether.engine.chat import Message, encode, render
+from whether.config import (
+    CONF,
+    ModelConfig,
+    PromptConfig,
+    RobustnessConfig,
+    ServedConfig,
+    ServingConfig,
+    build,
+    line_of,
+)
+from whether.engine.chat import Message
+from whether.engine.requests import ChatModel
 from whether.engine.templates import TemplateFault
 from whether.errors import ConfigError, DataError, EngineError
 from whether.prompt.adherence import adherence
 from whether.prompt.answering import Answering, Reply, greedy
 from whether.prompt.lm_eval_export import export
 from whether.prompt.metrics import latency_metrics, split_metrics
+from whether.prompt.models import Answers, base_counter, open_checkpoint
 from whether.prompt.parse import judged
 from whether.prompt.robustness import Own, measure_robustness
+from whether.prompt.spending import Budgeted, Estimate
 from whether.prompt.strategies import Retrieval, Strategy
-from whether.records import Example, Prediction, Split, Task, read_json, read_jsonl, write_json, write_jsonl, write_text
-
-if TYPE_CHECKING:
-    from whether.engine.local import LocalModel
+from whether.records import (
+    Example,
+    Prediction,
+    Robustness,
+    Split,
+    Task,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 
 ANSWERED: tuple[Split, ...] = ("dev", "test")
 
@@ -48,61 +71,132 @@ def run_arm(
     artifacts: Path,
     folder: Path,
     robustness: RobustnessConfig | None = None,
+    served: ServedConfig | None = None,
 ) -> None:
     """Answer dev and test in one batch, measure, and write the records named above into `folder`.
 
     `name` is the arm's, `<checkpoint>-<prompt>`. A linear probe answers with its likeliest label, however the prompt
-    would get its answers from a model that writes. Raises ConfigError for a prompt that cannot be built, and
+    would get its answers from a model that writes. With `served` another model answers, behind an API; nothing is sent
+    where the whole arm could cost more than its limit. Raises ConfigError for a prompt that cannot be built, and
     EngineError for one that does not fit the model's context or asks for what the model cannot do.
     """
-    from whether.engine.local import LocalModel
     from whether.engine.memory import peak_memory
 
-    prepared = artifacts / "prepare"
-    task = read_json(prepared / "task.json", Task)
-    pool = read_jsonl(prepared / "train.jsonl", Example)
-    splits = {split: _read_split(prepared, split) for split in ANSWERED}
-    prompt_name = name.removeprefix(f"{checkpoint}-")
-    strategy, answering = build_prompt(prompt_name, prompt, task, pool, seed)
-    local = LocalModel.load(artifacts / "model", artifacts / "finetune" / checkpoint, model)
-    if local.is_probe:
-        answering = greedy(task, seed)
-    examples = [(split, example) for split in ANSWERED for example in splits[split]]
-    chats = {example.id: strategy(example) for _, example in examples}
-    _check_lengths(local, chats, answering.max_new_tokens, name)
-    replies = answering.ask(
-        local,
-        lambda example: chats.get(example.id) or strategy(example),
-        [example for _, example in examples],
-        progress=name,
-    )
-    holds_answer = strategy.holds_answer if isinstance(strategy, Retrieval) else lambda example: None  # noqa: ARG005
-    predictions = [
-        prediction(
-            task, split, example, render(local.tokenizer, chats[example.id]), reply, retrieved=holds_answer(example)
-        )
-        for (split, example), reply in zip(examples, replies, strict=True)
-    ]
-    seconds = _seconds_alone(local, answering, strategy, splits["dev"], serving)
+    work = _Work.prepare(prompt, seed, name=name, prompt_name=name.removeprefix(f"{checkpoint}-"), artifacts=artifacts)
+    answers = open_checkpoint(checkpoint, artifacts / "model", artifacts / "finetune" / checkpoint, model, served)
+    if answers.is_probe:
+        work = replace(work, answering=greedy(work.task, seed), is_probe=True)
+    _check_lengths(answers, work)
+    if answers.served:
+        answers.served.check(_estimated(work, answers.served, robustness), f"arm {name}")
+    replies = work.ask(answers.model, progress=name)
+    predictions = work.predictions(replies, answers.show)
+    if answers.served:
+        # Each was a request by itself; to ask again would cost again, and be answered by what is kept.
+        seconds, memory = [line.seconds for line in predictions], None
+    else:
+        seconds, memory = _seconds_alone(answers.model, work, serving), peak_memory()
 
     write_jsonl(folder / "predictions.jsonl", predictions)
     write_text(folder / "prompt.txt", predictions[0].prompt)
-    write_json(folder / "metrics.json", _metrics(task, predictions, seconds) | {"peak_memory": peak_memory()})
-    write_json(folder / "adherence.json", adherence(task, answering, replies))
+    write_json(folder / "metrics.json", _metrics(work.task, predictions, seconds) | {"peak_memory": memory})
+    write_json(folder / "adherence.json", adherence(work.task, work.answering, replies))
     if robustness and robustness.examples:
+        found = work.measure_robustness(robustness, answers.model, {line.id: line.answer for line in predictions})
+        write_json(folder / "robustness.json", found)
+    if work.answering.is_plain and answers.served is None:
+        tested = [line for line in predictions if line.split == "test"]
+        export(work.task, name, tested, folder / "lm_eval", artifacts / "prompt" / name / "lm_eval")
+
+
+def estimate_arm(
+    checkpoint: str, prompt_name: str, prompt: PromptConfig, served: ServedConfig, seed: int,
+    *, artifacts: Path, robustness: RobustnessConfig | None,
+) -> Estimate:  # fmt: skip
+    """Return what an arm of a served model would send, and what that costs at most; nothing is sent."""
+    name = f"{checkpoint}-{prompt_name}"
+    work = _Work.prepare(prompt, seed, name=name, prompt_name=prompt_name, artifacts=artifacts)
+    return _estimated(work, Budgeted(served, checkpoint, base_counter(artifacts / "model")), robustness)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What an arm has to answer, and how."""
+
+    name: str
+    prompt_name: str
+    prompt: PromptConfig
+    task: Task
+    pool: list[Example]
+    splits: dict[Split, list[Example]]
+    strategy: Strategy
+    answering: Answering
+    seed: int
+    is_probe: bool = False
+
+    @classmethod
+    def prepare(cls, prompt: PromptConfig, seed: int, *, name: str, prompt_name: str, artifacts: Path) -> "_Work":
+        """Read the splits and build the prompt."""
+        prepared = artifacts / "prepare"
+        task = read_json(prepared / "task.json", Task)
+        pool = read_jsonl(prepared / "train.jsonl", Example)
+        splits = {split: _read_split(prepared, split) for split in ANSWERED}
+        strategy, answering = build_prompt(prompt_name, prompt, task, pool, seed)
+        return cls(name, prompt_name, prompt, task, pool, splits, strategy, answering, seed)
+
+    @cached_property
+    def examples(self) -> list[tuple[Split, Example]]:
+        """What is answered, in order."""
+        return [(split, example) for split in ANSWERED for example in self.splits[split]]
+
+    @cached_property
+    def chats(self) -> dict[str, list[Message]]:
+        """The prompt of each example, by its id."""
+        return {example.id: self.strategy(example) for _, example in self.examples}
+
+    def ask(self, model: ChatModel, progress: str | None = None) -> list[Reply]:
+        """Return the model's answers."""
+        return self.answering.ask(
+            model,
+            lambda example: self.chats.get(example.id) or self.strategy(example),
+            [example for _, example in self.examples],
+            progress=progress,
+        )
+
+    def predictions(self, replies: Sequence[Reply], show: Callable[[Sequence[Message]], str]) -> list[Prediction]:
+        """Return the records of the answers."""
+        retrieval = self.strategy if isinstance(self.strategy, Retrieval) else None
+        return [
+            prediction(
+                self.task, split, example, show(self.chats[example.id]), reply,
+                retrieved=retrieval.holds_answer(example) if retrieval else None,
+            )
+            for (split, example), reply in zip(self.examples, replies, strict=True)
+        ]  # fmt: skip
+
+    def measure_robustness(
+        self, config: RobustnessConfig, model: ChatModel, answers: dict[str, str | None]
+    ) -> Robustness:
+        """Return what other formats and samples say; `answers` are those in the arm's own format."""
 
         def built(task: Task, pool: Sequence[Example]) -> tuple[Strategy, Answering]:
-            strategy, written = build_prompt(prompt_name, prompt, task, pool, seed)
-            return strategy, answering if local.is_probe else written
+            strategy, written = build_prompt(self.prompt_name, self.prompt, task, pool, self.seed)
+            return strategy, self.answering if self.is_probe else written
 
-        own = Own(strategy, answering, {line.id: line.answer for line in predictions})
-        found = measure_robustness(
-            robustness, task, pool, splits["dev"], seed, model=local, own=own, build=built, name=name
-        )
-        write_json(folder / "robustness.json", found)
-    if answering.is_plain:
-        tested = [line for line in predictions if line.split == "test"]
-        export(task, name, tested, folder / "lm_eval", artifacts / "prompt" / name / "lm_eval")
+        own = Own(self.strategy, self.answering, answers)
+        return measure_robustness(
+            config, self.task, self.pool, self.splits["dev"], self.seed,
+            model=model, own=own, build=built, name=self.name,
+        )  # fmt: skip
+
+
+def _estimated(work: _Work, served: Budgeted, robustness: RobustnessConfig | None) -> Estimate:
+    """Go through all that an arm asks, with empty answers."""
+    estimator = served.estimator()
+    work.ask(estimator)
+    if robustness and robustness.examples:
+        work.measure_robustness(robustness, estimator, dict.fromkeys(example.id for _, example in work.examples))
+    return estimator.estimate
 
 
 def build_prompt(
@@ -142,14 +236,16 @@ def _read_split(prepared: Path, split: Split) -> list[Example]:
     return examples
 
 
-def _check_lengths(local: "LocalModel", chats: dict[str, list[Message]], max_new_tokens: int, name: str) -> None:
-    for example_id, chat in chats.items():
-        length = len(encode(local.tokenizer, chat))
-        if length + max_new_tokens > local.context_window:
+def _check_lengths(answers: Answers, work: _Work) -> None:
+    if answers.context_window is None:
+        return
+    for example_id, chat in work.chats.items():
+        length = answers.count(chat)
+        if length + work.answering.max_new_tokens > answers.context_window:
             raise EngineError(
-                f"arm {name}: the prompt of example {example_id!r} has {length} tokens, and with {max_new_tokens}"
-                f" for the answer that is more than the model's context of {local.context_window}: use fewer or shorter"
-                " examples, or a model with a longer context"
+                f"arm {work.name}: the prompt of example {example_id!r} has {length} tokens, and with"
+                f" {work.answering.max_new_tokens} for the answer that is more than the model's context of"
+                f" {answers.context_window}: use fewer or shorter examples, or a model with a longer context"
             )
 
 
@@ -177,18 +273,16 @@ def prediction(
     )
 
 
-def _seconds_alone(
-    local: "LocalModel", answering: Answering, strategy: Strategy, examples: Sequence[Example], serving: ServingConfig
-) -> list[float]:
+def _seconds_alone(model: ChatModel, work: _Work, serving: ServingConfig) -> list[float]:
     """Return the wall time of requests sent one at a time, from example to answer: strategy, tokens, generation.
 
     Each is a batch of its own, so nothing is shared between requests and the whole prompt is computed every time, as
     for a server without a prefix cache. The first `serving.warmup` requests are not timed.
     """
     seconds = []
-    for number, example in enumerate(islice(cycle(examples), serving.warmup + serving.requests)):
+    for number, example in enumerate(islice(cycle(work.splits["dev"]), serving.warmup + serving.requests)):
         start = time.perf_counter()
-        answering.ask(local, strategy, [example])
+        work.answering.ask(model, work.strategy, [example])
         if number >= serving.warmup:
             seconds.append(time.perf_counter() - start)
     return seconds

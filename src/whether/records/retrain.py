@@ -112,7 +112,9 @@ class GateRecord:
 
 @dataclass(frozen=True)
 class BundleRecord:
-    """bundle.json: all that answers as one arm did, but for the base model, which is named by its hash."""
+    """bundle.json: all that answers as one arm did, but for the base model, which is named by its hash.
+
+    Of a served model there are the settings alone: what its provider changes, nobody here sees."""
 
     id: str
     """Hash of everything below and of the files."""
@@ -140,6 +142,8 @@ class BundleRecord:
     """Labelled rows in its training split."""
     files: dict[str, str]
     """Path in the bundle → SHA-256."""
+    served: dict[str, Any] | None = None
+    """Settings of the served model that answers; None: weights do."""
 
 
 @dataclass(frozen=True)

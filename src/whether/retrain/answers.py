@@ -3,33 +3,32 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from whether.compare.cost import usd_for_seconds
 from whether.compare.provenance import model_hash
-from whether.config import PricingConfig
-from whether.engine.chat import encode, render
+from whether.config import PricingConfig, ServedConfig
+from whether.engine.chat import Message
 from whether.errors import EngineError
 from whether.prompt.answering import greedy
 from whether.prompt.arm import build_prompt, prediction
+from whether.prompt.models import open_checkpoint, open_served
 from whether.prompt.strategies import Retrieval
 from whether.records import Example, Prediction, Split, Task
 from whether.retrain.bundles import Bundle
-
-if TYPE_CHECKING:
-    from whether.engine.chat import Message
 
 
 class Answerer:
     """A bundle on its base model."""
 
-    def __init__(self, bundle: Bundle, model_folder: Path):
-        """Load the model. Raises EngineError where the base is not the one that the bundle was made with."""
-        from whether.engine.local import LocalModel
+    def __init__(self, bundle: Bundle, model_folder: Path, *, keep: bool = True):
+        """Load the model, or make ready to ask a served one.
 
-        found = model_hash(model_folder)
+        With `keep` a served model's answers are kept and held to its limit, as those of the pipeline; without it each
+        request is sent. Raises EngineError where the base is not the one that the bundle was made with.
+        """
+        found = bundle.record.model_hash if bundle.served else model_hash(model_folder)
         if found != bundle.record.model_hash:
             raise EngineError(
                 f"the bundle {bundle.record.id} ({bundle.record.arm}) was made on {bundle.record.model} with the hash"
@@ -41,8 +40,13 @@ class Answerer:
         self._strategy, self._answering = build_prompt(
             record.prompt_name, bundle.prompt, bundle.task, bundle.pool, record.seed
         )
-        self._local = LocalModel.load(model_folder, bundle.checkpoint_folder, bundle.model)
-        if self._local.is_probe:
+        self._served = bundle.served
+        self._opened = (
+            open_served(bundle.served)
+            if bundle.served and not keep
+            else open_checkpoint(record.checkpoint, model_folder, bundle.checkpoint_folder, bundle.model, bundle.served)
+        )
+        if self._opened.is_probe:
             self._answering = greedy(bundle.task, record.seed)
 
     @property
@@ -57,7 +61,7 @@ class Answerer:
         short = [example for example in examples if self._fits(chats[example.id])]
         replies = (
             self._answering.ask(
-                self._local,
+                self._opened.model,
                 lambda example: chats.get(example.id) or self._strategy(example),
                 short,
                 progress=self._name if progress else None,
@@ -69,14 +73,19 @@ class Answerer:
         for example, reply in zip(short, replies, strict=True):
             strategy = self._strategy
             retrieved = strategy.holds_answer(example) if isinstance(strategy, Retrieval) else None
-            prompt = render(self._local.tokenizer, chats[example.id])
+            prompt = self._opened.show(chats[example.id])
             found[example.id] = prediction(self._task, split, example, prompt, reply, retrieved=retrieved)
         return [found.get(example.id) or _unanswered(example, split) for example in examples]
 
     def measure(self, examples: Sequence[Example], requests: int, pricing: PricingConfig) -> dict[str, float]:
-        """Return latency_p95 of requests sent alone, usd_per_1k of a batch, and peak_memory."""
+        """Return latency_p95 of requests sent alone, usd_per_1k of a batch, and peak_memory.
+
+        A served model is asked anew, whatever is kept; it has no peak_memory here.
+        """
         from whether.engine.memory import peak_memory
 
+        if self._served:
+            return self._measure_served(examples, requests, self._served)
         chosen = [examples[index % len(examples)] for index in range(requests + 2)]
         seconds = []
         for number, example in enumerate(chosen):
@@ -93,9 +102,22 @@ class Answerer:
             "peak_memory": float(peak_memory()),
         }
 
-    def _fits(self, chat: "list[Message]") -> bool:
-        room: int = self._local.context_window - self._answering.max_new_tokens
-        return bool(len(encode(self._local.tokenizer, chat)) <= room)
+    def _measure_served(self, examples: Sequence[Example], requests: int, served: ServedConfig) -> dict[str, float]:
+        chosen = list({example.id: example for example in examples}.values())[:requests]
+        replies = self._answering.ask(open_served(served).model, self._strategy, chosen)
+        found = {"latency_p95": float(np.percentile([reply.generation.seconds for reply in replies], 95))}
+        counts = [
+            (one.input_tokens, one.output_tokens, one.cached_tokens or 0)
+            for one in (reply.generation for reply in replies)
+        ]
+        if served.price and all(read is not None and written is not None for read, written, _ in counts):
+            usd = [served.price.usd(read or 0, written or 0, cached) for read, written, cached in counts]
+            found["usd_per_1k"] = 1000 * float(np.mean(usd))
+        return found
+
+    def _fits(self, chat: Sequence[Message]) -> bool:
+        window = self._opened.context_window
+        return window is None or self._opened.count(chat) + self._answering.max_new_tokens <= window
 
 
 def _unanswered(example: Example, split: Split) -> Prediction:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from pydantic import TypeAdapter
 
 from whether.compare.load import Study, load_study
-from whether.config import Config, ModelConfig, PromptConfig
+from whether.config import Config, ModelConfig, PromptConfig, ServedConfig
 from whether.errors import RecordError
 from whether.records import (
     BundleRecord,
@@ -54,6 +54,8 @@ class Bundle(NamedTuple):
     prompt: PromptConfig
     """With a knowledge folder inside the bundle."""
     model: ModelConfig
+    served: ServedConfig | None
+    """The served model that answers; None: weights do."""
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -101,7 +103,7 @@ def make_bundle(arm: str, config: Config, artifacts: Path, bundles: Path) -> Bun
 
 def _record(arm: str, verdict: Verdict, study: Study, config: Config, folder: Path) -> BundleRecord:
     found = verdict.arms[arm]
-    prompt = config.prompts[found.prompt]
+    prompt, served = config.prompts[found.prompt], config.checkpoints[found.checkpoint].served
     metrics = {name: measured.value for name, measured in found.metrics.items() if measured.value is not None}
     scores = [line.score for line in study.arms[arm].test]
     record = BundleRecord(
@@ -122,6 +124,7 @@ def _record(arm: str, verdict: Verdict, study: Study, config: Config, folder: Pa
         metrics=metrics | {"n_test": float(len(scores)), "mean_score": sum(scores) / len(scores)},
         commit=verdict.provenance.commit,
         labels=study.pool,
+        served=dataclasses.asdict(served) if served else None,
         files={
             file.relative_to(folder).as_posix(): sha256_file(file)
             for file in sorted(folder.rglob("*"))
@@ -149,4 +152,5 @@ def load_bundle(folder: Path) -> Bundle:
         read_jsonl(folder / "train.jsonl", Example),
         TypeAdapter(PromptConfig).validate_python(prompt),
         TypeAdapter(ModelConfig).validate_python(record.model_settings),
+        TypeAdapter(ServedConfig | None).validate_python(record.served),
     )

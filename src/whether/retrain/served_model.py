@@ -22,7 +22,7 @@ class BundleModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     def load_context(self, context: Any) -> None:
         """Load the weights. Raises EngineError where the base model is another one."""
         bundle = load_bundle(Path(context.artifacts["bundle"]))
-        self.answerer = Answerer(bundle, Path(os.environ.get("WHETHER_MODEL", "artifacts/model")))
+        self.answerer = Answerer(bundle, Path(os.environ.get("WHETHER_MODEL", "artifacts/model")), keep=False)
 
     def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> Any:  # noqa: ARG002
         """Return answer (None if nothing valid was found), valid and output for each row of the task's inputs."""

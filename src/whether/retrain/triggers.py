@@ -5,6 +5,7 @@ night's result (`whether.retrain.sequential`), so that all nights together raise
 most; the alphas of the triggers add up.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,7 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from whether.config import build
-from whether.records import BundleRecord, Champion, Finding, Night, sha256_plain
+from whether.records import BundleRecord, Champion, Finding, Night, sha256_plain, to_plain
 from whether.retrain.drift import Feature, Statistic, label_shift, permutation_test, text_statistic
 from whether.retrain.sequential import evidence_of_p_values, evidence_of_scores, likely_change
 
@@ -187,6 +188,9 @@ def constraint(evidence: Evidence, *, requests: Annotated[int, Field(ge=2)]) -> 
         lacking = "the policy sets no limit that can be measured here" if evidence.champion else "there is no champion"
         return Finding(evidence.trigger, False, lacking)
     measured = evidence.measured(requests)
+    limits = {name: limit for name, limit in limits.items() if name in measured}  # a served model has no memory here
+    if not limits:
+        return Finding(evidence.trigger, False, "the policy sets no limit that can be measured here")
     broken = [
         f"{name} is {measured[name]:.4g}, at most {limit:.4g} is allowed"
         for name, limit in limits.items()
@@ -209,9 +213,16 @@ def changed(evidence: Evidence) -> Finding:
     said = prompt_hash(config, bundle.prompt_name) if bundle.prompt_name in config.prompts else None
     if said != bundle.prompt_hash:
         what.append(f"the task's wording or the prompt {bundle.prompt_name}")
+    checkpoint = config.checkpoints.get(bundle.checkpoint)
+    if bundle.served and checkpoint and checkpoint.served:
+        now, then = dataclasses.asdict(checkpoint.served), bundle.served
+        if any(now[name] != then[name] for name in ("base_url", "model")):
+            what.append(f"the served model, which was {then['model']} at {then['base_url']}")
     if bundle.checkpoint not in config.checkpoints:
         what.append(f"the list of checkpoints, which lacks {bundle.checkpoint}")
-    state = sha256_plain([model_hash, said or "", sorted(config.checkpoints)])
+    serving = to_plain(checkpoint.served) if checkpoint and checkpoint.served else {}
+    seen = [model_hash, said or "", sorted(config.checkpoints), serving.get("base_url"), serving.get("model")]
+    state = sha256_plain(seen)
     examined = [found for night in evidence.nights if night.examined for found in night.findings]
     tried = [found.state for found in examined if found.trigger == evidence.trigger]
     count = float(len(what))
@@ -227,8 +238,6 @@ def changed(evidence: Evidence) -> Finding:
 
 def prompt_hash(config: "Config", name: str) -> str:
     """Return the hash of all that a prompt says: its settings, the task's wording and output."""
-    import dataclasses
-
     task = config.task
     said = [task.instruction, task.input_template, task.output, task.answer_pattern, task.schema, task.definitions]
     return sha256_plain([dataclasses.asdict(config.prompts[name]), *said, task.max_new_tokens])

@@ -116,15 +116,23 @@ class _Records:
                 kind="checkpoint",
                 started=started,
                 ended=ended,
-                note="The base model as it is." if name == BASE else "Training, step by step: see *Model metrics*.",
+                note=self.said_of(name),
                 params=self.params_below(f"checkpoints.{name}"),
                 tags={"checkpoint": name},
                 metrics={f"checkpoint/{metric}": value for metric, value in totals.items()} | self.prices(name),
                 history=list(history(rows, started)),
-                datasets=[] if name == BASE else self.datasets("train", "dev"),
+                datasets=self.datasets("train", "dev") if file.exists() else [],
             ),
             folder,
         )
+
+    def said_of(self, checkpoint: str) -> str:
+        settings = self.config.checkpoints.get(checkpoint)
+        if settings and settings.served:
+            return f"Another model: {settings.served.model} at {settings.served.base_url}."
+        if checkpoint == BASE:
+            return "The base model as it is."
+        return "Training, step by step: see *Model metrics*."
 
     def prices(self, checkpoint: str) -> dict[str, float]:
         """Return the price of making a checkpoint; nothing for base."""

@@ -1,0 +1,63 @@
+"""What answers an arm's prompts: weights of this machine, or a served model."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from whether.config import ModelConfig, ServedConfig
+from whether.engine.chat import Message, encode, render, transcript
+from whether.engine.loading import load_tokenizer
+from whether.engine.requests import ChatModel
+from whether.engine.served import ServedModel
+from whether.prompt.spending import Budgeted, CountTokens
+
+
+class Answers(NamedTuple):
+    """A checkpoint that is ready to answer."""
+
+    model: ChatModel
+    show: Callable[[Sequence[Message]], str]
+    """A prompt as text: of a served model, whose template is not known, its messages."""
+    count: CountTokens
+    """Tokens of a prompt: of a served model, about."""
+    context_window: int | None
+    """Most tokens of a prompt and its answer together; None: a served model's is not known."""
+    is_probe: bool = False
+    """Whether it answers with a label, and writes nothing."""
+    served: Budgeted | None = None
+    """The model, where it is a served one."""
+
+
+def open_checkpoint(
+    name: str, model_folder: Path, checkpoint_folder: Path, model: ModelConfig, served: ServedConfig | None
+) -> Answers:
+    """Load a checkpoint's weights, or make ready to ask a served model: within its limit, keeping each answer.
+
+    Raises EngineError for a folder that cannot be loaded, and where the environment does not hold the key.
+    """
+    if served:
+        count = base_counter(model_folder)
+        budgeted = Budgeted(served, name, count)
+        return Answers(budgeted, transcript, count, None, served=budgeted)
+    from whether.engine.local import LocalModel
+
+    local = LocalModel.load(model_folder, checkpoint_folder, model)
+    tokenizer = local.tokenizer
+    return Answers(
+        local,
+        lambda chat: render(tokenizer, chat),
+        lambda chat: len(encode(tokenizer, chat)),
+        local.context_window,
+        is_probe=local.is_probe,
+    )
+
+
+def open_served(served: ServedConfig) -> Answers:
+    """Make ready to ask a served model without a limit and without keeping its answers: for requests of users."""
+    return Answers(ServedModel(served), transcript, lambda chat: 0, None)  # noqa: ARG005
+
+
+def base_counter(model_folder: Path) -> CountTokens:
+    """Return what counts a chat's tokens with the base model's tokenizer; the model itself is not loaded."""
+    tokenizer = load_tokenizer(model_folder)
+    return lambda chat: len(encode(tokenizer, chat))

@@ -1,0 +1,120 @@
+"""What answers of a served model cost: estimated before the first request is sent, and held to a limit.
+
+Every answer is kept in .state/served/ under a hash of its request, so that none is paid for twice: a run that was cut
+off, one more prompt, or the same prompt in another run sends what is missing. What is there counts as spent.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from whether.config import ServedConfig
+from whether.engine.chat import Message
+from whether.engine.requests import GREEDY, Choices, Generation, JsonSchema, Sampling
+from whether.engine.served import ServedModel
+from whether.errors import EngineError
+from whether.records import STATE, sha256_plain
+
+CountTokens = Callable[[Sequence[Message]], int]
+"""Tokens of a chat, by a tokenizer of this machine: the server's own is not known here."""
+
+
+class Estimate(NamedTuple):
+    """Requests that would be sent."""
+
+    requests: int
+    input_tokens: int
+    """About: as the base model's tokenizer counts them."""
+    output_tokens: int
+    """At most."""
+    usd: float
+
+
+class Estimator:
+    """Answers nothing, sends nothing, and adds up what a served model would be asked (a `ChatModel`)."""
+
+    def __init__(self, served: ServedModel, count: CountTokens):
+        self._served, self._count = served, count
+        self._tokens: dict[str, tuple[int, int]] = {}
+
+    def answer(
+        self,
+        chats: Sequence[Sequence[Message]],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        sampling: Sampling = GREEDY,
+        constraint: Choices | JsonSchema | None = None,
+        progress: str | None = None,  # noqa: ARG002
+    ) -> list[list[Generation]]:
+        """Return empty answers."""
+        missing = self._served.unanswered(
+            chats, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling, constraint=constraint
+        )
+        self._tokens |= {key: (self._count(chat), max_new_tokens) for key, chat in missing.items()}
+        nothing = Generation(None, "", input_tokens=None, cached_tokens=None, output_tokens=None, seconds=0.0)
+        return [[nothing] * sampling.samples for _ in chats]
+
+    @property
+    def estimate(self) -> Estimate:
+        """What was asked so far and is not there."""
+        read, written = (sum(column) for column in zip((0, 0), *self._tokens.values(), strict=True))
+        price = self._served.config.price
+        return Estimate(len(self._tokens), read, written, price.usd(read, written) if price else 0.0)
+
+
+class Budgeted:
+    """A served model that begins no call which could go beyond `max_cost` (a `ChatModel`)."""
+
+    def __init__(self, config: ServedConfig, name: str, count: CountTokens):
+        """`name` is the checkpoint's. Raises EngineError if the environment does not hold the key."""
+        self.config, self.name, self._count = config, name, count
+        self.served = ServedModel(config, journal_of(config))
+
+    def answer(
+        self,
+        chats: Sequence[Sequence[Message]],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        sampling: Sampling = GREEDY,
+        constraint: Choices | JsonSchema | None = None,
+        progress: str | None = None,
+    ) -> list[list[Generation]]:
+        """Answer as the served model does. Raises EngineError where that could cost too much, before it is sent."""
+        estimator = self.estimator()
+        estimator.answer(chats, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling, constraint=constraint)
+        self.check(estimator.estimate, "the next requests")
+        return self.served.answer(
+            chats, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling, constraint=constraint, progress=progress
+        )
+
+    def estimator(self) -> Estimator:
+        """Return what adds up the cost of requests without sending them."""
+        return Estimator(self.served, self._count)
+
+    def check(self, estimate: Estimate, what: str) -> None:
+        """Raise EngineError where answers could cost more than `max_cost`, those that are there included."""
+        limit, spent = self.config.max_cost, self.spent()
+        if limit is not None and estimate.usd > 0 and spent + estimate.usd > limit:
+            raise EngineError(
+                f"{what} would cost up to ${estimate.usd:.4g} ({estimate.requests} requests to {self.config.model},"
+                f" about {estimate.input_tokens:,} tokens in and at most {estimate.output_tokens:,} out), and"
+                f" ${spent:.4g} is spent: more than checkpoints.{self.name}.served.max_cost, which is ${limit:g}."
+                " Nothing was sent; raise it if you want this, or ask less (`python -m pipelines.estimate` shows all"
+                " arms)"
+            )
+
+    def spent(self) -> float:
+        """Return what the answers that are there cost, in USD."""
+        price = self.config.price
+        if price is None or not (price.usd_per_1m_input or price.usd_per_1m_output):
+            return 0.0
+        used = self.served.usage()
+        return price.usd(used.input_tokens, used.output_tokens, used.cached_tokens)
+
+
+def journal_of(config: ServedConfig) -> Path:
+    """Return the file in which a served model's answers are kept; another model has another one."""
+    key = sha256_plain([config.base_url, config.model])[:16]
+    return STATE / "served" / f"{key}.jsonl"
