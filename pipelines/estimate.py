@@ -14,7 +14,7 @@ from whether.prompt.models import base_counter
 from whether.prompt.spending import Budgeted
 from whether.records import ARTIFACTS, Task, read_json
 
-HEADS = ("arm", "requests", "tokens in, about", "tokens out, at most", "USD, at most")
+HEADS = ("arm", "requests", "tokens in", "tokens out", "USD")
 
 
 def main(argv: list[str]) -> int:
@@ -42,9 +42,10 @@ def main(argv: list[str]) -> int:
         spent = Budgeted(settings, checkpoint, base_counter(ARTIFACTS / "model")).spent()
         limit = "no limit" if settings.max_cost is None else f"of {settings.max_cost:g} allowed"
         rows.append([f"{checkpoint}: spent so far", "", "", "", f"{spent:.4f}"])
-        rows.append([f"{checkpoint}: afterwards, at most", "", "", limit, f"{spent + total:.4f}"])
+        rows.append([f"{checkpoint}: afterwards", "", "", limit, f"{spent + total:.4f}"])
         beyond |= settings.max_cost is not None and spent + total > settings.max_cost
     show_table(HEADS, rows, left=1)
+    print("\ntokens in: about, by the base model's tokenizer; tokens out and USD: at most; nothing was sent")
     return int(beyond)
 
 

@@ -55,6 +55,7 @@ def prepare_process() -> None:
         "DO_NOT_TRACK": "1",
         "DVC_NO_ANALYTICS": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MPLBACKEND": "agg",
     }
     for key, value in quiet.items():

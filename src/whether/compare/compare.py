@@ -17,7 +17,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import stdev
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from whether.compare import cost, measure, plots, report, tables
 from whether.compare.aspects import aspects
@@ -117,10 +117,20 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
             if checkpoint.tuned
         },
         policy=dataclasses.asdict(policy),
-        pricing=dataclasses.asdict(config.pricing),
+        pricing=_pricing(config),
         learning_curve=curve,
     )
     return dataclasses.replace(verdict, aspects=aspects(verdict))
+
+
+def _pricing(config: Config) -> dict[str, Any]:
+    """Return the price list, with the prices of served models by checkpoint."""
+    served = {
+        name: {"model": made.served.model, **dataclasses.asdict(made.served.price)}
+        for name, made in config.checkpoints.items()
+        if made.served and made.served.price
+    }
+    return dataclasses.asdict(config.pricing) | ({"served": served} if served else {})
 
 
 class Judged(NamedTuple):

@@ -113,7 +113,7 @@ def _record(arm: str, verdict: Verdict, study: Study, config: Config, folder: Pa
         prompt_name=found.prompt,
         task=verdict.task,
         kind=found.answer,
-        model=verdict.model,
+        model=served.model if served else verdict.model,
         model_hash=verdict.provenance.model_hash,
         model_settings=dataclasses.asdict(config.model),
         prompt=dataclasses.asdict(prompt),

@@ -68,7 +68,7 @@ def champion_scores(
 
 def _model_hash(config: Config, bundle: Bundle | None) -> str:
     """Return the hash of the base as it is, or that the settings name another one than artifacts/model holds."""
-    if bundle and config.model.name != bundle.record.model:
+    if bundle and not bundle.served and config.model.name != bundle.record.model:
         return f"another model: {config.model.name}"
     return model_hash(ARTIFACTS / "model")
 

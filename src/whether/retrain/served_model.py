@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 
 from whether.prepare.rows import example_id
 from whether.records import Example
@@ -24,10 +25,8 @@ class BundleModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         bundle = load_bundle(Path(context.artifacts["bundle"]))
         self.answerer = Answerer(bundle, Path(os.environ.get("WHETHER_MODEL", "artifacts/model")), keep=False)
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> Any:  # noqa: ARG002
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002
         """Return answer (None if nothing valid was found), valid and output for each row of the task's inputs."""
-        import pandas as pd
-
         variables = self.answerer.task.inputs
         rows = [{name: str(row[name]) for name in variables} for row in model_input.to_dict("records")]
         examples = [Example(example_id(inputs), inputs, "") for inputs in rows]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from whether.config import Config
 from whether.errors import TrackingError
-from whether.records import BundleRecord, Champion, Task, read_json, sha256_plain
+from whether.records import BundleRecord, Champion, Example, Task, read_json, read_jsonl, sha256_plain
 from whether.tracking.names import flatten, measured_values, without_credentials
 from whether.tracking.reading import experiment_name
 from whether.tracking.store import Experiment, open_experiment
@@ -75,6 +75,7 @@ def _version(store: Experiment, name: str, folder: Path, experiment: str) -> str
 def save_model(bundle: Path, task: Task, target: Path) -> None:
     """Write a bundle as an MLflow model folder: its files, the code that loads them, and the signature."""
     import mlflow
+    import pandas as pd
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
@@ -87,6 +88,8 @@ def save_model(bundle: Path, task: Task, target: Path) -> None:
             [ColSpec("string", "answer", required=False), ColSpec("boolean", "valid"), ColSpec("string", "output")]
         ),
     )
+    pool = read_jsonl(bundle / "train.jsonl", Example)
+    example = pd.DataFrame([pool[0].inputs], columns=task.inputs) if pool else None
     for library in ("mlflow.pyfunc", "mlflow.models", "mlflow.utils"):
         logging.getLogger(library).setLevel(logging.ERROR)
     mlflow.pyfunc.save_model(
@@ -94,6 +97,7 @@ def save_model(bundle: Path, task: Task, target: Path) -> None:
         python_model=code.origin,
         artifacts={"bundle": str(bundle.resolve())},
         signature=signature,
+        input_example=example,
         pip_requirements=["whether"],
     )
 
