@@ -19,7 +19,7 @@ from whether import entry
 from whether.config import TunerConfig, build
 from whether.engine.loading import load_base
 from whether.engine.memory import peak_memory
-from whether.finetune.data import Row, encode_rows
+from whether.finetune.data import Row, encode_rows, plainly
 from whether.finetune.finetune import read_data, set_threads
 
 ARTIFACTS = Path("artifacts")
@@ -86,7 +86,7 @@ def main() -> None:
     model, tokenizer = load_base(ARTIFACTS / "model", getattr(torch, dtype))
     data = read_data(ARTIFACTS / "prepare")
     train, dev = (
-        encode_rows(tokenizer, data.task, examples, MAX_LENGTH, split)
+        encode_rows(tokenizer, plainly(data.task), examples, MAX_LENGTH, split)
         for split, examples in (("train", data.train[: STEPS * BATCH_SIZE]), ("dev", data.dev))
     )
     set_seed(0)

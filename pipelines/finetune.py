@@ -3,12 +3,16 @@
 python -m pipelines.finetune <checkpoint>
 """
 
+from collections.abc import Sequence
+
 from whether import entry
 from whether.config import load
+from whether.finetune.data import Lesson, plainly
 from whether.finetune.finetune import finetune
 from whether.finetune.processes import only_main
 from whether.finetune.results import write_served
-from whether.records import ARTIFACTS, output_folder
+from whether.prompt.training import lessons
+from whether.records import ARTIFACTS, Example, Task, output_folder
 
 
 def main(argv: list[str]) -> None:
@@ -20,11 +24,18 @@ def main(argv: list[str]) -> None:
     config = load()
     served = config.checkpoints[name].served
     if served:
-        with output_folder(ARTIFACTS / "finetune" / name) as folder:
-            write_served(name, served, config.seed, folder)
+        with output_folder(ARTIFACTS / "finetune" / name) as records:
+            write_served(name, served, config.seed, records)
         return
+    tuner = config.checkpoints[name].tuner
+    prompt = tuner and tuner.prompt
+
+    def learnt(task: Task, pool: Sequence[Example]) -> Lesson:
+        where = f"checkpoints.{name}.tuner.prompt"
+        return lessons(prompt, task, pool, config.seed, where) if prompt else plainly(task)
+
     with only_main(output_folder(ARTIFACTS / "finetune" / name)) as folder:
-        finetune(name, config.checkpoints[name].tuner, config.model, config.seed, artifacts=ARTIFACTS, folder=folder)
+        finetune(name, tuner, config.model, config.seed, artifacts=ARTIFACTS, folder=folder, learnt=learnt)
 
 
 if __name__ == "__main__":

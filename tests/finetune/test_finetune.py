@@ -5,6 +5,7 @@ import multiprocessing
 import random
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,16 @@ from typing import Any
 import pytest
 from tiny_tuner import tuner
 
-from whether.config import ModelConfig, TunerConfig
+from whether.config import ModelConfig, PromptConfig, TunerConfig
+from whether.engine.chat import encode, encode_answer
+from whether.engine.local import LocalModel
+from whether.engine.requests import Request
 from whether.entry import prepare_process
-from whether.errors import DataError, EngineError, RecordError
-from whether.finetune.data import encode_rows
+from whether.errors import ConfigError, DataError, EngineError, RecordError
+from whether.finetune.data import Lesson, encode_rows, plainly
 from whether.finetune.finetune import finetune, read_data, state_key
-from whether.records import STATE, Example, output_folder, read_json, read_jsonl, write_jsonl
+from whether.prompt.training import lessons
+from whether.records import STATE, Example, Task, output_folder, read_json, read_jsonl, write_jsonl
 
 
 def tune(folder: Path, artifacts: Path, model_config: ModelConfig, settings: TunerConfig) -> Path:
@@ -122,7 +127,7 @@ def test_records_agree_with_each_other_and_with_the_weights(
     model = PeftModel.from_pretrained(base, folder / "adapter").eval()
     data = read_data(artifacts / "prepare")
     right = 0
-    for row in encode_rows(tokenizer, data.task, data.dev, 128, "dev"):
+    for row in encode_rows(tokenizer, plainly(data.task), data.dev, 128, "dev"):
         written = model.generate(
             input_ids=torch.tensor([row.prompt]), max_new_tokens=len(row.answer), do_sample=False, pad_token_id=2,
             attention_mask=torch.ones(1, len(row.prompt), dtype=torch.int64),
@@ -201,3 +206,33 @@ def test_killed_at_any_moment_it_ends_the_same(
     assert killed_in_a_save >= 1
     same_result(tmp_path / "killed", undisturbed)
     assert not list(STATE.glob("finetune/*"))
+
+
+def test_a_checkpoint_is_tuned_with_its_prompt(
+    tmp_path: Path, artifacts: Path, model_config: ModelConfig, label_task: Task, examples: Sequence[Example]
+) -> None:
+    prompt = PromptConfig(strategy={"_target_": "whether.prompt.strategies.few_shot", "examples": 3})
+    settings = replace(tuner(), prompt=prompt, max_length=256)
+    with pytest.raises(ConfigError, match="a tuner with a prompt is for the stage `finetune` alone"):
+        finetune("lora", settings, model_config, 0, artifacts=artifacts, folder=tmp_path)
+
+    def learnt(task: Task, pool: Sequence[Example]) -> Lesson:
+        return lessons(prompt, task, pool, 0, "here")
+
+    folder = tmp_path / "prompted"
+    folder.mkdir()
+    finetune("lora", settings, model_config, 0, artifacts=artifacts, folder=folder, learnt=learnt)
+    plain = tune(tmp_path / "plain", artifacts, model_config, tuner())
+    # The loss on dev is that of the prompt's own answers, counted independently; all rows but three share its turns.
+    local = LocalModel.load(artifacts / "model", folder, model_config)
+    lesson = lessons(prompt, label_task, examples[:22], 0, "here")
+    asked = [
+        Request(tuple(encode(local.tokenizer, messages)), tuple(encode_answer(local.tokenizer, answer)))
+        for messages, answer in map(lesson, examples[22:])
+    ]
+    scores = local.loglikelihoods(asked)
+    loss = -sum(score.log_likelihood for score in scores) / sum(score.tokens for score in scores)
+    metrics, alone = (read_json(one / "metrics.json") for one in (folder, plain))
+    assert metrics["dev_loss"] == pytest.approx(loss, rel=1e-4)
+    assert metrics["trained_tokens"] > 1.5 * alone["trained_tokens"]
+    assert metrics["computed_tokens"] < metrics["trained_tokens"] / 2

@@ -19,7 +19,7 @@ from whether.engine.chat import plain_messages
 from whether.engine.local import LocalModel
 from whether.engine.requests import Request, Sampling
 from whether.errors import ConfigError, EngineError, MissingPackageError
-from whether.finetune.data import Row, encode_rows
+from whether.finetune.data import Row, encode_rows, plainly
 from whether.finetune.finetune import finetune, read_data
 from whether.finetune.packing import IGNORED, Collator
 from whether.records import STATE, Task, read_json
@@ -101,7 +101,7 @@ def answers(local: LocalModel, artifacts: Path) -> list[str]:
 
 def dev_loss(local: LocalModel, artifacts: Path) -> float:
     data = read_data(artifacts / "prepare")
-    rows = encode_rows(local.tokenizer, data.task, data.dev, 128, "dev")
+    rows = encode_rows(local.tokenizer, plainly(data.task), data.dev, 128, "dev")
     scores = local.loglikelihoods([Request(tuple(row.prompt), tuple(row.answer)) for row in rows])
     return -sum(score.log_likelihood for score in scores) / sum(score.tokens for score in scores)
 

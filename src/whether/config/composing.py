@@ -76,14 +76,15 @@ def check(values: Any, origin: Callable[[], dict[str, str]] = dict) -> Config:
         raise ConfigError("\n".join(explain(problem, files) for problem in error.errors())) from None
     _refuse_scores_of_served(config)
     components = {"model.source": config.model.source}
-    for section, prompts in (("prompts", config.prompts), ("curve.prompts", config.curve.prompts)):
-        for name, prompt in prompts.items():
-            if prompt:
-                components[f"{section}.{name}.strategy"] = prompt.strategy
-                components[f"{section}.{name}.answering"] = prompt.answering
+    prompts = {f"prompts.{name}": prompt for name, prompt in config.prompts.items()}
+    prompts |= {f"curve.prompts.{name}": prompt for name, prompt in config.curve.prompts.items() if prompt}
     for name, checkpoint in config.checkpoints.items():
         if checkpoint.tuner:
             components[f"checkpoints.{name}.tuner.adapter"] = checkpoint.tuner.adapter
+            if checkpoint.tuner.prompt:
+                prompts[f"checkpoints.{name}.tuner.prompt"] = checkpoint.tuner.prompt
+    for where, prompt in prompts.items():
+        components |= {f"{where}.strategy": prompt.strategy, f"{where}.answering": prompt.answering}
     components |= {f"retrain.triggers.{name}": trigger for name, trigger in config.retrain.triggers.items()}
     for where, component in components.items():
         folder = arguments(component, where).get("folder")

@@ -94,6 +94,22 @@ class ServedConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class PromptConfig:
+    """A strategy that turns one example (and the labelled pool) into chat messages."""
+
+    strategy: Component
+    """`_target_` in whether.prompt.strategies and its arguments."""
+    answering: Component = field(default_factory=lambda: {"_target_": "whether.prompt.answering.greedy"})
+    """`_target_` in whether.prompt.answering and its arguments."""
+    plain: bool = False
+    """True for a prompt that is no engineering: the task's instruction and the input, nothing else."""
+    labels_needed: Annotated[int, Field(ge=0)] | None = None
+    """Labelled training examples that this prompt needs, which costs; None: the whole training split."""
+    search_seconds: NotNegative = 0.0
+    """Machine time of the search that found this prompt, which costs."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class TunerConfig:
     """How a checkpoint is made from the training split. conf/tuner holds what all tuned checkpoints share."""
 
@@ -120,6 +136,8 @@ class TunerConfig:
     """Examples that go through the model at once, at most; None: the whole batch. It bounds memory, not the result."""
     balanced: bool = False
     """Whether every label is drawn equally often; the length of an epoch stays."""
+    prompt: PromptConfig | None = None
+    """Tune with this prompt's messages; None: with the task's instruction and the input alone."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -130,22 +148,6 @@ class CheckpointConfig:
     """How it is tuned from the base model."""
     served: ServedConfig | None = None
     """Another model, behind an HTTP API, which answers beside those of this machine."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class PromptConfig:
-    """A strategy that turns one example (and the labelled pool) into chat messages."""
-
-    strategy: Component
-    """`_target_` in whether.prompt.strategies and its arguments."""
-    answering: Component = field(default_factory=lambda: {"_target_": "whether.prompt.answering.greedy"})
-    """`_target_` in whether.prompt.answering and its arguments."""
-    plain: bool = False
-    """True for a prompt that is no engineering: the task's instruction and the input, nothing else."""
-    labels_needed: Annotated[int, Field(ge=0)] | None = None
-    """Labelled training examples that this prompt needs, which costs; None: the whole training split."""
-    search_seconds: NotNegative = 0.0
-    """Machine time of the search that found this prompt, which costs."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -176,6 +178,8 @@ class CurveConfig:
                 raise ValueError(f"{name} holds a number twice: {values}")
         if bool(self.labels) != bool(self.seeds):
             raise ValueError("labels and seeds go together: give at least one of each, or none of both (curve=none)")
+        if self.tuner and self.tuner.prompt:
+            raise ValueError("checkpoint must be one that is tuned without a prompt: the curve asks it without one")
         if self.labels and self.checkpoint in (None, BASE):
             raise ValueError("checkpoint must name the tuned checkpoint whose curve is measured, such as lora")
 

@@ -1,9 +1,9 @@
-"""Examples as token sequences to train on: the prompt as `zero_shot` asks it, and the answer that is learnt."""
+"""Examples as token sequences to train on: the prompt, by default as `zero_shot` asks it, and the answer to learn."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from whether.engine.chat import encode, encode_answer, plain_messages
+from whether.engine.chat import Message, encode, encode_answer, plain_messages
 from whether.errors import DataError
 from whether.records import Example, Task
 
@@ -27,7 +27,16 @@ def label_rows(rows: Sequence[Row], examples: Sequence[Example], labels: Sequenc
     return [Row(row.prompt, [labels.index(example.target)]) for row, example in zip(rows, examples, strict=True)]
 
 
-def encode_rows(tokenizer: Any, task: Task, examples: Sequence[Example], max_length: int, split: str) -> list[Row]:
+Lesson = Callable[[Example], tuple[Sequence[Message], str]]
+"""From an example to the messages that it is asked with and the answer that is learnt."""
+
+
+def plainly(task: Task) -> Lesson:
+    """Ask with the task's instruction and the input, nothing else."""
+    return lambda example: (plain_messages(task, example), example.target)
+
+
+def encode_rows(tokenizer: Any, lesson: Lesson, examples: Sequence[Example], max_length: int, split: str) -> list[Row]:
     """Return a row for each example, in their order.
 
     Raises DataError that names the examples whose prompt and answer together are longer than `max_length` tokens:
@@ -35,10 +44,10 @@ def encode_rows(tokenizer: Any, task: Task, examples: Sequence[Example], max_len
     """
     if not examples:
         raise DataError(f"artifacts/prepare/{split}.jsonl has no examples: give the {split} split a larger share")
-    rows = [
-        Row(encode(tokenizer, plain_messages(task, example)), encode_answer(tokenizer, example.target))
-        for example in examples
-    ]
+    rows = []
+    for example in examples:
+        messages, answer = lesson(example)
+        rows.append(Row(encode(tokenizer, messages), encode_answer(tokenizer, answer)))
     lengths = {example.id: len(row.prompt) + len(row.answer) for example, row in zip(examples, rows, strict=True)}
     long = {id_: length for id_, length in lengths.items() if length > max_length}
     if long:

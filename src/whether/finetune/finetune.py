@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from whether.engine.loading import load_base, pick_device
 from whether.engine.memory import is_out_of_memory
 from whether.errors import ConfigError, EngineError, RecordError
 from whether.finetune import checkpoints, history, processes, results
-from whether.finetune.data import encode_rows, label_rows
+from whether.finetune.data import Lesson, encode_rows, label_rows, plainly
 from whether.finetune.disk import room
 from whether.finetune.micro_batches import ADVICE
 from whether.finetune.results import Trained
@@ -22,14 +22,22 @@ logger = logging.getLogger(__name__)
 
 
 def finetune(
-    name: str, tuner: TunerConfig | None, model: ModelConfig, seed: int, *, artifacts: Path, folder: Path | None
+    name: str,
+    tuner: TunerConfig | None,
+    model: ModelConfig,
+    seed: int,
+    *,
+    artifacts: Path,
+    folder: Path | None,
+    learnt: Callable[[Task, Sequence[Example]], Lesson] | None = None,
 ) -> None:
     """Make checkpoint `name` from artifacts/model and artifacts/prepare into `folder`.
 
     A run that was killed goes on from its last whole checkpoint in .state/finetune/ and gives the same result. Of
-    several processes that train together the main one has the `folder` and the others None. Raises DataError for
-    examples longer than the tuner allows, EngineError if training diverges or has too little memory, and RecordError
-    if the disk is full.
+    several processes that train together the main one has the `folder` and the others None. `learnt` makes of the
+    training split how its examples are asked; None: plainly. Raises DataError for examples longer than the tuner
+    allows, EngineError if training diverges or has too little memory, RecordError if the disk is full, and ConfigError
+    for a tuner with a prompt that comes without `learnt`.
     """
     if tuner is None:
         if folder is not None:
@@ -37,9 +45,15 @@ def finetune(
         return
     processes.begin()
     data = read_data(artifacts / "prepare")
+    if tuner.prompt and learnt is None:
+        raise ConfigError(f"checkpoint {name}: a tuner with a prompt is for the stage `finetune` alone")
+    lesson = learnt(data.task, data.train) if learnt else plainly(data.task)
     states = STATE / "finetune"
-    state = states / f"{name}-{state_key(tuner, model, seed, data, artifacts / 'model')[:16]}"
-    trained = train(tuner, model, seed, data, model_folder=artifacts / "model", state=state)
+    key = state_key(tuner, model, seed, data, artifacts / "model")
+    if tuner.prompt:
+        key = sha256_plain([key, *(to_plain(lesson(example)) for example in [*data.train, *data.dev])])
+    state = states / f"{name}-{key[:16]}"
+    trained = train(tuner, model, seed, data, model_folder=artifacts / "model", state=state, lesson=lesson)
     if folder is None:
         return
     with room(folder, sum(file.stat().st_size for file in trained.best.iterdir())):
@@ -87,11 +101,13 @@ def train(
     *,
     model_folder: Path,
     state: Path,
+    lesson: Lesson | None = None,
     callbacks: Sequence[Any] = (),
 ) -> Trained:
     """Train, or go on training from what `state` holds, until all steps are done or dev stops improving.
 
-    `callbacks` are `TrainerCallback`s that may watch, or end training.
+    `lesson` says how an example is asked; None: plainly. `callbacks` are `TrainerCallback`s that may watch, or end
+    training.
     """
     import torch
     from peft import PeftModel
@@ -104,8 +120,9 @@ def train(
     set_threads(model.threads)
     device = pick_device(model.device)
     base, tokenizer = load_base(model_folder, getattr(torch, model.dtype))
-    train_rows = encode_rows(tokenizer, data.task, data.train, tuner.max_length, "train")
-    dev_rows = encode_rows(tokenizer, data.task, data.dev, tuner.max_length, "dev")
+    lesson = lesson or plainly(data.task)
+    train_rows = encode_rows(tokenizer, lesson, data.train, tuner.max_length, "train")
+    dev_rows = encode_rows(tokenizer, lesson, data.dev, tuner.max_length, "dev")
     set_seed(seed)
     adapted = build(tuner.adapter, base, data.task, where="tuner.adapter")
     head = label_head(adapted)

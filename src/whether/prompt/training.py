@@ -1,0 +1,55 @@
+"""What a checkpoint is tuned on where its tuner names a prompt: the messages that the prompt asks with."""
+
+from collections.abc import Callable, Sequence
+
+from whether.config import PromptConfig, build
+from whether.engine.chat import Message, input_text
+from whether.engine.templates import TemplateFault
+from whether.errors import ConfigError
+from whether.prompt.answering import Answering
+from whether.prompt.strategies import Retrieval, Strategy
+from whether.records import Example, Task
+
+Lesson = Callable[[Example], tuple[list[Message], str]]
+"""From an example to the messages that it is asked with and the answer that is learnt."""
+
+
+def lessons(prompt: PromptConfig, task: Task, pool: Sequence[Example], seed: int, where: str) -> Lesson:
+    """Return how examples are asked with a prompt, demonstrations drawn from `pool`, the training split.
+
+    An example is never its own demonstration: where the prompt would show it, that turn is left out. `where` names the
+    setting in messages. Raises ConfigError for a prompt that cannot be built, and for one that nothing can be learnt
+    with: whose right outputs are not known (a chain of thought), or that shows passages.
+    """
+    try:
+        answering: Answering = build(prompt.answering, task, seed, where=f"{where}.answering")
+        strategy: Strategy = build(prompt.strategy, task, pool, seed, where=f"{where}.strategy")
+    except TemplateFault as fault:
+        raise ConfigError(f"{where}.strategy.instruction, line {fault.line}: {fault.reason}") from None
+    if answering.after is not None:
+        raise ConfigError(
+            f"{where}: what the model should write before {answering.after!r} is not known, so not learnt"
+        )
+    if isinstance(strategy, Retrieval):
+        raise ConfigError(f"{where}: tuning with passages is not built; tune without, and retrieve with the result")
+
+    def lesson(example: Example) -> tuple[list[Message], str]:
+        *before, asked = _without(strategy(example), input_text(task, example), example.target)
+        turns = [
+            one._replace(content=answering.show(one.content)) if one.role == "assistant" else one for one in before
+        ]
+        return [*turns, asked], answering.show(example.target)
+
+    return lesson
+
+
+def _without(messages: list[Message], text: str, target: str) -> list[Message]:
+    """Leave out a demonstration that is the example itself."""
+    kept: list[Message] = []
+    *demonstrations, asked = messages
+    for message in demonstrations:
+        if message == Message("assistant", target) and kept and kept[-1] == Message("user", text):
+            kept.pop()
+        else:
+            kept.append(message)
+    return [*kept, asked]
