@@ -33,6 +33,7 @@ from whether.retrain import inbox, job, promotion, versions
 from whether.retrain.bundles import load_bundle, make_bundle
 from whether.retrain.lock import LockedError, alone
 from whether.retrain.plots import draw_nights
+from whether.retrain.warm import with_warm_start
 from whether.tracking.models import publish_champion
 from whether.tracking.nights import publish_nights
 
@@ -60,7 +61,7 @@ def main(argv: list[str]) -> int:
     """Do what is asked, alone."""
     request = parse(argv)
     text = compose(request.overrides)
-    config = check(yaml.safe_load(text))
+    text, config = with_warm_start(text, check(yaml.safe_load(text)))
     now = request.now or datetime.now(UTC)
     try:
         if request.dry_run:

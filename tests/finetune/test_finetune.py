@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tiny_tuner import tuner
 
-from whether.config import ModelConfig, PromptConfig, TunerConfig
+from whether.config import ModelConfig, PromptConfig, StartConfig, TunerConfig
 from whether.engine.chat import encode, encode_answer
 from whether.engine.local import LocalModel
 from whether.engine.requests import Request
@@ -22,7 +22,7 @@ from whether.errors import ConfigError, DataError, EngineError, RecordError
 from whether.finetune.data import Lesson, encode_rows, plainly
 from whether.finetune.finetune import finetune, read_data, state_key
 from whether.prompt.training import lessons
-from whether.records import STATE, Example, Task, output_folder, read_json, read_jsonl, write_jsonl
+from whether.records import STATE, Example, Task, output_folder, read_json, read_jsonl, sha256_file, write_jsonl
 
 
 def tune(folder: Path, artifacts: Path, model_config: ModelConfig, settings: TunerConfig) -> Path:
@@ -236,3 +236,22 @@ def test_a_checkpoint_is_tuned_with_its_prompt(
     assert metrics["dev_loss"] == pytest.approx(loss, rel=1e-4)
     assert metrics["trained_tokens"] > 1.5 * alone["trained_tokens"]
     assert metrics["computed_tokens"] < metrics["trained_tokens"] / 2
+
+
+def test_training_goes_on_from_another_adapter(tmp_path: Path, artifacts: Path, model_config: ModelConfig) -> None:
+    first = tune(tmp_path / "first", artifacts, model_config, tuner())
+    weights = first / "adapter/adapter_model.safetensors"
+    start = StartConfig(str(first / "adapter"), sha256_file(weights))
+    second = tune(tmp_path / "second", artifacts, model_config, replace(tuner(), start=start))
+    losses = [read_jsonl(folder / "history.jsonl")[0]["loss"] for folder in (first, second)]
+    assert losses[1] < losses[0] / 2
+    assert weights.read_bytes() != (second / "adapter/adapter_model.safetensors").read_bytes()
+    for wrong, message in (
+        (replace(start, sha256="0" * 64), "holds other weights"),
+        (replace(start, adapter="nowhere"), "nowhere/adapter_model.safetensors is missing"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            tune(tmp_path / message[:5], artifacts, model_config, replace(tuner(), start=wrong))
+    adapter = {**tuner().adapter, "r": 3}
+    with pytest.raises(ConfigError, match=r"is of another adapter: .* method, rank and layers have to be the same"):
+        tune(tmp_path / "rank", artifacts, model_config, replace(tuner(), start=start, adapter=adapter))

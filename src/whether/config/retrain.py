@@ -42,6 +42,13 @@ class RetrainConfig:
     """Rows in the recent window at most; the oldest beyond go into train."""
     label_least: Annotated[int, Field(ge=4)] = 10
     """Rows that a label never seen needs before it joins the task (where task.labels is null); fewer wait."""
+    collect: list[str] = field(default_factory=list)
+    """Command and its arguments that fetches new rows into the inbox, run when a night begins; {inbox} becomes that
+    folder, {since} the time at which the last night began (empty at first)."""
+    collect_timeout: Positive = 3600.0
+    """Seconds that it may take."""
+    warm_start: bool = False
+    """Whether a challenger is tuned from the champion's adapter too, beside the one that is tuned anew."""
     commit: str | None = None
     """Git branch that gets a commit of data.dvc, dvc.lock and params.yaml (`HEAD`: the current one); None: none, they
     are staged only."""

@@ -110,6 +110,16 @@ class PromptConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class StartConfig:
+    """Trained weights that training begins with, in place of new ones."""
+
+    adapter: str
+    """Folder of an adapter that has the same settings."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """Of its weights, so that what they are decides whether a checkpoint is made anew."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class TunerConfig:
     """How a checkpoint is made from the training split. conf/tuner holds what all tuned checkpoints share."""
 
@@ -138,6 +148,8 @@ class TunerConfig:
     """Whether every label is drawn equally often; the length of an epoch stays."""
     prompt: PromptConfig | None = None
     """Tune with this prompt's messages; None: with the task's instruction and the input alone."""
+    start: StartConfig | None = None
+    """Go on from this adapter; None: begin anew."""
 
 
 @dataclass(frozen=True, config=STRICT)

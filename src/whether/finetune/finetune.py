@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from whether.config import ModelConfig, TunerConfig, build
+from whether.config import ModelConfig, StartConfig, TunerConfig, build
 from whether.engine.loading import load_base, pick_device
 from whether.engine.memory import is_out_of_memory
 from whether.errors import ConfigError, EngineError, RecordError
@@ -16,7 +16,18 @@ from whether.finetune.data import Lesson, encode_rows, label_rows, plainly
 from whether.finetune.disk import room
 from whether.finetune.micro_batches import ADVICE
 from whether.finetune.results import Trained
-from whether.records import STATE, Example, Task, read_json, read_jsonl, sha256_folder, sha256_plain, to_plain, writing
+from whether.records import (
+    STATE,
+    Example,
+    Task,
+    read_json,
+    read_jsonl,
+    sha256_file,
+    sha256_folder,
+    sha256_plain,
+    to_plain,
+    writing,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +136,8 @@ def train(
     dev_rows = encode_rows(tokenizer, lesson, data.dev, tuner.max_length, "dev")
     set_seed(seed)
     adapted = build(tuner.adapter, base, data.task, where="tuner.adapter")
+    if tuner.start:
+        start_from(adapted, tuner.start)
     head = label_head(adapted)
     if head is not None:
         train_rows = label_rows(train_rows, data.train, head.labels)
@@ -151,6 +164,31 @@ def train(
         kind="head" if head is not None else "adapter" if isinstance(adapted, PeftModel) else "weights",
         labels=None if head is None else list(head.labels),
     )
+
+
+def start_from(adapted: Any, start: StartConfig) -> None:
+    """Put trained weights into an adapter before it is trained. Raises ConfigError for what is not its like."""
+    from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    file = Path(start.adapter) / "adapter_model.safetensors"
+    if not file.is_file():
+        raise ConfigError(f"tuner.start.adapter: {file} is missing; begin anew (start: null) or name another one")
+    if sha256_file(file) != start.sha256:
+        raise ConfigError(f"tuner.start.sha256: {file} holds other weights; name those that you mean")
+    if not isinstance(adapted, PeftModel):
+        raise ConfigError("tuner.start: this tuner trains no adapter, so it cannot go on from one")
+    weights, own = load_file(file), get_peft_model_state_dict(adapted)
+    other = sorted(
+        name for name in weights.keys() | own.keys()
+        if name not in weights or name not in own or weights[name].shape != own[name].shape
+    )  # fmt: skip
+    if other:
+        raise ConfigError(
+            f"tuner.start: {file} is of another adapter: {len(other)} weights have no like here, such as {other[0]};"
+            " method, rank and layers have to be the same"
+        )
+    set_peft_model_state_dict(adapted, weights)
 
 
 def check(tuner: TunerConfig, task: Task) -> None:

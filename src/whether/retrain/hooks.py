@@ -1,11 +1,27 @@
-"""What happens after a promotion: a command, a webhook. Their failures are reported and undo nothing."""
+"""Commands and addresses of the user's: what fetches rows when a night begins, and what is told of a promotion.
+
+What goes wrong after a promotion is reported and undoes nothing.
+"""
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from whether.config import RetrainConfig
+from whether.errors import EngineError
+
+
+def collect(settings: RetrainConfig, since: str) -> None:
+    """Run the command that fetches rows. Raises EngineError where it fails, so that the night says so."""
+    if not settings.collect:
+        return
+    inbox = Path(settings.inbox)
+    inbox.mkdir(parents=True, exist_ok=True)
+    problem = _run("collect", settings.collect, {"{inbox}": str(inbox), "{since}": since}, settings.collect_timeout)
+    if problem:
+        raise EngineError(problem)
 
 
 def after_promotion(settings: RetrainConfig, bundle: Path, arm: str, summary: dict[str, Any]) -> list[str]:
@@ -13,22 +29,26 @@ def after_promotion(settings: RetrainConfig, bundle: Path, arm: str, summary: di
     problems = []
     if settings.after_promotion:
         words = {"{bundle}": str(bundle.resolve()), "{arm}": arm}
-        command = [_filled(part, words) for part in settings.after_promotion]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=settings.hook_timeout, check=False,
-                stdin=subprocess.DEVNULL,
-            )  # fmt: skip
-            if done.returncode:
-                said = (done.stderr or done.stdout).strip()[-200:]
-                problems.append(f"after_promotion: {command[0]} ended with status {done.returncode}: {said}")
-        except subprocess.TimeoutExpired:
-            problems.append(f"after_promotion: {command[0]} took more than {settings.hook_timeout:g} s and was ended")
-        except OSError as error:
-            problems.append(f"after_promotion: {command[0]} cannot be run: {error.strerror}")
+        problem = _run("after_promotion", settings.after_promotion, words, settings.hook_timeout)
+        problems += [problem] if problem else []
     if settings.webhook_env:
         problems += _webhook(settings, summary)
     return problems
+
+
+def _run(name: str, parts: Sequence[str], words: dict[str, str], timeout: float) -> str:
+    """Run a command and return what went wrong; "" for nothing."""
+    command = [_filled(part, words) for part in parts]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired:
+        return f"{name}: {command[0]} took more than {timeout:g} s and was ended"
+    except OSError as error:
+        return f"{name}: {command[0]} cannot be run: {error.strerror}"
+    said = (done.stderr or done.stdout).strip()[-200:]
+    return f"{name}: {command[0]} ended with status {done.returncode}: {said}" if done.returncode else ""
 
 
 def _webhook(settings: RetrainConfig, summary: dict[str, Any]) -> list[str]:

@@ -100,6 +100,8 @@ def begin(config: Config, clock: datetime) -> Work:
 def plan(work: Work, *, forced: bool = False) -> list[str]:
     """Say what a night would do and why, without doing it: sentences."""
     said = list(work.attention)
+    if work.config.retrain.collect:
+        said.append(f"would first run {work.config.retrain.collect[0]}, which fetches rows into the inbox")
     intake = inbox.look(work.config, work.number, work.now)
     work.taken = intake.taken
     said.append(said_taken(intake.taken))
@@ -159,6 +161,7 @@ def _work(work: Work, text: str, forced: bool) -> tuple[Outcome, str]:
         write_params(text)
         if not DATA.exists():
             ensure(config)
+        hooks.collect(config.retrain, work.nights[-1].started if work.nights else "")
         intake = inbox.look(config, work.number, work.now)
         inbox.take(intake, config, work.number)
         work.taken = intake.taken

@@ -1,0 +1,47 @@
+"""Warm starts: beside the checkpoint that is tuned anew, one that goes on from the champion's adapter."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from whether.config import CheckpointConfig, Config, StartConfig
+from whether.errors import RecordError
+from whether.records import read_json
+from whether.retrain.bundles import load_bundle
+from whether.retrain.promotion import find_champion
+
+SUFFIX = "_warm"
+ADAPTER = "checkpoint/adapter/adapter_model.safetensors"
+
+
+def with_warm_start(text: str, config: Config) -> tuple[str, Config]:
+    """Return params.yaml and settings with a checkpoint `<name>_warm`, where `retrain.warm_start` asks for it.
+
+    It has the settings of `<name>`, the champion's checkpoint, and begins with the champion's adapter, so that the
+    verdict compares the two. Nothing is added where there is no champion, where it was not tuned by an adapter, or
+    where the settings do not select that checkpoint any more.
+    """
+    champion = find_champion(Path(config.retrain.folder)) if config.retrain.warm_start else None
+    if champion is None:
+        return text, config
+    try:
+        bundle = load_bundle(Path(config.retrain.folder) / "bundles" / champion.champion)
+    except RecordError:  # the night itself says what is wrong with it
+        return text, config
+    name = bundle.record.checkpoint.removesuffix(SUFFIX)
+    tuner = config.checkpoints[name].tuner if name in config.checkpoints else None
+    made: dict[str, Any] = read_json(bundle.checkpoint_folder / "checkpoint.json")
+    if tuner is None or made.get("kind") != "adapter":
+        return text, config
+    start = StartConfig(adapter=str(bundle.folder / "checkpoint" / "adapter"), sha256=bundle.record.files[ADAPTER])
+    warm = f"{name}{SUFFIX}"
+    checkpoint = CheckpointConfig(tuner=replace(tuner, start=start))
+    values = yaml.safe_load(text)
+    settings = dict(values["checkpoints"][name]["tuner"]) | {"start": asdict(start)}
+    values["checkpoints"][warm] = {"tuner": settings}
+    values["arms"]["checkpoint"] = [*values["arms"]["checkpoint"], warm]
+    arms = replace(config.arms, checkpoint=[*config.arms.checkpoint, warm])
+    changed = replace(config, checkpoints={**config.checkpoints, warm: checkpoint}, arms=arms)
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True), changed
