@@ -46,8 +46,8 @@ def test_a_champion_that_was_tuned_is_gone_on_from(place: Workplace) -> None:
 
 
 def test_a_fetch_that_fails_is_a_night_that_failed(place: Workplace) -> None:
-    done = place.job(*LORA, "retrain.collect=[false]")
+    done = place.job(*LORA, "retrain.collect=[/bin/false]")
     assert (done.status, done.summary["outcome"]) == (1, "failed")
-    assert done.summary["reason"].startswith("taking in: collect: false ended with status 1")
-    plan = place.job(*LORA, "retrain.collect=[false]", "--dry-run")
-    assert (plan.status, "would first run false" in plan.out) == (0, True)
+    assert done.summary["reason"].startswith("taking in: collect: /bin/false ended with status 1")
+    plan = place.job(*LORA, "retrain.collect=[/bin/false]", "--dry-run")
+    assert (plan.status, "would first run /bin/false" in plan.out) == (0, True)
