@@ -62,5 +62,5 @@ test: env ## Every test, the whole pipeline in a fresh clone among them
 test-fast: env ## Unit tests only
 	@python -m pytest -m 'not slow and not e2e' $(ARGS)
 
-clean: ## Remove what stages made (not data/, not the caches, not MLflow's records)
-	@rm -rf artifacts .state
+clean: ## Remove what stages made (not data/, the caches, MLflow's records, nor answers that were paid for)
+	@rm -rf artifacts; mkdir -p .state; find .state -mindepth 1 -maxdepth 1 ! -name served -exec rm -rf {} +
