@@ -32,6 +32,7 @@ from whether.records import ARTIFACTS, Night, to_plain
 from whether.retrain import inbox, job, promotion, versions
 from whether.retrain.bundles import load_bundle, make_bundle
 from whether.retrain.lock import LockedError, alone
+from whether.retrain.page import write_page
 from whether.retrain.plots import draw_nights
 from whether.retrain.warm import with_warm_start
 from whether.tracking.models import publish_champion
@@ -191,7 +192,9 @@ def publish(config: Config) -> None:
     folder = Path(config.retrain.folder)
     nights = job.read_nights(folder)
     if nights:
-        draw_nights(nights, folder / "nights.svg")
+        picture = folder / "nights.svg"
+        draw_nights(nights, picture)
+        write_page(nights, promotion.find_champion(folder), picture.read_text("utf-8"), folder / "report.html")
         publish_nights(config, folder)
     publish_champion(config, folder)
 

@@ -194,7 +194,7 @@ def test_kill_9_of_the_server_while_it_is_told(server: Server, place: Workplace,
     assert len(expected) >= 7
     port, another = free_port(), folder / "another"
     another.mkdir()
-    for attempt in range(2):
+    for attempt in range(1):
         with running(another, storage, port) as told:
             process = publishing(place, told.url, f"killed-{attempt}")
             time.sleep(moments.uniform(0.4, 0.9) * length)

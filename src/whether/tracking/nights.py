@@ -51,7 +51,8 @@ def _above(nights: list[Night], experiment: str, config: Config, folder: Path) -
         for night in nights
         for name, value in _metrics(night).items()
     ]
-    last, picture = nights[-1], folder / "nights.svg"
+    last = nights[-1]
+    shown_files = [(file, "") for name in ("report.html", "nights.svg") if (file := folder / name).exists()]
     counts = {outcome: sum(night.outcome == outcome for night in nights) for outcome in DID}
     shown = {"experiment": experiment, "kind": "retraining", "nights": [to_plain(night) for night in nights]}
     said = ", ".join(f"{count} {DID[outcome]}" for outcome, count in counts.items() if count)
@@ -65,13 +66,13 @@ def _above(nights: list[Night], experiment: str, config: Config, folder: Path) -
             f"{len(nights)} nights: {said}. Champion: **{last.champion_arm or 'none yet'}**"
             f" (`{last.champion or '-'}`).\n\n"
             "The charts are the history: `trigger/…` is evidence over threshold, 1 makes a challenger;"
-            " `retrain/champion_new` is the champion's score on each night's new rows. The picture is the artifact"
-            " `nights.svg`; each night is a run below this one."
+            " `retrain/champion_new` is the champion's score on each night's new rows. The page is the artifact"
+            " `report.html`, its picture `nights.svg`; each night is a run below this one."
         ),
         params={"retrain.folder": config.retrain.folder, "retrain.window": str(config.retrain.window)},
         tags={RETRAINING: last.task, "task": last.task, "champion": last.champion_arm or ""},
         history=history,
-        files=[(picture, "")] if picture.exists() else [],
+        files=shown_files,
     )
 
 

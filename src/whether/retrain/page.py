@@ -1,0 +1,50 @@
+"""The nights as a page: who answers, the picture of quality and triggers, and what each night found and did."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from whether import compare
+from whether.compare import wording
+from whether.records import Champion, MeanScore, Night, write_text
+from whether.retrain.wording import said_taken
+
+SHOWN = 200
+"""Nights in the table: the last ones."""
+DID = {
+    "nothing": "nothing to do", "promoted": "promoted", "kept": "kept the champion", "needs_person": "needs a person",
+    "failed": "failed",
+}  # fmt: skip
+
+
+def write_page(nights: Sequence[Night], champion: Champion | None, picture: str, file: Path) -> None:
+    """Write the page, one file with everything in it; `picture` is SVG."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    styles = Path(compare.__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["score"] = _score
+    text = environment.get_template(
+        "nights.html.j2"
+    ).render(
+        nights=list(nights)[: -SHOWN - 1 : -1],
+        count=len(nights),
+        last=nights[-1],
+        champion=champion,
+        did=DID,
+        said_taken=said_taken,
+        css=Markup((styles / "colours.css").read_text("utf-8") + (styles / "report.css").read_text("utf-8")),  # noqa: S704 - our own
+        picture=Markup(picture[picture.index("<svg") :]),  # noqa: S704 - drawn by us, its texts escaped by matplotlib
+    )
+    write_text(file, text)
+
+
+def _score(score: MeanScore | None) -> str:
+    """Return a mean with its interval."""
+    if score is None:
+        return "–"
+    low, high = wording.percent(score.ci_low), wording.percent(score.ci_high)
+    return f"{wording.percent(score.mean)} ({low} to {high}, {score.n} rows)"
