@@ -426,7 +426,11 @@ def test_publishing_again_registers_nothing_and_another_text_is_another_version(
     assert len(versions(records, "snips.few_shot")) == 1
 
 
-def test_the_recommended_arms_prompt_is_the_champion_and_only_it(records: Records) -> None:
+@pytest.mark.parametrize("page", [1, 1000])
+def test_the_recommended_arms_prompt_is_the_champion_and_only_it(
+    records: Records, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr("whether.tracking.registry.PAGE", page)
     file = records.artifacts / "compare" / "verdict.json"
     verdict = json.loads(file.read_text())
     for answer, recommended, expected in [

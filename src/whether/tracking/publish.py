@@ -109,7 +109,7 @@ def _register_prompts(store: Experiment, views: Views, runs: dict[str, str]) -> 
             store.prompts.link(runs[arm], view.name, version)
             if arm == verdict.recommended_arm and verdict.answer != "inconclusive":
                 champion = view.name, version
-    store.prompts.crown(champion, store.prompts.names(verdict.task))
+    store.prompts.crown(champion, verdict.task)
 
 
 def _stage_run(store: Experiment, view: RunView, parent_id: str) -> Published:

@@ -14,6 +14,8 @@ CONTENT = "whether.content"
 """Tag of a version: SHA-256 of its text and of what else makes the prompt."""
 CHAMPION = "champion"
 LINKED = "mlflow.linkedPrompts"
+PAGE = 1000
+"""Prompts that are looked at in one request."""
 
 
 class PromptRegistry:
@@ -39,19 +41,29 @@ class PromptRegistry:
         if self._client.get_run(run_id).data.tags.get(LINKED) != linked:
             self._client.set_tag(run_id, LINKED, linked)
 
-    def crown(self, champion: tuple[str, int] | None, names: list[str]) -> None:
-        """Give the alias to one version of one of these prompts, and take it from the others."""
-        for name in names:
-            holder = self._champion(name)
-            if champion and champion[0] == name:
-                if holder != champion[1]:
-                    self._client.set_prompt_alias(name, CHAMPION, champion[1])
-            elif holder is not None:
-                self._client.delete_prompt_alias(name, CHAMPION)
+    def crown(self, champion: tuple[str, int] | None, task: str) -> None:
+        """Give the alias to one version of one of a task's prompts, and take it from the others."""
+        held = self._champions(task)
+        for name in held.keys() - ({champion[0]} if champion else set()):
+            self._client.delete_prompt_alias(name, CHAMPION)
+        if champion and held.get(champion[0]) != champion[1]:
+            self._client.set_prompt_alias(champion[0], CHAMPION, champion[1])
 
-    def names(self, task: str) -> list[str]:
-        """Return the prompts of a task that are registered."""
-        return [found.name for found in self._client.search_prompts() if found.name.startswith(f"{task}.")]
+    def _champions(self, task: str) -> dict[str, int]:
+        """Return the version of each of a task's prompts that has the alias; one request for each page of prompts."""
+        wanted, found, page = (
+            f"tags.`mlflow.prompt.is_prompt` = 'true' AND name LIKE '{task}.%'",
+            dict[str, int](),
+            None,
+        )
+        while True:
+            models = self._client.search_registered_models(filter_string=wanted, max_results=PAGE, page_token=page)
+            # In LIKE an underscore stands for any letter.
+            own = (model for model in models if model.name.startswith(f"{task}."))
+            found |= {model.name: int(model.aliases[CHAMPION]) for model in own if CHAMPION in model.aliases}
+            page = models.token
+            if not page:
+                return found
 
     def _versions(self, name: str) -> list[Any]:
         from mlflow.exceptions import MlflowException
@@ -61,16 +73,6 @@ class PromptRegistry:
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return []
-            raise
-
-    def _champion(self, name: str) -> int | None:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return int(self._client.get_prompt_version_by_alias(name, CHAMPION).version)
-        except MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                return None
             raise
 
 
