@@ -14,6 +14,8 @@ CONTENT = "whether.content"
 """Tag of a version: SHA-256 of its text and of what else makes the prompt."""
 CHAMPION = "champion"
 LINKED = "mlflow.linkedPrompts"
+PROMPTS = "tags.`mlflow.prompt.is_prompt` = 'true'"
+"""Filter: MLflow keeps prompts among the registered models."""
 PAGE = 1000
 """Prompts that are looked at in one request."""
 
@@ -51,14 +53,9 @@ class PromptRegistry:
 
     def _champions(self, task: str) -> dict[str, int]:
         """Return the version of each of a task's prompts that has the alias; one request for each page of prompts."""
-        wanted, found, page = (
-            f"tags.`mlflow.prompt.is_prompt` = 'true' AND name LIKE '{task}.%'",
-            dict[str, int](),
-            None,
-        )
+        found, page = dict[str, int](), None
         while True:
-            models = self._client.search_registered_models(filter_string=wanted, max_results=PAGE, page_token=page)
-            # In LIKE an underscore stands for any letter.
+            models = self._client.search_registered_models(PROMPTS, max_results=PAGE, page_token=page)
             own = (model for model in models if model.name.startswith(f"{task}."))
             found |= {model.name: int(model.aliases[CHAMPION]) for model in own if CHAMPION in model.aliases}
             page = models.token
