@@ -62,14 +62,15 @@ def main(argv: list[str]) -> int:
     """Do what is asked, alone."""
     request = parse(argv)
     text = compose(request.overrides)
-    text, config = with_warm_start(text, check(yaml.safe_load(text)))
+    config = check(yaml.safe_load(text))
     now = request.now or datetime.now(UTC)
     try:
         if request.dry_run:
-            return dry_run(config, request, now)
+            return dry_run(with_warm_start(text, config)[1], request, now)
         if request.action == "status":  # reads only: a person asks while a night is at work
             return status(config, text, request, now)
         with alone(Path(config.retrain.folder), now):
+            text, config = with_warm_start(text, config)
             return ACTIONS[request.action](config, text, request, now)
     except LockedError as error:
         print(f"error: {error}", file=sys.stderr)

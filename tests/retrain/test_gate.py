@@ -99,6 +99,15 @@ def test_a_cheaper_arm_takes_over_and_the_same_arm_is_never_cheaper(config):
     assert again.conclusion == "same"
 
 
+def test_an_arm_that_was_tuned_on_is_never_the_cheaper_one(config):
+    even = [sheet("test", 2, 2, 300, both=290)]
+    dear = verdict(lora__zero_shot=1.0, lora_warm__zero_shot=0.1)
+    champion = bundle(config, arm="lora-zero_shot")
+    warm = bundle(config, id="b" * 12, arm="lora_warm-zero_shot", checkpoint="lora_warm")
+    assert champion.kin == warm.kin
+    assert decided(config, even, champion, warm, dear).conclusion == "same"
+
+
 def test_a_broken_constraint_and_the_champion_itself(config):
     broken = verdict(excluded={"lora-zero_shot": "It is slow."})
     assert decided(config, [], found=broken).reason == "It is slow."

@@ -37,6 +37,7 @@ from whether.records.metrics import (
 )
 from whether.records.optimise import CandidateRecord, OptimiseRecord
 from whether.records.retrain import (
+    WARM,
     BundleRecord,
     Champion,
     CollectedRow,
@@ -77,6 +78,7 @@ __all__ = [
     "ARTIFACTS",
     "METRICS",
     "STATE",
+    "WARM",
     "Adherence",
     "Answer",
     "ArmChange",

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+WARM = "_warm"
+"""Ends the name of a checkpoint that goes on from the champion's adapter, with the settings of the name before it."""
 Destination = Literal["train", "dev", "recent", "waiting", "unlabelled"]
 Outcome = Literal["nothing", "promoted", "kept", "needs_person", "failed"]
 GateConclusion = Literal["first", "better", "cheaper", "same", "worse", "undecided", "constraint"]
@@ -144,6 +146,11 @@ class BundleRecord:
     """Path in the bundle → SHA-256."""
     served: dict[str, Any] | None = None
     """Settings of the served model that answers; None: weights do."""
+
+    @property
+    def kin(self) -> tuple[str, str]:
+        """Checkpoint and prompt, warm or not: what takes the same to run and to make again."""
+        return self.checkpoint.removesuffix(WARM), self.prompt_name
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def judge(
     ]
     costs = _monthly(champion, verdict, policy), _monthly(challenger, verdict, policy)
     margins = {"test": gate.margin or policy.margin, "recent": gate.recent_margin}
-    decided = _decide(sides, margins, policy, costs if champion.arm != challenger.arm else (costs[1], costs[1]))
+    decided = _decide(sides, margins, policy, costs if champion.kin != challenger.kin else (costs[1], costs[1]))
     needed = None
     if decided[0] == "undecided":
         pairs = zip(sides, found, strict=True)

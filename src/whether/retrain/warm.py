@@ -1,5 +1,6 @@
 """Warm starts: beside the checkpoint that is tuned anew, one that goes on from the champion's adapter."""
 
+import logging
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,12 @@ import yaml
 
 from whether.config import CheckpointConfig, Config, StartConfig
 from whether.errors import RecordError
-from whether.records import read_json
+from whether.records import WARM, read_json
 from whether.retrain.bundles import load_bundle
 from whether.retrain.promotion import find_champion
 
-SUFFIX = "_warm"
+logger = logging.getLogger(__name__)
+
 ADAPTER = "checkpoint/adapter/adapter_model.safetensors"
 
 
@@ -20,8 +22,8 @@ def with_warm_start(text: str, config: Config) -> tuple[str, Config]:
     """Return params.yaml and settings with a checkpoint `<name>_warm`, where `retrain.warm_start` asks for it.
 
     It has the settings of `<name>`, the champion's checkpoint, and begins with the champion's adapter, so that the
-    verdict compares the two. Nothing is added where there is no champion, where it was not tuned by an adapter, or
-    where the settings do not select that checkpoint any more.
+    verdict compares the two. Nothing is added where there is no champion, or where its weights do not fit: it was not
+    tuned by an adapter, the settings do not select that checkpoint any more, or adapter or base model are other ones.
     """
     champion = find_champion(Path(config.retrain.folder)) if config.retrain.warm_start else None
     if champion is None:
@@ -30,13 +32,15 @@ def with_warm_start(text: str, config: Config) -> tuple[str, Config]:
         bundle = load_bundle(Path(config.retrain.folder) / "bundles" / champion.champion)
     except RecordError:  # the night itself says what is wrong with it
         return text, config
-    name = bundle.record.checkpoint.removesuffix(SUFFIX)
+    name = bundle.record.checkpoint.removesuffix(WARM)
     tuner = config.checkpoints[name].tuner if name in config.checkpoints else None
     made: dict[str, Any] = read_json(bundle.checkpoint_folder / "checkpoint.json")
-    if tuner is None or made.get("kind") != "adapter":
+    fits = made.get("kind") == "adapter" and bundle.record.model == config.model.name
+    if tuner is None or not fits or made["tuner"]["adapter"] != tuner.adapter:
+        logger.info("no warm start: the champion %s has no adapter that fits these settings", bundle.record.arm)
         return text, config
     start = StartConfig(adapter=str(bundle.folder / "checkpoint" / "adapter"), sha256=bundle.record.files[ADAPTER])
-    warm = f"{name}{SUFFIX}"
+    warm = f"{name}{WARM}"
     checkpoint = CheckpointConfig(tuner=replace(tuner, start=start))
     values = yaml.safe_load(text)
     settings = dict(values["checkpoints"][name]["tuner"]) | {"start": asdict(start)}
