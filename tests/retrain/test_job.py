@@ -88,6 +88,8 @@ def test_an_empty_inbox_is_nothing_to_do_and_a_run_in_mlflow(place: Workplace) -
 def test_artifacts_that_are_lost_are_made_again(place: Workplace) -> None:
     shutil.rmtree(place.path / "artifacts")
     place.write("inbox/one.jsonl", rows(4, 4321))
+    plan = place.job("--dry-run")
+    assert (plan.status, "would make artifacts/model again" in plan.out) == (0, True), plan.err
     done = place.job()
     assert (done.status, done.summary["outcome"]) == (0, "nothing"), done.err
     assert [path.name for path in (place.path / "artifacts").iterdir()] == ["model"]

@@ -45,9 +45,14 @@ def test_a_champion_that_was_tuned_is_gone_on_from(place: Workplace) -> None:
     assert place.champion()["champion"] in params["checkpoints"]["lora_warm"]["tuner"]["start"]["adapter"]
 
 
-def test_a_fetch_that_fails_is_a_night_that_failed(place: Workplace) -> None:
+def test_a_fetch_that_fails_is_a_night_that_failed_and_is_made_up_for(place: Workplace) -> None:
+    last = place.lines("retrain/nights.jsonl")[-1]["started"]
     done = place.job(*LORA, "retrain.collect=[/bin/false]")
     assert (done.status, done.summary["outcome"]) == (1, "failed")
     assert done.summary["reason"].startswith("taking in: collect: /bin/false ended with status 1")
+    assert (
+        place.job(*LORA, "retrain.collect=[cp,'{since}','{inbox}']").status == 1
+    )  # a way to see {since} in the message
+    assert last in place.lines("retrain/nights.jsonl")[-1]["reason"]
     plan = place.job(*LORA, "retrain.collect=[/bin/false]", "--dry-run")
     assert (plan.status, "would first run /bin/false" in plan.out) == (0, True)

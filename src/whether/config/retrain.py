@@ -44,7 +44,7 @@ class RetrainConfig:
     """Rows that a label never seen needs before it joins the task (where task.labels is null); fewer wait."""
     collect: list[str] = field(default_factory=list)
     """Command and its arguments that fetches new rows into the inbox, run when a night begins; {inbox} becomes that
-    folder, {since} the time at which the last night began (empty at first)."""
+    folder, {since} the time at which the last night that did not fail began (empty at first)."""
     collect_timeout: Positive = 3600.0
     """Seconds that it may take."""
     warm_start: bool = False

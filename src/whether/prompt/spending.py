@@ -95,8 +95,11 @@ class Budgeted:
 
     def check(self, estimate: Estimate, what: str) -> None:
         """Raise EngineError where answers could cost more than `max_cost`, those that are there included."""
-        limit, spent = self.config.max_cost, self.spent()
-        if limit is not None and estimate.usd > 0 and spent + estimate.usd > limit:
+        limit = self.config.max_cost
+        if limit is None or estimate.usd == 0:
+            return
+        spent = self.spent()
+        if spent + estimate.usd > limit:
             raise EngineError(
                 f"{what} would cost up to ${estimate.usd:.4g} ({estimate.requests} requests to {self.config.model},"
                 f" about {estimate.input_tokens:,} tokens in and at most {estimate.output_tokens:,} out), and"

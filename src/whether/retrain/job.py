@@ -105,6 +105,8 @@ def plan(work: Work, *, forced: bool = False) -> list[str]:
     intake = inbox.look(work.config, work.number, work.now)
     work.taken = intake.taken
     said.append(said_taken(intake.taken))
+    if _lacks_model(work.folder):
+        return [*said, "would make artifacts/model again, which is missing; without it no trigger can be evaluated now"]
     said += [f"to quarantine: {row.file}, line {row.line}: {row.reason}" for row in intake.quarantined[:10]]
     asker = Asker(work.folder, keep=False)
     work.findings = findings(work.config, work.folder, work.moment, intake.rows, asker)
@@ -161,7 +163,7 @@ def _work(work: Work, text: str, forced: bool) -> tuple[Outcome, str]:
         write_params(text)
         if not DATA.exists():
             ensure(config)
-        hooks.collect(config.retrain, work.nights[-1].started if work.nights else "")
+        hooks.collect(config.retrain, _since(work.nights))
         intake = inbox.look(config, work.number, work.now)
         inbox.take(intake, config, work.number)
         work.taken = intake.taken
@@ -171,7 +173,7 @@ def _work(work: Work, text: str, forced: bool) -> tuple[Outcome, str]:
             logger.warning("%s", sentence)
         work.attention += said
         versions.version_data()
-    if promotion.find_champion(work.folder) and not (ARTIFACTS / "model").exists():
+    if _lacks_model(work.folder):
         with _step(work, "base model"):
             logger.info("artifacts/model is missing: it is made again, so that the champion can answer")
             ensure(config)
@@ -213,6 +215,16 @@ def _work(work: Work, text: str, forced: bool) -> tuple[Outcome, str]:
         work.attention += problems
         promotion.prune(work.folder, config.retrain.bundles)
     return "promoted", decision.reason
+
+
+def _lacks_model(folder: Path) -> bool:
+    """Whether there is a champion that could not answer, since the base model is gone with artifacts/."""
+    return promotion.find_champion(folder) is not None and not (ARTIFACTS / "model").exists()
+
+
+def _since(nights: Sequence[Night]) -> str:
+    """Return from when on rows are to be fetched: a night that failed may have fetched none, so it does not count."""
+    return next((night.started for night in reversed(nights) if night.outcome != "failed"), "")
 
 
 def _gate(work: Work, verdict: Verdict, asker: Asker) -> tuple[GateRecord, Bundle] | str:
