@@ -20,6 +20,7 @@ import re
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -27,6 +28,8 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
+
+from filelock import FileLock, Timeout
 
 NAME = "mlflow"
 """Of the database; that of users and permissions is called `mlflow_auth`."""
@@ -54,6 +57,8 @@ def main() -> None:
         folder: Path = given.folder.resolve()
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
+            stack.enter_context(alone(folder))
+            refuse_used_port(given.host, given.port)
             # SQLAlchemy's default driver depends on its version.
             own = re.sub("^postgres(ql)?://", "postgresql+psycopg://", given.database) if given.database else None
             database = own or stack.enter_context(postgres(folder / "postgres"))
@@ -84,6 +89,29 @@ def check_environment(given: argparse.Namespace) -> None:
 
 
 @contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the folder: a second server that stopped would take the first one's database with it."""
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            yield
+    except Timeout:
+        raise Refused(f"another server/run.py is at work in {folder}: stop it, or give another --folder") from None
+
+
+def refuse_used_port(host: str, port: int) -> None:
+    """Say so before anything is started."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise Refused(
+                f"{host}:{port} cannot be had ({error.strerror}): stop what has it, such as the MLflow of a start that"
+                " was killed, or give another --port"
+            ) from None
+
+
+@contextlib.contextmanager
 def postgres(folder: Path) -> Iterator[str]:
     """Run a PostgreSQL of our own while the block runs, and yield the address of its database.
 
@@ -91,19 +119,17 @@ def postgres(folder: Path) -> Iterator[str]:
     """
     tools, owner = programs(), "postgres" if os.geteuid() == 0 else None
     folder.mkdir(mode=0o700, exist_ok=True)
-    data, socket = folder / "data", folder / "socket"
-    if len(str(socket)) > LONGEST_SOCKET:
-        raise Refused(f"{socket} is too long a path for a socket: give --folder a shorter one")
+    data, door = folder / "data", folder / "socket"
+    if len(str(door)) > LONGEST_SOCKET:
+        raise Refused(f"{door} is too long a path for a socket: give --folder a shorter one")
 
-    def run(*command: str, **options: object) -> "subprocess.CompletedProcess[str]":
-        # A folder of its own for what it starts in: PostgreSQL warns where it cannot read that.
-        return subprocess.run(
-            command, user=owner, cwd=folder, text=True, capture_output=True, check=False, **options  # type: ignore[call-overload]
-        )  # fmt: skip
+    def run(*command: str) -> "subprocess.CompletedProcess[str]":
+        # It starts in a folder that PostgreSQL's user can read, else it warns.
+        return subprocess.run(command, user=owner, cwd=folder, text=True, capture_output=True, check=False)
 
-    socket.mkdir(mode=0o700, exist_ok=True)
+    door.mkdir(mode=0o700, exist_ok=True)
     if owner:
-        for path in (folder, socket):
+        for path in (folder, door):
             shutil.chown(path, owner, owner)
         if run("test", "-w", str(folder)).returncode:
             raise Refused(
@@ -114,7 +140,7 @@ def postgres(folder: Path) -> Iterator[str]:
         said = run(str(tools / "initdb"), "-D", str(data), "-U", NAME, "-A", "trust", "-E", "UTF8")
         if said.returncode:
             raise Refused(f"initdb: {said.stderr.strip()}")
-    options = f"-c listen_addresses='' -c unix_socket_directories='{socket}' -c unix_socket_permissions=0700"
+    options = f"-c listen_addresses='' -c unix_socket_directories='{door}' -c unix_socket_permissions=0700"
     log = str(folder / "log")
     left = run(str(tools / "pg_ctl"), "-D", str(data), "status").returncode == 0  # by a start that was killed
     said = run(str(tools / "pg_ctl"), "-D", str(data), "-l", log, "-w", "-t", "60", "-o", options, "start")
@@ -122,10 +148,10 @@ def postgres(folder: Path) -> Iterator[str]:
         raise Refused(f"PostgreSQL does not start; its log is {log}: {(said.stderr or said.stdout).strip()}")
     try:
         for name in (NAME, f"{NAME}_auth"):
-            made = run(str(tools / "createdb"), "-h", str(socket), "-U", NAME, name)
+            made = run(str(tools / "createdb"), "-h", str(door), "-U", NAME, name)
             if made.returncode and "already exists" not in made.stderr:
                 raise Refused(f"createdb {name}: {made.stderr.strip()}")
-        yield f"postgresql+psycopg://{NAME}@/{NAME}?host={socket}"
+        yield f"postgresql+psycopg://{NAME}@/{NAME}?host={door}"
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):  # a second one must not leave it running
             signal.signal(number, signal.SIG_IGN)

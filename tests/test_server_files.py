@@ -1,12 +1,14 @@
 """server/: what Docker users get is what is tested here, and secrets stay in the environment."""
 
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 SERVER = ROOT / "server"
@@ -34,6 +36,26 @@ def test_the_compose_file_holds_no_secret_and_opens_no_door() -> None:
                 assert str(value).startswith("${"), f"{name}: {key}"
 
 
+def start(folder: Path, *words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, str(SERVER / "run.py"), *words], cwd=folder, env={"PATH": "/usr/bin:/bin", **environment},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_two_servers_in_one_folder_or_on_one_port(tmp_path: Path) -> None:
+    password = {"MLFLOW_AUTH_ADMIN_PASSWORD": 12 * "x"}
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = start(tmp_path, "--port", str(taken.getsockname()[1]), **password)
+        assert (done.returncode, "cannot be had" in done.stderr) == (1, True)
+    with FileLock(tmp_path / "build/server/lock"):
+        done = start(tmp_path, **password)
+        assert (done.returncode, "another server/run.py is at work" in done.stderr) == (1, True)
+    assert not (tmp_path / "build/server/postgres").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "environment", "message"),
     [
@@ -46,10 +68,7 @@ def test_the_compose_file_holds_no_secret_and_opens_no_door() -> None:
 def test_a_start_that_cannot_work_is_one_clear_error(
     tmp_path: Path, words: tuple[str, ...], environment: dict[str, str], message: str
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, str(SERVER / "run.py"), *words], cwd=tmp_path, env={"PATH": "/usr/bin:/bin", **environment},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = start(tmp_path, *words, **environment)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
