@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from whether import entry
 from whether.config import load
-from whether.finetune.data import Lesson, plainly
+from whether.engine.chat import Lesson
+from whether.finetune.data import plainly
 from whether.finetune.finetune import finetune
 from whether.finetune.processes import only_main
 from whether.finetune.results import write_served

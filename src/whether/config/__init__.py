@@ -4,6 +4,7 @@
 (params.yaml). A typo, a value out of range or two fields that contradict each other fail here, before any work.
 """
 
+from whether.config.arms import CheckpointConfig, PromptConfig, StartConfig, TunerConfig
 from whether.config.components import argument_types, arguments, build
 from whether.config.composing import check, compose, load, write_params
 from whether.config.optimise import OptimiseConfig
@@ -13,22 +14,17 @@ from whether.config.search import Options, Range, SearchConfig
 from whether.config.sections import (
     Arms,
     BenchmarkConfig,
-    CheckpointConfig,
     Config,
     ConstraintsConfig,
     CurveConfig,
     ModelConfig,
     PolicyConfig,
     PricingConfig,
-    PromptConfig,
     RobustnessConfig,
-    ServedConfig,
     ServingConfig,
-    StartConfig,
-    TokenPrice,
     TrackingConfig,
-    TunerConfig,
 )
+from whether.config.served import ServedConfig, TokenPrice
 from whether.config.task import DataConfig, SourceConfig, SplitConfig, TaskConfig
 from whether.config.types import BASE, CONF, PARAMS, Component
 

@@ -1,14 +1,14 @@
-"""Models, prompts, benchmarks, prices and policy, and `Config`, which holds every section."""
+"""Model, benchmark, prices and policy, and `Config`, which holds every section."""
 
 import re
 from dataclasses import field
 from functools import cached_property
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import ByteSize, ConfigDict, Field
+from pydantic import ByteSize, Field
 from pydantic.dataclasses import dataclass
 
+from whether.config.arms import CheckpointConfig, PromptConfig, TunerConfig
 from whether.config.optimise import OptimiseConfig
 from whether.config.retrain import RetrainConfig
 from whether.config.search import SearchConfig
@@ -39,127 +39,6 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if "_target_" not in self.source:
             raise ValueError("source needs _target_, the dotted path of a model source")
-
-
-@dataclass(frozen=True, config=STRICT)
-class TokenPrice:
-    """What a provider asks for tokens, in USD a million, and when and where that was read."""
-
-    date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
-    source: Annotated[str, Field(min_length=1)]
-    usd_per_1m_input: NotNegative
-    usd_per_1m_output: NotNegative
-    usd_per_1m_cached_input: NotNegative | None = None
-    """Of input that the server says it had computed before; None: as other input."""
-
-    def usd(self, input_tokens: float, output_tokens: float, cached_tokens: float = 0) -> float:
-        """Return the price of so many tokens; the cached ones are among the input."""
-        cached = self.usd_per_1m_input if self.usd_per_1m_cached_input is None else self.usd_per_1m_cached_input
-        fresh = (input_tokens - cached_tokens) * self.usd_per_1m_input
-        return (fresh + cached_tokens * cached + output_tokens * self.usd_per_1m_output) / 1e6
-
-
-@dataclass(frozen=True, config=ConfigDict(**STRICT, hide_input_in_errors=True))
-class ServedConfig:
-    """A model behind an OpenAI-compatible HTTP API, and how requests are sent to it."""
-
-    base_url: str
-    """Address of the API, which `/chat/completions` follows; for most servers it ends in `/v1`."""
-    model: Annotated[str, Field(min_length=1)]
-    """Name of the model at the server."""
-    api_key_env: str | None = None
-    """Name of the environment variable that holds the key; None: the server wants none. Never the key itself."""
-    concurrency: Count = 8
-    """Requests under way at the same time, at most."""
-    timeout: Positive = 120.0
-    """Seconds for one attempt at a request, from connecting to the answer's last byte."""
-    attempts: Count = 6
-    """How often a request is sent, at most, while the server is busy, broken or not there."""
-    price: TokenPrice | None = None
-    """None: not known; a checkpoint of a run needs it."""
-    max_cost: NotNegative | None = 1.0
-    """USD that all answers of this model may cost, in all runs on this machine; None: no limit."""
-
-    def __post_init__(self) -> None:
-        url = urlsplit(self.base_url)
-        # No message shows a value that could be, or hold, a secret in the wrong place.
-        if url.username is not None or url.password is not None or url.query or url.fragment:
-            raise ValueError("base_url must hold no password, query or fragment: a key goes into the environment")
-        if url.scheme not in ("http", "https") or not url.hostname:
-            raise ValueError("base_url must be an address such as http://127.0.0.1:8000/v1")
-        if self.api_key_env is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.api_key_env):
-            raise ValueError(
-                "api_key_env must be the name of an environment variable, such as OPENAI_API_KEY, not a key"
-            )
-
-
-@dataclass(frozen=True, config=STRICT)
-class PromptConfig:
-    """A strategy that turns one example (and the labelled pool) into chat messages."""
-
-    strategy: Component
-    """`_target_` in whether.prompt.strategies and its arguments."""
-    answering: Component = field(default_factory=lambda: {"_target_": "whether.prompt.answering.greedy"})
-    """`_target_` in whether.prompt.answering and its arguments."""
-    plain: bool = False
-    """True for a prompt that is no engineering: the task's instruction and the input, nothing else."""
-    labels_needed: Annotated[int, Field(ge=0)] | None = None
-    """Labelled training examples that this prompt needs, which costs; None: the whole training split."""
-    search_seconds: NotNegative = 0.0
-    """Machine time of the search that found this prompt, which costs."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class StartConfig:
-    """Trained weights that training begins with, in place of new ones."""
-
-    adapter: str
-    """Folder of an adapter that has the same settings."""
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    """Of its weights, so that what they are decides whether a checkpoint is made anew."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class TunerConfig:
-    """How a checkpoint is made from the training split. conf/tuner holds what all tuned checkpoints share."""
-
-    adapter: Component
-    """`_target_` in whether.finetune.adapters and its arguments."""
-    learning_rate: Annotated[float, Field(gt=0, le=1)]
-    """Peak of the schedule (linear warm-up, then cosine to 0)."""
-    epochs: Annotated[int, Field(ge=1, le=1000)]
-    """Passes over the training split, at most; early stopping may end sooner."""
-    batch_size: Count
-    """Examples an optimizer step."""
-    warmup_ratio: Fraction
-    """Share of all steps over which the learning rate rises."""
-    weight_decay: NotNegative
-    max_grad_norm: Positive
-    """Gradients are scaled down to at most this norm."""
-    evaluations_per_epoch: Count
-    """How often the loss on dev is measured and a checkpoint saved."""
-    patience: Count
-    """Evaluations without improvement on dev before training stops."""
-    max_length: Annotated[int, Field(ge=8)]
-    """Longest training sequence in tokens; a longer one is an error."""
-    micro_batch_size: Count | None = None
-    """Examples that go through the model at once, at most; None: the whole batch. It bounds memory, not the result."""
-    balanced: bool = False
-    """Whether every label is drawn equally often; the length of an epoch stays."""
-    prompt: PromptConfig | None = None
-    """Tune with this prompt's messages; None: with the task's instruction and the input alone."""
-    start: StartConfig | None = None
-    """Go on from this adapter; None: begin anew."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class CheckpointConfig:
-    """What answers: `base` (with neither of these), a model tuned from it, or a served one."""
-
-    tuner: TunerConfig | None = None
-    """How it is tuned from the base model."""
-    served: ServedConfig | None = None
-    """Another model, behind an HTTP API, which answers beside those of this machine."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -4,7 +4,7 @@ Text from data is always encoded as text: a field that contains `<|im_end|>` or 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from whether.engine.templates import fill
@@ -17,6 +17,10 @@ class Message(NamedTuple):
 
     role: Literal["system", "user", "assistant"]
     content: str
+
+
+Lesson = Callable[[Example], tuple[Sequence[Message], str]]
+"""From an example to the messages that it is asked with and the answer that is learnt."""
 
 
 def input_text(task: Task, example: Example) -> str:

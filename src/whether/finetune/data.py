@@ -1,9 +1,9 @@
 """Examples as token sequences to train on: the prompt, by default as `zero_shot` asks it, and the answer to learn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from whether.engine.chat import Message, encode, encode_answer, plain_messages
+from whether.engine.chat import Lesson, encode, encode_answer, plain_messages
 from whether.errors import DataError
 from whether.records import Example, Task
 
@@ -25,10 +25,6 @@ class Row(NamedTuple):
 def label_rows(rows: Sequence[Row], examples: Sequence[Example], labels: Sequence[str]) -> list[Row]:
     """Return the rows of the examples with the numbers of their labels as answers, for a model with a label head."""
     return [Row(row.prompt, [labels.index(example.target)]) for row, example in zip(rows, examples, strict=True)]
-
-
-Lesson = Callable[[Example], tuple[Sequence[Message], str]]
-"""From an example to the messages that it is asked with and the answer that is learnt."""
 
 
 def plainly(task: Task) -> Lesson:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from whether.config import ModelConfig, StartConfig, TunerConfig, build
+from whether.engine.chat import Lesson
 from whether.engine.loading import load_base, pick_device
 from whether.engine.memory import is_out_of_memory
 from whether.errors import ConfigError, EngineError, RecordError
 from whether.finetune import checkpoints, history, processes, results
-from whether.finetune.data import Lesson, encode_rows, label_rows, plainly
+from whether.finetune.data import encode_rows, label_rows, plainly
 from whether.finetune.disk import room
 from whether.finetune.micro_batches import ADVICE
 from whether.finetune.results import Trained

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
+from whether.engine.chat import Message
 from whether.engine.requests import ChatModel, Choices, Generation, JsonSchema, Judge, Sampling
 from whether.errors import ConfigError, EngineError
 from whether.prompt.parse import Reader, answer_schema, reader
@@ -65,6 +66,13 @@ class Answering(NamedTuple):
     """Whether answers are written token by token, so that they can be sampled."""
     is_plain: bool = False
     """Whether outputs are greedy and read by the task's own rule, so that stock lm-eval can repeat the arm."""
+
+    def shown(self, messages: Sequence[Message]) -> list[Message]:
+        """Return messages whose demonstrations have the form that is asked for."""
+        return [
+            message._replace(content=self.show(message.content)) if message.role == "assistant" else message
+            for message in messages
+        ]
 
 
 def greedy(task: Task, seed: int, *, after: str | None = None, max_new_tokens: NewTokens | None = None) -> Answering:  # noqa: ARG001 - every builder is called alike

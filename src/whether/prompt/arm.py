@@ -39,7 +39,7 @@ from whether.prompt.adherence import adherence
 from whether.prompt.answering import Answering, Reply, greedy
 from whether.prompt.lm_eval_export import export
 from whether.prompt.metrics import latency_metrics, split_metrics
-from whether.prompt.models import Answers, base_counter, open_checkpoint
+from whether.prompt.models import Opened, base_counter, open_checkpoint
 from whether.prompt.parse import judged
 from whether.prompt.robustness import Own, measure_robustness
 from whether.prompt.spending import Budgeted, Estimate
@@ -83,28 +83,28 @@ def run_arm(
     from whether.engine.memory import peak_memory
 
     work = _Work.prepare(prompt, seed, name=name, prompt_name=name.removeprefix(f"{checkpoint}-"), artifacts=artifacts)
-    answers = open_checkpoint(checkpoint, artifacts / "model", artifacts / "finetune" / checkpoint, model, served)
-    if answers.is_probe:
+    opened = open_checkpoint(checkpoint, artifacts / "model", artifacts / "finetune" / checkpoint, model, served)
+    if opened.is_probe:
         work = replace(work, answering=greedy(work.task, seed), is_probe=True)
-    _check_lengths(answers, work)
-    if answers.served:
-        answers.served.check(_estimated(work, answers.served, robustness), f"arm {name}")
-    replies = work.ask(answers.model, progress=name)
-    predictions = work.predictions(replies, answers.show)
-    if answers.served:
+    _check_lengths(opened, work)
+    if opened.served:
+        opened.served.check(_estimated(work, opened.served, robustness), f"arm {name}")
+    replies = work.ask(opened.model, progress=name)
+    predictions = work.predictions(replies, opened.show)
+    if opened.served:
         # Each was a request by itself; to ask again would cost again, and be answered by what is kept.
         seconds, memory = [line.seconds for line in predictions], None
     else:
-        seconds, memory = _seconds_alone(answers.model, work, serving), peak_memory()
+        seconds, memory = _seconds_alone(opened.model, work, serving), peak_memory()
 
     write_jsonl(folder / "predictions.jsonl", predictions)
     write_text(folder / "prompt.txt", predictions[0].prompt)
     write_json(folder / "metrics.json", _metrics(work.task, predictions, seconds) | {"peak_memory": memory})
     write_json(folder / "adherence.json", adherence(work.task, work.answering, replies))
     if robustness and robustness.examples:
-        found = work.measure_robustness(robustness, answers.model, {line.id: line.answer for line in predictions})
+        found = work.measure_robustness(robustness, opened.model, {line.id: line.answer for line in predictions})
         write_json(folder / "robustness.json", found)
-    if work.answering.is_plain and answers.served is None:
+    if work.answering.is_plain and opened.served is None:
         tested = [line for line in predictions if line.split == "test"]
         export(work.task, name, tested, folder / "lm_eval", artifacts / "prompt" / name / "lm_eval")
 
@@ -215,10 +215,7 @@ def build_prompt(
         place = f"line {fault.line} of the instruction" if start is None else f"line {start + fault.line - 1}"
         raise ConfigError(f"{file}, {place}: {fault.reason}") from None
 
-    def shown(message: Message) -> Message:
-        return message._replace(content=answering.show(message.content)) if message.role == "assistant" else message
-
-    return (strategy if answering.show is str else lambda example: [*map(shown, strategy(example))]), answering
+    return (strategy if answering.show is str else lambda example: answering.shown(strategy(example))), answering
 
 
 def _metrics(task: Task, predictions: Sequence[Prediction], seconds: Sequence[float]) -> dict[str, Any]:
@@ -236,16 +233,16 @@ def _read_split(prepared: Path, split: Split) -> list[Example]:
     return examples
 
 
-def _check_lengths(answers: Answers, work: _Work) -> None:
-    if answers.context_window is None:
+def _check_lengths(opened: Opened, work: _Work) -> None:
+    if opened.context_window is None:
         return
     for example_id, chat in work.chats.items():
-        length = answers.count(chat)
-        if length + work.answering.max_new_tokens > answers.context_window:
+        length = opened.count(chat)
+        if length + work.answering.max_new_tokens > opened.context_window:
             raise EngineError(
                 f"arm {work.name}: the prompt of example {example_id!r} has {length} tokens, and with"
                 f" {work.answering.max_new_tokens} for the answer that is more than the model's context of"
-                f" {answers.context_window}: use fewer or shorter examples, or a model with a longer context"
+                f" {opened.context_window}: use fewer or shorter examples, or a model with a longer context"
             )
 
 

@@ -12,7 +12,7 @@ from whether.engine.served import ServedModel
 from whether.prompt.spending import Budgeted, CountTokens
 
 
-class Answers(NamedTuple):
+class Opened(NamedTuple):
     """A checkpoint that is ready to answer."""
 
     model: ChatModel
@@ -30,7 +30,7 @@ class Answers(NamedTuple):
 
 def open_checkpoint(
     name: str, model_folder: Path, checkpoint_folder: Path, model: ModelConfig, served: ServedConfig | None
-) -> Answers:
+) -> Opened:
     """Load a checkpoint's weights, or make ready to ask a served model: within its limit, keeping each answer.
 
     Raises EngineError for a folder that cannot be loaded, and where the environment does not hold the key.
@@ -38,12 +38,12 @@ def open_checkpoint(
     if served:
         count = base_counter(model_folder)
         budgeted = Budgeted(served, name, count)
-        return Answers(budgeted, transcript, count, None, served=budgeted)
+        return Opened(budgeted, transcript, count, None, served=budgeted)
     from whether.engine.local import LocalModel
 
     local = LocalModel.load(model_folder, checkpoint_folder, model)
     tokenizer = local.tokenizer
-    return Answers(
+    return Opened(
         local,
         lambda chat: render(tokenizer, chat),
         lambda chat: len(encode(tokenizer, chat)),
@@ -52,9 +52,9 @@ def open_checkpoint(
     )
 
 
-def open_served(served: ServedConfig) -> Answers:
+def open_served(served: ServedConfig) -> Opened:
     """Make ready to ask a served model without a limit and without keeping its answers: for requests of users."""
-    return Answers(ServedModel(served), transcript, lambda chat: 0, None)  # noqa: ARG005
+    return Opened(ServedModel(served), transcript, lambda chat: 0, None)  # noqa: ARG005
 
 
 def base_counter(model_folder: Path) -> CountTokens:

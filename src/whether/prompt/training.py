@@ -1,17 +1,14 @@
 """What a checkpoint is tuned on where its tuner names a prompt: the messages that the prompt asks with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from whether.config import PromptConfig, build
-from whether.engine.chat import Message, input_text
+from whether.engine.chat import Lesson, Message, input_text
 from whether.engine.templates import TemplateFault
 from whether.errors import ConfigError
 from whether.prompt.answering import Answering
 from whether.prompt.strategies import Retrieval, Strategy
 from whether.records import Example, Task
-
-Lesson = Callable[[Example], tuple[list[Message], str]]
-"""From an example to the messages that it is asked with and the answer that is learnt."""
 
 
 def lessons(prompt: PromptConfig, task: Task, pool: Sequence[Example], seed: int, where: str) -> Lesson:
@@ -34,11 +31,8 @@ def lessons(prompt: PromptConfig, task: Task, pool: Sequence[Example], seed: int
         raise ConfigError(f"{where}: tuning with passages is not built; tune without, and retrieve with the result")
 
     def lesson(example: Example) -> tuple[list[Message], str]:
-        *before, asked = _without(strategy(example), input_text(task, example), example.target)
-        turns = [
-            one._replace(content=answering.show(one.content)) if one.role == "assistant" else one for one in before
-        ]
-        return [*turns, asked], answering.show(example.target)
+        messages = _without(strategy(example), input_text(task, example), example.target)
+        return answering.shown(messages), answering.show(example.target)
 
     return lesson
 

@@ -7,13 +7,10 @@ from whether import compare
 from whether.compare import wording
 from whether.records import Champion, MeanScore, Night, write_text
 from whether.retrain.wording import said_taken
+from whether.tracking.nights import DID
 
 SHOWN = 200
 """Nights in the table: the last ones."""
-DID = {
-    "nothing": "nothing to do", "promoted": "promoted", "kept": "kept the champion", "needs_person": "needs a person",
-    "failed": "failed",
-}  # fmt: skip
 
 
 def write_page(nights: Sequence[Night], champion: Champion | None, picture: str, file: Path) -> None:

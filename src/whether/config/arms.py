@@ -1,0 +1,79 @@
+"""What arms are made of: prompts, and checkpoints, which are tuned or served."""
+
+from dataclasses import field
+from typing import Annotated
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from whether.config.served import ServedConfig
+from whether.config.types import STRICT, Component, Count, Fraction, NotNegative, Positive
+
+
+@dataclass(frozen=True, config=STRICT)
+class PromptConfig:
+    """A strategy that turns one example (and the labelled pool) into chat messages."""
+
+    strategy: Component
+    """`_target_` in whether.prompt.strategies and its arguments."""
+    answering: Component = field(default_factory=lambda: {"_target_": "whether.prompt.answering.greedy"})
+    """`_target_` in whether.prompt.answering and its arguments."""
+    plain: bool = False
+    """True for a prompt that is no engineering: the task's instruction and the input, nothing else."""
+    labels_needed: Annotated[int, Field(ge=0)] | None = None
+    """Labelled training examples that this prompt needs, which costs; None: the whole training split."""
+    search_seconds: NotNegative = 0.0
+    """Machine time of the search that found this prompt, which costs."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class StartConfig:
+    """Trained weights that training begins with, in place of new ones."""
+
+    adapter: str
+    """Folder of an adapter that has the same settings."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """Of its weights, so that what they are decides whether a checkpoint is made anew."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class TunerConfig:
+    """How a checkpoint is made from the training split. conf/tuner holds what all tuned checkpoints share."""
+
+    adapter: Component
+    """`_target_` in whether.finetune.adapters and its arguments."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    """Peak of the schedule (linear warm-up, then cosine to 0)."""
+    epochs: Annotated[int, Field(ge=1, le=1000)]
+    """Passes over the training split, at most; early stopping may end sooner."""
+    batch_size: Count
+    """Examples an optimizer step."""
+    warmup_ratio: Fraction
+    """Share of all steps over which the learning rate rises."""
+    weight_decay: NotNegative
+    max_grad_norm: Positive
+    """Gradients are scaled down to at most this norm."""
+    evaluations_per_epoch: Count
+    """How often the loss on dev is measured and a checkpoint saved."""
+    patience: Count
+    """Evaluations without improvement on dev before training stops."""
+    max_length: Annotated[int, Field(ge=8)]
+    """Longest training sequence in tokens; a longer one is an error."""
+    micro_batch_size: Count | None = None
+    """Examples that go through the model at once, at most; None: the whole batch. It bounds memory, not the result."""
+    balanced: bool = False
+    """Whether every label is drawn equally often; the length of an epoch stays."""
+    prompt: PromptConfig | None = None
+    """Tune with this prompt's messages; None: with the task's instruction and the input alone."""
+    start: StartConfig | None = None
+    """Go on from this adapter; None: begin anew."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class CheckpointConfig:
+    """What answers: `base` (with neither of these), a model tuned from it, or a served one."""
+
+    tuner: TunerConfig | None = None
+    """How it is tuned from the base model."""
+    served: ServedConfig | None = None
+    """Another model, behind an HTTP API, which answers beside those of this machine."""
