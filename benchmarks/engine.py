@@ -18,6 +18,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -50,6 +51,8 @@ class Row(NamedTuple):
     requests: int
     difference: float | None
     """Largest difference of a log-likelihood; None for texts."""
+    peer_difference: float | None
+    """The same between the peer at one batch size and at another, on the sample: what rounding alone does."""
     agreement: float
     """Share of queries with the same most likely choice, or of texts that are equal."""
     computed_share: float | None
@@ -112,8 +115,8 @@ def compare(workload: Workload, engine: Any, peers: dict[int, Any], peak: float,
     """Measure one workload in turns with the peer at its best batch size."""
     instances, group = workload.instances, workload.group
     sample = spread(instances, group, SAMPLE)
-    trials = {size: timed(peer, workload.kind, sample)[0] for size, peer in peers.items()}
-    best = min(trials, key=lambda size: trials[size])
+    trials = {size: timed(peer, workload.kind, sample) for size, peer in peers.items()}
+    best = min(trials, key=lambda size: trials[size][0])
     asked = sample if quick else instances
     timed(engine, workload.kind, sample)
     runs = [timed(engine, workload.kind, instances)]
@@ -135,7 +138,10 @@ def compare(workload: Workload, engine: Any, peers: dict[int, Any], peak: float,
         peer_batch_size=best,
         peer_requests=len(asked),
         requests=len(instances),
-        difference=max(abs(a[0] - b[0]) for a, b in zip(mine, theirs, strict=True)) if scoring else None,
+        difference=largest_difference(mine, theirs) if scoring else None,
+        peer_difference=max(largest_difference(a[1], b[1]) for a, b in combinations(trials.values(), 2))
+        if scoring
+        else None,
         agreement=agreement(mine, theirs, group if scoring else 1),
         computed_share=needed.computed / needed.asked if needed else None,
         peak_share=needed.operations / min(run[0] for run in runs) / peak if needed else None,
@@ -165,6 +171,11 @@ def tokens(engine: Any, instances: Sequence[Any]) -> int:
         instance.args[0] + (instance.args[1] if isinstance(instance.args[1], str) else "") for instance in instances
     ]
     return sum(len(engine.tok_encode(text)) for text in texts)
+
+
+def largest_difference(one: Sequence[Any], other: Sequence[Any]) -> float:
+    """Return by how much a log-likelihood differs at most."""
+    return max(abs(a[0] - b[0]) for a, b in zip(one, other, strict=True))
 
 
 def agreement(mine: Sequence[Any], theirs: Sequence[Any], group: int) -> float:
@@ -214,13 +225,14 @@ def table(rows: Sequence[Row]) -> str:
     """Return the rows as Markdown."""
     lines = [
         "| precision | workload | requests | engine, s | hf, s | faster | hf batch | hf answered | largest difference"
-        " | same answer | tokens computed | of peak |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        " | between hf's batches | same answer | tokens computed | of peak |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
         cells = [
             row.dtype, row.title, f"{row.requests:,}", f"{row.ours:.2f}", f"{row.peer:,.1f}", f"**{row.ratio:.1f}×**",
-            str(row.peer_batch_size), f"{row.peer_requests:,}", _number(row.difference, ".1e"), f"{row.agreement:.1%}",
+            str(row.peer_batch_size), f"{row.peer_requests:,}", _number(row.difference, ".1e"),
+            _number(row.peer_difference, ".1e"), f"{row.agreement:.1%}",
             _number(row.computed_share, ".1%"), _number(row.peak_share, ".0%"),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
