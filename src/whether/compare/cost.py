@@ -32,6 +32,8 @@ class Expense(NamedTuple):
     """Of people who build it."""
     token_usd_per_request: float = 0.0
     """What a provider asks for the tokens of a request; it then takes no machine time of ours."""
+    search_usd: float = 0.0
+    """What a provider asked for its share in the search."""
 
     @property
     def building_seconds(self) -> float:
@@ -49,7 +51,8 @@ class Expense(NamedTuple):
 
     def usd_to_retrain(self, pricing: PricingConfig) -> float:
         """Return the price of training and search once more, without labels and people."""
-        return usd_to_build(0, self.training, pricing) + usd_for_seconds(self.search_seconds, pricing)
+        searching = usd_for_seconds(self.search_seconds, pricing) + self.search_usd
+        return usd_to_build(0, self.training, pricing) + searching
 
     def fixed_usd_per_month(self, pricing: PricingConfig, policy: PolicyConfig) -> float:
         """Return what a month costs without a request: building spread over the policy's months, and retraining."""

@@ -115,6 +115,8 @@ class Arm:
     """Whether the prompt is no engineering (`PromptConfig.plain`)."""
     search_seconds: float
     """Machine time of the search that found the prompt (`PromptConfig.search_seconds`)."""
+    search_usd: float
+    """What a provider asked for its share in that (`PromptConfig.search_usd`)."""
     labels_needed: int | None
     """Labelled training examples that the prompt needs (`PromptConfig.labels_needed`); None: all."""
     dev: list[Prediction]
@@ -204,6 +206,7 @@ def _load_arm(
         plain=settings.plain,
         labels_needed=settings.labels_needed,
         search_seconds=settings.search_seconds,
+        search_usd=settings.search_usd,
         dev=answered["dev"],
         test=answered["test"],
         serving=read_json(file.with_name("metrics.json"), Serving),

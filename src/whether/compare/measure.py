@@ -212,8 +212,9 @@ def expense(arm: Arm, checkpoint: Checkpoint, pool: int, pricing: PricingConfig)
     labels = max(training.labels_used, pool if arm.labels_needed is None else arm.labels_needed)
     if checkpoint.price:
         tokens = float(_token_usd(arm, checkpoint.price).mean())
-        return cost.Expense(0.0, labels, training, arm.search_seconds, hours, tokens)
-    return cost.Expense(_seconds_per_request(arm), labels, training, arm.search_seconds, hours)
+        return cost.Expense(0.0, labels, training, arm.search_seconds, hours, tokens, arm.search_usd)
+    seconds = _seconds_per_request(arm)
+    return cost.Expense(seconds, labels, training, arm.search_seconds, hours, search_usd=arm.search_usd)
 
 
 def _token_usd(arm: Arm, price: TokenPrice) -> Floats:

@@ -7,7 +7,7 @@
 from whether.config.arms import CheckpointConfig, PromptConfig, StartConfig, TunerConfig
 from whether.config.components import argument_types, arguments, build
 from whether.config.composing import check, compose, load, write_params
-from whether.config.optimise import OptimiseConfig
+from whether.config.optimise import OptimiseConfig, ReflectConfig
 from whether.config.places import line_of
 from whether.config.retrain import GateConfig, RetrainConfig
 from whether.config.search import Options, Range, SearchConfig
@@ -48,6 +48,7 @@ __all__ = [
     "PricingConfig",
     "PromptConfig",
     "Range",
+    "ReflectConfig",
     "RetrainConfig",
     "RobustnessConfig",
     "SearchConfig",

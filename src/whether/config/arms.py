@@ -24,6 +24,8 @@ class PromptConfig:
     """Labelled training examples that this prompt needs, which costs; None: the whole training split."""
     search_seconds: NotNegative = 0.0
     """Machine time of the search that found this prompt, which costs."""
+    search_usd: NotNegative = 0.0
+    """What a provider asked for its share in that search."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -34,12 +34,17 @@ def compose(overrides: Sequence[str] = (), conf: Path = CONF) -> str:
 def load(path: Path = PARAMS, section: str = "", overrides: Sequence[str] = ()) -> Config:
     """Read and check params.yaml, the composed settings that DVC tracks.
 
-    `overrides` (`trials=40`) change values of one section, for a command that no stage depends on.
+    `overrides` change one section, for a command that no stage depends on: its values (`trials=40`), or, by
+    `<section>=<name>`, all of it to those of conf/<section>/<name>.yaml.
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         if overrides:
-            values[section] = _overridden(values.get(section, {}), overrides)
+            named = [override for override in overrides if override.startswith(f"{section}=")]
+            if named:
+                values[section] = yaml.safe_load(compose(named))[section]
+            others = [override for override in overrides if override not in named]
+            values[section] = _overridden(values.get(section, {}), others)
     except FileNotFoundError:
         raise ConfigError(f"{path} is missing: run `python -m pipelines.compose` in the repository's root") from None
     except yaml.YAMLError as error:

@@ -5,9 +5,24 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from whether.config.served import ServedConfig
 from whether.config.types import STRICT, Component, Count, Fraction, Positive
 
 Choose = Literal["balanced", "random", "diverse"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class ReflectConfig:
+    """How a stronger model rewrites the best prompt's instruction."""
+
+    reflector: ServedConfig
+    """The model that writes; it reads training examples, and never dev or test."""
+    evaluations: Count
+    """Requests to the checkpoint that rewriting may take, about."""
+    minibatch: Count = 4
+    """Training examples that the reflector reads at a time, and on which its text has to do better."""
+    max_new_tokens: Count = 2048
+    """Of an answer of the reflector."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -36,3 +51,5 @@ class OptimiseConfig:
     """Requests at most: fewer candidates are drawn; None: no limit. The prompts they are compared with come on top."""
     minutes: Positive | None = None
     """After so long the best so far goes to the end alone; None: no limit."""
+    reflect: ReflectConfig | None = None
+    """Rewriting of the best candidate's instruction by a served model (conf/optimise/reflective.yaml); None: none."""

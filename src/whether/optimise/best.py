@@ -41,6 +41,8 @@ def prompt_yaml(record: OptimiseRecord, best: CandidateRecord) -> str:
     ]
     kept: dict[str, Any] = {key: best.prompt[key] for key in ("strategy", "answering", "labels_needed")}
     kept["search_seconds"] = round(record.seconds, 1)
+    if record.reflector_usd:
+        kept["search_usd"] = round(record.reflector_usd, 6)
     return "\n".join(lines) + "\n" + yaml.dump(kept, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 

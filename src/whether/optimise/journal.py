@@ -14,6 +14,8 @@ class Scored(NamedTuple):
     example: str
     score: float
     tokens: int | None
+    output: str = ""
+    """What the model wrote."""
 
 
 class Journal:

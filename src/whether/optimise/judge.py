@@ -10,7 +10,7 @@ from whether.optimise.candidates import Candidate
 from whether.optimise.journal import Journal, Scored
 from whether.prompt.arm import build_prompt
 from whether.prompt.parse import judged
-from whether.records import Example, Task, sha256_plain, to_plain
+from whether.records import Example, Task, sha256_plain
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ class Judge:
 
     def scores(self, candidate: Candidate, examples: Sequence[Example]) -> list[Scored]:
         """Return how a candidate does on examples; only what is not known is asked, in one call."""
-        key = sha256_plain(to_plain(candidate.prompt))
+        key = sha256_plain([candidate.prompt.strategy, candidate.prompt.answering])
         known = self._journal.known(key)
         lacking = [example for example in examples if example.id not in known]
         if lacking:
@@ -44,4 +44,6 @@ class Judge:
         for example, reply in zip(examples, replies, strict=True):
             counts = (reply.generation.input_tokens, reply.generation.output_tokens)
             tokens = None if None in counts else sum(count for count in counts if count is not None)
-            yield Scored(example.id, judged(self._task, reply.answer, example.target).score, tokens)
+            yield Scored(
+                example.id, judged(self._task, reply.answer, example.target).score, tokens, reply.generation.text
+            )

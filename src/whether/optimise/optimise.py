@@ -18,12 +18,14 @@ from pathlib import Path
 from statistics import fmean
 
 from whether.config import Config
+from whether.engine.chat import encode
 from whether.errors import ConfigError, RecordError, near_matches
 from whether.optimise.best import prompt_yaml
 from whether.optimise.candidates import Candidate, drawn, written_by_hand
 from whether.optimise.halving import affordable, in_strata, rungs
 from whether.optimise.journal import Journal, Scored
 from whether.optimise.judge import Judge
+from whether.optimise.reflect import check_reflector, rewrite
 from whether.prompt.arm import build_prompt
 from whether.records import (
     STATE,
@@ -70,6 +72,7 @@ def optimise(name: str, config: Config, *, artifacts: Path, restart: bool = Fals
             " and the training split allow"
         )
     by_hand = written_by_hand(config.prompts)
+    check_reflector(settings.reflect)
     for candidate in [*candidates, *by_hand]:  # what cannot be built is told before the model is loaded
         build_prompt(candidate.name if candidate.by_hand else "optimised", candidate.prompt, task, pool, config.seed)
     checkpoint = artifacts / "finetune" / name
@@ -89,7 +92,16 @@ def optimise(name: str, config: Config, *, artifacts: Path, restart: bool = Fals
         judge = Judge(local, task, pool, config.seed, journal)
         planned = rungs(len(candidates), len(dev), first=first, keep=keep)
         ordered = in_strata(dev, config.seed)
-        found = _halve(judge, candidates, [rung.examples for rung in planned], ordered, config)
+        until = None if settings.minutes is None else time.monotonic() + 60 * settings.minutes
+        found = _halve(judge, candidates, [rung.examples for rung in planned], ordered, keep=keep, until=until)
+        written, usd = list[Candidate](), 0.0
+        if settings.reflect:
+            logger.info("%s rewrites the instruction", settings.reflect.reflector.model)
+            written, usd = rewrite(
+                _order(found)[0], settings.reflect, judge, task, pool=pool, dev=ordered, seed=config.seed,
+                count=lambda chat: len(encode(local.tokenizer, chat)), until=until,
+            )  # fmt: skip
+            found |= {candidate: judge.scores(candidate, ordered) for candidate in written}
         found |= {candidate: judge.scores(candidate, ordered) for candidate in _told(by_hand)}
         records = _ranked(found)
         best = next(record for record in records if record.examples == len(dev) and not record.by_hand)
@@ -101,10 +113,12 @@ def optimise(name: str, config: Config, *, artifacts: Path, restart: bool = Fals
         }
         record = OptimiseRecord(
             checkpoint=name, key=key, task=task.name, model=config.model.name, seed=config.seed,
-            dev_examples=len(dev), candidates=len(candidates), rungs=[rung.examples for rung in planned],
+            dev_examples=len(dev), candidates=len(candidates) + len(written), rungs=[rung.examples for rung in planned],
             evaluations=journal.evaluations, seconds=journal.seconds, best=best.name, best_score=best.score,
             by_hand=hand.name if hand else None, by_hand_score=hand.score if hand else None,
             difference=best.score - hand.score if hand else None, answers=scores,
+            reflector=settings.reflect.reflector.model if settings.reflect else None, rewritten=len(written),
+            reflector_usd=usd,
         )  # fmt: skip
         write_jsonl(folder / "candidates.jsonl", records)
         write_json(folder / "optimise.json", record)
@@ -113,16 +127,20 @@ def optimise(name: str, config: Config, *, artifacts: Path, restart: bool = Fals
 
 
 def _halve(
-    judge: Judge, candidates: Sequence[Candidate], sizes: Sequence[int], ordered: Sequence[Example], config: Config
+    judge: Judge,
+    candidates: Sequence[Candidate],
+    sizes: Sequence[int],
+    ordered: Sequence[Example],
+    *,
+    keep: float,
+    until: float | None,
 ) -> Found:
     """Return what each candidate scored on as many examples as it came to."""
-    settings, started = config.optimise, time.monotonic()
     found, left = Found(), list(candidates)
     for number, size in enumerate(sizes):
         logger.info("round %d of %d: %d prompts on %d examples of dev", number + 1, len(sizes), len(left), size)
         for candidate in left:
-            late = settings.minutes is not None and time.monotonic() - started > 60 * settings.minutes
-            if late and found:
+            if found and until is not None and time.monotonic() > until:
                 first = _order(found)[0]
                 logger.info("time is up: %s goes to the end", first.name)
                 return found | {first: judge.scores(first, ordered)}
@@ -131,7 +149,7 @@ def _halve(
         best = left[0]
         logger.info("  best: %.1f%%, %s", 100 * fmean(row.score for row in found[best]), best.name)
         if size < sizes[-1]:
-            left = left[: max(math.ceil(settings.keep * len(left)), min(2, len(left)))]
+            left = left[: max(math.ceil(keep * len(left)), min(2, len(left)))]
     return found
 
 

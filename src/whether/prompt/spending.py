@@ -30,6 +30,10 @@ class Estimate(NamedTuple):
     usd: float
 
 
+class BeyondLimitError(EngineError):
+    """Answers could cost more than `max_cost`."""
+
+
 class Estimator:
     """Answers nothing, sends nothing, and adds up what a served model would be asked (a `ChatModel`)."""
 
@@ -66,9 +70,13 @@ class Estimator:
 class Budgeted:
     """A served model that begins no call which could go beyond `max_cost` (a `ChatModel`)."""
 
-    def __init__(self, config: ServedConfig, name: str, count: CountTokens):
-        """`name` is the checkpoint's. Raises EngineError if the environment does not hold the key."""
+    def __init__(self, config: ServedConfig, name: str, count: CountTokens, setting: str = ""):
+        """`name` is the checkpoint's, `setting` the one that holds the limit, if it is not the checkpoint's.
+
+        Raises EngineError if the environment does not hold the key.
+        """
         self.config, self.name, self._count = config, name, count
+        self._setting = setting or f"checkpoints.{name}.served.max_cost"
         self.served = ServedModel(config, journal_of(config))
 
     def answer(
@@ -81,7 +89,7 @@ class Budgeted:
         constraint: Choices | JsonSchema | None = None,
         progress: str | None = None,
     ) -> list[list[Generation]]:
-        """Answer as the served model does. Raises EngineError where that could cost too much, before it is sent."""
+        """Answer as the served model does. Raises BeyondLimitError, before anything is sent, where that costs more."""
         estimator = self.estimator()
         estimator.answer(chats, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling, constraint=constraint)
         self.check(estimator.estimate, "the next requests")
@@ -94,16 +102,16 @@ class Budgeted:
         return Estimator(self.served, self._count)
 
     def check(self, estimate: Estimate, what: str) -> None:
-        """Raise EngineError where answers could cost more than `max_cost`, those that are there included."""
+        """Raise BeyondLimitError where answers could cost more than `max_cost`, those that are there included."""
         limit = self.config.max_cost
         if limit is None or estimate.usd == 0:
             return
         spent = self.spent()
         if spent + estimate.usd > limit:
-            raise EngineError(
+            raise BeyondLimitError(
                 f"{what} would cost up to ${estimate.usd:.4g} ({estimate.requests} requests to {self.config.model},"
                 f" about {estimate.input_tokens:,} tokens in and at most {estimate.output_tokens:,} out), and"
-                f" ${spent:.4g} is spent: more than checkpoints.{self.name}.served.max_cost, which is ${limit:g}."
+                f" ${spent:.4g} is spent: more than {self._setting}, which is ${limit:g}."
                 " Nothing was sent; raise it if you want this, or ask less (`python -m pipelines.estimate` shows all"
                 " arms)"
             )

@@ -51,3 +51,9 @@ class OptimiseRecord:
     """`best_score` minus `by_hand_score`, on the same examples; the best of many on dev, so a little lucky."""
     answers: dict[str, list[float]] = field(default_factory=dict)
     """`best` and `by_hand` → score of each dev example, in the order of dev.jsonl."""
+    reflector: str | None = None
+    """The served model that rewrote the best candidate's instruction; None: nothing was rewritten."""
+    rewritten: int = 0
+    """Its texts that did better on training examples, and so were tried on all of dev."""
+    reflector_usd: float = 0.0
+    """What its answers cost."""
