@@ -119,6 +119,16 @@ def test_a_second_run_does_nothing_and_shows_the_verdict_again(clone: Clone) -> 
     )
 
 
+def test_an_earlier_revision_goes_onto_an_empty_server(clone: Clone) -> None:
+    runs, python = clone.runs(), ".venv/bin/python"
+    clone("git add -A && git -c user.email=a@b.c -c user.name=a commit -qm run && mv mlflow.db kept.db")
+    [run] = re.findall(r"HEAD: \d+ runs, (\w+)", clone(f"{python} -m pipelines.publish --rev HEAD"))
+    assert clone.runs() == runs
+    assert "The verdict is the same" in clone(f"{python} -m pipelines.verdict --against runs:/{run}")
+    assert "no verdict can be read" in clone(f"{python} -m pipelines.publish --rev nowhere", fails=True)
+    clone("mv kept.db mlflow.db")
+
+
 def test_dvc_commands_do_what_a_dvc_user_expects(clone: Clone) -> None:
     dvc = ".venv/bin/python -m dvc"
     assert "up to date" in clone(f"{dvc} status")

@@ -17,7 +17,7 @@ from whether.compare.intervals import Inference
 from whether.compare.summary import summary
 from whether.compare.terminal import show_changes
 from whether.config import CONF, compose, write_params
-from whether.errors import RecordError
+from whether.errors import RecordError, TrackingError
 from whether.records import output_folder, write_json, write_jsonl
 
 QUICK = ("policy.resamples=500", "prompt=[zero_shot,few_shot,knn]", "checkpoint=[base,lora]")
@@ -127,6 +127,13 @@ def test_the_command_reads_a_revision_from_dvcs_cache(tmp_path, monkeypatch, cap
     assert [row["arms"]["lora-zero_shot"]["metrics"]["accuracy"]["value"] > 0.85 for row in history] == [False, True]
     command.main(["--history", "5", "--markdown"])
     assert capsys.readouterr().out.count("| 20") == 2
+    command.main(["--history", "5", "--page", "trend.html"])
+    page = Path("trend.html").read_text()
+    assert page.count("Arm by arm") == 1
+    assert "<b>lora-zero_shot</b>: worse" in page
+    assert "2 verdicts of" in page
+    with pytest.raises(TrackingError, match=r"mlflow\.db is not there: nothing was published to it"):
+        command.main(["--against", "runs:/abc"])
     with pytest.raises(RecordError, match="nowhere: no verdict can be read"):
         command.main(["--against", "nowhere"])
 

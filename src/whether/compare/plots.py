@@ -29,7 +29,7 @@ PLACEHOLDERS = {
     "ink": "#010203", "muted": "#040506", "line": "#070809", "prompt": "#0a0b0c", "fine_tune": "#0d0e0f",
     "both": "#101112", "surface": "#131415",
 }  # fmt: skip
-_MARKERS = {"prompt": "o", "fine_tune": "s", "both": "D"}
+MARKERS = {"prompt": "o", "fine_tune": "s", "both": "D"}
 _WIDTH = 4.4
 """Inches. Small, so that text stays readable when the picture fills a phone's width."""
 _MOST_LABELS = 24
@@ -38,27 +38,27 @@ _MOST_LABELS = 24
 
 def draw(verdict: Verdict, study: Study) -> dict[str, str]:
     """Return every picture that this verdict has, by name, as SVG text."""
-    pictures = {"quality": _svg("quality", _quality, verdict)}
+    pictures = {"quality": svg("quality", _quality, verdict)}
     # Their axes are logarithmic, and a price list may say that machines are free.
     costly = all(arm.metrics["usd_per_1k"].value for arm in verdict.arms.values())
     if costly:
-        pictures["quality_cost"] = _svg("quality_cost", _quality_cost, verdict)
+        pictures["quality_cost"] = svg("quality_cost", _quality_cost, verdict)
     if verdict.break_even and costly:
-        pictures["cost_volume"] = _svg("cost_volume", paint_cost_volume, verdict, PLACEHOLDERS)
+        pictures["cost_volume"] = svg("cost_volume", paint_cost_volume, verdict, PLACEHOLDERS)
         row = shown_break_even(verdict)
         kind = verdict.arms[row.arm].answer
-        pictures["cost_drivers"] = _svg("cost_drivers", paint_cost_drivers, row, PLACEHOLDERS, kind)
+        pictures["cost_drivers"] = svg("cost_drivers", paint_cost_drivers, row, PLACEHOLDERS, kind)
     if verdict.learning_curve and verdict.learning_curve.levels:
-        pictures["learning_curve"] = _svg("learning_curve", paint_learning_curve, verdict.learning_curve, PLACEHOLDERS)
+        pictures["learning_curve"] = svg("learning_curve", paint_learning_curve, verdict.learning_curve, PLACEHOLDERS)
     if study.task.output == "label" and len(study.task.labels) <= _MOST_LABELS:
         for arm in verdict.representatives.values():
-            pictures[f"confusion_{arm}"] = _svg(f"confusion_{arm}", _confusion, study, arm)
+            pictures[f"confusion_{arm}"] = svg(f"confusion_{arm}", _confusion, study, arm)
     formats = measured(study, verdict)
     if any(one.variations for one in formats.values()):
-        pictures["formats"] = _svg("formats", _formats, verdict, formats)
+        pictures["formats"] = svg("formats", _formats, verdict, formats)
     for name, checkpoint in study.checkpoints.items():
         if checkpoint.history:
-            pictures[f"training_{name}"] = _svg(f"training_{name}", _training, checkpoint.history)
+            pictures[f"training_{name}"] = svg(f"training_{name}", _training, checkpoint.history)
     return pictures
 
 
@@ -71,7 +71,7 @@ def _quality(axes: Any, verdict: Verdict) -> None:
         row, colour = arm.metrics[verdict.metric], PLACEHOLDERS[arm.answer]
         _interval(axes, row, place, colour)
         face = colour if name in chosen else PLACEHOLDERS["surface"]
-        axes.plot(row.value, place, _MARKERS[arm.answer], color=colour, markerfacecolor=face, markersize=6)
+        axes.plot(row.value, place, MARKERS[arm.answer], color=colour, markerfacecolor=face, markersize=6)
     _baseline(verdict, axes.axvline)
     values = [percent(verdict.arms[name].metrics[verdict.metric].value or 0.0) for name in names]
     right = axes.secondary_yaxis("right")
@@ -99,7 +99,7 @@ def _quality_cost(axes: Any, verdict: Verdict) -> None:
         row, colour = arm.metrics[verdict.metric], PLACEHOLDERS[arm.answer]
         price = arm.metrics["usd_per_1k"].value
         axes.plot([price, price], [row.ci_low, row.ci_high], color=colour, linewidth=1.6)
-        axes.plot(price, row.value, _MARKERS[arm.answer], color=colour, markersize=6)
+        axes.plot(price, row.value, MARKERS[arm.answer], color=colour, markersize=6)
         if name == verdict.recommended_arm:
             axes.plot(price, row.value, "o", markersize=14, markerfacecolor="none", color=PLACEHOLDERS["ink"])
     _baseline(verdict, axes.axhline)
@@ -193,7 +193,7 @@ def _baseline(verdict: Verdict, line: Callable[..., Any]) -> None:
         line(verdict.baseline, color=PLACEHOLDERS["muted"], linestyle=":", linewidth=1)
 
 
-def _svg(name: str, painter: Callable[..., None], *arguments: Any) -> str:
+def svg(name: str, painter: Callable[..., None], *arguments: Any) -> str:
     """Let a painter draw on axes and return the SVG text with theme colours."""
     import matplotlib as mpl
     from matplotlib.figure import Figure

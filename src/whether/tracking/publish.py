@@ -48,9 +48,13 @@ class Receipt:
     """Why it is pending, or why nothing was published."""
 
 
-def publish(config: Config, artifacts: Path, *, strict: bool = True) -> Receipt:
+def publish(
+    config: Config, artifacts: Path, *, strict: bool = True, root: Path | None = None, latest: bool = True
+) -> Receipt:
     """Show the records under `artifacts` in MLflow; runs that show them already stay as they are.
 
+    `root` is the repository, from which a relative path of a database counts; None: the folder that `artifacts` is in.
+    Records that are not the `latest` leave aliases where they are.
     A server that does not answer gives a warning and a pending receipt. What no waiting mends (an address of the wrong
     form, a user who is refused) raises TrackingError, or with `strict` off gives a warning and a pending receipt too:
     a pipeline's results do not depend on MLflow. Raises RecordError for records that cannot be read.
@@ -60,8 +64,8 @@ def publish(config: Config, artifacts: Path, *, strict: bool = True) -> Receipt:
         return Receipt(uri, experiment, reason="tracking.enabled is false")
     views = read_views(config, artifacts)
     try:
-        with open_experiment(config.tracking.uri, experiment, artifacts.resolve().parent) as store:
-            runs = _bring_up_to_date(store, views, views.verdict.metric)
+        with open_experiment(config.tracking.uri, experiment, root or artifacts.resolve().parent) as store:
+            runs = _bring_up_to_date(store, views, views.verdict.metric, latest=latest)
             experiment_id = store.experiment_id
     except TrackingError as error:
         if strict and not isinstance(error, ServerUnavailable):
@@ -75,7 +79,7 @@ def publish(config: Config, artifacts: Path, *, strict: bool = True) -> Receipt:
     return Receipt(uri, experiment, parent_id, url, runs)
 
 
-def _bring_up_to_date(store: Experiment, views: Views, metric: str) -> dict[str, Published]:
+def _bring_up_to_date(store: Experiment, views: Views, metric: str, *, latest: bool) -> dict[str, Published]:
     """Write the runs that are missing and return all by name.
 
     The pipeline's run is begun first, since the others hang below it, and completed last: what a kill leaves is seen.
@@ -86,7 +90,7 @@ def _bring_up_to_date(store: Experiment, views: Views, metric: str) -> dict[str,
     runs = {pipeline.name: Published(pipeline.kind, pipeline.content_key, parent_id)}
     for view in views.stages:
         runs[view.name] = _stage_run(store, view, parent_id)
-    _register_prompts(store, views, {name: str(run.run_id) for name, run in runs.items()})
+    _register_prompts(store, views, {name: str(run.run_id) for name, run in runs.items()}, latest=latest)
     links = [
         Link(name, run.kind, str(run.run_id), earlier=run.made_by != parent_id)
         for name, run in runs.items()
@@ -100,8 +104,8 @@ def _bring_up_to_date(store: Experiment, views: Views, metric: str) -> dict[str,
     return runs
 
 
-def _register_prompts(store: Experiment, views: Views, runs: dict[str, str]) -> None:
-    """Register each prompt's text once, link it to its arms, and let the recommended one be the champion."""
+def _register_prompts(store: Experiment, views: Views, runs: dict[str, str], *, latest: bool) -> None:
+    """Register each prompt's text once, link it to its arms, and let the latest recommended one be the champion."""
     verdict, champion = views.verdict, None
     for view in views.prompts:
         version = store.prompts.register(view)
@@ -109,7 +113,8 @@ def _register_prompts(store: Experiment, views: Views, runs: dict[str, str]) -> 
             store.prompts.link(runs[arm], view.name, version)
             if arm == verdict.recommended_arm and verdict.answer != "inconclusive":
                 champion = view.name, version
-    store.prompts.crown(champion, verdict.task)
+    if latest:
+        store.prompts.crown(champion, verdict.task)
 
 
 def _stage_run(store: Experiment, view: RunView, parent_id: str) -> Published:

@@ -65,6 +65,18 @@ def open_experiment(uri: str, name: str, root: Path) -> Iterator["Experiment"]:
             raise ServerUnavailable(f"another publication has held {lock} for {LOCK_SECONDS} seconds") from None
 
 
+def download(uri: str, root: Path, run_id: str, files: Sequence[str], folder: Path) -> Path:
+    """Copy artifacts of a run into a folder and return it. Raises TrackingError where one of them is not there."""
+    database = _database(uri, root)
+    if database and not database.is_file():
+        raise TrackingError(f"{database} is not there: nothing was published to it")
+    with _explained(without_credentials(uri)):
+        client = _client(uri, database)
+        for file in files:
+            client.download_artifacts(run_id, file, str(folder))
+    return folder
+
+
 class Experiment:
     """Writes runs, and finds them by the key of what they show."""
 

@@ -1,0 +1,104 @@
+"""Verdicts over time: a table, and a page with a picture of every arm's quality and what changed each time."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from whether.compare import wording
+from whether.compare.plots import MARKERS, PLACEHOLDERS, STYLE, svg
+from whether.records import Changes, Verdict, write_text
+
+HEADS = ("date", "commit", "verdict", "arm", "quality", "interval", "USD a month")
+_MOST_LINES = 8
+"""Arms in the picture: those that were recommended, and the best of the last verdict."""
+
+
+class Point(NamedTuple):
+    """A verdict and when it was."""
+
+    commit: str
+    date: str
+    """YYYY-MM-DD."""
+    verdict: Verdict
+    changes: Changes | None = None
+    """Since the verdict before it."""
+
+
+def trend_rows(points: Sequence[Point]) -> list[list[str]]:
+    """Return a line for each verdict: what was recommended, and its primary metric on test."""
+    rows = []
+    for point in points:
+        verdict = point.verdict
+        arm = verdict.arms.get(verdict.recommended_arm or "")
+        cells = ["", "", ""]
+        if arm is not None:
+            quality = arm.metrics[verdict.metric]
+            cells = [
+                wording.value(verdict.metric, quality.value),
+                wording.interval(verdict.metric, quality),
+                wording.value("usd_per_month", arm.metrics["usd_per_month"].value),
+            ]
+        rows.append([point.date, point.commit, verdict.answer, verdict.recommended_arm or "", *cells])
+    return rows
+
+
+def write_trend(points: Sequence[Point], file: Path) -> None:
+    """Write the page of verdicts, newest first, as one file with everything in it."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    folder = Path(__file__).parent
+    loader = FileSystemLoader(folder)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    tasks = sorted({point.verdict.task for point in points})
+    text = environment.get_template("trend.html.j2").render(
+        points=list(zip(points, trend_rows(points), strict=True)),
+        last=points[0],
+        tasks=tasks,
+        headlines=wording.HEADLINES,
+        metric=wording.NAMES[points[0].verdict.metric],
+        css=Markup(STYLE + (folder / "report.css").read_text("utf-8")),  # noqa: S704 - our own
+        picture=Markup(svg("trend", _paint, points[::-1])),  # noqa: S704 - drawn by us, texts escaped by matplotlib
+        signed=wording.signed,
+        points_of=wording.points,
+    )
+    write_text(file, text)
+
+
+def _paint(axes: Any, points: Sequence[Point]) -> None:
+    """Draw each arm's quality with its interval, verdict by verdict, oldest first; the recommended one is ringed."""
+    metric = points[-1].verdict.metric
+    names = _shown(points)
+    for number, name in enumerate(names):
+        found = [
+            (place, point.verdict.arms[name])
+            for place, point in enumerate(points)
+            if name in point.verdict.arms and metric in point.verdict.arms[name].metrics
+        ]
+        kind = found[-1][1].answer
+        colour, shift = PLACEHOLDERS[kind], 0.16 * (number - (len(names) - 1) / 2) / max(1, len(names) / 3)
+        places = [place + shift for place, _ in found]
+        rows = [arm.metrics[metric] for _, arm in found]
+        axes.plot(places, [row.value for row in rows], MARKERS[kind] + "-", color=colour, markersize=5, linewidth=1)
+        axes.vlines(places, [row.ci_low for row in rows], [row.ci_high for row in rows], color=colour, linewidth=1.4)
+        for place, (at, _), row in zip(places, found, rows, strict=True):
+            if points[at].verdict.recommended_arm == name:
+                axes.plot(place, row.value, "o", markersize=12, markerfacecolor="none", color=PLACEHOLDERS["ink"])
+        axes.annotate(
+            name, (places[-1], rows[-1].value), xytext=(9, 0), textcoords="offset points", va="center", fontsize=8,
+            color=PLACEHOLDERS["ink"], annotation_clip=False,
+        )  # fmt: skip
+    axes.set_xticks(range(len(points)), [f"{point.date[5:]}\n{point.commit[:7]}" for point in points], fontsize=7.5)
+    axes.set(xlim=(-0.5, len(points) - 0.5), ylabel=f"{wording.NAMES[metric]} on test")
+    axes.yaxis.set_major_formatter(lambda tick, _: f"{100 * tick:.0f}%")
+    axes.figure.set_size_inches(max(4.4, 1.6 + 0.75 * len(points)), 3.6)
+
+
+def _shown(points: Sequence[Point]) -> list[str]:
+    """Return the arms to draw: those that were recommended, and the best of the last verdict, as far as they go."""
+    last = points[-1].verdict
+    best = sorted(last.arms, key=lambda name: -(last.arms[name].metrics[last.metric].value or 0.0))
+    recommended = [point.verdict.recommended_arm for point in reversed(points) if point.verdict.recommended_arm]
+    return list(dict.fromkeys([*recommended, *last.representatives.values(), *best]))[:_MOST_LINES]
