@@ -13,6 +13,10 @@ _MOST_LINES = 8
 """Arms in the picture: those that were recommended, and the best of the last verdict."""
 
 
+_NAME_HEIGHT = 0.055
+"""Of a line of text, as a share of the quality axis."""
+
+
 class Point(NamedTuple):
     """A verdict and when it was."""
 
@@ -70,7 +74,7 @@ def write_trend(points: Sequence[Point], file: Path) -> None:
 def _paint(axes: Any, points: Sequence[Point]) -> None:
     """Draw each arm's quality with its interval, verdict by verdict, oldest first; the recommended one is ringed."""
     metric = points[-1].verdict.metric
-    names = _shown(points)
+    names, ends = _shown(points), dict[str, tuple[float, float]]()
     for number, name in enumerate(names):
         found = [
             (place, point.verdict.arms[name])
@@ -86,14 +90,22 @@ def _paint(axes: Any, points: Sequence[Point]) -> None:
         for place, (at, _), row in zip(places, found, rows, strict=True):
             if points[at].verdict.recommended_arm == name:
                 axes.plot(place, row.value, "o", markersize=12, markerfacecolor="none", color=PLACEHOLDERS["ink"])
-        axes.annotate(
-            name, (places[-1], rows[-1].value), xytext=(9, 0), textcoords="offset points", va="center", fontsize=8,
-            color=PLACEHOLDERS["ink"], annotation_clip=False,
-        )  # fmt: skip
+        ends[name] = places[-1], rows[-1].value
+    _name_lines(axes, ends)
     axes.set_xticks(range(len(points)), [f"{point.date[5:]}\n{point.commit[:7]}" for point in points], fontsize=7.5)
-    axes.set(xlim=(-0.5, len(points) - 0.5), ylabel=f"{wording.NAMES[metric]} on test")
+    axes.set(xlim=(-0.5, len(points) - 0.5), ylim=(-0.02, 1.04), ylabel=f"{wording.NAMES[metric]} on test")
     axes.yaxis.set_major_formatter(lambda tick, _: f"{100 * tick:.0f}%")
     axes.figure.set_size_inches(max(4.4, 1.6 + 0.75 * len(points)), 3.6)
+
+
+def _name_lines(axes: Any, ends: dict[str, tuple[float, float]]) -> None:
+    """Write each line's name to the right of its end, moved up or down so far that names do not cover each other."""
+    place = max(end for end, _ in ends.values()) + 0.15
+    height = -1.0
+    for name, (end, quality) in sorted(ends.items(), key=lambda item: item[1][1]):
+        height = max(quality, height + _NAME_HEIGHT)
+        axes.plot([end + 0.06, place], [quality, height], color=PLACEHOLDERS["muted"], linewidth=0.6, clip_on=False)
+        axes.text(place + 0.03, height, name, va="center", fontsize=8, color=PLACEHOLDERS["ink"], clip_on=False)
 
 
 def _shown(points: Sequence[Point]) -> list[str]:
