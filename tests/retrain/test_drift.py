@@ -90,3 +90,16 @@ def test_texts_without_a_word():
     for feature in ("words", "length", "vocabulary"):
         found = permutation_test(4, 8, text_statistic(["!"] * 12, feature), 49, random)
         assert 0 < found.p_value <= 1
+
+
+def test_meaning_is_seen_where_no_word_is_shared():
+    """Each row's words are its own on both sides: only what they mean tells them apart."""
+    weather = "drizzle sunshine blizzard humidity thunder breeze monsoon sleet overcast downpour gale dew"
+    music, more = "flute sonata rapper cello hymn pianist", "mist cyclone icy hailstones sunny rainfall"
+
+    def p_value(fresh, feature):
+        rows = [*weather.split(), *fresh.split()]
+        return permutation_test(6, 12, text_statistic(rows, feature), 199, np.random.default_rng(4)).p_value
+
+    assert p_value(music, "meaning") < 0.02
+    assert min(p_value(more, "meaning"), p_value(music, "words")) > 0.05

@@ -90,7 +90,7 @@ def _paint(axes: Any, points: Sequence[Point]) -> None:
         for place, (at, _), row in zip(places, found, rows, strict=True):
             if points[at].verdict.recommended_arm == name:
                 axes.plot(place, row.value, "o", markersize=12, markerfacecolor="none", color=PLACEHOLDERS["ink"])
-        ends[name] = places[-1], rows[-1].value
+        ends[name] = places[-1], rows[-1].value or 0.0
     _name_lines(axes, ends)
     axes.set_xticks(range(len(points)), [f"{point.date[5:]}\n{point.commit[:7]}" for point in points], fontsize=7.5)
     axes.set(xlim=(-0.5, len(points) - 0.5), ylim=(-0.02, 1.04), ylabel=f"{wording.NAMES[metric]} on test")

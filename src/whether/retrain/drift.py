@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Feature = Literal["words", "length", "vocabulary"]
+Feature = Literal["words", "length", "vocabulary", "meaning"]
 Statistic = Callable[[Floats], Floats]
 """Choices as 0/1 of shape (rows, choices) → the statistic of each, shape (choices,); large is unlike."""
 
@@ -50,24 +50,42 @@ def text_statistic(texts: Sequence[str], feature: Feature) -> Statistic:
     """Return a statistic of texts, those of the night and those before alike."""
     if feature == "words":
         return domain_classifier(texts)
+    if feature == "meaning":
+        return sentence_classifier(texts)
     return length_shift(texts) if feature == "length" else new_words(texts)
 
 
 def domain_classifier(texts: Sequence[str]) -> Statistic:
-    """Return how much higher a classifier that tells chosen rows from the others rates the chosen ones.
-
-    Ridge regression of chosen (1) or not (0) on TF-IDF of words and pairs of words; each row is rated by the classifier
-    that was fitted to all others, which for ridge is a division (leave-one-out, Allen 1974), so that every choice costs
-    one product of matrices. 0: it cannot tell them apart; 1: it always can.
-    """
+    """Return `classifier` of TF-IDF of words and pairs of words."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     try:
         table = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=WORD).fit_transform(texts)
     except ValueError:  # no word in any text
         return lambda choices: np.zeros(choices.shape[1])
-    similarity = np.asarray((table @ table.T).todense(), dtype=np.float64)
-    rows = len(texts)
+    return classifier(np.asarray((table @ table.T).todense(), dtype=np.float64))
+
+
+def sentence_classifier(texts: Sequence[str]) -> Statistic:
+    """Return `classifier` of sentence embeddings (MiniLM): of what texts mean, in whatever words.
+
+    Raises MissingPackageError where the extra `embeddings` is not installed.
+    """
+    from whether.prompt.nearest import sentence_encoder
+
+    encoder = sentence_encoder("the trigger meaning_drift")
+    vectors = encoder.encode(list(texts), normalize_embeddings=True, show_progress_bar=False).astype(np.float64)
+    return classifier(vectors @ vectors.T)
+
+
+def classifier(similarity: Floats) -> Statistic:
+    """Return how much higher a classifier that tells chosen rows from the others rates the chosen ones.
+
+    Ridge regression of chosen (1) or not (0) on vectors whose inner products are `similarity` (rows, rows); each row is
+    rated by the classifier that was fitted to all others, which for ridge is a division (leave-one-out, Allen 1974), so
+    that every choice costs one product of matrices. 0: it cannot tell them apart; 1: it always can.
+    """
+    rows = len(similarity)
     centre = np.eye(rows) - 1 / rows
     kernel = centre @ similarity @ centre
     hat = kernel @ np.linalg.inv(kernel + RIDGE * np.eye(rows)) + 1 / rows

@@ -115,7 +115,7 @@ def age(evidence: Evidence, *, days: Annotated[float, Field(gt=0)]) -> Finding:
 def input_drift(
     evidence: Evidence, *, feature: Feature, alpha: Alpha, permutations: Count, least: Count, most: Count
 ) -> Finding:
-    """New inputs are unlike those before them, in their words, their length or their vocabulary.
+    """New inputs are unlike those before them, in their words, their length, their vocabulary or their meaning.
 
     A night with fewer than `least` new rows is left for the next one; `most` rows of each side are looked at, chosen by
     the hash of their inputs.
@@ -124,6 +124,7 @@ def input_drift(
         "words": "a classifier of words tells this night's inputs from earlier ones",
         "length": "this night's inputs differ in length from earlier ones",
         "vocabulary": "this night's inputs hold words that earlier ones do not",
+        "meaning": "a classifier of sentence embeddings tells this night's inputs from earlier ones",
     }[feature]
 
     def statistic(items: Sequence[Item]) -> Statistic:
