@@ -1,10 +1,12 @@
 """Cost from measured quantities, and the volume at which tuning pays."""
 
+import math
 from dataclasses import replace
 
 import pytest
 
 from whether.compare.cost import Expense, break_even, training_cost, usd_to_build
+from whether.compare.intervals import Interval
 from whether.compare.load import Training
 from whether.config import PolicyConfig, PricingConfig
 
@@ -92,3 +94,26 @@ def test_drivers_are_the_difference_with_half_and_twice_of_each_quantity():
     assert moved["time of a request, prompt"] == pytest.approx((-0.5 + 21 / 12, -8 + 21 / 12))
     swings = [abs(driver.usd_double - driver.usd_half) for driver in found.drivers]
     assert swings == sorted(swings, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("to_build", "running", "low", "high"),
+    [
+        ((10, 5), (-2.0, -0.5), 1000 * 5 / 12 / 2, 1000 * 5 / 12 / 0.5),
+        ((10, 5), (-2.0, 0.1), 1000 * 5 / 12 / 2, None),
+        ((10, 5), (0.2, 0.4), None, None),
+        ((5, 10), (0.5, 2.0), 1000 * 5 / 12 / 2, 1000 * 5 / 12 / 0.5),
+        ((5, 10), (-0.3, 0.4), 1000 * 5 / 12 / 0.4, None),
+    ],
+)
+def test_the_interval_of_a_break_even_follows_from_that_of_running_costs(to_build, running, low, high):
+    middle = sum(running) / 2
+    expenses = expense(3 + middle, to_build[0]), expense(3, to_build[1])
+    found = break_even("tuned", "prompt", expenses, PRICES, PolicyConfig(months=12), running=Interval(*running))
+    assert (found.ci_low, found.ci_high) == (low and pytest.approx(low), high and pytest.approx(high))
+    volume = found.requests_per_month
+    if volume is not None:
+        assert low <= volume <= (high or math.inf)
+        assert f"(interval {low:,.0f} to {f'{high:,.0f}' if high else 'never'})" in found.reason
+    elif low is not None:
+        assert f"it may be the dearer one above {low:,.0f} requests a month" in found.reason

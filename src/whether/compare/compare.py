@@ -23,6 +23,7 @@ from whether.compare import cost, measure, plots, report, tables
 from whether.compare.aspects import aspects
 from whether.compare.decide import Candidate, Decision, Selection, comparisons, decide, select
 from whether.compare.further import further_labels
+from whether.compare.inference import amount_interval
 from whether.compare.interaction import interactions
 from whether.compare.intervals import Inference, PairedDifference
 from whether.compare.learning_curve import learning_curve
@@ -227,7 +228,15 @@ def _break_even(selection: Selection, study: Study, config: Config) -> list[Brea
         arm = study.arms[name]
         return measure.expense(arm, study.checkpoints[arm.checkpoint], study.pool, config.pricing)
 
+    def running(name: str) -> Any:
+        arm = study.arms[name]
+        return 1000 * measure.request_usd(arm, study.checkpoints[arm.checkpoint], config.pricing)
+
+    settings = measure.clustered(study.groups, _inference(config))
     return [
-        cost.break_even(arm.name, prompt.name, (expense(arm.name), expense(prompt.name)), config.pricing, config.policy)
+        cost.break_even(
+            arm.name, prompt.name, (expense(arm.name), expense(prompt.name)), config.pricing, config.policy,
+            running=amount_interval(running(arm.name) - running(prompt.name), settings),
+        )
         for arm in tuned
-    ]
+    ]  # fmt: skip

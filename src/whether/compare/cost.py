@@ -6,10 +6,12 @@ training, with its energy where the list prices that by itself and the machine m
 because every arm needs them to be measured at all.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
+from whether.compare.intervals import Interval
 from whether.compare.load import Training
 from whether.compare.wording import usd
 from whether.config import PolicyConfig, PricingConfig
@@ -102,18 +104,30 @@ def training_cost(training: Training, pricing: PricingConfig) -> TrainingCost:
 
 
 def break_even(
-    tuned: str, prompt: str, expenses: tuple[Expense, Expense], pricing: PricingConfig, policy: PolicyConfig
+    tuned: str,
+    prompt: str,
+    expenses: tuple[Expense, Expense],
+    pricing: PricingConfig,
+    policy: PolicyConfig,
+    *,
+    running: Interval | None = None,
 ) -> BreakEven:
-    """Return at which monthly volume `tuned` costs as much as `prompt`, and what moves that; expenses in this order."""
+    """Return at which monthly volume `tuned` costs as much as `prompt`, and what moves that; expenses in this order.
+
+    `running` is the interval of what `tuned` costs more per 1,000 requests. What is fixed is no sample, so the volume
+    where the lines cross is a monotone function of that difference, and its interval follows.
+    """
     ours, theirs = expenses
     apart = _Apart(
         ours.usd_per_1k(pricing) - theirs.usd_per_1k(pricing),
         ours.usd_to_build(pricing) - theirs.usd_to_build(pricing),
         ours.fixed_usd_per_month(pricing, policy) - theirs.fixed_usd_per_month(pricing, policy),
     )
-    found = _crossing(tuned, prompt, apart, policy)
+    found = _crossing(tuned, prompt, apart, policy, running)
     difference = ours.usd_per_month(pricing, policy) - theirs.usd_per_month(pricing, policy)
-    return replace(found, usd_per_month=difference, drivers=_drivers(expenses, pricing, policy))
+    low, high = (end if math.isfinite(end) else None for end in _ends(apart.fixed, running))
+    drivers = _drivers(expenses, pricing, policy)
+    return replace(found, usd_per_month=difference, drivers=drivers, ci_low=low, ci_high=high)
 
 
 def _drivers(expenses: tuple[Expense, Expense], pricing: PricingConfig, policy: PolicyConfig) -> list[CostDriver]:
@@ -163,25 +177,49 @@ class _Apart(NamedTuple):
     """A month without a request."""
 
 
-def _crossing(tuned: str, prompt: str, apart: _Apart, policy: PolicyConfig) -> BreakEven:
+def _crossing(tuned: str, prompt: str, apart: _Apart, policy: PolicyConfig, interval: Interval | None) -> BreakEven:
     """Return where the two lines of monthly cost cross."""
     running, building, fixed = apart
+    low, high = _ends(fixed, interval)
     facts = (
         f"{tuned} costs {usd(abs(building))} {'more' if building > 0 else 'less'} to build and"
         f" {usd(abs(running))} {'more' if running > 0 else 'less'} per 1,000 requests than {prompt}"
     )
     often = f" and retrained every {policy.retrain_months} months" if policy.retrain_months else ""
     if fixed <= 0 and running <= 0:
-        return BreakEven(tuned, prompt, "always", None, f"{facts}, so it is the cheaper one at any volume.")
+        sure = f"{facts}, so it is the cheaper one at any volume{_perhaps(low, 'dearer')}."
+        return BreakEven(tuned, prompt, "always", None, sure)
     if fixed >= 0 and running >= 0:
-        return BreakEven(tuned, prompt, "never", None, f"{facts}, so it is the dearer one at any volume.")
-    volume = -fixed / running * 1000
+        sure = f"{facts}, so it is the dearer one at any volume{_perhaps(low, 'cheaper')}."
+        return BreakEven(tuned, prompt, "never", None, sure)
+    volume = _volume(fixed, running)
+    span = f" (interval {low:,.0f} to {f'{high:,.0f}' if math.isfinite(high) else 'never'})" if interval else ""
     word = "more" if running < 0 else "fewer"
     return BreakEven(
         tuned,
         prompt,
         "above" if running < 0 else "below",
         volume,
-        f"{facts}, so over {policy.months} months{often} it is the cheaper one at {word} than {volume:,.0f} requests a"
-        " month.",
+        f"{facts}, so over {policy.months} months{often} it is the cheaper one at {word} than {volume:,.0f}{span}"
+        " requests a month.",
     )
+
+
+def _ends(fixed: float, running: Interval | None) -> tuple[float, float]:
+    """Return the interval of the volume; infinity where there is none, and where the lines may not cross."""
+    if running is None:
+        return math.inf, math.inf
+    low, high = sorted((_volume(fixed, running.low), _volume(fixed, running.high)))
+    return low, high
+
+
+def _volume(fixed: float, running: float) -> float:
+    """Return at how many requests a month two lines of cost meet; infinity if they do not."""
+    return -fixed / running * 1000 if fixed * running < 0 else math.inf
+
+
+def _perhaps(volume: float, word: str) -> str:
+    """Say that the interval reaches to the other side of a claim about any volume."""
+    if math.isinf(volume):
+        return ""
+    return f" (by the interval of running costs it may be the {word} one above {volume:,.0f} requests a month)"

@@ -14,7 +14,10 @@ _REACH = 30
 
 
 def paint_cost_volume(axes: Any, verdict: Verdict, colours: Mapping[str, str]) -> None:
-    """Draw monthly cost against volume for each representative; crossings are ringed, the policy's volume dotted."""
+    """Draw monthly cost against volume for each representative; crossings are ringed, the policy's volume dotted.
+
+    A thin line through a crossing is its interval.
+    """
     volume = verdict.policy["monthly_requests"]
     crossings = {row.arm: row for row in verdict.break_even if row.requests_per_month is not None}
     marked = [volume, *(row.requests_per_month or volume for row in crossings.values())]
@@ -25,8 +28,10 @@ def paint_cost_volume(axes: Any, verdict: Verdict, colours: Mapping[str, str]) -
     for name, row in crossings.items():
         fixed, running = _line(verdict, name)
         place = row.requests_per_month or volume
-        axes.plot(place, fixed + running * place / 1000, "o", markersize=11, markerfacecolor="none",
-                  color=colours["ink"])  # fmt: skip
+        height = fixed + running * place / 1000
+        axes.plot(place, height, "o", markersize=11, markerfacecolor="none", color=colours["ink"])
+        if row.ci_low is not None:
+            axes.plot([row.ci_low, row.ci_high or volumes[-1]], [height] * 2, color=colours["ink"], linewidth=1)
     axes.axvline(volume, color=colours["muted"], linestyle=":", linewidth=1)
     axes.set(xscale="log", yscale="log", xlim=(volumes[0], volumes[-1]))
     axes.set(xlabel="requests a month", ylabel="cost a month")

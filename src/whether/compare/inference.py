@@ -74,6 +74,15 @@ def mean_interval(values: Floats, settings: Inference) -> Interval | None:
     return _bca((values,), mean, settings)[0]
 
 
+def amount_interval(values: Floats, settings: Inference) -> Interval | None:
+    """Return the BCa interval of the mean of amounts of any size, such as costs; None without spread."""
+    if len(values) < 2 or np.ptp(values) == 0:
+        return None
+    if settings.clusters is not None:
+        return clustered_mean_interval(values, settings.clusters, settings.level, bounded=False)
+    return _bca((values,), mean, settings)[0]
+
+
 def macro_f1(answers: Codes, targets: Codes, axis: int = -1) -> Any:
     """Return the mean over labels of their F1; labels are codes from 0, and -1 is an answer that is no label.
 

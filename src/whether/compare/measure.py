@@ -10,6 +10,7 @@ import numpy as np
 from whether.compare import cost
 from whether.compare.decide import Candidate, Kind, kind_of, pairs
 from whether.compare.inference import (
+    amount_interval,
     macro_f1,
     macro_f1_difference,
     macro_f1_interval,
@@ -183,12 +184,14 @@ def retention_changes(checkpoint: Checkpoint, base: Checkpoint, settings: Infere
 
 
 def _costs(arm: Arm, checkpoint: Checkpoint, pool: int, settings: Inference, config: Config) -> dict[str, Measurement]:
-    spent, interval = expense(arm, checkpoint, pool, config.pricing), None
-    if checkpoint.price:  # each request has a price of its own; machine time is a share of the batch's
-        interval = mean_interval(1000 * _token_usd(arm, checkpoint.price), settings)
+    spent, policy = expense(arm, checkpoint, pool, config.pricing), config.policy
+    running = amount_interval(1000 * request_usd(arm, checkpoint, config.pricing), settings)
+    fixed, thousands = spent.fixed_usd_per_month(config.pricing, policy), policy.monthly_requests / 1000
+    month = running and Interval(running.low * thousands + fixed, running.high * thousands + fixed)
+    n = len(arm.test)
     return {
-        "usd_per_1k": measurement("usd_per_1k", spent.usd_per_1k(config.pricing), interval, len(arm.test)),
-        "usd_per_month": measurement("usd_per_month", spent.usd_per_month(config.pricing, config.policy)),
+        "usd_per_1k": measurement("usd_per_1k", spent.usd_per_1k(config.pricing), running, n),
+        "usd_per_month": measurement("usd_per_month", spent.usd_per_month(config.pricing, policy), month, n),
         "usd_to_build": measurement("usd_to_build", spent.usd_to_build(config.pricing)),
         "usd_to_retrain": measurement("usd_to_retrain", spent.usd_to_retrain(config.pricing)),
         "seconds_to_build": measurement("seconds_to_build", spent.building_seconds),
@@ -215,6 +218,21 @@ def expense(arm: Arm, checkpoint: Checkpoint, pool: int, pricing: PricingConfig)
         return cost.Expense(0.0, labels, training, arm.search_seconds, hours, tokens, arm.search_usd)
     seconds = _seconds_per_request(arm)
     return cost.Expense(seconds, labels, training, arm.search_seconds, hours, search_usd=arm.search_usd)
+
+
+def request_usd(arm: Arm, checkpoint: Checkpoint, pricing: PricingConfig) -> Floats:
+    """Return what each test request costs, shape (n,); the mean is the arm's running cost.
+
+    On a machine of ours a batch has a time and a request has none: it gets the share of the tokens that were computed
+    for it and that it wrote. So an interval is over what is asked, at the speed that was measured.
+    """
+    if checkpoint.price:
+        return _token_usd(arm, checkpoint.price)
+    counts = [(row.computed_tokens, row.output_tokens) for row in arm.test]
+    tokens = [read + written for read, written in counts if read is not None and written is not None]
+    known = len(tokens) == len(counts) and any(tokens)
+    shares = np.array(tokens if known else [1] * len(counts), dtype=np.float64)
+    return np.asarray(shares / shares.mean() * cost.usd_for_seconds(_seconds_per_request(arm), pricing))
 
 
 def _token_usd(arm: Arm, price: TokenPrice) -> Floats:

@@ -95,6 +95,11 @@ class BreakEven:
     """The tuned arm's monthly cost minus the prompt arm's, at the policy's volume."""
     drivers: list[CostDriver] = field(default_factory=list)
     """What moves it, the strongest first."""
+    ci_low: float | None = None
+    """Interval of `requests_per_month`, from that of running costs over test requests; the lowest volume at which the
+    lines may cross, None if they cross at none."""
+    ci_high: float | None = None
+    """None: without end, as they may not cross at all."""
 
 
 @dataclass(frozen=True)
