@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from statistics import stdev
 
@@ -275,14 +276,43 @@ def simulated(seed: int, seeds: int, examples: int = 100, deviation: float = 0.0
         quality = np.clip(np.array([way(number) for number in LABELS])[:, None] + shared + own, 0, 1)
         ways.append(scores(rng, quality, difficulty))
     targets = np.zeros(examples, dtype=np.int64)
-    return CurveData(list(LABELS), *ways, None, targets, [], 0, {}, Reader("accuracy", []))
+    return CurveData(list(LABELS), *ways, None, targets, np.arange(len(targets)), [], 0, {}, Reader("accuracy", []))
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
+def test_a_weight_is_how_often_an_example_counts(metric: str) -> None:
+    rng = np.random.default_rng(5)
+    reader = Reader(metric, ["a", "b", "c", "d"])
+    targets, answers = rng.integers(3, size=30), rng.integers(-1, 4, size=(2, 3, 30))
+    answers = answers if metric == "macro_f1" else (answers == targets).astype(float)
+    picks = rng.integers(30, size=(7, 30))
+    weights = np.array([np.bincount(row, minlength=30) for row in picks])
+    expected = reader.quality(answers[:, :, picks], targets[picks])
+    np.testing.assert_allclose(reader.weighted(answers, targets, weights), expected, atol=1e-12)
+
+
+def test_examples_that_come_in_groups_tell_less() -> None:
+    single = simulated(3, 3)
+    rows = len(single.targets)
+
+    def width(data: CurveData) -> float:
+        return float(np.ptp(np.quantile(resample(data, Inference(resamples=800))["tuned"][:, 0], [0.025, 0.975])))
+
+    # Every example five times, and each five a group: no more is known than from one of them.
+    copies = {name: np.repeat(getattr(single, name), 5, axis=-1) for name in ("tuned", "prompting", "targets")}
+    many = replace(single, **copies, groups=np.arange(5 * rows))
+    grouped = replace(many, groups=np.repeat(np.arange(rows), 5))
+    assert width(many) < 0.9 * width(single)
+    assert width(grouped) == pytest.approx(width(single), rel=0.1)
 
 
 def covered(seeds: int, studies: int = 100) -> float:
     """Share of simulated studies whose interval holds the true crossover."""
     truth, count = true_crossover(TUNED, KNN, LABELS[0], LABELS[-1]), 0
     for study in range(studies):
-        found = find_crossover(fit_curves(simulated(study, seeds), Inference(resamples=200, seed=study)), 0.95, 0.1)
+        found = find_crossover(
+            fit_curves(simulated(study, seeds), Inference(resamples=200, seed=1000 + study)), 0.95, 0.1
+        )
         count += (found.ci_low or 0) <= truth <= (found.ci_high or np.inf)
     return count / studies
 
@@ -301,7 +331,7 @@ def test_seeds_vary_in_resamples_as_much_as_they_do() -> None:
     for seeds, found in deviations.items():
         for study in range(60):
             data = simulated(study, seeds, examples=2000, deviation=0.05)
-            found.append(resample(data, Inference(resamples=200, seed=study))["tuned"][:, 0].var())
+            found.append(resample(data, Inference(resamples=200, seed=1000 + study))["tuned"][:, 0].var())
         # 2,000 examples leave a variance of about 0.45 · 0.55 / 2,000; the rest is that of the mean over seeds.
         expected = 0.05**2 / seeds + 0.45 * 0.55 / 2000
         assert np.mean(found) == pytest.approx(expected, rel=0.35)

@@ -79,6 +79,21 @@ class Reader(NamedTuple):
         """Return the metric over the last axis, for each of the leading axes."""
         return macro_f1(answers, targets) if self.metric == "macro_f1" else answers.mean(-1)
 
+    def weighted(self, answers: Any, targets: Codes, weights: Any) -> Any:
+        """Return the metric of answers (levels, seeds, examples) in which an example counts as often as `weights` say.
+
+        Weights have shape (resamples, examples), the result (levels, seeds, resamples).
+        """
+        if self.metric != "macro_f1":
+            return answers @ weights.T / weights.sum(1)
+        scores, seen = np.zeros((*answers.shape[:2], len(weights))), np.zeros((*answers.shape[:2], len(weights)))
+        for label in range(len(self.labels)):
+            answered, right = answers == label, targets == label
+            both = answered @ weights.T + right @ weights.T
+            scores += np.divide(2 * ((answered & right) @ weights.T), both, out=np.zeros(both.shape), where=both > 0)
+            seen += both > 0
+        return scores / seen
+
     def quality_of(self, rows: Rows, ids: Sequence[str]) -> float:
         """Return the metric of the answers to `ids`."""
         return float(self.quality(self.encode(rows, ids), self.targets(rows, ids)))
@@ -97,6 +112,8 @@ class CurveData:
     """Of base with the plain prompt, shape (examples,); None where no such arm was run."""
     targets: Any
     """Codes of the right labels, shape (examples,)."""
+    groups: Any
+    """Of each example the number of its group, from 0, shape (examples,); its own where there are none."""
     chosen: list[dict[str, int]]
     """For each level, arm of base → seeds for which dev chose it."""
     dev_labels: int
@@ -166,11 +183,20 @@ def arrange(curve: CurveConfig, points: Mapping[tuple[int, int], Loaded], study:
         prompting=np.reshape(prompting, shape),
         reference=reader.encode(_answers(plain).test, tests) if plain and whole else None,
         targets=reader.targets(whole[0].tuned.test, tests) if whole else None,
+        groups=_groups(study, tests),
         chosen=[dict(Counter(names[start : start + seeds])) for start in range(0, len(names), seeds)],
         dev_labels=len(devs),
         not_measured=absent,
         reader=reader,
     )
+
+
+def _groups(study: Study, ids: Sequence[str]) -> Codes:
+    arm = next(iter(study.arms.values()))
+    known = zip(arm.test, study.groups, strict=True)
+    group = {row.id: ("example", row.id) if name is None else ("group", name) for row, name in known}
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(group[key] for key in ids))}
+    return np.array([numbers[group[key]] for key in ids], dtype=np.int64)
 
 
 def _absent(curve: CurveConfig, points: Mapping[tuple[int, int], Loaded], plain: Arm | None) -> dict[str, str]:

@@ -10,12 +10,13 @@ lies outside of what was measured and no number is given. Nothing is extrapolate
 
 **Uncertainty** is that of new examples and of new seeds (another draw of labels, another training run), by a bootstrap
 on two levels: test examples are resampled, the same ones at every number of labels, for every seed and for both ways;
-and seeds are resampled, the same ones at every number and for both ways. Deviations of resampled seeds from their mean
-are widened by sqrt(seeds / (seeds - 1)), without which few seeds would vary too little (Davison and Hinkley 1997,
-section 3.8; Rao and Wu 1988). With a single seed the variation between seeds is unknown and not in the intervals.
-Each resample is fitted anew: its curves give the band, its crossover the interval (percentiles; a crossover outside of
-what was measured counts as before the smallest number or beyond the largest). Intervals of single values are Wilson's
-for as many examples as have the variance of the resamples, at most those that there are.
+and seeds are resampled, the same ones at every number and for both ways. Examples that come in groups (`task.group`)
+are resampled by group. Deviations of resampled seeds from their mean are widened by sqrt(seeds / (seeds - 1)), without
+which few seeds would vary too little (Davison and Hinkley 1997, section 3.8; Rao and Wu 1988); so are those of groups.
+With a single seed the variation between seeds is unknown and not in the intervals. Each resample is fitted anew: its
+curves give the band, its crossover the interval (percentiles; a crossover outside of what was measured counts as before
+the smallest number or beyond the largest). Intervals of single values are Wilson's for as many examples as have the
+variance of the resamples, at most those that there are.
 """
 
 import dataclasses
@@ -108,15 +109,20 @@ def resample(data: CurveData, settings: Inference) -> dict[Way, Floats]:
     """Return quality at each number of labels in resamples of examples and seeds, shape (resamples, levels)."""
     rng = np.random.default_rng(settings.seed)
     _, seeds, examples = data.tuned.shape
+    groups = int(data.groups.max()) + 1
+    grouped = groups < examples
     batch = max(1, _BATCH // data.tuned.size)
     parts: dict[Way, list[Floats]] = {way: [] for way in data.ways}
     for start in range(0, settings.resamples, batch):
         size = min(batch, settings.resamples - start)
-        picks = rng.integers(examples, size=(size, examples))
+        weights = rng.multinomial(groups, np.full(groups, 1 / groups), size=size)[:, data.groups]
         moved = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=size) / seeds - 1 / seeds
         wider = np.sqrt(seeds / (seeds - 1)) if seeds > 1 else 0.0
         for way, answers in data.ways.items():
-            quality = data.reader.quality(answers[:, :, picks], data.targets[picks])
+            quality = data.reader.weighted(answers, data.targets, weights)
+            if grouped:
+                centre = data.reader.quality(answers, data.targets)[:, :, None]
+                quality = centre + (quality - centre) * np.sqrt(groups / max(1, groups - 1))
             parts[way].append(quality.mean(1) + wider * np.einsum("lsr,rs->lr", quality, moved))
     return {way: np.clip(np.concatenate(values, axis=1).T, 0, 1) for way, values in parts.items()}
 
@@ -173,6 +179,8 @@ def _reference(data: CurveData, settings: Inference) -> Measurement | None:
         return None
     metric, n = data.reader.metric, len(data.targets)
     value = float(data.reader.quality(data.reference, data.targets))
+    if int(data.groups.max()) + 1 < n:
+        settings = settings._replace(clusters=data.groups)
     if metric == "macro_f1":
         return measurement(metric, value, macro_f1_interval(data.reference, data.targets, settings), n)
     return measurement(metric, value, mean_interval(data.reference, settings), n)
