@@ -181,6 +181,7 @@ class Records:
             arms=arms,
             training={"lora": TrainingCost(labels=60, seconds=60.0, usd_labels=6.0, usd_machine=0.002, usd=6.002)},
             metric="accuracy",
+            representatives={"prompt": "base-knn", "fine_tune": "lora-zero_shot"},
             learning_curve=self.learning_curve() if self.config.curve.labels else None,
             comparisons=[
                 Comparison(

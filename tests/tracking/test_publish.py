@@ -15,8 +15,9 @@ import pytest
 from synthetic_records import CREATED, Records
 
 from whether.errors import RecordError, TrackingError
-from whether.records import write_json
+from whether.records import Prediction, read_jsonl, write_json
 from whether.tracking.publish import Receipt, publish
+from whether.tracking.reading import TRACES
 
 # MLflow's own, at every search; nobody sees it outside tests.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
@@ -140,6 +141,37 @@ def test_an_arm_shows_its_answers_side_by_side(records: Records) -> None:
     row = dict(zip(table["columns"], table["data"][0], strict=True))
     assert (row["id"], row["split"], row["input"]) == ("dev-0", "dev", "utterance 0 of dev")
     assert json.loads(run.data.tags["mlflow.loggedArtifacts"]) == [{"path": "predictions.json", "type": "table"}]
+
+
+def test_arms_that_are_compared_show_some_answers_as_traces_each_once(records: Records) -> None:
+    publish_records(records)
+    run, mlflow = named(records)["base-knn"], client(records)
+    experiment = run.info.experiment_id
+
+    def traces() -> dict[str, Any]:
+        found = mlflow.search_traces(locations=[experiment], run_id=run.info.run_id)
+        return {trace.info.client_request_id: trace for trace in found}
+
+    before = traces()
+    assert 0 < len(before) <= TRACES
+    rows = {row.id: row for row in read_jsonl(records.artifacts / "prompt/base-knn/predictions.jsonl", Prediction)}
+    for example, trace in before.items():
+        assert trace.info.response_preview == rows[example].output
+        assert [span.name for span in trace.data.spans] == ["base-knn", "model"]
+        assert trace.data.spans[1].inputs == rows[example].prompt
+        values = {one.name: one.value for one in trace.info.assessments}
+        assert values == {
+            "expected_response": rows[example].target,
+            "score": rows[example].score,
+            "valid": rows[example].valid,
+        }
+    some = next(iter(before.values())).info.trace_id
+    mlflow.delete_traces(experiment, trace_ids=[some])
+    assert len(traces()) == len(before) - 1
+    publish_records(records)
+    assert {key: trace.info.trace_id for key, trace in traces().items()} == {
+        key: trace.info.trace_id for key, trace in before.items()
+    }
 
 
 def test_a_benchmark_shows_what_was_kept(records: Records) -> None:

@@ -19,6 +19,7 @@ from synthetic_records import Records
 
 from whether.errors import TrackingError
 from whether.tracking.publish import publish
+from whether.tracking.reading import TRACES
 
 STAGES = 2 + 6 + 2 + 7
 
@@ -186,6 +187,9 @@ def test_a_server_that_dies_in_the_middle(
     assert {run.info.run_id for run in runs} == {run.run_id for run in receipt.runs.values()}
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert len(runs) == 1 + STAGES
+    traces = client.search_traces(locations=["1"], run_id=receipt.runs["base-knn"].run_id, max_results=100)
+    assert len(traces) == TRACES
+    assert all([span.name for span in trace.data.spans] == ["base-knn", "model"] for trace in traces)
     report = client.download_artifacts(receipt.parent_run_id, "report.html", str(bare_records.root))
     assert "Fine-tune the model" in Path(report).read_text()
     table = client.download_artifacts(receipt.runs["lora-knn"].run_id, "predictions.json", str(bare_records.root))

@@ -90,6 +90,8 @@ def _bring_up_to_date(store: Experiment, views: Views, metric: str, *, latest: b
     runs = {pipeline.name: Published(pipeline.kind, pipeline.content_key, parent_id)}
     for view in views.stages:
         runs[view.name] = _stage_run(store, view, parent_id)
+    for arm, traces in views.traces.items():
+        store.show_traces(str(runs[arm].run_id), traces)
     _register_prompts(store, views, {name: str(run.run_id) for name, run in runs.items()}, latest=latest)
     links = [
         Link(name, run.kind, str(run.run_id), earlier=run.made_by != parent_id)

@@ -25,10 +25,14 @@ from whether.records import (
 from whether.tracking.curves import curve_history, curve_metrics
 from whether.tracking.names import flatten, grouped, measured, numbers, without_credentials
 from whether.tracking.prompts import prompt_views
-from whether.tracking.views import DatasetView, Point, RunView, Views
+from whether.tracking.views import DatasetView, Point, RunView, TraceView, Views
 
 SHOWN_FILES = {".json", ".jsonl", ".csv", ".html", ".svg", ".png", ".txt", ".md", ".yaml"}
 """Records that a person opens in the browser. Weights stay where they are."""
+
+
+TRACES = 20
+"""Answers of an arm that MLflow shows as traces, at most."""
 
 
 def read_views(config: Config, artifacts: Path) -> Views:
@@ -72,7 +76,7 @@ class _Records:
         if self.verdict.learning_curve and self.verdict.learning_curve.levels:
             stages += [self.curve(self.verdict.learning_curve), *self.curve_points(self.config.curve)]
         prompts = prompt_views(self.config, self.verdict, self.artifacts, self.examples["dev"][0])
-        return Views(self.verdict, self.pipeline(), stages, prompts)
+        return Views(self.verdict, self.pipeline(), stages, prompts, self.traces())
 
     def pipeline(self) -> RunView:
         """Its time is the verdict's: runs are listed by time, and most stages may come from an earlier run's cache."""
@@ -160,6 +164,32 @@ class _Records:
             ),
             folder,
         )
+
+    def traces(self) -> dict[str, list[TraceView]]:
+        """Return answers of the arms that the verdict compares to the same test examples: first where they disagree."""
+        inputs = {example.id: example.inputs for example in self.examples["test"]}
+        arms = list(dict.fromkeys(self.verdict.representatives.values()))
+        answers = {}
+        for arm in arms:
+            rows = read_jsonl(self.artifacts / "prompt" / arm / "predictions.jsonl", Prediction)
+            answers[arm] = {row.id: row for row in rows if row.split == "test"}
+
+        def alike(example: str) -> bool:
+            return len({answers[arm][example].score for arm in arms}) == 1
+
+        chosen = sorted(inputs, key=alike)[:TRACES]
+        return {
+            arm: [
+                TraceView(
+                    arm=arm, example=row.id, inputs=inputs[row.id], prompt=row.prompt, output=row.output,
+                    answer=row.answer, target=row.target, score=row.score, valid=row.valid,
+                    input_tokens=row.input_tokens, output_tokens=row.output_tokens, started=self.created,
+                    seconds=row.seconds,
+                )
+                for row in map(answers[arm].__getitem__, chosen)
+            ]
+            for arm in arms
+        }  # fmt: skip
 
     def benchmark(self, checkpoint: str) -> RunView:
         folder = self.artifacts / "benchmark" / checkpoint

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 from whether.errors import TrackingError
 from whether.tracking.names import without_credentials
 from whether.tracking.registry import ModelRegistry, PromptRegistry
-from whether.tracking.views import DatasetView, RunView
+from whether.tracking.traces import show_traces
+from whether.tracking.views import DatasetView, RunView, TraceView
 
 logger = logging.getLogger("whether.tracking")
 
@@ -147,6 +148,10 @@ class Experiment:
             self._client.log_batch(run_id, params=batch)
         for batch in _batches(metrics, MAX_METRICS_PER_BATCH):
             self._client.log_batch(run_id, metrics=batch)
+
+    def show_traces(self, run_id: str, views: Sequence[TraceView]) -> None:
+        """Show answers as traces of a run, each once."""
+        show_traces(self._client, self.experiment_id, run_id, views)
 
     def set_tag(self, run_id: str, key: str, value: str) -> None:
         """Set one tag of a run."""

@@ -80,6 +80,28 @@ class PromptView:
 
 
 @dataclass(frozen=True)
+class TraceView:
+    """An arm's answer to an example."""
+
+    arm: str
+    example: str
+    """Its id."""
+    inputs: dict[str, str]
+    prompt: str
+    """As the model read it."""
+    output: str
+    answer: str | None
+    """What was understood; None: nothing."""
+    target: str
+    score: float
+    valid: bool
+    input_tokens: int | None
+    output_tokens: int | None
+    started: datetime
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Views:
     """A pipeline run and the runs of its stages."""
 
@@ -87,3 +109,5 @@ class Views:
     pipeline: RunView
     stages: list[RunView]
     prompts: list[PromptView]
+    traces: dict[str, list[TraceView]] = field(default_factory=dict)
+    """Arm → some of its answers."""
