@@ -15,6 +15,10 @@ def test_a_template_reads_its_variables() -> None:
     assert (
         fill("{{ 7 % 4 }} {{ 'ab' * 2 }} {{ 2 ** 10 }} {{ 'aXb' | replace('X', '-') }}", {}, "x") == "3 abab 1024 a-b"
     )
+    joined = (
+        "{{ 1 ~ 'b' ~ [3] + [4] }} {{ [1, 2] | join('-') }} {% macro m(x) %}{{ x ~ labels[0] }}{% endmacro %}{{ m(2) }}"
+    )
+    assert fill(joined, VARIABLES, "x") == "1b[3, 4] 1-2 2a"
 
 
 @pytest.mark.parametrize(
@@ -49,6 +53,9 @@ def test_a_template_reads_its_variables() -> None:
         ("{{ 9 ** 9999 }}", 1, "numbers up to 1000"),
         ("{{ '%0999999999d' % 1 }}", 1, "`%` is for numbers"),
         ("{{ 'x' | center(10 ** 9) }}", 1, "No filter named 'center'"),
+        ("{% set x = 'x' * 400000 %}\n{% set x = x ~ 1 ~ x ~ x %}", 2, "`~` would make"),
+        ("{% set x = 'x' * 600000 %}{{ x + x }}", 1, "`+` would make"),
+        ("{{ ('x' * 999) | join('y' * 999999) }}", 1, "`join` would make"),
         ("{{ ('x' * 999999) | replace('x', 'y' * 999999) }}", 1, "`replace` would make"),
         ("{% for a in range(9999) %}{{ 'x' * 1000 }}{% endfor %}", 1, "renders to more than 1,000,000 characters"),
         ("{% set ns = namespace(x='y') %}{{ ns.x }}", 1, "'namespace' is undefined"),

@@ -1,15 +1,25 @@
 """Sandboxed Jinja: a template reads its variables and nothing else, and always ends.
 
 Besides what jinja2's own sandbox refuses (attributes that lead out of it, changes to what is passed in), loops together
-make a bounded number of turns, and neither `*` nor a filter makes a text of any size that a template likes.
+make a bounded number of turns, and no operator and no filter makes a text of any size that a template likes.
 """
 
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, TemplateError, TemplateSyntaxError, UndefinedError, nodes
+from jinja2 import (
+    Environment,
+    StrictUndefined,
+    TemplateError,
+    TemplateSyntaxError,
+    UndefinedError,
+    nodes,
+    pass_eval_context,
+)
 from jinja2.exceptions import SecurityError
+from jinja2.filters import do_join
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.visitor import NodeTransformer
 
 from whether.errors import ConfigError, near_matches
 
@@ -18,6 +28,7 @@ TURNS = 100_000
 CHARACTERS = 1_000_000
 """Longest text that an operator makes, and longest rendering."""
 _TICK = "_one_more_turn"
+_CONCATENATE = "_concatenate"
 _UNBOUNDED_FILTERS = ("center", "format", "indent", "random")
 
 
@@ -32,7 +43,7 @@ class TemplateFault(ConfigError):
 class _Sandbox(ImmutableSandboxedEnvironment):
     """jinja2's sandbox with bounds on time and size."""
 
-    intercepted_binops = frozenset(["*", "**", "%"])
+    intercepted_binops = frozenset(["*", "**", "%", "+"])
 
     def __init__(self) -> None:
         super().__init__(
@@ -44,7 +55,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         )
         for name in _UNBOUNDED_FILTERS:
             del self.filters[name]
-        self.filters["replace"] = _replace
+        self.filters |= {"replace": _replace, "join": _joined}
         self.globals = {"range": self.globals["range"]}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
@@ -55,11 +66,14 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             for node in loop.body[0].find_all(nodes.Node):
                 node.set_lineno(loop.lineno)
                 node.set_environment(self)
+        _Concatenations(self).visit(tree)
         return tree
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         sizes = [len(side) if isinstance(side, (str, list, tuple)) else 0 for side in (left, right)]
         numbers = [side for side in (left, right) if isinstance(side, (int, float))]
+        if operator == "+" and sum(sizes) > CHARACTERS:
+            raise SecurityError(f"`+` would make a text longer than {CHARACTERS:,} characters")
         if operator == "*" and any(sizes) and max(sizes) * max(numbers, default=0) > CHARACTERS:
             raise SecurityError(f"`*` would make a text longer than {CHARACTERS:,} characters")
         if operator == "**" and any(abs(number) > 1000 for number in numbers):
@@ -67,6 +81,36 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         if operator == "%" and not isinstance(left, (int, float)):
             raise SecurityError("`%` is for numbers: put texts together with ~")
         return super().call_binop(context, operator, left, right)
+
+
+class _Concatenations(NodeTransformer):
+    """Puts a call in the place of each `~`, which a sandbox cannot intercept."""
+
+    def __init__(self, environment: Environment):
+        self._environment = environment
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
+        """Return the call."""
+        self.generic_visit(node)
+        name = nodes.Name(_CONCATENATE, "load", lineno=node.lineno, environment=self._environment)
+        return nodes.Call(name, node.nodes, [], None, None, lineno=node.lineno, environment=self._environment)
+
+
+def _concatenated(*parts: Any) -> str:
+    """Stand in for `~`, with a bound."""
+    texts = [str(part) for part in parts]
+    if sum(map(len, texts)) > CHARACTERS:
+        raise SecurityError(f"`~` would make a text longer than {CHARACTERS:,} characters")
+    return "".join(texts)
+
+
+@pass_eval_context
+def _joined(context: Any, value: Any, d: str = "", attribute: str | int | None = None) -> str:
+    """jinja2's filter, with a bound."""
+    items = list(value)
+    if len(items) * len(str(d)) > CHARACTERS:
+        raise SecurityError(f"`join` would make a text longer than {CHARACTERS:,} characters")
+    return str(do_join(context, items, d, attribute))
 
 
 def _replace(text: str, old: str, new: str) -> str:
@@ -107,7 +151,7 @@ def fill(template: str, variables: dict[str, Any], where: str) -> str:
     """
     try:
         parts, length = list[str](), 0
-        for part in _template(template).generate({**variables, _TICK: _Turns()}):
+        for part in _template(template).generate({**variables, _TICK: _Turns(), _CONCATENATE: _concatenated}):
             parts.append(part)
             length += len(part)
             if length > CHARACTERS:

@@ -1,0 +1,141 @@
+"""What a reviewer sees in MLflow, as pictures: the pages of a real server, in headless Chromium.
+
+    make run                                             # once: records, and MLflow's database
+    python examples/screenshots.py                       # docs/mlflow/*.png, of mlflow.db
+    python examples/screenshots.py --uri http://127.0.0.1:5000 --folder /tmp/pages
+
+Without --uri it starts `mlflow server` on a free port over the database in params.yaml, and stops it again. Chromium is
+found as chromium, chromium-browser or google-chrome, or named by --browser.
+"""
+
+import argparse
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from mlflow import MlflowClient
+
+from whether import entry
+from whether.config import load
+from whether.tracking.markdown import VIEW
+from whether.tracking.reading import experiment_name
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+WIDTH, HEIGHT = 1500, 950
+PATIENCE = 45
+"""Seconds that a server or a page gets."""
+
+
+def main() -> None:
+    """Take the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--uri", help="a tracking server that runs already")
+    parser.add_argument("--folder", type=Path, default=Path("docs/mlflow"))
+    parser.add_argument("--browser", default=next(filter(shutil.which, BROWSERS), None))
+    options = parser.parse_args()
+    entry.prepare_process()
+    if options.browser is None:
+        sys.exit(f"no browser: install one of {', '.join(BROWSERS)}, or name one with --browser")
+    options.folder.mkdir(parents=True, exist_ok=True)
+    with running(options.uri) as uri:
+        for name, page in pages(uri).items():
+            take(options.browser, f"{uri}/#/{page}", options.folder / f"{name}.png")
+            print(options.folder / f"{name}.png")
+
+
+@contextmanager
+def running(uri: str | None) -> Iterator[str]:
+    """Yield the address of a server."""
+    if uri:
+        yield uri.rstrip("/")
+        return
+    store = load().tracking.uri
+    if not store.startswith("sqlite:///") or not Path(store.removeprefix("sqlite:///")).is_file():
+        sys.exit(f"{store} is no database here: run `make run` first, or name a server with --uri")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["mlflow", "server", "--backend-store-uri", store, "--artifacts-destination", "mlartifacts"]
+    server = subprocess.Popen(
+        [*command, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until_up(f"http://127.0.0.1:{port}", server)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def wait_until_up(uri: str, server: "subprocess.Popen[bytes]") -> None:
+    """Return when the server answers; exit if it does not."""
+    for _ in range(PATIENCE * 2):
+        try:
+            urllib.request.urlopen(f"{uri}/health", timeout=2).close()  # noqa: S310 - our own server
+        except (urllib.error.URLError, OSError):
+            if server.poll() is not None:
+                sys.exit("the MLflow server ended; `make ui` says why")
+            time.sleep(0.5)
+        else:
+            return
+    sys.exit(f"the MLflow server did not answer within {PATIENCE} seconds")
+
+
+def pages(uri: str) -> dict[str, str]:
+    """Return the pages of the last pipeline run, by the name of their picture."""
+    client, name = MlflowClient(uri), experiment_name(load())
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        sys.exit(f"{uri} has no experiment {name}: run `python -m pipelines.publish`")
+    number = experiment.experiment_id
+    newest = ["attributes.start_time DESC"]
+    parents = client.search_runs([number], "tags.`whether.kind` = 'pipeline'", max_results=1, order_by=newest)
+    if not parents:
+        sys.exit(f"{name} has no pipeline run: run `python -m pipelines.publish`")
+    [parent] = parents
+    below = client.search_runs([number], f"tags.mlflow.parentRunId = '{parent.info.run_id}'", max_results=500)
+    runs: dict[str, Any] = {run.info.run_name: run for run in below}
+    arms = [run for run in below if run.data.tags["whether.kind"] == "arm"]
+    best = sorted(arms, key=lambda run: -max(run.data.metrics.get("test/accuracy", 0), 0))[:4]
+    tuned = [name for name, run in runs.items() if run.data.tags["whether.kind"] == "checkpoint" and name != "base"]
+    chosen, home = quote(json.dumps([run.info.run_id for run in best])), f"experiments/{number}"
+    only_arms = quote("tags.`whether.kind` = 'arm'")
+    found = {
+        "runs": f"{home}/runs?{VIEW}",
+        "pipeline_run": f"{home}/runs/{parent.info.run_id}?{VIEW}",
+        "arms_compared": f"compare-runs?runs={chosen}&experiments={quote(json.dumps([number]))}&{VIEW}",
+        "outputs_side_by_side": f"{home}/runs?compareRunsMode=ARTIFACT&searchFilter={only_arms}&{VIEW}",
+        "traces": f"{home}/runs/{best[0].info.run_id}/traces?{VIEW}",
+        "prompts": "prompts",
+        "models": "models",
+    }
+    if tuned:
+        found["training"] = f"{home}/runs/{runs[tuned[0]].info.run_id}/model-metrics?{VIEW}"
+    return found
+
+
+def take(browser: str, url: str, file: Path) -> None:
+    """Draw a page when it has settled."""
+    command = [
+        browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={WIDTH},{HEIGHT}",
+        f"--virtual-time-budget={PATIENCE * 1000}", f"--screenshot={file}", url,
+    ]  # fmt: skip
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=4 * PATIENCE)
+    if result.returncode or not file.is_file():
+        sys.exit(f"{browser} drew no picture of {url}:\n{result.stderr[-500:]}")
+
+
+if __name__ == "__main__":
+    main()
