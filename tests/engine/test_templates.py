@@ -15,10 +15,9 @@ def test_a_template_reads_its_variables() -> None:
     assert (
         fill("{{ 7 % 4 }} {{ 'ab' * 2 }} {{ 2 ** 10 }} {{ 'aXb' | replace('X', '-') }}", {}, "x") == "3 abab 1024 a-b"
     )
-    joined = (
-        "{{ 1 ~ 'b' ~ [3] + [4] }} {{ [1, 2] | join('-') }} {% macro m(x) %}{{ x ~ labels[0] }}{% endmacro %}{{ m(2) }}"
-    )
-    assert fill(joined, VARIABLES, "x") == "1b[3, 4] 1-2 2a"
+    joined = "{{ 1 ~ 'b' ~ [3] }} {{ [3] + [4] }} {{ [1, 2] | join('-') }}"
+    assert fill(joined, {}, "x") == "1b[3] [3, 4] 1-2"
+    assert fill("{% macro m(x) %}{{ x ~ labels[0] }}{% endmacro %}{{ m(2) }}", VARIABLES, "x") == "2a"
 
 
 @pytest.mark.parametrize(
