@@ -20,18 +20,24 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from mlflow import MlflowClient
+from PIL import Image
 
 from whether import entry
-from whether.config import load
+from whether.config import BASE, load
 from whether.tracking.markdown import VIEW
 from whether.tracking.reading import experiment_name
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WIDTH, HEIGHT = 1500, 950
+ASSISTANT = 390
+"""Width of a panel on the right that a first visit opens; it is cut off."""
+COLOURS = 128
+ARMS = quote("tags.`whether.kind` = 'arm'")
+BY_ACCURACY = "orderByKey=" + quote("metrics.`test/accuracy`", safe="") + "&orderByAsc=false"
+"""Another order than by time, in which MLflow lists runs flat."""
 PATIENCE = 45
 """Seconds that a server or a page gets."""
 
@@ -106,35 +112,42 @@ def pages(uri: str) -> dict[str, str]:
         sys.exit(f"{name} has no pipeline run: run `python -m pipelines.publish`")
     [parent] = parents
     below = client.search_runs([number], f"tags.mlflow.parentRunId = '{parent.info.run_id}'", max_results=500)
-    runs: dict[str, Any] = {run.info.run_name: run for run in below}
-    arms = [run for run in below if run.data.tags["whether.kind"] == "arm"]
-    best = sorted(arms, key=lambda run: -max(run.data.metrics.get("test/accuracy", 0), 0))[:4]
-    tuned = [name for name, run in runs.items() if run.data.tags["whether.kind"] == "checkpoint" and name != "base"]
-    chosen, home = quote(json.dumps([run.info.run_id for run in best])), f"experiments/{number}"
-    only_arms = quote("tags.`whether.kind` = 'arm'")
+    arms = {run.info.run_name: run for run in below if run.data.tags["whether.kind"] == "arm"}
+    tuned = [run for run in below if run.data.tags["whether.kind"] == "checkpoint" and run.info.run_name != BASE]
+    best = sorted(arms, key=lambda name: -arms[name].data.metrics.get("test/accuracy", 0))
+    shown = [parent.data.tags["recommended_arm"], *(name for name in best if name.startswith(BASE))][:3]
+    some = quote(json.dumps([arms[name].info.run_id for name in shown if name in arms]))
+    home = f"experiments/{number}"
     found = {
         "runs": f"{home}/runs?{VIEW}",
         "pipeline_run": f"{home}/runs/{parent.info.run_id}?{VIEW}",
-        "arms_compared": f"compare-runs?runs={chosen}&experiments={quote(json.dumps([number]))}&{VIEW}",
-        "outputs_side_by_side": f"{home}/runs?compareRunsMode=ARTIFACT&searchFilter={only_arms}&{VIEW}",
-        "traces": f"{home}/runs/{best[0].info.run_id}/traces?{VIEW}",
+        "arms": f"{home}/runs?searchFilter={ARMS}&{BY_ACCURACY}&{VIEW}",
+        "arms_compared": f"{home}/runs?compareRunsMode=CHART&searchFilter={ARMS}&{BY_ACCURACY}&{VIEW}",
+        "arms_by_setting": f"compare-runs?runs={some}&experiments={quote(json.dumps([number]))}&{VIEW}",
+        "outputs_side_by_side": f"{home}/runs?compareRunsMode=ARTIFACT&searchFilter={ARMS}&{BY_ACCURACY}&{VIEW}",
         "prompts": "prompts",
         "models": "models",
     }
+    if shown[0] in arms:
+        found["traces"] = f"{home}/runs/{arms[shown[0]].info.run_id}/traces?{VIEW}"
     if tuned:
-        found["training"] = f"{home}/runs/{runs[tuned[0]].info.run_id}/model-metrics?{VIEW}"
+        found["training"] = f"{home}/runs/{tuned[0].info.run_id}/model-metrics?{VIEW}"
     return found
 
 
 def take(browser: str, url: str, file: Path) -> None:
     """Draw a page when it has settled."""
     command = [
-        browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={WIDTH},{HEIGHT}",
-        f"--virtual-time-budget={PATIENCE * 1000}", f"--screenshot={file}", url,
+        browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+        f"--window-size={WIDTH + ASSISTANT},{HEIGHT}", f"--virtual-time-budget={PATIENCE * 1000}",
+        f"--screenshot={file}", url,
     ]  # fmt: skip
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=4 * PATIENCE)
     if result.returncode or not file.is_file():
         sys.exit(f"{browser} drew no picture of {url}:\n{result.stderr[-500:]}")
+    with Image.open(file) as whole:
+        picture = whole.crop((0, 0, WIDTH, HEIGHT)).convert("RGB").quantize(COLOURS)
+    picture.save(file, optimize=True)
 
 
 if __name__ == "__main__":

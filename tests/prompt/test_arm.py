@@ -106,3 +106,18 @@ def test_a_json_task_is_answered_and_scored(make_artifacts, tiny_model, label_ta
     metrics = read_json(run(make_artifacts(tiny_model, task, rows)) / "metrics.json")
     assert metrics["test"]["exact_match"] == 0
     assert metrics["test"]["valid_rate"] == 0
+
+
+def test_recall_of_passages_is_measured_with_every_answering(
+    make_artifacts, tiny_model, label_task: Task, examples, tmp_path: Path
+) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.md").write_text("All of it is about tech.")
+    task = replace(label_task, output="text", metric="exact_match", labels=[])
+    prompt = PromptConfig(
+        strategy={"_target_": "whether.prompt.strategies.retrieval", "folder": str(tmp_path / "notes"), "examples": 2},
+        answering={"_target_": "whether.prompt.answering.structured"},
+    )
+    lines = read_jsonl(run(make_artifacts(tiny_model, task, examples), prompt) / "predictions.jsonl", Prediction)
+    assert [line.retrieved for line in lines] == [line.target == "tech" for line in lines]
+    assert lines[0].prompt.count('{"answer": ') == 2

@@ -165,7 +165,8 @@ class _Work:
 
     def predictions(self, replies: Sequence[Reply], show: Callable[[Sequence[Message]], str]) -> list[Prediction]:
         """Return the records of the answers."""
-        retrieval = self.strategy if isinstance(self.strategy, Retrieval) else None
+        inner = self.strategy.strategy if isinstance(self.strategy, _Shown) else self.strategy
+        retrieval = inner if isinstance(inner, Retrieval) else None
         return [
             prediction(
                 self.task, split, example, show(self.chats[example.id]), reply,
@@ -215,7 +216,20 @@ def build_prompt(
         place = f"line {fault.line} of the instruction" if start is None else f"line {start + fault.line - 1}"
         raise ConfigError(f"{file}, {place}: {fault.reason}") from None
 
-    return (strategy if answering.show is str else lambda example: answering.shown(strategy(example))), answering
+    shown: Strategy = strategy if answering.show is str else _Shown(strategy, answering)
+    return shown, answering
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A strategy whose demonstrations stand in the form that the answering asks for."""
+
+    strategy: Strategy
+    answering: Answering
+
+    def __call__(self, example: Example) -> list[Message]:
+        """Return the messages."""
+        return self.answering.shown(self.strategy(example))
 
 
 def _metrics(task: Task, predictions: Sequence[Prediction], seconds: Sequence[float]) -> dict[str, Any]:
