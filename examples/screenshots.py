@@ -32,7 +32,7 @@ from whether.tracking.reading import experiment_name
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WIDTH, HEIGHT = 1500, 950
-ASSISTANT = 390
+ASSISTANT = 485
 """Width of a panel on the right that a first visit opens; it is cut off."""
 COLOURS = 128
 ARMS = quote("tags.`whether.kind` = 'arm'")

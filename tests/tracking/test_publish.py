@@ -118,7 +118,7 @@ def test_a_checkpoint_shows_its_curves(records: Records) -> None:
     assert losses[0].timestamp < losses[-1].timestamp <= run.info.end_time
     dev = client(records).get_metric_history(run.info.run_id, "finetune/dev_loss")
     assert [point.step for point in dev] == [10, 20, 30, 40], "the kept weights' loss is no step of the curve"
-    assert run.data.metrics["checkpoint/dev_loss"] == 0.05
+    assert run.data.metrics["training/dev_loss"] == 0.05
     prices = {key: value for key, value in run.data.metrics.items() if key.startswith("cost/")}
     assert prices == {"cost/training_usd_labels": 6.0, "cost/training_usd_machine": 0.002, "cost/training_usd": 6.002}
     assert run.data.params["checkpoints.lora.tuner.adapter.r"] == "16"
