@@ -121,8 +121,9 @@ def test_a_second_run_does_nothing_and_shows_the_verdict_again(clone: Clone) -> 
 
 def test_an_earlier_revision_goes_onto_an_empty_server(clone: Clone) -> None:
     runs, python = clone.runs(), ".venv/bin/python"
-    clone("git add -A && git -c user.email=a@b.c -c user.name=a commit -qm run && mv mlflow.db kept.db")
-    [run] = re.findall(r"HEAD: \d+ runs, (\w+)", clone(f"{python} -m pipelines.publish_past HEAD"))
+    commit = clone("git -c user.email=a@b.c -c user.name=a stash create").strip()
+    clone("mv mlflow.db kept.db")
+    [run] = re.findall(rf"{commit}: \d+ runs, (\w+)", clone(f"{python} -m pipelines.publish_past {commit}"))
     assert clone.runs() == runs
     assert "The verdict is the same" in clone(f"{python} -m pipelines.verdict --against runs:/{run}")
     assert "no verdict can be read" in clone(f"{python} -m pipelines.publish_past nowhere", fails=True)
