@@ -29,8 +29,6 @@ from whether.tracking.views import DatasetView, Point, RunView, TraceView, Views
 
 SHOWN_FILES = {".json", ".jsonl", ".csv", ".html", ".svg", ".png", ".txt", ".md", ".yaml"}
 """Records that a person opens in the browser. Weights stay where they are."""
-
-
 TRACES = 20
 """Answers of an arm that MLflow shows as traces, at most."""
 

@@ -8,6 +8,9 @@ from typing import Any
 
 from whether.tracking.views import TraceView
 
+_MOST = 500
+"""Traces of a run that are looked at, which is MLflow's limit for a page."""
+
 
 def trace_id(run_id: str, example: str) -> str:
     """Return the id of an example's trace, the same one whenever it is written."""
@@ -18,9 +21,8 @@ def show_traces(client: Any, experiment_id: str, run_id: str, views: Sequence[Tr
     """Write the traces of a run that are missing. Each is a request for its record and one for its spans."""
     from mlflow.tracing.client import TracingClient
 
-    found = client.search_traces(
-        locations=[experiment_id], run_id=run_id, include_spans=False, max_results=max(1, len(views))
-    )
+    # Of a run that other verdicts showed too there may be more than these.
+    found = client.search_traces(locations=[experiment_id], run_id=run_id, include_spans=False, max_results=_MOST)
     there = {trace.info.trace_id for trace in found}
     tracing = TracingClient(client.tracking_uri)
     for view in views:
