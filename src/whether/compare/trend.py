@@ -86,7 +86,9 @@ def _paint(axes: Any, points: Sequence[Point]) -> None:
         places = [place + shift for place, _ in found]
         rows = [arm.metrics[metric] for _, arm in found]
         axes.plot(places, [row.value for row in rows], MARKERS[kind] + "-", color=colour, markersize=5, linewidth=1)
-        axes.vlines(places, [row.ci_low for row in rows], [row.ci_high for row in rows], color=colour, linewidth=1.4)
+        for place, row in zip(places, rows, strict=True):
+            if row.ci_low is not None:
+                axes.plot([place, place], [row.ci_low, row.ci_high], color=colour, linewidth=1.4)
         for place, (at, _), row in zip(places, found, rows, strict=True):
             if points[at].verdict.recommended_arm == name:
                 axes.plot(place, row.value, "o", markersize=12, markerfacecolor="none", color=PLACEHOLDERS["ink"])
