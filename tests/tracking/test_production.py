@@ -187,9 +187,9 @@ def publishing(place: Workplace, url: str, experiment: str) -> "subprocess.Popen
 def test_kill_9_of_the_server_while_it_is_told(server: Server, place: Workplace, folder: Path, storage: str) -> None:
     start = time.monotonic()
     undisturbed = publishing(place, server.url, "undisturbed")
-    undisturbed.communicate()
+    _, said = undisturbed.communicate()
     length, moments = time.monotonic() - start, random.Random(0)
-    assert undisturbed.returncode == 0
+    assert undisturbed.returncode == 0, said
     expected = contents(server.runs("undisturbed"))
     assert len(expected) >= 7
     port, another = free_port(), folder / "another"

@@ -15,7 +15,8 @@ import pytest
 from synthetic_records import CREATED, Records
 
 from whether.errors import RecordError, TrackingError
-from whether.records import Prediction, read_jsonl, write_json
+from whether.records import Prediction, read_jsonl, write_json, write_jsonl
+from whether.tracking.names import storable
 from whether.tracking.publish import Receipt, publish
 from whether.tracking.reading import TRACES
 
@@ -172,6 +173,31 @@ def test_arms_that_are_compared_show_some_answers_as_traces_each_once(records: R
     assert {key: trace.info.trace_id for key, trace in traces().items()} == {
         key: trace.info.trace_id for key, trace in before.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        ("plain 😀", "plain 😀"),
+        ("a\0b", "a␀b"),
+        ("half \ud83d!", "half \ufffd!"),
+        ("\udc00", "\ufffd"),
+    ],
+)
+def test_what_no_database_keeps_is_shown_by_another_character(text: str, stored: str) -> None:
+    assert storable(text) == stored
+
+
+def test_a_trace_of_an_answer_with_a_nul_can_be_stored_anywhere(records: Records) -> None:
+    path = records.artifacts / "prompt/base-knn/predictions.jsonl"
+    rows = read_jsonl(path, Prediction)
+    write_jsonl(path, [replace(row, output=f"{row.output}\0") for row in rows])
+    publish_records(records)
+    run = named(records)["base-knn"]
+    traces = client(records).search_traces(locations=[run.info.experiment_id], run_id=run.info.run_id)
+    assert traces
+    assert all(trace.info.response_preview.endswith("␀") for trace in traces)
+    assert all(trace.data.spans[1].outputs.endswith("␀") for trace in traces)
 
 
 def test_a_benchmark_shows_what_was_kept(records: Records) -> None:

@@ -45,6 +45,14 @@ def without_credentials(text: str) -> str:
     return re.sub(r"(\w://)[^/@\s'\"]+@", r"\1", text)
 
 
+def storable(text: str) -> str:
+    """Return text that every database of MLflow keeps: a NUL, which PostgreSQL refuses, is shown as ␀.
+
+    Half of a surrogate pair, which UTF-8 cannot write, becomes U+FFFD. A model may write either.
+    """
+    return text.replace("\0", "␀").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Return settings by dotted path as text; lists, and mappings with keys that no path can hold, as JSON."""
     flat: dict[str, str] = {}

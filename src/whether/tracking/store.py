@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from whether.errors import TrackingError
-from whether.tracking.names import without_credentials
+from whether.tracking.names import storable, without_credentials
 from whether.tracking.registry import ModelRegistry, PromptRegistry
 from whether.tracking.traces import show_traces
 from whether.tracking.views import DatasetView, RunView, TraceView
@@ -108,7 +108,7 @@ class Experiment:
             "mlflow.source.name": f"whether {view.kind}",
         }
         if view.note:
-            tags[NOTE] = view.note
+            tags[NOTE] = storable(view.note)
         if parent_id:
             tags[PARENT] = parent_id
         run = self._client.create_run(
@@ -140,7 +140,7 @@ class Experiment:
         from mlflow.entities import Metric, Param
         from mlflow.utils.validation import MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
 
-        params = [Param(key, _cut(value)) for key, value in view.params.items()]
+        params = [Param(key, _cut(storable(value))) for key, value in view.params.items()]
         ended = _milliseconds(view.ended)
         metrics = [Metric(name, value, ended, 0) for name, value in view.metrics.items()]
         metrics += [Metric(point.metric, point.value, _milliseconds(point.time), point.step) for point in view.history]
@@ -155,7 +155,7 @@ class Experiment:
 
     def set_tag(self, run_id: str, key: str, value: str) -> None:
         """Set one tag of a run."""
-        self._client.set_tag(run_id, key, value)
+        self._client.set_tag(run_id, key, storable(value))
 
     def show_family(self, above: RunView, below: Iterable[RunView], tag: str, value: str) -> str:
         """Show a run and the runs below it, each once, and return its id; others that have the tag are deleted.

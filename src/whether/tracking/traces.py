@@ -4,8 +4,10 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from whether.tracking.names import storable
 from whether.tracking.views import TraceView
 
 _MOST = 500
@@ -25,12 +27,18 @@ def show_traces(client: Any, experiment_id: str, run_id: str, views: Sequence[Tr
     found = client.search_traces(locations=[experiment_id], run_id=run_id, include_spans=False, max_results=_MOST)
     there = {trace.info.trace_id for trace in found}
     tracing = TracingClient(client.tracking_uri)
-    for view in views:
+    for view in map(_storable, views):
         key = trace_id(run_id, view.example)
         if key not in there:
             # Spans first: a trace that is listed is complete.
             tracing.log_spans(experiment_id, _spans(key, view))
             tracing.start_trace(_info(key, experiment_id, run_id, view))
+
+
+def _storable(view: TraceView) -> TraceView:
+    """Return a view whose texts every database keeps: a model may write a NUL."""
+    texts: dict[str, Any] = {name: storable(value) for name, value in vars(view).items() if isinstance(value, str)}
+    return replace(view, inputs={storable(name): storable(value) for name, value in view.inputs.items()}, **texts)
 
 
 def _info(key: str, experiment_id: str, run_id: str, view: TraceView) -> Any:
