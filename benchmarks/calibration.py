@@ -3,17 +3,19 @@
     python benchmarks/calibration.py [--quick] [--json]
 
 In each study arms answer the same examples, with correlated errors, at accuracies that are chosen; dev selects, test
-decides, as in the pipeline. Five questions, a table each (they make up docs/statistics.md, "How often it is wrong"):
+decides, as in the pipeline. Six questions, a table each (they make up docs/statistics.md, "How often it is wrong"):
 
 1. how often is a difference claimed where there is none, or the wrong way round?
 2. how often do 95% intervals hold the truth?
 3. how often is an arm called "not worse" that is worse by the margin?
 4. how likely is a difference of a given size to be found?
 5. how often does the number of further labels that is asked for lead to an answer?
+6. how often do intervals hold the truth of tuning, where training runs differ?
 
 --quick takes fewer studies (within five minutes on two cores). --json prints one object: familywise_error and
 false_noninferiority (the highest of their table's lines), coverage (of the line that is farthest from 95%), each over
-all sizes, and more_labels_success, over all studies that asked for labels.
+all sizes, more_labels_success, over all studies that asked for labels, and runs_coverage, of three and more training
+runs.
 """
 
 import argparse
@@ -124,7 +126,7 @@ def differences(study: Study, names: Sequence[tuple[str, str]]) -> dict[tuple[st
     return {(a, b): score_difference(study.scores[a], study.scores[b], Inference()) for a, b in names}
 
 
-# The five questions.
+# The six questions.
 
 
 def familywise_error(seed: int, studies: int) -> tuple[str, dict[str, float]]:
@@ -369,8 +371,53 @@ def _continued(cell: Cell, rng: np.random.Generator) -> Sequence[float]:
     return 1, further, judge(Study(study.candidates, scores), policy).decision.answer != "inconclusive"
 
 
+def training_runs(seed: int, studies: int) -> tuple[str, dict[str, float]]:
+    """Share of intervals that hold the truth of tuning, not only that of the runs at hand."""
+    settings = [(runs, points) for points in (0, 1, 3) for runs in (1, 3, 5)]
+    rows = simulate(_runs_hold, [(*setting, n) for setting in settings for n in SIZES], studies, seed)
+    lines = rows.reshape(len(settings), len(SIZES), 2)
+    text = table(
+        "Training runs: coverage of 95% intervals of (tuned - prompted) for the mean of all training runs",
+        ("runs differ by (standard deviation)", "training runs", "of", *(f"n = {n:,}" for n in SIZES)),
+        [
+            (f"{points} points", runs, metric, *map(percent, line))
+            for (runs, points), metrics in zip(settings, lines, strict=True)
+            for metric, line in zip(("accuracy", "macro-F1"), metrics.T, strict=True)
+            if not np.isnan(line).all()
+        ],
+        studies,
+    )
+    pooled = np.array([np.nanmean(line, 0) for (runs, _), line in zip(settings, lines, strict=True) if runs > 1])
+    return text, {"runs_coverage": float(pooled.flat[np.nanargmax(np.abs(pooled - 0.95))])}
+
+
+def _runs_hold(cell: Cell, rng: np.random.Generator) -> Sequence[float]:
+    """A tuned arm whose runs differ in all examples alike, and in each; and a prompt that is never trained."""
+    runs, points, n = cell
+    rate = rng.uniform(0.6, 0.95)
+    gap, between = rng.uniform(-0.1, 0.04), rng.uniform(0.1, 0.9)
+    # A shift of the threshold by this much moves the accuracy by a point.
+    shift = 0.01 * points / norm.pdf(norm.ppf(rate))
+    own = (1 - between) ** 0.5 * rng.standard_normal((runs + 1, n))
+    total = between**0.5 * rng.standard_normal(n) + own
+    total[:runs] += shift * rng.standard_normal((runs, 1))
+    cuts = np.array([norm.ppf(rate) * (1 + shift**2) ** 0.5] * runs + [norm.ppf(rate + gap)])
+    is_right = total < cuts[:, None]
+    truth, settings = -gap, Inference(resamples=100)
+    tuned, prompted = is_right[:runs].astype(np.float64), is_right[runs].astype(np.float64)
+    found = score_difference(tuned if runs > 1 else tuned[0], prompted, settings)
+    macro: float = np.nan
+    if runs > 1 and n <= 200:  # the jackknife leaves out an example at a time
+        targets = rng.integers(0, 2, n)
+        answers = np.where(is_right, targets, 1 - targets)  # macro-F1 of two equal labels is the accuracy, at large n
+        difference = macro_f1_difference(answers[:runs], answers[runs], targets, settings)
+        macro = _holds(difference.interval, truth)
+    return _holds(found.interval, truth), macro
+
+
 QUESTIONS: list[tuple[Callable[[int, int], tuple[str, dict[str, float]]], int]] = [
     (familywise_error, 2_000), (coverage, 4_000), (false_noninferiority, 4_000), (power, 2_000), (more_labels, 2_000),
+    (training_runs, 2_000),
 ]  # fmt: skip
 """Each question, and in how many studies a cell it is asked."""
 

@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
         with output_folder(ARTIFACTS / "finetune" / name) as records:
             write_served(name, served, config.seed, records)
         return
-    tuner = config.checkpoints[name].tuner
+    tuner, seed = config.checkpoints[name].tuner, config.seed + config.checkpoints[name].run - 1
     prompt = tuner and tuner.prompt
 
     def learnt(task: Task, pool: Sequence[Example]) -> Lesson:
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
         return lessons(prompt, task, pool, config.seed, where) if prompt else plainly(task)
 
     with only_main(output_folder(ARTIFACTS / "finetune" / name)) as folder:
-        finetune(name, tuner, config.model, config.seed, artifacts=ARTIFACTS, folder=folder, learnt=learnt)
+        finetune(name, tuner, config.model, seed, artifacts=ARTIFACTS, folder=folder, learnt=learnt)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ python -m pipelines.prompt <checkpoint> <prompt>
 """
 
 from whether import entry
-from whether.config import load
+from whether.config import ServingConfig, load
 from whether.prompt.arm import run_arm
 from whether.records import ARTIFACTS, output_folder
 
@@ -14,17 +14,19 @@ def main(argv: list[str]) -> None:
     checkpoint, prompt = argv
     config = load()
     arm = f"{checkpoint}-{prompt}"
+    # Of a further training run, quality is all that is asked.
+    is_repeat = config.checkpoints[checkpoint].repeats is not None
     with output_folder(ARTIFACTS / "prompt" / arm) as folder:
         run_arm(
             checkpoint,
             config.prompts[prompt],
             config.model,
-            config.serving,
+            ServingConfig(requests=2, warmup=0) if is_repeat else config.serving,
             config.seed,
             name=arm,
             artifacts=ARTIFACTS,
             folder=folder,
-            robustness=config.robustness,
+            robustness=None if is_repeat else config.robustness,
             served=config.checkpoints[checkpoint].served,
         )
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from whether.compare import cost, measure, plots, report, tables
 from whether.compare.aspects import aspects
 from whether.compare.decide import Candidate, Decision, Selection, comparisons, decide, select
-from whether.compare.further import further_labels
+from whether.compare.further import further_labels, settled_by_runs
 from whether.compare.inference import amount_interval
 from whether.compare.interaction import interactions
 from whether.compare.intervals import Inference, PairedDifference
@@ -97,7 +97,8 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
             policy=policy,
             retention_change=_retention_change(arms, decision.recommended),
             truncated=_truncated(study, decision.recommended),
-            seeds=_seed_spread(curve, arms, decision.recommended),
+            seeds=_seed_spread(study, curve, arms, decision.recommended),
+            is_runs=judged.is_runs,
         ),
         task=study.task.name,
         model=config.model.name,
@@ -145,6 +146,8 @@ class Judged(NamedTuple):
     """The metric of always giving the most frequent answer."""
     decision: Decision
     further: int | None
+    is_runs: bool
+    """Whether it is for want of training runs that further labels would not settle it."""
 
 
 def judge(
@@ -163,7 +166,10 @@ def judge(
     lows = {name: measure.quality_low(study.arms[name], study.task, metric, unit) for name in names}
     decision = decide(selection, family, lows, baseline, policy)
     further = further_labels(decision.blocking, representatives, differences, policy, settings.seed)
-    return Judged(selection, differences, family, baseline, decision, further)
+    is_runs = further is None and settled_by_runs(
+        decision.blocking, representatives, differences, policy, settings.seed
+    )
+    return Judged(selection, differences, family, baseline, decision, further, is_runs)
 
 
 def _retention_change(arms: Mapping[str, ArmRecord], recommended: str | None) -> Measurement | None:
@@ -173,10 +179,13 @@ def _retention_change(arms: Mapping[str, ArmRecord], recommended: str | None) ->
 
 
 def _seed_spread(
-    curve: LearningCurve | None, arms: Mapping[str, ArmRecord], recommended: str | None
+    study: Study, curve: LearningCurve | None, arms: Mapping[str, ArmRecord], recommended: str | None
 ) -> SeedSpread | None:
-    """Return how the recommended checkpoint varies with the seed, from the largest number of labels of its curve."""
+    """Return how the recommended checkpoint varies with the seed: over its training runs, or those of its curve."""
     arm = arms.get(recommended or "")
+    if arm is not None and arm.by_run:
+        labels = study.checkpoints[arm.checkpoint].training.labels_used
+        return SeedSpread(arm.checkpoint, len(arm.by_run), labels, stdev(arm.by_run), is_in_intervals=True)
     if curve is None or not curve.levels or arm is None or arm.checkpoint != curve.checkpoint:
         return None
     level = curve.levels[-1]
@@ -214,6 +223,7 @@ def _arm_record(name: str, study: Study, config: Config, settings: Inference) ->
         answer=measure.arm_kind(arm),
         metrics=measure.measure(arm, study, config, settings),
         dev=measure.dev_quality(arm, study.task),
+        by_run=measure.quality_by_run(arm, study.task, _primary_metric(config, study)),
     )
 
 

@@ -9,10 +9,12 @@
    `inconclusive`; if all are shown equivalent within the margin it is `no_difference` and the cheapest is recommended.
    "Cheaper" is by more than the policy's `cost_margin`; of arms that cost the same in this sense the best on dev is
    taken, so that noise in measured times does not change the answer.
+5. An answer that the data give is `inconclusive` all the same where a representative was trained less often than the
+   policy asks: it would be one about these training runs, not about tuning.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
@@ -27,7 +29,7 @@ from whether.records import Answer, Comparison
 Kind = Literal["prompt", "fine_tune", "both"]
 KINDS: tuple[Kind, ...] = ("prompt", "fine_tune", "both")
 Status = Literal["acceptable", "rejected", "undecided"]
-Outcome = Literal["cheapest", "only", "equivalent", "undecided", "floor", "none_allowed"]
+Outcome = Literal["cheapest", "only", "equivalent", "undecided", "floor", "none_allowed", "runs"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Candidate:
     usd_per_month: float
     limits: Mapping[str, float | None]
     """What the hard constraints limit; None where it was not measured."""
+    runs: int | None = None
+    """Training runs of its checkpoint; None for an arm that is not tuned."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +163,19 @@ def decide(
         family: The comparisons of every pair of them.
         quality_low: Lower bound of each representative's primary metric on test.
         baseline: The primary metric of always giving the most frequent answer.
-        policy: Margin, alpha and volume.
+        policy: Margin, alpha, volume and training runs.
     """
+    found = _decide(selection, family, quality_low, baseline, policy)
+    if found.answer != "inconclusive" and too_few_runs(selection.representatives.values(), policy):
+        return replace(found, answer="inconclusive", outcome="runs")
+    return found
+
+
+def _decide(
+    selection: Selection, family: Sequence[Comparison], quality_low: Mapping[str, float], baseline: float,
+    policy: PolicyConfig,
+) -> Decision:  # fmt: skip
+    """Return the answer that the data give."""
     arms = {candidate.name: candidate for candidate in selection.representatives.values()}
     if not arms:
         return Decision("inconclusive", None, "none_allowed", {}, [])
@@ -178,6 +193,11 @@ def decide(
         return Decision("inconclusive", guess.name, "undecided", status, blocking)
     answer: Answer = "inconclusive" if blocking else chosen.kind
     return Decision(answer, chosen.name, "undecided" if blocking else "cheapest", status, blocking)
+
+
+def too_few_runs(arms: Iterable[Candidate], policy: PolicyConfig) -> list[Candidate]:
+    """Return the arms that were trained less often than the policy asks."""
+    return [arm for arm in arms if arm.runs is not None and arm.runs < policy.training_runs]
 
 
 def standing(

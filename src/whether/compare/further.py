@@ -61,7 +61,7 @@ def further_labels(
     pairs, rows = list(differences), list(differences.values())
     present = rows[0].n
     observed = np.array([row.difference for row in rows])
-    deviation = np.array([row.deviation for row in rows])
+    deviation, run_error = (np.array([getattr(row, key) for row in rows]) for key in ("deviation", "run_error"))
     root = _root(pairs, deviation)
     rng = np.random.default_rng(seed)
     scale = _scale(present * deviation.min() ** 2, deviation.max(), rng)[:, None]
@@ -72,12 +72,24 @@ def further_labels(
     def chance(labels: int) -> float:
         total = present + labels
         combined = (present * observed + labels * truth + math.sqrt(labels) * noise) / total
-        error = scale * deviation / math.sqrt(total)
+        # What training runs leave open stays: further examples say nothing of another run.
+        error = np.hypot(scale * deviation / math.sqrt(total), run_error)
         status = _statuses(combined, error, pairs, [arm.name for arm in arms], policy)
         return float(settles[tuple(status.T)].mean())
 
     index = bisect_left(_CHOICES, _AIM, key=chance)
     return _CHOICES[index] if index < len(_CHOICES) else None
+
+
+def settled_by_runs(
+    blocking: Sequence[str], arms: Sequence[Candidate], differences: Mapping[tuple[str, str], PairedDifference],
+    policy: PolicyConfig, seed: int,
+) -> bool:  # fmt: skip
+    """Return whether it is the training runs that no number of labels settles; arguments as for `further_labels`."""
+    if not any(row.run_error for row in differences.values()):
+        return False
+    of_examples = {pair: row._replace(run_error=0.0) for pair, row in differences.items()}
+    return further_labels(blocking, arms, of_examples, policy, seed) is not None
 
 
 def _scale(discordant: float, deviation: float, rng: np.random.Generator) -> Floats:

@@ -30,63 +30,81 @@ from whether.compare.intervals import (
 
 
 class Spread(NamedTuple):
-    """How far a statistic may be off, by leaving out a group at a time."""
+    """How far a statistic may be off."""
 
     interval: Interval
     error: float
-    groups: int
+    """Standard error."""
+    freedom: float
+    """Degrees of freedom that the error is known with."""
+    units: int
+    """Independent observations: groups, or examples."""
+
+
+def spread_of(value: float, error: float, freedom: float, units: int, level: float) -> Spread:
+    """Return the interval of Student's t about a value."""
+    half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
+    return Spread(Interval(value - half, value + half), error, freedom, units)
 
 
 def leave_one_out(columns: Sequence[NDArray[Any]], statistic: Statistic, clusters: Codes, level: float) -> Spread:
     """Return the jackknife's interval and standard error over groups (Cameron and Miller 2015, section VI.B)."""
     groups, value = int(clusters.max()) + 1, float(statistic(*columns))
     if groups < 2:
-        return Spread(Interval(-math.inf, math.inf), math.inf, groups)
+        return Spread(Interval(-math.inf, math.inf), math.inf, 0, groups)
     left_out = np.array(
         [statistic(*(column[clusters != group] for column in columns)) for group in range(groups)], dtype=np.float64
     )
     error = math.sqrt((groups - 1) / groups * float(((left_out - left_out.mean()) ** 2).sum()))
-    half = float(stats.t.ppf((1 + level) / 2, groups - 1)) * error
-    return Spread(Interval(value - half, value + half), error, groups)
+    return spread_of(value, error, groups - 1, groups, level)
 
 
 def effective(n: int, variance: float, spread: Spread, level: float) -> float:
-    """Return how many independent examples are worth `n` in groups, given the variance of one example.
+    """Return how many independent examples are worth `n`, given the variance of one example.
 
-    Variance / error², times the square of z over Student's t, since the error is known as well as from so many groups.
+    Variance / error², times the square of z over Student's t, since the error is known no better than that.
     """
-    t = float(stats.t.ppf((1 + level) / 2, spread.groups - 1)) if spread.groups > 1 else math.inf
-    count = variance / spread.error**2 if spread.error > 0 else float(spread.groups)
+    t = float(stats.t.ppf((1 + level) / 2, spread.freedom)) if spread.freedom > 0 else math.inf
+    count = variance / spread.error**2 if spread.error > 0 else float(spread.units)
     return max(1.0, min(n, count) * (normal_quantile(level) / t) ** 2)
 
 
 def clustered_mean_interval(values: Floats, clusters: Codes, level: float, bounded: bool) -> Interval | None:
     """Return the interval of a mean; None where nothing tells it. `bounded`: all values are in [0, 1]."""
-    spread, value = leave_one_out((values,), mean, clusters, level), float(values.mean())
+    return spread_mean_interval(values, leave_one_out((values,), mean, clusters, level), level, bounded)
+
+
+def spread_mean_interval(values: Floats, spread: Spread, level: float, bounded: bool) -> Interval | None:
+    """Return the interval of the mean of values of any shape, given how far it may be off."""
     if is_binary(values) or (bounded and spread.error == 0):
-        n = effective(len(values), value * (1 - value), spread, level)
+        value = float(values.mean())
+        n = effective(values.size, value * (1 - value), spread, level)
         return rate_interval(value * n, n, level)
     return spread.interval if 0 < spread.error < math.inf else None
 
 
 def clustered_difference(a: Floats, b: Floats, clusters: Codes, settings: Inference) -> PairedDifference:
     """Return mean(a) - mean(b) for paired scores of shape (n,) in [0, 1]."""
-    differences, n = a - b, len(a)
-    value = float(differences.mean())
-    spread = leave_one_out((differences,), mean, clusters, settings.level)
+    spread = leave_one_out((a - b,), mean, clusters, settings.level)
     p_value = group_permutation(a, b, mean_difference, clusters, settings)
-    result = clustered_result(value, spread, p_value, n, settings)
+    return spread_difference(a, b, spread, p_value, settings)
+
+
+def spread_difference(a: Floats, b: Floats, spread: Spread, p_value: float, settings: Inference) -> PairedDifference:
+    """Return mean(a) - mean(b) for paired scores in [0, 1], examples on the last axis, given how far it may be off."""
+    differences = a - b
+    result = spread_result(float(differences.mean()), spread, p_value, differences.shape[-1], settings)
     if not (is_binary(a) and is_binary(b)):
         return result
-    worth = effective(n, float(differences.var()), spread, settings.level) / n
-    gained, lost = float((differences > 0).sum()), float((differences < 0).sum())
-    return result._replace(interval=tango_interval(gained * worth, lost * worth, n * worth, settings.level))
+    n = effective(differences.size, float(differences.var()), spread, settings.level)
+    gained, lost = float((differences > 0).mean()), float((differences < 0).mean())
+    return result._replace(interval=tango_interval(gained * n, lost * n, n, settings.level))
 
 
-def clustered_result(value: float, spread: Spread, p_value: float, n: int, settings: Inference) -> PairedDifference:
-    """Return a difference of `n` examples whose uncertainty is that of its groups."""
+def spread_result(value: float, spread: Spread, p_value: float, n: int, settings: Inference) -> PairedDifference:
+    """Return a difference on `n` examples, given how far it may be off."""
     if not 0 < spread.error < math.inf:
-        interval, error = no_spread(value, spread.groups, settings.level), 1 / spread.groups
+        interval, error = no_spread(value, spread.units, settings.level), 1 / spread.units
     else:
         low, high = spread.interval
         interval, error = Interval(max(-1.0, low), min(1.0, high)), spread.error

@@ -15,6 +15,8 @@ What is used where:
   time, with Student's t of groups - 1 (Cameron and Miller 2015; Miller 2024 for evaluations), rates and differences of
   rates have the intervals above at their effective number of examples (Korn and Graubard 1998), and permutation tests
   exchange the arms for whole groups.
+- Arms whose checkpoint was trained several times have scores of shape (runs, n): their intervals hold what another
+  training run would change, too (`whether.compare.runs`).
 - Several comparisons at once: Holm's correction (Holm 1979) for claims that two arms differ.
 
 Intervals are two-sided at level 1 - alpha for each pair. For the at most three arms that the decision compares they are
@@ -36,10 +38,10 @@ from statsmodels.stats.contingency_tables import mcnemar
 from whether.compare.groups import (
     clustered_difference,
     clustered_mean_interval,
-    clustered_result,
     effective,
     group_permutation,
     leave_one_out,
+    spread_result,
 )
 from whether.compare.intervals import (
     BATCH,
@@ -56,14 +58,17 @@ from whether.compare.intervals import (
     rate_interval,
     tango_interval,
 )
+from whether.compare.runs import runs_difference, runs_mean_interval, runs_rate_interval, runs_score_difference
 
 
 def mean_interval(values: Floats, settings: Inference) -> Interval | None:
     """Return the interval of a mean: Wilson's for 0/1 values, else BCa; None where nothing tells it.
 
     Nothing does for a single value, or without spread; in [0, 1] Wilson's interval takes the place, which is then wider
-    than it needs to be.
+    than it needs to be. Values have shape (n,), or (runs, n).
     """
+    if values.ndim > 1:
+        return runs_mean_interval(values, settings)
     bounded = bool(values.min() >= 0 and values.max() <= 1)
     if settings.clusters is not None:
         return clustered_mean_interval(values, settings.clusters, settings.level, bounded)
@@ -104,7 +109,12 @@ def macro_f1(answers: Codes, targets: Codes, axis: int = -1) -> Any:
 
 
 def macro_f1_interval(answers: Codes, targets: Codes, settings: Inference) -> Interval:
-    """Return the BCa interval of macro-F1 over examples (answer and target resampled together)."""
+    """Return the BCa interval of macro-F1 over examples (answer and target resampled together).
+
+    Answers have shape (n,), or (runs, n).
+    """
+    if answers.ndim > 1:
+        return runs_rate_interval((answers, targets), macro_f1, settings)
     if settings.clusters is not None:
         spread = leave_one_out((answers, targets), macro_f1, settings.clusters, settings.level)
         value = float(macro_f1(answers, targets))
@@ -118,7 +128,9 @@ def macro_f1_interval(answers: Codes, targets: Codes, settings: Inference) -> In
 
 
 def score_difference(a: Floats, b: Floats, settings: Inference) -> PairedDifference:
-    """Return mean(a) - mean(b) for paired scores of shape (n,) in [0, 1]."""
+    """Return mean(a) - mean(b) for paired scores in [0, 1] of shape (n,), or (runs, n) where training was repeated."""
+    if max(a.ndim, b.ndim) > 1:
+        return runs_score_difference(a, b, settings)
     n, differences = len(a), a - b
     if settings.clusters is not None:
         return clustered_difference(a, b, settings.clusters, settings)
@@ -138,10 +150,12 @@ def macro_f1_difference(a: Codes, b: Codes, targets: Codes, settings: Inference)
     def difference(x: Codes, y: Codes, t: Codes = targets, axis: int = -1) -> Any:
         return macro_f1(x, t, axis) - macro_f1(y, t, axis)
 
+    if max(a.ndim, b.ndim) > 1:
+        return runs_difference((a, b, targets), difference, settings)
     if settings.clusters is not None:
         spread = leave_one_out((a, b, targets), difference, settings.clusters, settings.level)
         p_value = group_permutation(a, b, difference, settings.clusters, settings)
-        return clustered_result(float(difference(a, b)), spread, p_value, len(a), settings)
+        return spread_result(float(difference(a, b)), spread, p_value, len(a), settings)
     value, n = float(difference(a, b)), _effective_examples(targets)
     interval, error = _bca((a, b, targets), difference, settings, worth=n)
     p_value = _permutation(a, b, difference, settings)

@@ -12,7 +12,7 @@ import numpy as np
 from whether.compare.inference import holm, score_difference
 from whether.compare.intervals import Inference
 from whether.compare.load import Arm, Study
-from whether.compare.measure import scores
+from whether.compare.measure import run_scores
 from whether.config import BASE
 from whether.records import Interaction
 
@@ -30,7 +30,7 @@ def interactions(study: Study, settings: Inference) -> list[Interaction]:
         square = _square(arms, checkpoint, prompt, plain)
         if square is None:
             continue
-        both, fine_tuned, prompted, neither = (scores(arm.test) for arm in square)
+        both, fine_tuned, prompted, neither = (run_scores(arm) for arm in square)
         # Halved, so that both sides stay in [0, 1]; exchanging the sides of an example turns its sign around.
         half = score_difference((both + neither) / 2, (fine_tuned + prompted) / 2, settings)
         found.append((checkpoint, prompt, half))

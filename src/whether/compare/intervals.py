@@ -46,6 +46,8 @@ class PairedDifference(NamedTuple):
     n: int
     deviation: float
     """Standard deviation of the difference for one example: its standard error is this / √n."""
+    run_error: float = 0.0
+    """Standard error that is left with any number of examples: that of the training runs."""
 
 
 def rate_interval(successes: float, n: float, level: float) -> Interval:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from whether.config import BASE, CheckpointConfig, Config, PromptConfig, TokenPrice
 from whether.errors import RecordError
@@ -104,6 +104,13 @@ class Checkpoint:
         return self.price is not None
 
 
+class Answers(NamedTuple):
+    """What an arm answered, in the order of each split's examples."""
+
+    dev: list[Prediction]
+    test: list[Prediction]
+
+
 @dataclass(frozen=True)
 class Arm:
     """A checkpoint with a prompt: its answers in the order of the split's examples, and its own measurements."""
@@ -128,6 +135,13 @@ class Arm:
     """None where it was not measured."""
     served: bool = False
     """Whether another model answers, behind an API."""
+    repeats: tuple[Answers, ...] = ()
+    """Of the further training runs of its checkpoint."""
+
+    @property
+    def runs(self) -> tuple[Answers, ...]:
+        """What each training run answered; the first is the checkpoint that is kept."""
+        return (Answers(self.dev, self.test), *self.repeats)
 
     @property
     def tuned(self) -> bool:
@@ -167,13 +181,22 @@ def load_study(config: Config, artifacts: Path) -> Study:
         pool=len(examples["train"]),
         examples=examples["test"],
         checkpoints={
-            name: _load_checkpoint(name, settings, artifacts) for name, settings in config.checkpoints.items()
+            name: _load_checkpoint(name, settings, artifacts)
+            for name, settings in config.checkpoints.items()
+            if settings.repeats is None
         },
         arms={
             f"{checkpoint}-{prompt}": replace(
-                _load_arm(checkpoint, prompt, settings, examples, artifacts), served=bool(made.served)
+                _load_arm(checkpoint, prompt, settings, examples, artifacts),
+                served=bool(made.served),
+                repeats=tuple(
+                    _load_answers(_predictions(further, prompt, artifacts), examples)
+                    for further, repeat in config.checkpoints.items()
+                    if repeat.repeats == checkpoint
+                ),
             )
             for checkpoint, made in config.checkpoints.items()
+            if made.repeats is None
             for prompt, settings in config.prompts.items()
         },
     )
@@ -195,24 +218,31 @@ def _load_checkpoint(name: str, settings: CheckpointConfig, artifacts: Path) -> 
 def _load_arm(
     checkpoint: str, prompt: str, settings: PromptConfig, examples: dict[str, list[Example]], artifacts: Path
 ) -> Arm:
-    name = f"{checkpoint}-{prompt}"
-    file = artifacts / "prompt" / name / "predictions.jsonl"
-    predictions = read_jsonl(file, Prediction)
-    answered = {split: _in_order(file, split, predictions, examples[split]) for split in ("dev", "test")}
+    file = _predictions(checkpoint, prompt, artifacts)
+    answers = _load_answers(file, examples)
     return Arm(
-        name=name,
+        name=f"{checkpoint}-{prompt}",
         checkpoint=checkpoint,
         prompt=prompt,
         plain=settings.plain,
         labels_needed=settings.labels_needed,
         search_seconds=settings.search_seconds,
         search_usd=settings.search_usd,
-        dev=answered["dev"],
-        test=answered["test"],
+        dev=answers.dev,
+        test=answers.test,
         serving=read_json(file.with_name("metrics.json"), Serving),
         adherence=_if_there(file.with_name("adherence.json"), Adherence),
         robustness=_if_there(file.with_name("robustness.json"), Robustness),
     )
+
+
+def _predictions(checkpoint: str, prompt: str, artifacts: Path) -> Path:
+    return artifacts / "prompt" / f"{checkpoint}-{prompt}" / "predictions.jsonl"
+
+
+def _load_answers(file: Path, examples: dict[str, list[Example]]) -> Answers:
+    predictions = read_jsonl(file, Prediction)
+    return Answers(*(_in_order(file, split, predictions, examples[split]) for split in Answers._fields))
 
 
 def _if_there(file: Path, kind: type[T]) -> T | None:

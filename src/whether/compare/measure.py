@@ -36,6 +36,16 @@ def scores(predictions: Sequence[Prediction]) -> Floats:
     return np.array([prediction.score for prediction in predictions], dtype=np.float64)
 
 
+def run_scores(arm: Arm) -> Floats:
+    """Return the score of each answer to test, shape (n,), or (runs, n) where its checkpoint was trained again."""
+    found: Floats = _by_run([scores(answers.test) for answers in arm.runs])
+    return found
+
+
+def _by_run(values: Sequence[Any]) -> Any:
+    return np.stack(values) if len(values) > 1 else values[0]
+
+
 def codes(texts: Sequence[str | None], labels: Sequence[str]) -> Codes:
     """Return each label's place in `labels`, shape (n,); -1 for what is not one of them."""
     place = {label: index for index, label in enumerate(labels)}
@@ -71,12 +81,12 @@ def differences(
     """Return the paired difference of the primary metric on test for each pair of arms."""
     found, settings = {}, clustered(study.groups, settings)
     for a, b in names:
-        left, right = study.arms[a].test, study.arms[b].test
+        left, right = study.arms[a], study.arms[b]
         if metric == "macro_f1":
-            (answers_a, targets), (answers_b, _) = _labels(study.task, left), _labels(study.task, right)
+            (answers_a, targets), (answers_b, _) = _run_labels(study.task, left), _run_labels(study.task, right)
             found[a, b] = macro_f1_difference(answers_a, answers_b, targets, settings)
         else:
-            found[a, b] = score_difference(scores(left), scores(right), settings)
+            found[a, b] = score_difference(run_scores(left), run_scores(right), settings)
     return found
 
 
@@ -85,8 +95,9 @@ def measure(arm: Arm, study: Study, config: Config, settings: Inference) -> dict
     documents, settings = settings, clustered(study.groups, settings)
     checkpoint, test = study.checkpoints[arm.checkpoint], arm.test
     found = {name: _test_quality(arm, study.task, name, settings) for name in quality_metrics(study.task)}
+    is_valid = [np.array([row.valid for row in answers.test], dtype=np.float64) for answers in arm.runs]
+    found["valid_rate"] = measurement("valid_rate", *_mean(_by_run(is_valid), settings))
     columns: dict[str, Callable[[Prediction], float | None]] = {
-        "valid_rate": lambda row: row.valid,
         "input_tokens": lambda row: row.input_tokens,
         "computed_tokens": lambda row: row.computed_tokens,
         "output_tokens": lambda row: row.output_tokens,
@@ -117,10 +128,15 @@ def quality_low(arm: Arm, task: Task, metric: str, settings: Inference) -> float
 
 def _test_quality(arm: Arm, task: Task, metric: str, settings: Inference) -> Measurement:
     if metric == "macro_f1":
-        answers, targets = _labels(task, arm.test)
+        answers, targets = _run_labels(task, arm)
         interval = macro_f1_interval(answers, targets, settings)
-        return measurement(metric, float(macro_f1(answers, targets)), interval, len(arm.test))
-    return measurement(metric, *_mean(scores(arm.test), settings))
+        return measurement(metric, float(np.mean(macro_f1(answers, targets))), interval, len(arm.test))
+    return measurement(metric, *_mean(run_scores(arm), settings))
+
+
+def quality_by_run(arm: Arm, task: Task, metric: str) -> list[float]:
+    """Return the quality on test of each training run; empty where there is one, or none."""
+    return [quality(task, metric, answers.test) for answers in arm.runs] if arm.repeats else []
 
 
 def _robustness(arm: Arm) -> dict[str, Measurement]:
@@ -139,6 +155,7 @@ def candidate(arm: Arm, metrics: dict[str, Measurement], dev: dict[str, float], 
         dev=dev[metric],
         tokens=_tokens(arm.dev),
         usd_per_month=metrics["usd_per_month"].value or 0.0,
+        runs=len(arm.runs) if arm.tuned else None,
         limits={
             "latency_p95": metrics["latency_p95"].value,
             "usd_per_1k": metrics["usd_per_1k"].value,
@@ -162,9 +179,11 @@ def arm_kind(arm: Arm) -> Kind:
 
 
 def dev_quality(arm: Arm, task: Task) -> dict[str, float]:
-    """Return the quality metrics of an arm on dev."""
-    valid = float(np.mean([row.valid for row in arm.dev]))
-    return {name: quality(task, name, arm.dev) for name in quality_metrics(task)} | {"valid_rate": valid}
+    """Return the quality metrics of an arm on dev, the mean of its training runs."""
+    devs = [answers.dev for answers in arm.runs]
+    valid = float(np.mean([row.valid for dev in devs for row in dev]))
+    found = {name: float(np.mean([quality(task, name, dev) for dev in devs])) for name in quality_metrics(task)}
+    return found | {"valid_rate": valid}
 
 
 def quality_metrics(task: Task) -> tuple[str, ...]:
@@ -316,8 +335,14 @@ def _labels(task: Task, predictions: Sequence[Prediction]) -> tuple[Codes, Codes
     return codes(answers, task.labels), codes([prediction.target for prediction in predictions], task.labels)
 
 
+def _run_labels(task: Task, arm: Arm) -> tuple[Codes, Codes]:
+    """Return answers to test of shape (n,), or (runs, n) where its checkpoint was trained again, and targets, (n,)."""
+    labels = [_labels(task, answers.test) for answers in arm.runs]
+    return _by_run([answers for answers, _ in labels]), labels[0][1]
+
+
 def _mean(values: Floats, settings: Inference) -> tuple[float, Interval | None, int]:
-    return float(values.mean()), mean_interval(values, settings), len(values)
+    return float(values.mean()), mean_interval(values, settings), values.shape[-1]
 
 
 def every_pair(study: Study) -> list[tuple[str, str]]:

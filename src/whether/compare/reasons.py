@@ -1,9 +1,9 @@
 """Why the answer is what it is, in sentences with their numbers; the most important first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from whether.compare.decide import KINDS, Candidate, Decision, Selection, against
+from whether.compare.decide import KINDS, Candidate, Decision, Selection, against, too_few_runs
 from whether.compare.further import MOST, POWER
 from whether.compare.wording import KINDS as KIND_NAMES
 from whether.compare.wording import NAMES, interval, listing, p_value, points, signed, usd, value
@@ -19,6 +19,8 @@ class SeedSpread(NamedTuple):
     labels: int
     """Training examples of these runs."""
     deviation: float
+    is_in_intervals: bool = False
+    """Whether these are runs of the arm itself, whose variation the verdict's intervals hold."""
 
 
 def reasons(
@@ -34,12 +36,14 @@ def reasons(
     retention_change: Measurement | None = None,
     truncated: int = 0,
     seeds: SeedSpread | None = None,
+    is_runs: bool = False,
 ) -> list[str]:
     """Return the reasons for a decision.
 
     `quality` is each arm's primary metric on test; `retention_change` what tuning did to the chosen arm's general
     ability, None for an arm that is not tuned; `truncated` how many requests of that suite were cut; `seeds` how much
-    its training varies, where that is known.
+    its training varies, where that is known; `is_runs` whether it is for want of training runs that no number of labels
+    would settle it.
     """
     arms = {candidate.name: candidate for candidate in selection.representatives.values()}
     if decision.recommended is None:
@@ -55,9 +59,11 @@ def reasons(
         )
     elif decision.outcome == "only":
         sentences.append(_only(arms[chosen], selection))
+    elif decision.outcome == "runs":
+        sentences.append(_runs(arms.values(), policy))
     if decision.outcome == "undecided":
         sentences += [_undecided(name, family, decision, policy) for name in decision.blocking]
-        sentences.append(_further(further, policy))
+        sentences.append(_more_runs(arms.values()) if is_runs else _further(further, policy))
     elif decision.outcome != "floor":
         sentences += _differences(chosen, family, decision, policy)
     if len(arms) > 1:
@@ -65,11 +71,7 @@ def reasons(
     if retention_change is not None and retention_change.value is not None:
         sentences.append(_general_ability(chosen, retention_change, truncated))
     if seeds is not None:
-        sentences.append(
-            f"Training varies too: over {seeds.seeds} seeds with {seeds.labels:,} labels the {NAMES[metric]} of"
-            f" {seeds.checkpoint} had a standard deviation of {100 * seeds.deviation:.1f} points. The intervals here"
-            " are of one training run and do not hold that."
-        )
+        sentences.append(_seeds(seeds, metric))
     sentences += selection.excluded.values()
     return sentences
 
@@ -91,6 +93,40 @@ def _further(labels: int | None, policy: PolicyConfig) -> str:
     return (
         f"About {labels:,} more labelled test examples would settle it with {POWER:.0%} chance, by a simulation of"
         " what these results leave open."
+    )
+
+
+def _runs(arms: Iterable[Candidate], policy: PolicyConfig) -> str:
+    """Say that the policy asks for more training runs than there are."""
+    said = listing([f"{arm.name} {_times(arm.runs or 0)}" for arm in too_few_runs(arms, policy)])
+    return (
+        f"The data would give an answer, but about these training runs; others could say otherwise. The policy asks for"
+        f" {policy.training_runs} runs, and trained was {said}: set"
+        f" training_runs={max(3, policy.training_runs)}."
+    )
+
+
+def _times(runs: int) -> str:
+    return "once" if runs == 1 else f"{runs} times"
+
+
+def _more_runs(arms: Iterable[Candidate]) -> str:
+    """Say that further labels do not help and further training runs do."""
+    runs = max(arm.runs or 1 for arm in arms)
+    return (
+        f"No number of further labelled examples would settle it while {runs} training runs differ as much as they do:"
+        f" train more often (training_runs={2 * runs})."
+    )
+
+
+def _seeds(seeds: SeedSpread, metric: str) -> str:
+    """Say how far training runs differ, and whether the intervals know it."""
+    spread = f"the {NAMES[metric]} of {seeds.checkpoint} had a standard deviation of {100 * seeds.deviation:.1f} points"
+    if seeds.is_in_intervals:
+        return f"Training varies too: over {seeds.seeds} runs {spread}. The intervals here hold that."
+    return (
+        f"Training varies too: over {seeds.seeds} seeds with {seeds.labels:,} labels {spread}. The intervals here are"
+        " of one training run and do not hold that; with training_runs=3 they would."
     )
 
 

@@ -79,3 +79,7 @@ class CheckpointConfig:
     """How it is tuned from the base model."""
     served: ServedConfig | None = None
     """Another model, behind an HTTP API, which answers beside those of this machine."""
+    repeats: str | None = None
+    """The tuned checkpoint of which this is a further training run; None: it is itself compared."""
+    run: Count = 1
+    """Number of the training run; its seed is the config's + run - 1."""

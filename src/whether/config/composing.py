@@ -25,6 +25,7 @@ def compose(overrides: Sequence[str] = (), conf: Path = CONF) -> str:
     from omegaconf import OmegaConf
 
     composed = _hydra_compose(overrides, conf)
+    _add_training_runs(composed)
     _refuse_secrets(OmegaConf.to_container(composed, resolve=False))
     text = _resolved_yaml(composed)
     _check_curve(check(yaml.safe_load(text), origin=lambda: _files_of(overrides, conf)), conf)
@@ -164,6 +165,19 @@ def _override_reason(error: Exception, overrides: Sequence[str], conf: Path) -> 
         node = node.get(parent, {}) if hasattr(node, "get") else {}
     names = [str(name) for name in node] if hasattr(node, "keys") else []
     return f"override {unknown[1]}: no such setting{near_matches(key, names)}"
+
+
+def _add_training_runs(composed: Any) -> None:
+    """Add the further training runs of each tuned checkpoint: `lora_run2` is `lora` from the next seed."""
+    from omegaconf import OmegaConf, open_dict
+
+    runs, checkpoints = composed.get("training_runs", 1), composed.get("checkpoints")
+    if not isinstance(runs, int) or not OmegaConf.is_dict(checkpoints):
+        return  # what is wrong with them is told by `check`
+    with open_dict(composed):
+        for name in [name for name in checkpoints if checkpoints[name] and checkpoints[name].get("tuner")]:
+            for run in range(2, runs + 1):
+                checkpoints[f"{name}_run{run}"] = OmegaConf.merge(checkpoints[name], {"repeats": name, "run": run})
 
 
 def _resolved_yaml(composed: Any) -> str:

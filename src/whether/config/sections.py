@@ -183,6 +183,8 @@ class PolicyConfig:
     cost_margin: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """An arm counts as cheaper than another only by more than this share of its cost: measured times are noisy."""
     constraints: ConstraintsConfig = field(default_factory=ConstraintsConfig)
+    training_runs: Count = 1
+    """Training runs that a compared tuned arm must have; with fewer the answer is `inconclusive`."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -229,8 +231,13 @@ class Config:
     search: SearchConfig
     optimise: OptimiseConfig
     retrain: RetrainConfig
+    training_runs: Count = 1
+    """How often each tuned checkpoint is trained, each time from another seed, so that intervals hold what another
+    training run would change. `compose` adds the further runs to `checkpoints`."""
 
     def __post_init__(self) -> None:
+        if self.training_runs == 2:
+            raise ValueError("training_runs: two runs tell too little about a third one: expected 1, or 3 and more")
         for section, names in (("checkpoints", self.checkpoints), ("prompts", self.prompts)):
             for name in names:
                 if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
@@ -245,6 +252,8 @@ class Config:
                     f"checkpoints.{name}.served needs a price: what the provider asks for tokens, or your own server's"
                     " cost; without it nothing could be compared"
                 )
+            if checkpoint.repeats and getattr(self.checkpoints.get(checkpoint.repeats), "tuner", None) is None:
+                raise ValueError(f"checkpoints.{name}.repeats: {checkpoint.repeats!r} is no tuned checkpoint here")
         grid = {"checkpoint": list(self.checkpoints), "prompt": list(self.prompts)}
         if grid != {"checkpoint": self.arms.checkpoint, "prompt": self.arms.prompt}:
             raise ValueError("arms follows from checkpoints and prompts: select those, as in prompt=[zero_shot,knn]")

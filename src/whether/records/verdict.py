@@ -21,6 +21,9 @@ class ArmRecord:
     """On test, and measured cost; what does not apply to the task is left out."""
     dev: dict[str, float] = field(default_factory=dict)
     """Quality on dev, by which the arms that test compares were chosen."""
+    by_run: list[float] = field(default_factory=list)
+    """The primary metric on test of each training run of the checkpoint, the one that is kept first; their mean is in
+    `metrics`. Empty where there was one run, or none."""
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,8 @@ class _Records:
 
     def views(self) -> Views:
         checkpoints = list(dict.fromkeys(arm.checkpoint for arm in self.verdict.arms.values()))
-        stages = [self.checkpoint(name) for name in checkpoints]
+        further = [name for name, made in self.config.checkpoints.items() if made.repeats in checkpoints]
+        stages = [self.checkpoint(name) for name in [*checkpoints, *further]]
         stages += [self.arm(name, arm) for name, arm in self.verdict.arms.items()]
         stages += [self.benchmark(name) for name in checkpoints]
         if self.verdict.learning_curve and self.verdict.learning_curve.levels:
@@ -134,6 +135,8 @@ class _Records:
             return f"Another model: {settings.served.model} at {settings.served.base_url}."
         if checkpoint == BASE:
             return "The base model as it is."
+        if settings and settings.repeats:
+            return f"Training run {settings.run} of `{settings.repeats}`, from another seed: see *Model metrics*."
         return "Training, step by step: see *Model metrics*."
 
     def prices(self, checkpoint: str) -> dict[str, float]:
@@ -157,6 +160,10 @@ class _Records:
                 params=self.params_below(f"checkpoints.{arm.checkpoint}", f"prompts.{arm.prompt}", "serving"),
                 tags={"checkpoint": arm.checkpoint, "prompt": arm.prompt, "answer": arm.answer},
                 metrics=grouped(numbers(read_json(folder / "metrics.json")), "size") | measured(arm.metrics),
+                history=[
+                    Point(f"test/{self.verdict.metric}_by_run", value, run, ended)
+                    for run, value in enumerate(arm.by_run, 1)
+                ],
                 table=self.table(predictions),
                 datasets=self.datasets("dev", "test"),
             ),
