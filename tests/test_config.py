@@ -128,6 +128,11 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
         (["task=arithmetic", "task.answer_pattern='(['"], r"answer_pattern is not a regular expression"),
         (["policy.alpha=1.5"], r"policy.alpha.*less than 0.5, and is 1.5"),
         (["a=[1"], r"conf/: "),
+        (["training_runs=2"], r"two runs tell too little about a third one: expected 1, or 3 and more"),
+        (["training_runs=0"], r"training_runs.*greater than or equal to 1, and is 0"),
+        (["training_runs=many"], r"training_runs.*'many'"),
+        (["+checkpoints.base.repeats=lora"], r"checkpoints must hold 'base'"),
+        (["+checkpoints.lora.repeats=base"], r"checkpoints.lora.repeats: 'base' is no tuned checkpoint here"),
     ],
 )  # fmt: skip
 def test_bad_settings_are_named(overrides: list[str], message: str) -> None:
@@ -145,6 +150,17 @@ def test_the_curve_takes_its_settings_from_what_the_run_selects() -> None:
     assert composed("checkpoint=[base]").curve.tuner is None
     assert composed("prompt=[zero_shot,knn]").curve.prompts["few_shot"] is None
     assert composed("curve=none").curve.labels == composed("experiment=smoke", "curve=none").curve.labels == []
+
+
+def test_training_runs_are_checkpoints_from_the_seeds_that_follow() -> None:
+    config = composed("training_runs=3", "checkpoint=[base,lora,linear_probe]", "tuner.r=8")
+    assert config.arms.checkpoint == [
+        "base", "lora", "linear_probe", "lora_run2", "lora_run3", "linear_probe_run2", "linear_probe_run3",
+    ]  # fmt: skip
+    again = config.checkpoints["lora_run3"]
+    assert (again.repeats, again.run) == ("lora", 3)
+    assert again.tuner == config.checkpoints["lora"].tuner
+    assert list(composed("training_runs=1").checkpoints) == ["base", "lora"]
 
 
 def edit(path: Path, change: Callable[[str], str]) -> None:

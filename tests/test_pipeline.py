@@ -239,6 +239,23 @@ def test_a_second_clone_downloads_nothing_and_decides_the_same(clone: Clone, tmp
     assert untimed(second.verdict()) == untimed(clone.verdict())
 
 
+def test_further_training_runs_are_stages_of_their_own(clone: Clone) -> None:
+    small = f"{SMOKE} prompt=[zero_shot,few_shot] curve=none"
+    clone(f"make run ARGS='{small}'")
+    output = clone(f"make run ARGS='{small} training_runs=3'")
+    further = [f"lora_run{run}" for run in (2, 3)]
+    made = {f"{stage}@{name}" for stage in ("finetune", "benchmark") for name in further}
+    made |= {f"prompt@{name}-{prompt}" for name in further for prompt in ("zero_shot", "few_shot")}
+    assert ran(output) - {"compose"} == made | ALWAYS
+    arms: dict[str, dict[str, list[float]]] = clone.verdict()["arms"]  # type: ignore[assignment]
+    assert {name: len(arm["by_run"]) for name, arm in arms.items()} == {
+        "base-zero_shot": 0, "base-few_shot": 0, "lora-zero_shot": 3, "lora-few_shot": 3,
+    }  # fmt: skip
+    seeds = [json.loads((clone.path / f"artifacts/finetune/{name}/checkpoint.json").read_text()) for name in further]
+    assert [found["seed"] for found in seeds] == [1, 2]
+    assert sum(kind == "checkpoint" for kind, _ in clone.runs()) >= 4
+
+
 def untimed(verdict: dict[str, object]) -> object:
     """A verdict without dates, measured times and memory, and what is computed from them.
 
