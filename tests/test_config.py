@@ -128,6 +128,8 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
         (["task=arithmetic", "task.answer_pattern='(['"], r"answer_pattern is not a regular expression"),
         (["policy.alpha=1.5"], r"policy.alpha.*less than 0.5, and is 1.5"),
         (["a=[1"], r"conf/: "),
+        (["task.unseen_labels=[rate_buk]"], r"unseen_labels: 'rate_buk' is no label; did you mean 'rate_book'"),
+        (["task=arithmetic", "task.unseen_labels=[a]"], r"unseen_labels are labels, and output is text"),
         (["training_runs=2"], r"two runs tell too little about a third one: expected 1, or 3 and more"),
         (["training_runs=0"], r"training_runs.*greater than or equal to 1, and is 0"),
         (["training_runs=many"], r"training_runs.*'many'"),

@@ -277,3 +277,25 @@ def test_groups_of_test_examples_widen_every_interval_of_quality(artifacts, fold
     assert new.ci_high - new.ci_low > 1.5 * (old.ci_high - old.ci_low)
     assert read_jsonl(tmp_path / "compare" / "outputs.jsonl")[0]["group"].startswith("customer")
     assert after.arms["base-few_shot"].metrics["retention"] == before.arms["base-few_shot"].metrics["retention"]
+
+
+def test_answers_to_unseen_labels_are_a_metric_of_their_own(artifacts, config, tmp_path):
+    study = tmp_path / "study"
+    shutil.copytree(artifacts, study, symlinks=True)
+    for name, right in {"base-knn": 5, "lora-knn": 0}.items():
+        file = study / "prompt" / name / "predictions.jsonl"
+        rows = read_jsonl(file)
+        more = [
+            rows[0] | {"id": f"new-{number}", "split": "unseen", "target": "new", "score": float(number < right)}
+            for number in range(8)
+        ]
+        write_jsonl(file, rows + more)
+    (tmp_path / "out").mkdir()
+    compare(config, artifacts=study, folder=tmp_path / "out")
+    arms = read_json(tmp_path / "out" / "verdict.json", Verdict).arms
+    assert {name: arm.metrics["unseen_labels"].value for name, arm in arms.items() if "knn" in name} == {
+        "base-knn": 0.625, "lora-knn": 0.0,
+    }  # fmt: skip
+    assert arms["lora-knn"].metrics["unseen_labels"].ci_high > 0.2
+    assert arms["base-zero_shot"].metrics["unseen_labels"].value is None
+    assert "unseen labels" in (tmp_path / "out" / "report.html").read_text()

@@ -53,7 +53,7 @@ def test_everything_that_later_stages_read_is_there(table: TaskConfig, tiny_mode
     profile = read_json(folder / "profile.json")
     assert profile["rows"] == {
         "read": 22, "collected": 0, "bad": 0, "duplicates": 1, "not_sampled": 0, "near_duplicates": 1, "recent": 0,
-        "used": 20,
+        "unseen": 0, "used": 20,
     }  # fmt: skip
     assert profile["conflicts"]["count"] == 1
     assert profile["conflicts"]["first"][0] | {"inputs": None, "kept_inputs": None} == {
@@ -73,6 +73,35 @@ def test_the_same_bytes_every_time_and_others_with_another_seed(
     assert hashes[0] == hashes[1] != hashes[2]
 
 
+def test_unseen_labels_are_left_out_of_all_but_their_own_file(
+    table: TaskConfig, tiny_model: Path, tmp_path: Path
+) -> None:
+    path = Path(table.source.path)
+    names = "piano drum flute harp cello violin oboe tuba banjo horn".split()  # noqa: SIM905
+    path.write_text(path.read_text() + "".join(f"buy a {name},shop\n" for name in names))
+    task = replace(table, unseen_labels=["shop"], definitions={"shop": "buys", "music": "plays"})
+    folder = done(task, tiny_model, tmp_path / "out")
+    whole = done(replace(task, unseen_labels=[]), tiny_model, tmp_path / "whole")
+    for split in ("train", "dev", "test"):
+        kept = [row for row in read_jsonl(whole / f"{split}.jsonl", Example) if row.target != "shop"]
+        assert read_jsonl(folder / f"{split}.jsonl", Example) == kept
+    unseen = read_jsonl(folder / "unseen.jsonl", Example)
+    assert unseen == [
+        row
+        for split in ("dev", "test")
+        for row in read_jsonl(whole / f"{split}.jsonl", Example)
+        if row.target == "shop"
+    ]
+    assert unseen
+    seen, every = read_json(folder / "task.json", Task), read_json(folder / "unseen_task.json", Task)
+    assert (seen.labels, seen.instruction, seen.definitions) == (
+        ["music", "weather"], "Which of music, weather?", {"music": "plays"},
+    )  # fmt: skip
+    assert every == read_json(whole / "task.json", Task)
+    assert read_json(folder / "profile.json")["rows"]["unseen"] == len(unseen)
+    assert not (whole / "unseen.jsonl").exists()
+
+
 def test_a_label_with_a_dollar_sign_is_drawn_as_text(table: TaskConfig, tiny_model: Path, tmp_path: Path) -> None:
     path = Path(table.source.path)
     path.write_text(path.read_text().replace(",music", ",$a_b^$$"))
@@ -87,6 +116,8 @@ def test_a_label_with_a_dollar_sign_is_drawn_as_text(table: TaskConfig, tiny_mod
         ({"max_new_tokens": 1}, DataError, r"line \d+: the target .* has \d+ tokens, and task\.max_new_tokens is 1"),
         ({"input_template": "{{ body }}"}, ConfigError, r"input_template.*'body' is undefined"),
         ({"output": "text"}, ConfigError, r"task\.instruction holds \{labels\}"),
+        ({"unseen_labels": ["musik"]}, ConfigError, r"no row has the label 'musik'; did you mean 'music'"),
+        ({"unseen_labels": ["music"]}, ConfigError, r"unseen_labels: at least two labels have to be left"),
     ],
 )
 def test_a_task_that_does_not_fit_its_rows_is_one_error(

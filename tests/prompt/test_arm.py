@@ -8,7 +8,17 @@ from whether.config import ModelConfig, PromptConfig, ServingConfig
 from whether.engine.chat import encode, plain_messages
 from whether.errors import DataError, EngineError, RecordError
 from whether.prompt.arm import run_arm
-from whether.records import METRICS, Example, Prediction, Task, read_json, read_jsonl, write_text
+from whether.records import (
+    METRICS,
+    Example,
+    Prediction,
+    Task,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 
 MODEL = ModelConfig(
     name="tiny", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1
@@ -41,6 +51,28 @@ def test_an_arm_answers_dev_and_test_and_measures(make_artifacts, tiny_model, la
     assert (folder / "prompt.txt").read_text() == predictions[0].prompt
     assert predictions[0].prompt.startswith("<|im_start|>system\nWhich queue?")
     assert predictions[0].prompt.count("<|im_start|>assistant") == 7
+
+
+@pytest.mark.parametrize("prompt", [ZERO_SHOT, FEW_SHOT])
+def test_rows_of_unseen_labels_are_asked_with_an_instruction_that_names_them(
+    make_artifacts, tiny_model, label_task: Task, examples, prompt
+) -> None:
+    artifacts = make_artifacts(tiny_model, label_task, examples)
+    plain = read_jsonl(run(artifacts, prompt) / "predictions.jsonl", Prediction)
+    rows = [Example(f"new-{number}", {"text": f"parcel {number}"}, "delivery") for number in range(4)]
+    every = replace(
+        label_task, labels=[*label_task.labels, "delivery"], instruction=f"{label_task.instruction} Or delivery."
+    )
+    write_jsonl(artifacts / "prepare" / "unseen.jsonl", rows)
+    write_json(artifacts / "prepare" / "unseen_task.json", every)
+    folder = run(artifacts, prompt)
+    predictions = read_jsonl(folder / "predictions.jsonl", Prediction)
+    assert [line.output for line in predictions[:20]] == [line.output for line in plain]
+    assert [(line.id, line.split) for line in predictions[20:]] == [(row.id, "unseen") for row in rows]
+    assert all("Or delivery." in line.prompt for line in predictions[20:])
+    assert not any("delivery" in line.prompt for line in predictions[:20])
+    assert read_json(folder / "metrics.json")["unseen_labels"] == sum(line.score for line in predictions[20:]) / 4
+    assert read_json(folder / "metrics.json")["n_test"] == 10
 
 
 def test_outputs_are_those_of_transformers(make_artifacts, tiny_model, label_task: Task, examples) -> None:

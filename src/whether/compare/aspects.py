@@ -30,8 +30,9 @@ ASPECTS = (
     ),
     Aspect(
         "Is it good at what it was not tuned for?",
-        ["flexibility"],
-        'make run ARGS="task@benchmark.other=fever", with another label task than the run\'s own',
+        ["flexibility", "unseen_labels"],
+        'make run ARGS="task@benchmark.other=fever", with another label task than the run\'s own, and'
+        " task.unseen_labels=[<label>] for labels that come later",
     ),
 )
 

@@ -1,6 +1,6 @@
 """What the other stages wrote about the arms of this configuration; a folder of any other arm is left alone."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -137,6 +137,8 @@ class Arm:
     """Whether another model answers, behind an API."""
     repeats: tuple[Answers, ...] = ()
     """Of the further training runs of its checkpoint."""
+    unseen: list[Prediction] = field(default_factory=list)
+    """To rows whose labels were left out (`task.unseen_labels`)."""
 
     @property
     def runs(self) -> tuple[Answers, ...]:
@@ -219,7 +221,8 @@ def _load_arm(
     checkpoint: str, prompt: str, settings: PromptConfig, examples: dict[str, list[Example]], artifacts: Path
 ) -> Arm:
     file = _predictions(checkpoint, prompt, artifacts)
-    answers = _load_answers(file, examples)
+    predictions = read_jsonl(file, Prediction)
+    answers = _answers_of(file, predictions, examples)
     return Arm(
         name=f"{checkpoint}-{prompt}",
         checkpoint=checkpoint,
@@ -230,6 +233,7 @@ def _load_arm(
         search_usd=settings.search_usd,
         dev=answers.dev,
         test=answers.test,
+        unseen=[row for row in predictions if row.split == "unseen"],
         serving=read_json(file.with_name("metrics.json"), Serving),
         adherence=_if_there(file.with_name("adherence.json"), Adherence),
         robustness=_if_there(file.with_name("robustness.json"), Robustness),
@@ -241,7 +245,10 @@ def _predictions(checkpoint: str, prompt: str, artifacts: Path) -> Path:
 
 
 def _load_answers(file: Path, examples: dict[str, list[Example]]) -> Answers:
-    predictions = read_jsonl(file, Prediction)
+    return _answers_of(file, read_jsonl(file, Prediction), examples)
+
+
+def _answers_of(file: Path, predictions: list[Prediction], examples: dict[str, list[Example]]) -> Answers:
     return Answers(*(_in_order(file, split, predictions, examples[split]) for split in Answers._fields))
 
 

@@ -115,6 +115,9 @@ def measure(arm: Arm, study: Study, config: Config, settings: Inference) -> dict
     found["latency_p95"] = measurement("latency_p95", arm.serving.latency_p95)
     found |= _general(checkpoint, study.checkpoints[BASE], documents)
     found["flexibility"] = _flexibility(checkpoint, study.task, documents)
+    if study.task.output == "label":
+        unseen = _mean(scores(arm.unseen), documents) if arm.unseen else (None,)
+        found["unseen_labels"] = measurement("unseen_labels", *unseen)
     found |= _robustness(arm)
     if arm.serving.peak_memory is not None:
         found["peak_memory"] = measurement("peak_memory", arm.serving.peak_memory)

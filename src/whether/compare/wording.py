@@ -44,6 +44,7 @@ NAMES = {
     "retention": "retention",
     "retention_change": "retention change",
     "flexibility": "another task",
+    "unseen_labels": "unseen labels",
     "perplexity": "perplexity",
     "tokens_per_second": "tokens/s",
     "peak_memory": "peak memory",

@@ -78,6 +78,9 @@ class TaskConfig:
     """Jinja over the inputs: how one input reads in a prompt. Empty: the inputs' values, a line each."""
     labels: list[str] | None = None
     """The possible answers; None: those in the data. A row with another label is bad."""
+    unseen_labels: list[str] = field(default_factory=list)
+    """Labels that are left out of training, demonstrations and instructions, and then asked for with the instruction
+    naming them: how flexible is each arm? Their rows are no part of dev and test."""
     definitions: dict[str, str] = field(default_factory=dict)
     """Label → what it means, for prompts that define the labels (`prompt=definitions`)."""
     schema: dict[str, Any] | None = None
@@ -134,6 +137,13 @@ class TaskConfig:
         for label in self.definitions:
             if self.labels is not None and label not in self.labels:
                 raise ValueError(f"definitions: {label!r} is no label{near_matches(label, self.labels)}")
+        if self.unseen_labels and self.output != "label":
+            raise ValueError(f"unseen_labels are labels, and output is {self.output}")
+        for label in self.unseen_labels:
+            if self.labels is not None and label not in self.labels:
+                raise ValueError(f"unseen_labels: {label!r} is no label{near_matches(label, self.labels)}")
+        if self.labels is not None and len({*self.labels} - {*self.unseen_labels}) < 2:
+            raise ValueError("unseen_labels: at least two labels have to be left")
 
     @property
     def quality_metrics(self) -> tuple[str, ...]:

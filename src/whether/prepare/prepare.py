@@ -3,6 +3,7 @@
 train.jsonl, dev.jsonl, test.jsonl     `records.Example`, a line each
 recent.jsonl                           the same, of the newest collected rows, where there are any
 task.json                              `records.Task`
+unseen.jsonl, unseen_task.json         rows of `task.unseen_labels`, and the task with these labels; where there are any
 profile.json                           see whether.prepare.profile
 label_balance.svg, token_lengths.svg   the profile as pictures
 rejected.jsonl                         `rows.Rejected`: line, reason, row
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from whether.config import TaskConfig
-from whether.errors import ConfigError, DataError
+from whether.errors import ConfigError, DataError, near_matches
 from whether.prepare.collected import COLLECTED, apart, collected_file, of_split, read_collected, usable
 from whether.prepare.duplicates import drop_duplicates, drop_near_duplicates
 from whether.prepare.plots import draw_profile
@@ -37,6 +38,7 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, co
     arrived = usable(task, read_collected(file), file)
     later = [row for rows in arrived.values() for row in rows]
     labels = _labels(task, [*table.rows, *later])
+    _check_unseen(task, labels)
     own_labels = _labels_of_source(labels, table.rows, later)
     distinct = drop_duplicates([*table.rows, *later])
     own, kept_later = apart(distinct.kept, arrived)
@@ -47,8 +49,13 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, co
     for name in ("train", "dev"):
         splits[name] += of_split(name, fresh, arrived, splits["test"])
     recent = of_split("recent", fresh, arrived, splits["test"])
+    labels = _labels_with_examples(labels, far.kept, later)
+    seen = [label for label in labels if label not in task.unseen_labels]
+    unseen = [row for name in ("dev", "test") for row in splits[name] if row.target in task.unseen_labels]
+    for rows in (*splits.values(), recent):
+        rows[:] = [row for row in rows if row.target not in task.unseen_labels]
 
-    record = _task(task, _labels_with_examples(labels, far.kept, later))
+    record = _task(task, seen)
     tokenizer = AutoTokenizer.from_pretrained(model_folder, local_files_only=True)
     lengths = token_lengths(tokenizer, record, far.kept)
     profile = {
@@ -60,6 +67,7 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, co
             "not_sampled": len(distinct.kept) - len(kept_later) - len(sample),
             "near_duplicates": len(far.dropped),
             "recent": len(recent),
+            "unseen": len(unseen),
             "used": len(far.kept),
         },
         "conflicts": describe_conflicts([*distinct.dropped, *far.dropped]),
@@ -69,6 +77,9 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, co
         write_jsonl(folder / f"{name}.jsonl", map(_plain, examples))
     if recent:
         write_jsonl(folder / "recent.jsonl", map(_plain, recent))
+    if unseen:
+        write_jsonl(folder / "unseen.jsonl", map(_plain, unseen))
+        write_json(folder / "unseen_task.json", _task(task, labels))
     write_json(folder / "task.json", record)
     write_json(folder / "profile.json", profile)
     write_jsonl(folder / "rejected.jsonl", (bad._asdict() for bad in table.rejected))
@@ -89,6 +100,14 @@ def _labels(task: TaskConfig, rows: Sequence[Row]) -> list[str]:
     if len(found) < 2:
         raise DataError(f"{task.source.path}: every row has the label {', '.join(map(repr, found))}; nothing to decide")
     return task.labels or found
+
+
+def _check_unseen(task: TaskConfig, labels: list[str]) -> None:
+    for label in task.unseen_labels:
+        if label not in labels:
+            raise ConfigError(f"task.unseen_labels: no row has the label {label!r}{near_matches(label, labels)}")
+    if task.unseen_labels and len({*labels} - {*task.unseen_labels}) < 2:
+        raise ConfigError("task.unseen_labels: at least two labels have to be left")
 
 
 def _labels_of_source(labels: list[str], rows: Sequence[Row], later: Sequence[Row]) -> list[str]:
@@ -118,6 +137,6 @@ def _task(task: TaskConfig, labels: list[str]) -> Task:
         schema=task.schema,
         answer_pattern=task.answer_pattern,
         max_new_tokens=task.max_new_tokens,
-        definitions=task.definitions,
+        definitions={label: text for label, text in task.definitions.items() if label in labels},
         inputs=list(task.inputs),
     )

@@ -2,7 +2,7 @@
 
 Writes into artifacts/prompt/<arm>/:
 
-predictions.jsonl   a `whether.records.Prediction` a line, dev before test
+predictions.jsonl   a `whether.records.Prediction` a line, dev before test, then rows of unseen labels, if there are any
 metrics.json        {"dev": …, "test": …} with the metrics of `split_metrics`, then latency_p50, latency_p95, n_dev,
                     n_test, n_latency (timed requests) and peak_memory; for a served model latency is of all requests,
                     beside `concurrency - 1` others each, and peak_memory is None
@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import cycle, islice
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from whether.config import (
@@ -88,9 +89,13 @@ def run_arm(
         work = replace(work, answering=greedy(work.task, seed), is_probe=True)
     _check_lengths(opened, work)
     if opened.served:
-        opened.served.check(_estimated(work, opened.served, robustness), f"arm {name}")
+        opened.served.check(_estimated(work, opened.served, robustness, artifacts), f"arm {name}")
     replies = work.ask(opened.model, progress=name)
     predictions = work.predictions(replies, opened.show)
+    unseen = work.of_unseen_labels(artifacts / "prepare")
+    if unseen:
+        _check_lengths(opened, unseen)
+        predictions += unseen.predictions(unseen.ask(opened.model, progress=f"{name}, unseen labels"), opened.show)
     if opened.served:
         # Each was a request by itself; to ask again would cost again, and be answered by what is kept.
         seconds, memory = [line.seconds for line in predictions], None
@@ -116,7 +121,7 @@ def estimate_arm(
     """Return what an arm of a served model would send, and what that costs at most; nothing is sent."""
     name = f"{checkpoint}-{prompt_name}"
     work = _Work.prepare(prompt, seed, name=name, prompt_name=prompt_name, artifacts=artifacts)
-    return _estimated(work, Budgeted(served, checkpoint, base_counter(artifacts / "model")), robustness)
+    return _estimated(work, Budgeted(served, checkpoint, base_counter(artifacts / "model")), robustness, artifacts)
 
 
 @dataclass(frozen=True)
@@ -144,10 +149,22 @@ class _Work:
         strategy, answering = build_prompt(prompt_name, prompt, task, pool, seed)
         return cls(name, prompt_name, prompt, task, pool, splits, strategy, answering, seed)
 
+    def of_unseen_labels(self, prepared: Path) -> "_Work | None":
+        """Return the same prompt for the rows whose labels were left out, with an instruction that names them."""
+        file = prepared / "unseen.jsonl"
+        if not file.exists():
+            return None
+        task = read_json(prepared / "unseen_task.json", Task)
+        splits: dict[Split, list[Example]] = {"unseen": read_jsonl(file, Example)}
+        strategy, answering = build_prompt(self.prompt_name, self.prompt, task, self.pool, self.seed)
+        if self.is_probe:
+            answering = greedy(task, self.seed)
+        return replace(self, task=task, splits=splits, strategy=strategy, answering=answering)
+
     @cached_property
     def examples(self) -> list[tuple[Split, Example]]:
         """What is answered, in order."""
-        return [(split, example) for split in ANSWERED for example in self.splits[split]]
+        return [(split, example) for split, examples in self.splits.items() for example in examples]
 
     @cached_property
     def chats(self) -> dict[str, list[Message]]:
@@ -191,10 +208,13 @@ class _Work:
         )  # fmt: skip
 
 
-def _estimated(work: _Work, served: Budgeted, robustness: RobustnessConfig | None) -> Estimate:
+def _estimated(work: _Work, served: Budgeted, robustness: RobustnessConfig | None, artifacts: Path) -> Estimate:
     """Go through all that an arm asks, with empty answers."""
     estimator = served.estimator()
     work.ask(estimator)
+    unseen = work.of_unseen_labels(artifacts / "prepare")
+    if unseen:
+        unseen.ask(estimator)
     if robustness and robustness.examples:
         work.measure_robustness(robustness, estimator, dict.fromkeys(example.id for _, example in work.examples))
     return estimator.estimate
@@ -236,6 +256,9 @@ def _metrics(task: Task, predictions: Sequence[Prediction], seconds: Sequence[fl
     by_split = {split: [line for line in predictions if line.split == split] for split in ANSWERED}
     metrics: dict[str, Any] = {split: split_metrics(task, lines) for split, lines in by_split.items()}
     metrics |= latency_metrics(seconds)
+    unseen = [line.score for line in predictions if line.split == "unseen"]
+    if unseen:
+        metrics["unseen_labels"] = fmean(unseen)
     return metrics | {f"n_{split}": len(lines) for split, lines in by_split.items()} | {"n_latency": len(seconds)}
 
 

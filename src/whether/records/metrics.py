@@ -59,6 +59,11 @@ METRICS: dict[str, MetricInfo] = {
     "flexibility": MetricInfo(
         "fraction", True, "accuracy on another label task, for which no checkpoint was tuned, plain prompt"
     ),
+    "unseen_labels": MetricInfo(
+        "fraction",
+        True,
+        "accuracy on rows whose labels no training saw; the instruction names them",
+    ),
     "perplexity": MetricInfo("per token", False, "perplexity on held-out general text"),
     "tokens_per_second": MetricInfo("tokens/second", True, "prompt tokens read a second in batches"),
     "tokens_per_second_decode": MetricInfo("tokens/second", True, "answer tokens written a second in batches"),

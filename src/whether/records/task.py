@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Split = Literal["train", "dev", "test", "recent"]
-"""`recent`: the newest labelled rows that retraining holds out; empty where no row has arrived since the beginning."""
+Split = Literal["train", "dev", "test", "recent", "unseen"]
+"""`recent`: the newest labelled rows that retraining holds out; empty where no row has arrived since the beginning.
+`unseen`: rows whose labels are left out of the others (`task.unseen_labels`)."""
 Output = Literal["label", "text", "json"]
 
 

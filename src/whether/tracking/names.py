@@ -32,6 +32,7 @@ SHOWN_AS = {
     "retention": "retention/mean",
     "retention_change": "retention/change",
     "flexibility": "retention/another_task",
+    "unseen_labels": "retention/unseen_labels",
     "perplexity": "retention/perplexity",
     "tokens_per_second": "serving/tokens_per_second",
     "peak_memory": "serving/peak_memory",
