@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import norm
+from scipy.stats import norm, t
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 from synthetic_study import REALISTIC, settings, write_study
@@ -15,7 +15,7 @@ from whether.compare.compare import compare
 from whether.compare.decide import Candidate
 from whether.compare.further import further_labels, settled_by_runs
 from whether.compare.inference import macro_f1_difference, macro_f1_interval, mean_interval, score_difference
-from whether.compare.intervals import Inference, Interval, PairedDifference, mean
+from whether.compare.intervals import Inference, Interval, PairedDifference, mean, mean_difference
 from whether.compare.runs import _crossed
 from whether.config import PolicyConfig
 from whether.records import read_json, read_jsonl
@@ -41,16 +41,25 @@ def test_the_variance_is_that_of_a_two_way_analysis_of_variance():
     assert excess > 0
     assert found.run_error**2 == pytest.approx(excess / scores.size)
     assert found.unit_error**2 == pytest.approx(squares["C(unit)"] / scores.size)
-    assert found.spread.error**2 == pytest.approx(found.run_error**2 + found.unit_error**2)
-    assert 3 < found.spread.freedom < 59
+    assert found.spread(0.95).error ** 2 == pytest.approx(found.run_error**2 + found.unit_error**2)
+    half = np.hypot(t.ppf(0.975, 3) * found.run_error, t.ppf(0.975, 59) * found.unit_error)
+    assert np.ptp(found.spread(0.95).interval) == pytest.approx(2 * half)
+
+
+def test_the_p_value_is_that_of_the_interval_that_ends_at_zero():
+    scores, other = right(3, 100, 0.3), right(1, 100, 0.0, seed=1, rate=0.55)[0]
+    found = _crossed((scores, other), mean_difference, QUICK)
+    assert 1e-6 < found.p_value() < 0.5
+    low, high = found.spread(1 - found.p_value()).interval
+    assert min(abs(low), abs(high)) == pytest.approx(0, abs=1e-9)
+    assert score_difference(scores, other, QUICK).p_value == found.p_value()
 
 
 def test_the_jackknife_of_a_mean_gives_its_scores_back():
     scores = right(3, 40, 0.3)
     direct = _crossed((scores,), mean, QUICK)
     by_jackknife = _crossed((scores,), lambda values, axis: values.mean(axis), QUICK)
-    assert by_jackknife.spread.error == pytest.approx(direct.spread.error)
-    assert by_jackknife.spread.freedom == pytest.approx(direct.spread.freedom)
+    assert by_jackknife == pytest.approx(direct)
 
 
 def test_runs_that_say_the_same_are_one_run():
@@ -82,6 +91,12 @@ def test_groups_of_equal_examples_count_as_their_number():
     assert grouped.p_value == pytest.approx(plain.p_value)
 
 
+def test_one_group_tells_nothing():
+    found = score_difference(right(3, 20, 0.2), np.ones(20), QUICK._replace(clusters=np.zeros(20, dtype=int)))
+    assert found.p_value == 1
+    assert np.ptp(found.interval) > 1
+
+
 def test_macro_f1_of_runs():
     rng = np.random.default_rng(0)
     targets = rng.integers(0, 4, 300)
@@ -92,7 +107,7 @@ def test_macro_f1_of_runs():
     one = macro_f1_difference(answers[0], base, targets, QUICK)
     assert 0 <= interval.low < interval.high <= 1
     assert np.ptp(found.interval) > np.ptp(one.interval)
-    assert found.p_value < 1e-3
+    assert found.p_value < 0.01
     perfect = np.stack([targets] * 3)
     assert macro_f1_interval(perfect, targets, QUICK).high == pytest.approx(1)
     assert macro_f1_interval(perfect, targets, QUICK).low < 0.999

@@ -35,28 +35,33 @@ class Spread(NamedTuple):
     interval: Interval
     error: float
     """Standard error."""
-    freedom: float
-    """Degrees of freedom that the error is known with."""
+    quantile: float
+    """Standard errors from the value to a bound: Student's t, as the error is known no better than it is."""
     units: int
     """Independent observations: groups, or examples."""
 
 
-def spread_of(value: float, error: float, freedom: float, units: int, level: float) -> Spread:
-    """Return the interval of Student's t about a value."""
-    half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
-    return Spread(Interval(value - half, value + half), error, freedom, units)
+def spread_of(value: float, error: float, quantile: float, units: int) -> Spread:
+    """Return a spread with its interval about a value."""
+    half = quantile * error
+    return Spread(Interval(value - half, value + half), error, quantile, units)
+
+
+def student(level: float, freedom: float) -> float:
+    """Return Student's t of a two-sided interval."""
+    return float(stats.t.ppf((1 + level) / 2, freedom))
 
 
 def leave_one_out(columns: Sequence[NDArray[Any]], statistic: Statistic, clusters: Codes, level: float) -> Spread:
     """Return the jackknife's interval and standard error over groups (Cameron and Miller 2015, section VI.B)."""
     groups, value = int(clusters.max()) + 1, float(statistic(*columns))
     if groups < 2:
-        return Spread(Interval(-math.inf, math.inf), math.inf, 0, groups)
+        return Spread(Interval(-math.inf, math.inf), math.inf, math.inf, groups)
     left_out = np.array(
         [statistic(*(column[clusters != group] for column in columns)) for group in range(groups)], dtype=np.float64
     )
     error = math.sqrt((groups - 1) / groups * float(((left_out - left_out.mean()) ** 2).sum()))
-    return spread_of(value, error, groups - 1, groups, level)
+    return spread_of(value, error, student(level, groups - 1), groups)
 
 
 def effective(n: int, variance: float, spread: Spread, level: float) -> float:
@@ -64,9 +69,8 @@ def effective(n: int, variance: float, spread: Spread, level: float) -> float:
 
     Variance / error², times the square of z over Student's t, since the error is known no better than that.
     """
-    t = float(stats.t.ppf((1 + level) / 2, spread.freedom)) if spread.freedom > 0 else math.inf
     count = variance / spread.error**2 if spread.error > 0 else float(spread.units)
-    return max(1.0, min(n, count) * (normal_quantile(level) / t) ** 2)
+    return max(1.0, min(n, count) * (normal_quantile(level) / spread.quantile) ** 2)
 
 
 def clustered_mean_interval(values: Floats, clusters: Codes, level: float, bounded: bool) -> Interval | None:

@@ -47,7 +47,8 @@ class PairedDifference(NamedTuple):
     deviation: float
     """Standard deviation of the difference for one example: its standard error is this / √n."""
     run_error: float = 0.0
-    """Standard error that is left with any number of examples: that of the training runs."""
+    """What is left of the standard error with any number of examples: that of the training runs, in terms of a normal
+    quantile."""
 
 
 def rate_interval(successes: float, n: float, level: float) -> Interval:

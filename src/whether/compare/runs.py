@@ -2,14 +2,18 @@
 
 A score stands in a row for its training run and a column for its example, and every run answers the same examples: the
 two are crossed. Both are a sample, so the mean over all of them varies with the runs, with the examples, and with what
-is left (Bouthillier et al. 2021, Accounting for variance in machine learning benchmarks). The variance of the mean is
-that of a two-way analysis of variance with random effects,
+is left (Bouthillier et al. 2021, Accounting for variance in machine learning benchmarks). The variance of the mean has
+the parts of a two-way analysis of variance with random effects (Searle, Casella and McCulloch 1992, section 5.3),
 
-    (mean square of runs + mean square of examples - mean square of the rest) / (runs × examples),
+    from examples: mean square of examples / (runs × examples),
+    from runs: (mean square of runs - mean square of the rest) / (runs × examples), zero where it is below zero.
 
-a share of runs below zero counted as zero, with Student's t of Satterthwaite's degrees of freedom (Satterthwaite 1946;
-Searle, Casella and McCulloch 1992, section 5.3). With groups of examples a column is a group. A statistic that is no
-mean, macro-F1, has its jackknife pseudo-values in the place of scores (Efron and Tibshirani 1993, section 11.5).
+Each part has an interval by itself, with Student's t of its own degrees of freedom, and the squares of the half-widths
+add up (Howe 1974; Zou and Donner 2008). A single t of Satterthwaite's degrees of freedom holds the truth less often
+where three runs differ by much: it takes chance agreement of few runs for knowledge.
+
+With groups of examples a column is a group. A statistic that is no mean, macro-F1, has its jackknife pseudo-values in
+the place of scores (Efron and Tibshirani 1993, section 11.5).
 
 benchmarks/calibration.py measures how often these intervals hold the truth. Two runs are too few for it.
 """
@@ -20,9 +24,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import optimize
 
-from whether.compare.groups import Spread, spread_difference, spread_mean_interval, spread_of, spread_result
+from whether.compare.groups import Spread, spread_difference, spread_mean_interval, spread_of, spread_result, student
 from whether.compare.intervals import (
     Codes,
     Floats,
@@ -32,6 +36,7 @@ from whether.compare.intervals import (
     Statistic,
     mean,
     mean_difference,
+    normal_quantile,
     rate_interval,
 )
 
@@ -40,56 +45,78 @@ class _Crossed(NamedTuple):
     """A statistic's mean over runs, and where its uncertainty comes from."""
 
     value: float
-    spread: Spread
+    runs: int
+    units: int
+    """Examples, or groups of them."""
     unit_error: float
-    """Standard error from examples (or their groups) alone: further ones make it smaller."""
+    """Standard error from examples alone: further ones make it smaller."""
     run_error: float
     """Standard error from runs alone."""
+
+    def half(self, level: float) -> float:
+        """Return half the width of the interval."""
+        of_units = student(level, self.units - 1) * self.unit_error
+        return math.hypot(of_units, student(level, self.runs - 1) * self.run_error)
+
+    def spread(self, level: float) -> Spread:
+        """Return what the intervals of rates and differences are made of."""
+        if self.units < 2:
+            return Spread(Interval(-math.inf, math.inf), math.inf, math.inf, self.units)
+        error = math.hypot(self.unit_error, self.run_error)
+        quantile = self.half(level) / error if error else student(level, self.units - 1)
+        return spread_of(self.value, error, quantile, self.units)
+
+    def p_value(self) -> float:
+        """Return the two-sided p-value of no difference: 1 minus the level of the interval that ends at zero."""
+        if self.units < 2:
+            return 1.0
+        if self.unit_error == self.run_error == 0:
+            return 1.0 if self.value == 0 else 2 * 0.5**self.units
+        if self.half(0.0) >= abs(self.value):
+            return 1.0
+        least = 1e-12
+        if self.half(1 - least) <= abs(self.value):
+            return least
+        return float(optimize.brentq(lambda p: self.half(1 - p) - abs(self.value), least, 1, xtol=1e-14))
 
 
 def runs_mean_interval(values: Floats, settings: Inference) -> Interval | None:
     """Return the interval of the mean of values of shape (runs, n); None where nothing tells it."""
     bounded = bool(values.min() >= 0 and values.max() <= 1)
-    spread = _crossed((values,), mean, settings).spread
+    spread = _crossed((values,), mean, settings).spread(settings.level)
     return spread_mean_interval(values, spread, settings.level, bounded)
 
 
 def runs_rate_interval(columns: Sequence[NDArray[Any]], statistic: Statistic, settings: Inference) -> Interval:
     """Return the interval of a statistic in [0, 1], such as macro-F1, of columns of shape (runs, n) or (n,)."""
     found = _crossed(columns, statistic, settings)
-    if found.spread.error > 0:
-        low, high = found.spread.interval
-        return Interval(max(0.0, low), min(1.0, high))
-    return rate_interval(found.value * found.spread.units, found.spread.units, settings.level)
+    spread = found.spread(settings.level)
+    if spread.error > 0:
+        return Interval(max(0.0, spread.interval.low), min(1.0, spread.interval.high))
+    return rate_interval(found.value * found.units, found.units, settings.level)
 
 
 def runs_score_difference(a: Floats, b: Floats, settings: Inference) -> PairedDifference:
     """Return mean(a) - mean(b) for paired scores in [0, 1] of shape (runs, n), or (n,) for an arm without training."""
     a, b = np.broadcast_arrays(a, b)
     found = _crossed((a, b), mean_difference, settings)
-    return _told(spread_difference(a, b, found.spread, _p_value(found), settings), found)
+    return _told(spread_difference(a, b, found.spread(settings.level), found.p_value(), settings), found, settings)
 
 
 def runs_difference(columns: Sequence[NDArray[Any]], difference: Statistic, settings: Inference) -> PairedDifference:
     """Return a difference of two arms' statistics in [0, 1], given columns of shape (runs, n) or (n,)."""
     found = _crossed(columns, difference, settings)
     n = max(column.shape[-1] for column in columns)
-    return _told(spread_result(found.value, found.spread, _p_value(found), n, settings), found)
+    return _told(
+        spread_result(found.value, found.spread(settings.level), found.p_value(), n, settings), found, settings
+    )
 
 
-def _told(result: PairedDifference, found: _Crossed) -> PairedDifference:
+def _told(result: PairedDifference, found: _Crossed, settings: Inference) -> PairedDifference:
     """Return a difference that says which part of its uncertainty further examples would take away."""
-    if found.unit_error == 0:
-        return result._replace(run_error=found.run_error)
-    return result._replace(deviation=found.unit_error * math.sqrt(result.n), run_error=found.run_error)
-
-
-def _p_value(found: _Crossed) -> float:
-    """Return the two-sided p-value of no difference, by Student's t."""
-    error = found.spread.error
-    if error == 0:
-        return 1.0 if found.value == 0 else 2 * 0.5**found.spread.units
-    return float(2 * stats.t.sf(abs(found.value) / error, found.spread.freedom))
+    wider = student(settings.level, found.runs - 1) / normal_quantile(settings.level)
+    deviation = found.unit_error * math.sqrt(result.n) if found.unit_error else result.deviation
+    return result._replace(deviation=deviation, run_error=wider * found.run_error)
 
 
 def _crossed(columns: Sequence[NDArray[Any]], statistic: Statistic, settings: Inference) -> _Crossed:
@@ -105,14 +132,9 @@ def _crossed(columns: Sequence[NDArray[Any]], statistic: Statistic, settings: In
     rest = cells - of_runs[:, None] - of_units + centre
     rest_square = float((rest**2).sum()) / ((runs - 1) * max(units - 1, 1))
     excess = max(0.0, run_square - rest_square)
-    total = unit_square + excess
-    freedom = float(units - 1)
-    if excess > 0:
-        of_rest = rest_square**2 / ((runs - 1) * max(units - 1, 1))
-        freedom = total**2 / (run_square**2 / (runs - 1) + unit_square**2 / max(units - 1, 1) + of_rest)
-    error, value = math.sqrt(total / cells.size), float(by_run.mean())
-    spread = spread_of(value, error, max(freedom, 1.0), units, settings.level)
-    return _Crossed(value, spread, math.sqrt(unit_square / cells.size), math.sqrt(excess / cells.size))
+    return _Crossed(
+        float(by_run.mean()), runs, units, math.sqrt(unit_square / cells.size), math.sqrt(excess / cells.size)
+    )
 
 
 def _pseudo_values(
