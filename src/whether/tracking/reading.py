@@ -50,7 +50,10 @@ class _Records:
         self.experiment = experiment_name(config)
         self.params = flatten(dataclasses.asdict(config))
         self.examples = {
-            split: read_jsonl(artifacts / "prepare" / f"{split}.jsonl", Example) for split in ("train", "dev", "test")
+            split: read_jsonl(file, Example)
+            for split in ("train", "dev", "test", "unseen")
+            for file in [artifacts / "prepare" / f"{split}.jsonl"]
+            if split != "unseen" or file.exists()
         }
         provenance = self.verdict.provenance
         self.tags = {
