@@ -14,7 +14,8 @@ from whether.config import ConstraintsConfig, PolicyConfig
 from whether.records import Measurement, measurement
 
 POLICY = PolicyConfig(margin=0.03, resamples=100)
-NO_LIMITS = {"latency_p95": 0.1, "usd_per_1k": 0.01, "peak_memory": 1e9, "valid_rate": 1.0, "retention_loss": 0.0}
+NO_LIMITS = {"latency_p95": 0.1, "usd_per_1k": 0.01, "peak_memory": 1e9, "valid_rate": 1.0, "retention_loss": 0.0,
+             "consistency": 1.0}  # fmt: skip
 KINDS = {"base-zero_shot": "prompt", "base-knn": "prompt", "lora-zero_shot": "fine_tune", "lora-knn": "both"}
 
 
@@ -159,6 +160,9 @@ def test_test_is_not_used_to_choose_and_ties_on_dev_go_to_fewer_tokens():
         ({"peak_memory": 2e9}, {"peak_memory": 3e9}, False),
         ({"valid_rate": 0.99}, {"valid_rate": 0.98}, False),
         ({"valid_rate": 0.99}, {"valid_rate": 0.99}, True),
+        ({"consistency": 0.9}, {"consistency": 0.8}, False),
+        ({"consistency": 0.9}, {"consistency": 0.95}, True),
+        ({"consistency": 0.9}, {"consistency": None}, False),
         ({"retention_loss": 0.02}, {"retention_loss": 0.05}, False),
         ({"retention_loss": 0.02}, {"retention_loss": -0.05}, True),
         ({}, {"latency_p95": None}, True),

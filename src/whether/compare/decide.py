@@ -27,6 +27,8 @@ from whether.config import ConstraintsConfig, PolicyConfig
 from whether.records import Answer, Comparison
 
 Kind = Literal["prompt", "fine_tune", "both"]
+_AT_LEAST = ("valid_rate", "consistency")
+"""Constraints from below; the others are from above."""
 KINDS: tuple[Kind, ...] = ("prompt", "fine_tune", "both")
 Status = Literal["acceptable", "rejected", "undecided"]
 Outcome = Literal["cheapest", "only", "equivalent", "undecided", "floor", "none_allowed", "runs"]
@@ -99,8 +101,8 @@ def _broken(candidate: Candidate, constraints: ConstraintsConfig) -> list[str]:
         if measured is None:
             limited = f"which is limited to {wording.value(metric, limit)}"
             clauses.append(f"{candidate.name} has no measured {label}, {limited}")
-        elif measured < limit if name == "valid_rate" else measured > limit:
-            side = "at least" if name == "valid_rate" else "at most"
+        elif measured < limit if name in _AT_LEAST else measured > limit:
+            side = "at least" if name in _AT_LEAST else "at most"
             clauses.append(
                 f"{candidate.name} has {label} of {wording.value(metric, measured)};"
                 f" {side} {wording.value(metric, limit)} is required"

@@ -165,6 +165,7 @@ def candidate(arm: Arm, metrics: dict[str, Measurement], dev: dict[str, float], 
             "peak_memory": metrics["peak_memory"].value,
             "valid_rate": dev["valid_rate"],
             "retention_loss": None if change is None else -change,
+            "consistency": metrics["consistency"].value,
         },
     )
 

@@ -160,6 +160,8 @@ class ConstraintsConfig:
     """At least."""
     retention_loss: Fraction | None = None
     """Largest drop of `retention` against base."""
+    consistency: Fraction | None = None
+    """At least, of sampled answers on a part of dev."""
 
 
 @dataclass(frozen=True, config=STRICT)
