@@ -29,6 +29,8 @@ from whether.records import Answer, Comparison
 Kind = Literal["prompt", "fine_tune", "both"]
 _AT_LEAST = ("valid_rate", "consistency")
 """Constraints from below; the others are from above."""
+_LIMITED = {"retention_loss": "loss of retention", "consistency": "agreement of samples"}
+"""How constraints read that are not named by their metric."""
 KINDS: tuple[Kind, ...] = ("prompt", "fine_tune", "both")
 Status = Literal["acceptable", "rejected", "undecided"]
 Outcome = Literal["cheapest", "only", "equivalent", "undecided", "floor", "none_allowed", "runs"]
@@ -97,7 +99,7 @@ def _broken(candidate: Candidate, constraints: ConstraintsConfig) -> list[str]:
         if limit is None:
             continue
         measured, metric = candidate.limits[name], "retention" if name == "retention_loss" else name
-        label = "loss of retention" if name == "retention_loss" else wording.NAMES[metric]
+        label = _LIMITED.get(name) or wording.NAMES[metric]
         if measured is None:
             limited = f"which is limited to {wording.value(metric, limit)}"
             clauses.append(f"{candidate.name} has no measured {label}, {limited}")
