@@ -100,15 +100,11 @@ def _broken(candidate: Candidate, constraints: ConstraintsConfig) -> list[str]:
             continue
         measured, metric = candidate.limits[name], "retention" if name == "retention_loss" else name
         label = _LIMITED.get(name) or wording.NAMES[metric]
+        required = f"{'at least' if name in _AT_LEAST else 'at most'} {wording.value(metric, limit)} is required"
         if measured is None:
-            limited = f"which is limited to {wording.value(metric, limit)}"
-            clauses.append(f"{candidate.name} has no measured {label}, {limited}")
+            clauses.append(f"{candidate.name} has no measured {label}; {required}")
         elif measured < limit if name in _AT_LEAST else measured > limit:
-            side = "at least" if name in _AT_LEAST else "at most"
-            clauses.append(
-                f"{candidate.name} has {label} of {wording.value(metric, measured)};"
-                f" {side} {wording.value(metric, limit)} is required"
-            )
+            clauses.append(f"{candidate.name} has {label} of {wording.value(metric, measured)}; {required}")
     return clauses
 
 
