@@ -1,17 +1,16 @@
 """Instructions rewritten by a served model: a real `transformers serve`, behind a proxy that counts and injects."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from conftest import Settings
 from serving import Proxy, content, sampling_copy, status, transformers_server
 
-from whether.config import CONF, PromptConfig, ReflectConfig, ServedConfig, TokenPrice, load
+from whether.config import CONF, Config, PromptConfig, ReflectConfig, ServedConfig, TokenPrice, load
 from whether.engine.templates import fill
 from whether.errors import ConfigError, EngineError
 from whether.optimise.optimise import optimise
@@ -19,6 +18,7 @@ from whether.optimise.reflect import literal
 from whether.records import CandidateRecord, OptimiseRecord, read_json, read_jsonl
 
 ROOT = Path(__file__).parents[2]
+Settings = Callable[..., Config]
 PRICE = TokenPrice("2026-11-28", "a test", usd_per_1m_input=100.0, usd_per_1m_output=400.0)
 
 
