@@ -131,6 +131,7 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
         (["task.unseen_labels=[rate_buk]"], r"unseen_labels: 'rate_buk' is no label; did you mean 'rate_book'"),
         (["task=arithmetic", "task.unseen_labels=[a]"], r"unseen_labels are labels, and output is text"),
         (["training_runs=2"], r"two runs tell too little about a third one: expected 1, or 3 and more"),
+        (["training_runs=3", "+checkpoints.lora_run2=${checkpoints.lora}"], r"lora_run2: training_runs=3 makes"),
         (["training_runs=0"], r"training_runs.*greater than or equal to 1, and is 0"),
         (["training_runs=many"], r"training_runs.*'many'"),
         (["+checkpoints.base.repeats=lora"], r"checkpoints must hold 'base'"),

@@ -177,7 +177,13 @@ def _add_training_runs(composed: Any) -> None:
     with open_dict(composed):
         for name in [name for name in checkpoints if checkpoints[name] and checkpoints[name].get("tuner")]:
             for run in range(2, runs + 1):
-                checkpoints[f"{name}_run{run}"] = OmegaConf.merge(checkpoints[name], {"repeats": name, "run": run})
+                further = f"{name}_run{run}"
+                if further in checkpoints:
+                    raise ConfigError(
+                        f"checkpoints.{further}: training_runs={runs} makes a checkpoint of this name from {name}: call"
+                        " yours otherwise, or leave it out"
+                    )
+                checkpoints[further] = OmegaConf.merge(checkpoints[name], {"repeats": name, "run": run})
 
 
 def _resolved_yaml(composed: Any) -> str:
