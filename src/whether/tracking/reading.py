@@ -162,7 +162,9 @@ class _Records:
                 " input and target: artifact `predictions.json`.",
                 params=self.params_below(f"checkpoints.{arm.checkpoint}", f"prompts.{arm.prompt}", "serving"),
                 tags={"checkpoint": arm.checkpoint, "prompt": arm.prompt, "answer": arm.answer},
-                metrics=grouped(numbers(read_json(folder / "metrics.json")), "size") | measured(arm.metrics),
+                metrics=grouped(numbers(read_json(folder / "metrics.json")), "size")
+                | measured(arm.metrics)
+                | {f"dev/{metric}": value for metric, value in arm.dev.items()},
                 history=[
                     Point(f"test/{self.verdict.metric}_by_run", value, run, ended)
                     for run, value in enumerate(arm.by_run, 1)
