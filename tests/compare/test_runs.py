@@ -13,7 +13,7 @@ from synthetic_study import REALISTIC, settings, write_study
 
 from whether.compare.compare import compare
 from whether.compare.decide import Candidate
-from whether.compare.further import further_labels, settled_by_runs
+from whether.compare.further import further_labels, needs_runs
 from whether.compare.inference import macro_f1_difference, macro_f1_interval, mean_interval, score_difference
 from whether.compare.intervals import Inference, Interval, PairedDifference, mean, mean_difference
 from whether.compare.runs import _crossed
@@ -140,8 +140,8 @@ def test_no_number_of_labels_is_named_where_training_runs_stand_in_the_way():
     row = PairedDifference(0.0, Interval(-0.08, 0.08), 0.9, 200, 0.3, run_error=0.03)
     words = (["base-knn"], arms, {("base-knn", "lora-knn"): row}, PolicyConfig(margin=0.03), 0)
     assert further_labels(*words) is None
-    assert settled_by_runs(*words)
-    assert not settled_by_runs(*words[:2], {("base-knn", "lora-knn"): row._replace(run_error=0.0)}, *words[3:])
+    assert needs_runs(*words)
+    assert not needs_runs(*words[:2], {("base-knn", "lora-knn"): row._replace(run_error=0.0)}, *words[3:])
 
 
 @pytest.fixture(scope="module")

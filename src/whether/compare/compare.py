@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from whether.compare import cost, measure, plots, report, tables
 from whether.compare.aspects import aspects
 from whether.compare.decide import Candidate, Decision, Selection, comparisons, decide, select
-from whether.compare.further import further_labels, settled_by_runs
+from whether.compare.further import further_labels, needs_runs
 from whether.compare.inference import amount_interval
 from whether.compare.interaction import interactions
 from whether.compare.intervals import Inference, PairedDifference
@@ -98,7 +98,7 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
             retention_change=_retention_change(arms, decision.recommended),
             truncated=_truncated(study, decision.recommended),
             seeds=_seed_spread(study, curve, arms, decision.recommended),
-            is_runs=judged.is_runs,
+            needs_runs=judged.needs_runs,
         ),
         task=study.task.name,
         model=config.model.name,
@@ -146,7 +146,7 @@ class Judged(NamedTuple):
     """The metric of always giving the most frequent answer."""
     decision: Decision
     further: int | None
-    is_runs: bool
+    needs_runs: bool
     """Whether it is for want of training runs that further labels would not settle it."""
 
 
@@ -166,10 +166,8 @@ def judge(
     lows = {name: measure.quality_low(study.arms[name], study.task, metric, unit) for name in names}
     decision = decide(selection, family, lows, baseline, policy)
     further = further_labels(decision.blocking, representatives, differences, policy, settings.seed)
-    is_runs = further is None and settled_by_runs(
-        decision.blocking, representatives, differences, policy, settings.seed
-    )
-    return Judged(selection, differences, family, baseline, decision, further, is_runs)
+    more_runs = further is None and needs_runs(decision.blocking, representatives, differences, policy, settings.seed)
+    return Judged(selection, differences, family, baseline, decision, further, more_runs)
 
 
 def _retention_change(arms: Mapping[str, ArmRecord], recommended: str | None) -> Measurement | None:

@@ -81,7 +81,7 @@ def further_labels(
     return _CHOICES[index] if index < len(_CHOICES) else None
 
 
-def settled_by_runs(
+def needs_runs(
     blocking: Sequence[str], arms: Sequence[Candidate], differences: Mapping[tuple[str, str], PairedDifference],
     policy: PolicyConfig, seed: int,
 ) -> bool:  # fmt: skip

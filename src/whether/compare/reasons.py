@@ -36,13 +36,13 @@ def reasons(
     retention_change: Measurement | None = None,
     truncated: int = 0,
     seeds: SeedSpread | None = None,
-    is_runs: bool = False,
+    needs_runs: bool = False,
 ) -> list[str]:
     """Return the reasons for a decision.
 
     `quality` is each arm's primary metric on test; `retention_change` what tuning did to the chosen arm's general
     ability, None for an arm that is not tuned; `truncated` how many requests of that suite were cut; `seeds` how much
-    its training varies, where that is known; `is_runs` whether it is for want of training runs that no number of labels
+    its training varies, where that is known; `needs_runs` whether it is for want of training runs that no number of labels
     would settle it.
     """
     arms = {candidate.name: candidate for candidate in selection.representatives.values()}
@@ -63,7 +63,7 @@ def reasons(
         sentences.append(_runs(arms.values(), policy))
     if decision.outcome == "undecided":
         sentences += [_undecided(name, family, decision, policy) for name in decision.blocking]
-        sentences.append(_more_runs(arms.values()) if is_runs else _further(further, policy))
+        sentences.append(_more_runs(arms.values()) if needs_runs else _further(further, policy))
     elif decision.outcome != "floor":
         sentences += _differences(chosen, family, decision, policy)
     if len(arms) > 1:
