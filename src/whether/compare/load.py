@@ -163,6 +163,8 @@ class Study:
     """The test split."""
     checkpoints: dict[str, Checkpoint]
     arms: dict[str, Arm]
+    unseen_groups: dict[str, str | None] = field(default_factory=dict)
+    """Row of an unseen label → what it belongs to."""
 
     @property
     def groups(self) -> list[str | None]:
@@ -177,11 +179,13 @@ def load_study(config: Config, artifacts: Path) -> Study:
     """
     prepared = artifacts / "prepare"
     examples = {split: read_jsonl(prepared / f"{split}.jsonl", Example) for split in ("train", "dev", "test")}
+    unseen = prepared / "unseen.jsonl"
     return Study(
         task=read_json(prepared / "task.json", Task),
         profile=read_json(prepared / "profile.json"),
         pool=len(examples["train"]),
         examples=examples["test"],
+        unseen_groups={row.id: row.group for row in read_jsonl(unseen, Example)} if unseen.exists() else {},
         checkpoints={
             name: _load_checkpoint(name, settings, artifacts)
             for name, settings in config.checkpoints.items()

@@ -116,7 +116,8 @@ def measure(arm: Arm, study: Study, config: Config, settings: Inference) -> dict
     found |= _general(checkpoint, study.checkpoints[BASE], documents)
     found["flexibility"] = _flexibility(checkpoint, study.task, documents)
     if study.task.output == "label":
-        unseen = _mean(scores(arm.unseen), documents) if arm.unseen else (None,)
+        unit = clustered([study.unseen_groups.get(row.id) for row in arm.unseen], documents)
+        unseen = _mean(scores(arm.unseen), unit) if arm.unseen else (None,)
         found["unseen_labels"] = measurement("unseen_labels", *unseen)
     found |= _robustness(arm)
     if arm.serving.peak_memory is not None:

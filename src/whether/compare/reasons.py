@@ -42,8 +42,8 @@ def reasons(
 
     `quality` is each arm's primary metric on test; `retention_change` what tuning did to the chosen arm's general
     ability, None for an arm that is not tuned; `truncated` how many requests of that suite were cut; `seeds` how much
-    its training varies, where that is known; `needs_runs` whether it is for want of training runs that no number of labels
-    would settle it.
+    its training varies, where that is known; `needs_runs` whether no number of labels would settle it
+    for want of training runs.
     """
     arms = {candidate.name: candidate for candidate in selection.representatives.values()}
     if decision.recommended is None:
