@@ -1,5 +1,7 @@
 """How every command starts and ends: quiet libraries, logs on standard error, one clear error and a status."""
 
+import atexit
+import gc
 import logging
 import os
 import signal
@@ -21,6 +23,7 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     The status is 0 or what `main` returns, 1 after one of our errors, 130 after Ctrl-C and 143 after SIGTERM.
     """
     prepare_process()
+    atexit.register(gc.freeze)  # at its end Python would go through all objects once more: most of a second
     signal.signal(signal.SIGTERM, _terminate)
     try:
         with writing(Path.cwd()):

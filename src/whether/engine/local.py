@@ -15,7 +15,7 @@ from whether.engine.constraints import Walk, choice_walk
 from whether.engine.facts import context_window, cores, eos_token_ids, prefix_token_id
 from whether.engine.generation import Answer, cut, shared_lengths, stop_finder
 from whether.engine.json_schema import grammar_tokenizer, schema_walk
-from whether.engine.loading import Tuned, load_base, pick_device, put_checkpoint, share_weights
+from whether.engine.loading import Tuned, load_base, pick_device, put_checkpoint, share_weights, uncollected
 from whether.engine.memory import default_budget, limits
 from whether.engine.prefix_tree import PrefixTree, Tokens
 from whether.engine.probe import choose_path
@@ -64,6 +64,7 @@ class LocalModel:
             self._put(tuned)
 
     @classmethod
+    @uncollected()
     def load(cls, model_folder: Path, checkpoint_folder: Path | None, config: ModelConfig) -> "LocalModel":
         """Load a model folder in safetensors form and put a checkpoint on it.
 

@@ -1,11 +1,13 @@
 """Check on a few tokens that a model computes the same over a tree as plainly, before the tree is trusted."""
 
 import logging
+import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from whether.engine import plain
 from whether.engine.attention import NAME, register
-from whether.engine.prefix_tree import PrefixTree
+from whether.engine.prefix_tree import PrefixTree, Tokens
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +49,9 @@ def _mismatch(model: Any) -> str | None:
         return reason
     try:
         with torch.inference_mode():
-            difference = max(_pass_difference(model, config.vocab_size), _step_difference(model, config.vocab_size))
+            tree = _sequences(config.vocab_size)
+            expected = _plain(model, tree.sequences)
+            difference = max(_pass_difference(model, tree, expected), _step_difference(model, tree, expected))
     except Exception as error:  # noqa: BLE001 - a model that does not fit can fail in any way
         return f"{type(error).__name__}: {error}"
     tolerance = TOLERANCE[str(model.dtype).removeprefix("torch.")]
@@ -80,11 +84,19 @@ def _distance(one: "Tensor", other: "Tensor") -> float:
     return float((one.float().softmax(-1) - other.float().softmax(-1)).abs().sum(-1).max() / 2)
 
 
-def _pass_difference(model: Any, vocabulary: int) -> float:
+def _plain(model: Any, sequences: Sequence[Tokens]) -> "list[Tensor]":
+    """Return the logits [length, vocabulary] of each sequence, computed without the tree."""
+    found: dict[int, Tensor] = {}
+    for places in plain.batches([len(tokens) for tokens in sequences], sys.maxsize):
+        found |= zip(places, plain.logits(model, [sequences[place] for place in places], 0), strict=True)
+    return [found[place] for place in range(len(sequences))]
+
+
+def _pass_difference(model: Any, tree: PrefixTree, expected: "Sequence[Tensor]") -> float:
+    """Return the largest distance at any position of the sequences, computed in several passes."""
     from whether.engine.caches import Chain
 
-    tree, chain, distances = _sequences(vocabulary), Chain(model, ROOM), []
-    expected = [plain.logits(model, [sequence], 0)[0] for sequence in tree.sequences]
+    chain, distances = Chain(model, ROOM), []
     for step in tree.passes(max_nodes=12, max_leaves=4):
         computed = chain.run(step, range(len(step.tokens)))
         for index, path in enumerate(step.paths, step.first):
@@ -93,19 +105,19 @@ def _pass_difference(model: Any, vocabulary: int) -> float:
     return max(distances)
 
 
-def _step_difference(model: Any, vocabulary: int) -> float:
+def _step_difference(model: Any, whole: PrefixTree, expected: "Sequence[Tensor]") -> float:
+    """Return the largest distance after a decoding step that ends each of the sequences."""
     import torch
 
     from whether.engine.caches import Chain, DecodingBatch
 
-    whole = {sequence[:-1]: sequence for sequence in _sequences(vocabulary).sequences}
-    tree = PrefixTree(list(whole))
-    sequences = [whole[tokens] for tokens in tree.sequences]
-    rows = len(sequences)
+    last = {tokens[:-1]: (tokens[-1], logits[-1]) for tokens, logits in zip(whole.sequences, expected, strict=True)}
+    tree = PrefixTree(list(last))
+    rows = len(tree.sequences)
     lengths = [len(tokens) for tokens in tree.sequences]
     decoding, chain = DecodingBatch(model, lengths, tree.common(0, rows), room=1), Chain(model, ROOM)
     (step,) = tree.passes(max_nodes=64, max_leaves=rows)
     chain.run(step, [])
     decoding.fill(chain, 0, step.paths)
-    computed = decoding.step(torch.tensor([tokens[-1] for tokens in sequences], device=model.device))
-    return _distance(computed, torch.cat([plain.logits(model, [tokens], len(tokens) - 1)[0] for tokens in sequences]))
+    tokens, there = zip(*(last[sequence] for sequence in tree.sequences), strict=True)
+    return _distance(decoding.step(torch.tensor(tokens, device=model.device)), torch.stack(there))
