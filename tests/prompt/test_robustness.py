@@ -192,4 +192,4 @@ def test_violations_are_counted_and_shown(label_task: Task) -> None:
 
 
 def test_scores_are_not_sampled(label_task: Task) -> None:
-    assert not label_scores(label_task, 0).writes
+    assert label_scores(label_task, 0).writing is None

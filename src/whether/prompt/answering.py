@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol
 from pydantic import Field
 
 from whether.engine.chat import Message
-from whether.engine.requests import ChatModel, Choices, Generation, JsonSchema, Judge, Sampling
+from whether.engine.requests import GREEDY, ChatModel, Choices, Generation, JsonSchema, Judge, Sampling
 from whether.errors import ConfigError, EngineError
 from whether.prompt.parse import Reader, answer_schema, reader
 from whether.prompt.strategies import Strategy
@@ -46,6 +46,36 @@ class Ask(Protocol):
         ...
 
 
+class Writing(NamedTuple):
+    """Answers that a model writes, to each chat for itself, so that chats of several prompts can go to it together."""
+
+    max_new_tokens: int
+    understand: Callable[[Sequence[Generation]], Reply]
+    """From all that was written after one chat to its reply."""
+    sampling: Sampling = GREEDY
+    constraint: Choices | JsonSchema | None = None
+    """What an answer is held to."""
+
+    def is_asked_as(self, other: "Writing | None") -> bool:
+        """Whether chats of the two can go to a model in one call."""
+        return other is not None and self._replace(understand=other.understand) == other
+
+    def ask(
+        self, model: ChatModel, strategy: Strategy, examples: Sequence[Example], *, progress: str | None = None
+    ) -> list[Reply]:
+        """Ask each example in a chat of its own."""
+        return [self.understand(one) for one in self.written(model, [strategy(one) for one in examples], progress)]
+
+    def written(
+        self, model: ChatModel, chats: Sequence[list[Message]], progress: str | None = None
+    ) -> list[list[Generation]]:
+        """Return what the model writes after chats."""
+        return model.answer(
+            chats, max_new_tokens=self.max_new_tokens, sampling=self.sampling, constraint=self.constraint,
+            progress=progress,
+        )  # fmt: skip
+
+
 class Answering(NamedTuple):
     """A way to get answers."""
 
@@ -56,14 +86,13 @@ class Answering(NamedTuple):
     """What an output is understood as."""
     show: Callable[[str], str] = str
     """How a target reads as a demonstration's answer."""
-    constraint: Choices | JsonSchema | None = None
-    """What a written answer is held to."""
     schema: dict[str, Any] | None = None
     """JSON Schema of an output; None: outputs are no JSON."""
     after: str | None = None
     """What the answer follows in an output."""
-    writes: bool = True
-    """Whether answers are written token by token, so that they can be sampled."""
+    writing: Writing | None = None
+    """How answers are written, where `ask` is no more than that: then they can be sampled, and several prompts asked
+    at once."""
     is_plain: bool = False
     """Whether outputs are greedy and read by the task's own rule, so that stock lm-eval can repeat the arm."""
 
@@ -82,16 +111,9 @@ def greedy(task: Task, seed: int, *, after: str | None = None, max_new_tokens: N
     """
     length = max_new_tokens or task.max_new_tokens
     read = _reader_after(task, after)
-
-    def ask(
-        model: ChatModel, strategy: Strategy, examples: Sequence[Example], *, progress: str | None = None
-    ) -> list[Reply]:
-        chats = [strategy(example) for example in examples]
-        answers = model.answer(chats, max_new_tokens=length, progress=progress)
-        return [Reply(generation, read(generation.text)) for (generation,) in answers]
-
+    writing = Writing(length, _first(read))
     is_plain = after is None and length == task.max_new_tokens
-    return Answering(ask, length, read, schema=task.schema, after=after, is_plain=is_plain)
+    return Answering(writing.ask, length, read, schema=task.schema, after=after, writing=writing, is_plain=is_plain)
 
 
 def self_consistency(
@@ -127,30 +149,16 @@ def self_consistency(
         whole = first._replace(output_tokens=total, input_tokens=asked, cached_tokens=cached, seconds=seconds)
         return Reply(whole, winner, answers)
 
-    def ask(
-        model: ChatModel, strategy: Strategy, examples: Sequence[Example], *, progress: str | None = None
-    ) -> list[Reply]:
-        chats = [strategy(example) for example in examples]
-        return [
-            vote(drawn) for drawn in model.answer(chats, max_new_tokens=length, sampling=sampling, progress=progress)
-        ]
-
-    return Answering(ask, length, read, schema=task.schema, after=after)
+    writing = Writing(length, vote, sampling)
+    return Answering(writing.ask, length, read, schema=task.schema, after=after, writing=writing)
 
 
 def one_of_labels(task: Task, seed: int) -> Answering:  # noqa: ARG001
     """Write the most likely tokens that spell one of the labels: every answer is valid. Label tasks only."""
     _need_labels(task, "one_of_labels")
-    constraint, read = Choices(tuple(task.labels)), reader(task)
-
-    def ask(
-        model: ChatModel, strategy: Strategy, examples: Sequence[Example], *, progress: str | None = None
-    ) -> list[Reply]:
-        chats = [strategy(example) for example in examples]
-        answers = model.answer(chats, max_new_tokens=task.max_new_tokens, constraint=constraint, progress=progress)
-        return [Reply(generation, read(generation.text)) for (generation,) in answers]
-
-    return Answering(ask, task.max_new_tokens, read, constraint=constraint)
+    read = reader(task)
+    writing = Writing(task.max_new_tokens, _first(read), constraint=Choices(tuple(task.labels)))
+    return Answering(writing.ask, writing.max_new_tokens, read, writing=writing)
 
 
 def label_scores(
@@ -207,7 +215,7 @@ def label_scores(
             )  # fmt: skip
         return replies
 
-    return Answering(ask, task.max_new_tokens, reader(task), writes=False)
+    return Answering(ask, task.max_new_tokens, reader(task))
 
 
 def structured(
@@ -223,7 +231,6 @@ def structured(
     """
     schema = answer_schema(task)
     length = max_new_tokens or task.max_new_tokens + (0 if task.output == "json" else 8)
-    constraint = JsonSchema(schema) if constrained else None
     read = reader(task)
 
     def understood(text: str) -> str | None:
@@ -236,17 +243,16 @@ def structured(
         answer = value.get("answer") if isinstance(value, dict) and len(value) == 1 else None
         return read(answer) if isinstance(answer, str) else None
 
-    def ask(
-        model: ChatModel, strategy: Strategy, examples: Sequence[Example], *, progress: str | None = None
-    ) -> list[Reply]:
-        chats = [strategy(example) for example in examples]
-        answers = model.answer(chats, max_new_tokens=length, constraint=constraint, progress=progress)
-        return [Reply(generation, understood(generation.text)) for (generation,) in answers]
-
     def show(target: str) -> str:
         return target if task.output == "json" else json.dumps({"answer": target}, ensure_ascii=False)
 
-    return Answering(ask, length, understood, show, constraint, schema)
+    writing = Writing(length, _first(understood), constraint=JsonSchema(schema) if constrained else None)
+    return Answering(writing.ask, length, understood, show, schema, writing=writing)
+
+
+def _first(read: Reader) -> Callable[[Sequence[Generation]], Reply]:
+    """Return what takes the only answer to a chat as it was written."""
+    return lambda written: Reply(written[0], read(written[0].text))
 
 
 def _reader_after(task: Task, after: str | None) -> Reader:

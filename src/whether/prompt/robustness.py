@@ -12,13 +12,13 @@ from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
 from whether.config import RobustnessConfig
-from whether.engine.progress import progress_bar
 from whether.engine.requests import ChatModel, Sampling
 from whether.errors import ConfigError, EngineError, near_matches
 from whether.prompt.answering import Answering
 from whether.prompt.parse import judged
 from whether.prompt.selection import balanced
 from whether.prompt.strategies import Strategy
+from whether.prompt.together import Question, ask_together
 from whether.prompt.variations import NAMES, Variation, applies, variations
 from whether.records import Example, Robustness, Task, VariationScore
 
@@ -48,25 +48,24 @@ def measure_robustness(
     for unknown in [one for one in config.variations or () if one not in NAMES]:
         raise ConfigError(f"robustness.variations: no such format as {unknown!r}{near_matches(unknown, NAMES)}")
     subset = balanced(task, dev, min(config.examples, len(dev)), random.Random(seed))
-    again = _answers(own.answering, model, own.strategy, subset)
-    expected = [own.answers[example.id] for example in subset]
-    score = fmean(judged(task, answer, example.target).score for answer, example in zip(again, subset, strict=True))
-    found: dict[str, VariationScore] = {}
-    left_out: dict[str, str] = {}
     chosen = [one for one in variations(task, seed) if config.variations is None or one.name in config.variations]
-    with progress_bar(f"{name}: formats", len(chosen)) as bar:
-        for variation in chosen:
-            try:
-                result = _vary(variation, task, pool, subset, model=model, own=own, answers=again, build=build)
-            except EngineError as error:  # too long, for example: the arm itself has answered, and is kept
-                logger.warning("%s in the format %s: %s", name, variation.name, error)
-                left_out[variation.name] = str(error)
-            else:
-                if result:
-                    found[variation.name] = result
-                else:
-                    left_out[variation.name] = "changes nothing in what the arm asks"
-            bar.update(1)
+    questions = [(one, _question(one, pool, subset, own, build)) for one in chosen]
+    left_out = {one.name: "changes nothing in what the arm asks" for one, question in questions if question is None}
+    asked = [(one, question) for one, question in questions if question]
+    itself = Question(own.answering, own.strategy, subset)
+    first, *others = ask_together(model, [itself, *(question for _, question in asked)], progress=f"{name}: formats")
+    if isinstance(first, EngineError):
+        raise first
+    again = [reply.answer for reply in first]
+    expected = [own.answers[example.id] for example in subset]
+    found: dict[str, VariationScore] = {}
+    for (variation, _), replies in zip(asked, others, strict=True):
+        if isinstance(replies, EngineError):  # too long, for example: the arm itself has answered, and is kept
+            logger.warning("%s in the format %s: %s", name, variation.name, replies)
+            left_out[variation.name] = str(replies)
+        else:
+            found[variation.name] = _compared(task, subset, again, [variation.original(one.answer) for one in replies])
+    score = _score(task, subset, again)
     scores = [score, *(one.score for one in found.values())]
     return Robustness(
         examples=len(subset),
@@ -81,41 +80,37 @@ def measure_robustness(
     )
 
 
-def _vary(
-    variation: Variation, task: Task, pool: Sequence[Example], subset: Sequence[Example],
-    *, model: ChatModel, own: Own, answers: Sequence[str | None], build: Build,
-) -> VariationScore | None:  # fmt: skip
-    """Return an arm's score in another format; None if that changes nothing in what it asks."""
+def _question(
+    variation: Variation, pool: Sequence[Example], subset: Sequence[Example], own: Own, build: Build
+) -> Question | None:
+    """Return what an arm is asked in another format; None if that changes nothing."""
     strategy, answering = build(variation.task, [variation.example(example) for example in pool])
     varied = variation.strategy(strategy)
     if not applies(variation, own.strategy, varied, subset[:3]):
         return None
-    replies = _answers(answering, model, varied, [variation.example(example) for example in subset])
-    mapped = [variation.original(answer) for answer in replies]
-    return VariationScore(
-        score=fmean(judged(task, answer, example.target).score for answer, example in zip(mapped, subset, strict=True)),
-        changed=fmean(a != b for a, b in zip(mapped, answers, strict=True)),
-    )
+    return Question(answering, varied, [variation.example(example) for example in subset])
 
 
-def _answers(
-    answering: Answering, model: ChatModel, strategy: Strategy, examples: Sequence[Example]
-) -> list[str | None]:
-    return [reply.answer for reply in answering.ask(model, strategy, examples)]
+def _compared(
+    task: Task, subset: Sequence[Example], before: Sequence[str | None], answers: Sequence[str | None]
+) -> VariationScore:
+    changed = fmean(one != other for one, other in zip(answers, before, strict=True))
+    return VariationScore(score=_score(task, subset, answers), changed=changed)
+
+
+def _score(task: Task, subset: Sequence[Example], answers: Sequence[str | None]) -> float:
+    return fmean(judged(task, answer, example.target).score for answer, example in zip(answers, subset, strict=True))
 
 
 def _consistency(
     config: RobustnessConfig, task: Task, subset: Sequence[Example], seed: int, *, model: ChatModel, own: Own
 ) -> dict[str, Any]:
     """Return agreement, majority and entropy of sampled answers; nothing for an arm that writes no answers."""
-    if config.samples is None or not own.answering.writes:
+    if config.samples is None or own.answering.writing is None:
         return {}
-    drawn = model.answer(
-        [own.strategy(example) for example in subset],
-        max_new_tokens=own.answering.max_new_tokens,
-        sampling=Sampling(temperature=config.temperature, seed=seed, samples=config.samples),
-        constraint=own.answering.constraint,
-    )
+    sampling = Sampling(temperature=config.temperature, seed=seed, samples=config.samples)
+    writing = own.answering.writing._replace(sampling=sampling)
+    drawn = writing.written(model, [own.strategy(example) for example in subset])
     counts = [Counter(own.answering.read(one.text) for one in answers) for answers in drawn]
     pairs = config.samples * (config.samples - 1)
     majority = [max(count, key=lambda answer: count[answer]) for count in counts]
