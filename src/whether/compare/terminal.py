@@ -33,7 +33,7 @@ def show(verdict: Verdict, console: Console | None = None) -> None:
     if verdict.learning_curve:
         console.print(Padding(Text(f"• Labels: {verdict.learning_curve.reasons[0]}"), (0, 0, 0, 2)))
     console.print()
-    console.print(_leaderboard(verdict, console.width))
+    console.print(_widest_leaderboard(verdict, console))
 
 
 def show_changes(changes: Changes, console: Console | None = None) -> None:
@@ -70,13 +70,21 @@ def show_table(
     (console or Console()).print(table)
 
 
-def _leaderboard(verdict: Verdict, width: int) -> Table:
+def _widest_leaderboard(verdict: Verdict, console: Console) -> Table:
+    """Return the leaderboard with as many columns as the console shows in full."""
+    unlimited = console.options.update(max_width=10_000)
+    tables = [_leaderboard(verdict, _COLUMNS[:count]) for count in range(len(_COLUMNS), -1, -1)]
+    return next(
+        (table for table in tables if console.measure(table, options=unlimited).maximum <= console.width), tables[-1]
+    )
+
+
+def _leaderboard(verdict: Verdict, columns: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("arm", no_wrap=True)
     table.add_column("kind", no_wrap=True)
     table.add_column(wording.NAMES[verdict.metric], justify="right", no_wrap=True)
     table.add_column("interval", justify="right", no_wrap=True)
-    columns = _COLUMNS[: max(0, (width - 60) // 15)]
     for metric in columns:
         table.add_column(wording.NAMES[metric], justify="right", no_wrap=True)
     for name in ranking(verdict):
