@@ -27,6 +27,7 @@ from PIL import Image
 
 from whether import entry
 from whether.config import BASE, load
+from whether.tracking.arm_list import ARM_LIST
 from whether.tracking.markdown import VIEW
 from whether.tracking.reading import experiment_name
 
@@ -120,6 +121,7 @@ def pages(uri: str) -> dict[str, str]:
     home = f"experiments/{number}"
     found = {
         "runs": f"{home}/runs?{VIEW}",
+        "arm_list": f"{home}/runs?viewStateShareKey={ARM_LIST}&{VIEW}",
         "pipeline_run": f"{home}/runs/{parent.info.run_id}?{VIEW}",
         "arms": f"{home}/runs?searchFilter={ARMS}&{BY_ACCURACY}&{VIEW}",
         "arms_compared": f"{home}/runs?compareRunsMode=CHART&searchFilter={ARMS}&{BY_ACCURACY}&{VIEW}",

@@ -111,6 +111,20 @@ def test_the_pipeline_says_the_verdict(records: Records) -> None:
     }  # fmt: skip
 
 
+def test_the_list_of_arms_opens_with_their_metrics_best_first(records: Records) -> None:
+    publish_records(records)
+    pipeline = named(records)["pipeline"]
+    number = pipeline.info.experiment_id
+    state = json.loads(client(records).get_experiment(number).tags["mlflow.sharedViewState.whether-arms"])
+    assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`test/accuracy`", False)
+    columns = [column.removeprefix("metrics.`").removesuffix("`") for column in state["selectedColumns"]]
+    assert columns[:3] == ["test/accuracy", "test/accuracy_ci_low", "test/accuracy_ci_high"]
+    arms = client(records).search_runs([number], state["searchFilter"])
+    assert {run.data.tags["whether.kind"] for run in arms} == {"arm"}
+    assert set(columns) <= {name for run in arms for name in run.data.metrics}
+    assert f"#/experiments/{number}/runs?viewStateShareKey=whether-arms" in pipeline.data.tags["mlflow.note.content"]
+
+
 def test_a_checkpoint_shows_its_curves(records: Records) -> None:
     publish_records(records)
     run = named(records)["lora"]
@@ -302,14 +316,16 @@ from whether.config import load
 from whether.tracking.publish import publish
 import whether.tracking.store as store
 from mlflow import MlflowClient
+from mlflow.tracing.client import TracingClient
 method, count = sys.argv[2], int(sys.argv[3])
-def deadly(*args, real=getattr(MlflowClient, method), **options):
+owner = TracingClient if method in ("log_spans", "start_trace") else MlflowClient
+def deadly(*args, real=getattr(owner, method), **options):
     global count
     count -= 1
     if count == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*args, **options)
-setattr(MlflowClient, method, deadly)
+setattr(owner, method, deadly)
 root = Path(sys.argv[1])
 publish(load(root / "params.yaml"), root / "artifacts")
 """
@@ -343,6 +359,27 @@ def test_a_killed_publication_is_finished_by_the_next(records: Records, kill_at:
     }
     losses = client(records).get_metric_history(runs["lora"].info.run_id, "finetune/loss")
     assert [point.step for point in losses] == list(range(1, 41))
+
+
+@pytest.mark.parametrize("kill_at", ["log_spans", "start_trace"])
+def test_a_publication_killed_at_a_trace_leaves_each_trace_whole_and_once(records: Records, kill_at: str) -> None:
+    """Between a trace's spans and its record, or before both: of an arm that has some traces already."""
+    process = start_publishing(records, kill_at, 7)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, output
+    publish_records(records)
+    traces = [
+        (name, trace)
+        for name, run in named(records).items()
+        for trace in client(records).search_traces(locations=[run.info.experiment_id], run_id=run.info.run_id)
+    ]
+    examples = {name: [trace.info.client_request_id for other, trace in traces if other == name] for name, _ in traces}
+    assert len(examples) > 1
+    for told in examples.values():
+        assert len(told) == len(set(told)) > 1
+        assert set(told) == set(next(iter(examples.values())))
+    assert all([span.name for span in trace.data.spans] == [name, "model"] for name, trace in traces)
+    assert all(len(trace.info.assessments) == 3 for _, trace in traces)
 
 
 @pytest.mark.slow

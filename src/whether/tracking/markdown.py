@@ -6,6 +6,7 @@ from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
 from whether.records import Answer, ArmRecord, Measurement, Verdict
+from whether.tracking.arm_list import ARM_LIST
 
 LIMIT = 8000
 """Characters that MLflow keeps of a description."""
@@ -58,7 +59,8 @@ def _sections(verdict: Verdict, metric: str, experiment_id: str, links: list[Lin
         "### Runs and files",
         "\n".join(
             [
-                f"- [Compare the arms]({_compare(experiment_id, shown)})",
+                f"- [Compare the arms]({_compare(experiment_id, shown)}); [all arms of this experiment, best first]"
+                f"(#/experiments/{experiment_id}/runs?viewStateShareKey={ARM_LIST}&{VIEW})",
                 *_runs(experiment_id, links, 3 * rows),
                 "- Artifacts of this run: `report.html` (everything on one page), `verdict.json`, `leaderboard.csv`,"
                 " plots, `params.yaml`, `prepare/` (the data's profile)",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from whether.config import Config
 from whether.errors import TrackingError
+from whether.tracking.arm_list import TAG, arm_list
 from whether.tracking.markdown import VIEW, Link, describe
 from whether.tracking.names import without_credentials
 from whether.tracking.reading import experiment_name, read_views
@@ -92,6 +93,8 @@ def _bring_up_to_date(store: Experiment, views: Views, metric: str, *, latest: b
         runs[view.name] = _stage_run(store, view, parent_id)
     for arm, traces in views.traces.items():
         store.show_traces(str(runs[arm].run_id), traces)
+    if latest:
+        store.set_experiment_tag(TAG, arm_list(views.verdict.arms, metric))
     _register_prompts(store, views, {name: str(run.run_id) for name, run in runs.items()}, latest=latest)
     links = [
         Link(name, run.kind, str(run.run_id), earlier=run.made_by != parent_id)

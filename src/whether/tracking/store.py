@@ -157,6 +157,10 @@ class Experiment:
         """Set one tag of a run."""
         self._client.set_tag(run_id, key, storable(value))
 
+    def set_experiment_tag(self, key: str, value: str) -> None:
+        """Set one tag of the experiment."""
+        self._client.set_experiment_tag(self.experiment_id, key, value)
+
     def show_family(self, above: RunView, below: Iterable[RunView], tag: str, value: str) -> str:
         """Show a run and the runs below it, each once, and return its id; others that have the tag are deleted.
 
