@@ -130,6 +130,8 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
         (["a=[1"], r"conf/: "),
         (["task.unseen_labels=[rate_buk]"], r"unseen_labels: 'rate_buk' is no label; did you mean 'rate_book'"),
         (["task=arithmetic", "task.unseen_labels=[a]"], r"unseen_labels are labels, and output is text"),
+        (["retrain.unlabelled=100"], r"unlabelled must be at least 300, since the trigger \w+_drift looks at"),
+        (["retrain.triggers.input_drift.most=many"], r"retrain.triggers.input_drift.most.*'many'"),
         (["training_runs=2"], r"two runs tell too little about a third one: expected 1, or 3 and more"),
         (["training_runs=3", "+checkpoints.lora_run2=${checkpoints.lora}"], r"lora_run2: training_runs=3 makes"),
         (["training_runs=0"], r"training_runs.*greater than or equal to 1, and is 0"),

@@ -12,6 +12,7 @@ from whether.config import CONF, SourceConfig, TaskConfig, check, compose
 from whether.errors import RecordError
 from whether.prepare.collected import read_collected
 from whether.prepare.prepare import prepare
+from whether.prepare.rows import example_id
 from whether.records import Example, Quarantined, read_json, read_jsonl
 from whether.retrain import inbox
 
@@ -91,6 +92,25 @@ def test_rows_of_every_kind(config):
     assert [row.destination == "unlabelled" for row in rows] == [False, True, False, True, False]
     assert not list(Path("inbox").iterdir())
     assert {file.name for file in Path("retrain/taken/000001").iterdir()} == {"a.jsonl", "b.csv"}
+
+
+def test_of_many_unlabelled_rows_those_with_the_smallest_hash_are_kept(config):
+    config = replace(config, retrain=replace(config.retrain, unlabelled=5, triggers={}))
+    texts = [f"play number {number}" for number in range(30)]
+    deliver("a.jsonl", *({"text": text} for text in texts), {"text": "will it thunder", "label": "weather"})
+    taken = night(config)
+    assert (taken.labelled, taken.unlabelled, taken.left_out) == (1, 30, 25)
+    smallest = sorted(texts, key=lambda text: example_id({"text": text}))
+    assert {row.row["text"] for row in collected()} == {"will it thunder", *smallest[:5]}
+
+    deliver("b.jsonl", *({"text": f"sing number {number}"} for number in range(8)))
+    assert night(config, 2).left_out == 3
+    assert [sum(row.night == number for row in collected()) for number in (1, 2)] == [6, 5]
+
+    deliver("c.jsonl", {"text": smallest[0], "label": "music"}, {"text": smallest[-1], "label": "music"})
+    taken = night(config, 3)
+    assert (taken.labelled, taken.duplicates, taken.left_out) == (2, 0, 0)
+    assert {file.name for file in Path("retrain/taken").rglob("*.jsonl")} == {"a.jsonl", "b.jsonl", "c.jsonl"}
 
 
 def test_the_same_night_again_changes_nothing(config):

@@ -8,7 +8,7 @@ import pytest
 
 from tests.retrain.conftest import NOW, bundle, evidence, night
 from whether.config import ConstraintsConfig
-from whether.records import Champion, Finding
+from whether.records import Champion, Finding, sha256_plain
 from whether.retrain import triggers
 from whether.retrain.triggers import Item
 
@@ -68,6 +68,23 @@ def series(config, name, rows_of, nights):
         if found.fired:
             return number, past
     return None, past
+
+
+@pytest.mark.parametrize("name", ["input_drift", "length_drift", "vocabulary_drift"])
+def test_a_sample_by_hash_of_each_night_is_all_that_is_looked_at(config, name):
+    """The rows that retrain.unlabelled leaves out change no number."""
+    setting = {**config.retrain.triggers[name], "most": 20}
+    config = replace(config, retrain=replace(config.retrain, triggers={name: setting}))
+    found = []
+    for kept in (20, 90):
+        known, past = [], []
+        for number in range(5):
+            arrived = [replace(item, key=sha256_plain(item.key)) for item in items(number, 90)]
+            known += sorted(arrived, key=lambda item: item.key)[:kept]
+            if number:
+                past.append(night(number, findings=[ask(config, name, evidence(config, known, past))]))
+        found.append([one.findings for one in past])
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("name", ["input_drift", "length_drift", "vocabulary_drift", "label_drift"])

@@ -42,6 +42,9 @@ class RetrainConfig:
     """Rows in the recent window at most; the oldest beyond go into train."""
     label_least: Annotated[int, Field(ge=4)] = 10
     """Rows that a label never seen needs before it joins the task (where task.labels is null); fewer wait."""
+    unlabelled: Count | None = 1000
+    """Unlabelled rows of a night that are kept, those with the smallest hash: they are looked at for drift alone, in no
+    greater number than a trigger's `most`; None: all of them."""
     collect: list[str] = field(default_factory=list)
     """Command and its arguments that fetches new rows into the inbox, run when a night begins; {inbox} becomes that
     folder, {since} the time at which the last night that did not fail began (empty at first)."""
@@ -67,5 +70,12 @@ class RetrainConfig:
     def __post_init__(self) -> None:
         if self.recent + self.dev >= 1:
             raise ValueError(f"recent + dev must leave a share for train, and are {self.recent} + {self.dev}")
+        for name, trigger in self.triggers.items():
+            most = trigger.get("most")
+            if self.unlabelled is not None and isinstance(most, int) and most > self.unlabelled:
+                raise ValueError(
+                    f"unlabelled must be at least {most}, since the trigger {name} looks at so many rows of a night"
+                    f" (most), and is {self.unlabelled}"
+                )
         if self.webhook_env is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.webhook_env):
             raise ValueError("webhook_env must be the name of an environment variable, not an address")

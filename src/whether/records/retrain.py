@@ -53,6 +53,8 @@ class Taken:
     unlabelled: int = 0
     duplicates: int = 0
     """Known already, with the same answer."""
+    left_out: int = 0
+    """Unlabelled rows beyond the sample that is kept of a night; their files are kept whole."""
     quarantined: int = 0
     waiting: int = 0
     """Rows, of all nights, whose label has too few of them."""

@@ -77,7 +77,8 @@ def look(config: Config, night: int, now: datetime, collected: Path | None = Non
                 known.take(line, path.name, night, _received(line.row, config.retrain.time, now))
             except ValueError as error:
                 intake.quarantined.append(Quarantined(path.name, line.number, str(error), line.row, line.text))
-    rows, joined = _with_destinations(known, config)
+    placed, joined = _with_destinations(known, config)
+    rows = _sampled(placed, night, config.retrain.unlabelled)
     intake.rows = rows
     intake.changed = rows != before
     intake.taken = Taken(
@@ -85,6 +86,7 @@ def look(config: Config, night: int, now: datetime, collected: Path | None = Non
         labelled=known.labelled,
         unlabelled=known.unlabelled,
         duplicates=known.duplicates,
+        left_out=len(placed) - len(rows),
         quarantined=len(intake.quarantined),
         waiting=sum(row.destination == "waiting" for row in rows),
         new_labels=joined,
@@ -269,6 +271,16 @@ def _within_window(rows: list[CollectedRow], window: int) -> list[CollectedRow]:
     recent = sorted(held_out, key=lambda row: (row.received, row.night, row.id))
     beyond = {row.id for row in recent[: max(len(recent) - window, 0)]}
     return [replace(row, destination="train") if row.id in beyond else row for row in rows]
+
+
+def _sampled(rows: list[CollectedRow], night: int, most: int | None) -> list[CollectedRow]:
+    """Return the rows without this night's unlabelled ones beyond `most`.
+
+    Those with the smallest hash stay. Triggers draw by the same hash, so none of them sees a difference.
+    """
+    fresh = sorted(row.id for row in rows if row.destination == "unlabelled" and row.night == night)
+    beyond = set(fresh[len(fresh) if most is None else most :])
+    return [row for row in rows if row.id not in beyond]
 
 
 def _keep(path: Path, folder: Path) -> None:
