@@ -25,11 +25,15 @@ def arm_list(arms: Mapping[str, ArmRecord], metric: str) -> str:
     known = {name for arm in arms.values() for name in measured(arm.metrics)}
     own = f"test/{metric}"
     shown = [name for name in (own, f"{own}_ci_low", f"{own}_ci_high", *COLUMNS) if name in known]
+    columns = [f"metrics.`{name}`" for name in shown]
+    widths = {column: 6 * len(column) + 10 for column in columns}  # pixels, for a name to be read whole
     return json.dumps(
         {
             "searchFilter": "tags.`whether.kind` = 'arm'",
             "orderByKey": f"metrics.`{own}`",
             "orderByAsc": False,
-            "selectedColumns": [f"metrics.`{name}`" for name in shown],
+            "selectedColumns": columns,
+            "columnOrder": columns,
+            "columnWidths": widths,
         }
     )
