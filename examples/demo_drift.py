@@ -1,9 +1,9 @@
-"""Twelve weeks of retraining: SNIPS arrives in weekly batches, drifts, and once comes with wrong labels.
+"""Nine weeks of retraining: SNIPS arrives in weekly batches, drifts, and once comes with wrong labels.
 
     make demo-drift          about 15 minutes on 2 cores; draws build/demo-drift/demo_drift.svg
 
-The task begins with five intents. From the fifth week on two new intents come, and people write otherwise. In the tenth
-week labels are wrong, which a person mends. Each week the job runs as a scheduler would run it, in a clone of this
+The task begins with five intents. From the fourth week on two new intents come, and people write otherwise. In the
+seventh week labels are wrong, which a person mends. Each week the job runs as a scheduler would run it, in a clone of this
 repository at build/demo-drift/work. Run again, it goes on where it stopped.
 """
 
@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "build" / "demo-drift"
 WORK = DEMO / "work"
 NEW = ("rate_book", "search_creative_work")
-WEEKS = 12
-DRIFT, WRONG = 5, 10
+WEEKS = 9
+DRIFT, WRONG = 4, 7
 """Weeks from which on rows are other ones, and in which labels are wrong."""
 TIMES = [f"2026-{month:02d}-{day:02d}T02:00:00+00:00" for month in (1, 2, 3, 4) for day in (5, 12, 19, 26)]
 
@@ -83,7 +83,7 @@ def drawn() -> tuple[list[dict[str, str]], list[list[dict[str, str]]]]:
         if week < DRIFT:
             weeks.append(take(dict.fromkeys(old, 4)))
             continue
-        rows = take(dict.fromkeys(old, 6 if week == WRONG else 4) | dict.fromkeys(NEW, 15 if week == WRONG else 7))
+        rows = take(dict.fromkeys(old, 6) | dict.fromkeys(NEW, 12))
         rows = [row | {"input": f"hey bot pls {row['input'].lower()} thx"} for row in rows]
         if week == WRONG:
             labels = sorted({row["target"] for row in rows})

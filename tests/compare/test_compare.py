@@ -299,3 +299,16 @@ def test_answers_to_unseen_labels_are_a_metric_of_their_own(artifacts, config, t
     assert arms["lora-knn"].metrics["unseen_labels"].ci_high > 0.2
     assert arms["base-zero_shot"].metrics["unseen_labels"].value is None
     assert "unseen labels" in (tmp_path / "out" / "report.html").read_text()
+
+    # Of rows that come from two customers, which are right and wrong together, less is known than of eight.
+    rows = [
+        {"id": f"new-{number}", "inputs": {"text": "x"}, "target": "new", "group": f"customer {number // 5}"}
+        for number in range(8)
+    ]
+    write_jsonl(study / "prepare" / "unseen.jsonl", rows)
+    (tmp_path / "grouped").mkdir()
+    compare(config, artifacts=study, folder=tmp_path / "grouped")
+    alone = arms["base-knn"].metrics["unseen_labels"]
+    grouped = read_json(tmp_path / "grouped" / "verdict.json", Verdict).arms["base-knn"].metrics["unseen_labels"]
+    assert grouped.value == alone.value
+    assert grouped.ci_high - grouped.ci_low > alone.ci_high - alone.ci_low

@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any, NamedTuple
 
-from whether.compare import cost, measure, plots, report, tables
+from whether.compare import arm_cost, cost, measure, plots, report, tables
 from whether.compare.aspects import aspects
 from whether.compare.decide import Candidate, Decision, Selection, comparisons, decide, select
 from whether.compare.further import further_labels, needs_runs
@@ -234,11 +234,11 @@ def _break_even(selection: Selection, study: Study, config: Config) -> list[Brea
 
     def expense(name: str) -> cost.Expense:
         arm = study.arms[name]
-        return measure.expense(arm, study.checkpoints[arm.checkpoint], study.pool, config.pricing)
+        return arm_cost.expense(arm, study.checkpoints[arm.checkpoint], study.pool, config.pricing)
 
     def running(name: str) -> Any:
         arm = study.arms[name]
-        return 1000 * measure.request_usd(arm, study.checkpoints[arm.checkpoint], config.pricing)
+        return 1000 * arm_cost.request_usd(arm, study.checkpoints[arm.checkpoint], config.pricing)
 
     settings = measure.clustered(study.groups, _inference(config))
     return [
