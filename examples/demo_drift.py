@@ -3,8 +3,8 @@
     make demo-drift          about 15 minutes on 2 cores; draws build/demo-drift/demo_drift.svg
 
 The task begins with five intents. From the fourth week on two new intents come, and people write otherwise. In the
-seventh week labels are wrong, which a person mends. Each week the job runs as a scheduler would run it, in a clone of this
-repository at build/demo-drift/work. Run again, it goes on where it stopped.
+seventh week labels are wrong, which a person mends. Each week the job runs as a scheduler would run it, in a clone of
+this repository at build/demo-drift/work. Run again, it goes on where it stopped.
 """
 
 import json
