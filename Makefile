@@ -39,7 +39,7 @@ ui: env ## The MLflow UI at http://127.0.0.1:5000
 server: env ## MLflow for a team: PostgreSQL and users (server/README.md). ARGS="--artifacts s3://bucket/mlflow"
 	@python server/run.py $(ARGS)
 
-demo-drift: env fetch ## Twelve weeks of scheduled retraining in a clone: drift, promotion, a refused challenger
+demo-drift: env fetch ## Nine weeks of scheduled retraining in a clone: drift, promotion, a refused challenger
 	@python examples/demo_drift.py
 
 report: env ## Where the HTML report is
