@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from threadpoolctl import threadpool_limits
 
 from whether.compare.intervals import rate_interval
 from whether.config import Config, check, compose
@@ -52,7 +53,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.series, options.nights = 12, 200
-    with ProcessPoolExecutor() as pool:
+    # Each process with one thread: matrices of 300 rows are too small for several, which then wait for each other.
+    with ProcessPoolExecutor(initializer=threadpool_limits, initargs=(1,)) as pool:
         quiet = list(pool.map(partial(first_alarm, "none", options.nights, options.rows), range(options.series)))
         found = {
             drift: list(pool.map(partial(first_alarm, drift, CHANGE + LATEST, options.rows), range(options.series)))
