@@ -13,7 +13,7 @@ from whether.records import Night, read_jsonl, sha256_plain, to_plain
 from whether.tracking.names import without_credentials
 from whether.tracking.reading import experiment_name
 from whether.tracking.store import open_experiment
-from whether.tracking.views import Point, RunView
+from whether.tracking.views import Continues, Point, RunView
 
 logger = logging.getLogger("whether.tracking")
 
@@ -46,22 +46,17 @@ def publish_nights(config: Config, folder: Path, root: Path = Path()) -> str | N
 
 def _above(nights: list[Night], experiment: str, config: Config, folder: Path) -> RunView:
     """Describe the run whose charts are the history: step is the night."""
-    history = [
-        Point(name, value, night.number, datetime.fromisoformat(night.ended))
-        for night in nights
-        for name, value in _metrics(night).items()
-    ]
     last = nights[-1]
     shown_files = [(file, "") for name in ("report.html", "nights.svg") if (file := folder / name).exists()]
     counts = {outcome: sum(night.outcome == outcome for night in nights) for outcome in DID}
-    shown = {"experiment": experiment, "kind": "retraining", "nights": [to_plain(night) for night in nights]}
     said = ", ".join(f"{count} {DID[outcome]}" for outcome, count in counts.items() if count)
     return RunView(
         name=f"retraining-{last.task}",
         kind="retraining",
         started=datetime.fromisoformat(nights[0].started),
         ended=datetime.fromisoformat(last.ended),
-        content_key=sha256_plain(shown),
+        content_key=_history_key(nights, experiment),
+        continues=Continues(_history_key(nights[:-1], experiment), _history(nights[-1:])) if nights[:-1] else None,
         note=(
             f"{len(nights)} nights: {said}. Champion: **{last.champion_arm or 'none yet'}**"
             f" (`{last.champion or '-'}`).\n\n"
@@ -71,9 +66,22 @@ def _above(nights: list[Night], experiment: str, config: Config, folder: Path) -
         ),
         params={"retrain.folder": config.retrain.folder, "retrain.window": str(config.retrain.window)},
         tags={RETRAINING: last.task, "task": last.task, "champion": last.champion_arm or ""},
-        history=history,
+        history=_history(nights),
         files=shown_files,
     )
+
+
+def _history_key(nights: list[Night], experiment: str) -> str:
+    shown = {"experiment": experiment, "kind": "retraining", "nights": [to_plain(night) for night in nights]}
+    return sha256_plain(shown)
+
+
+def _history(nights: list[Night]) -> list[Point]:
+    return [
+        Point(name, value, night.number, datetime.fromisoformat(night.ended))
+        for night in nights
+        for name, value in _metrics(night).items()
+    ]
 
 
 def _view(night: Night, experiment: str, folder: Path) -> RunView:

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,7 +98,7 @@ class Experiment:
             if run.info.status != "FINISHED":
                 self._client.delete_run(run.info.run_id)
             elif found is None:
-                found = StoredRun(run.info.run_id, run.data.tags.get(PARENT), run.data.tags.get(NOTE, ""))
+                found = _stored(run)
         return found
 
     def begin(self, view: RunView, parent_id: str | None = None) -> str:
@@ -164,13 +165,17 @@ class Experiment:
     def show_family(self, above: RunView, below: Iterable[RunView], tag: str, value: str) -> str:
         """Show a run and the runs below it, each once, and return its id; others that have the tag are deleted.
 
-        The run above is begun first, for the others hang below it, and completed last: what a kill leaves is seen.
+        The run above is begun first, for the others hang below it, and completed last: what a kill leaves is seen. One
+        that continues what is there is added to.
         """
-        stored = self.find(above.content_key)
-        above_id = stored.run_id if stored else self.begin(above)
+        there = self._complete_runs(tag, value)
+        stored = there.get(above.content_key)
+        before = there.get(above.continues.content_key) if above.continues and not stored else None
+        shown = stored or before
+        above_id = shown.run_id if shown else self.begin(above)
         kept = {above_id}
         for view in below:
-            found = self.find(view.content_key)
+            found = there.get(view.content_key)
             if found is None:
                 run_id = self.begin(view, above_id)
                 self.complete(run_id, view)
@@ -179,16 +184,48 @@ class Experiment:
                 if found.parent_id != above_id:
                     self.set_tag(run_id, PARENT, above_id)
             kept.add(run_id)
-        if stored is None:
+        if before:
+            self._go_on(above_id, above)
+        elif stored is None:
             self.complete(above_id, above)
-        self.delete_others(tag, value, kept)
-        return above_id
-
-    def delete_others(self, tag: str, value: str, kept: set[str]) -> None:
-        """Delete the runs that have this tag, but for those in `kept`."""
-        for run in self._client.search_runs([self.experiment_id], f"tags.`{tag}` = '{value}'"):
+        for run in list(self._runs(tag, value)):
             if run.info.run_id not in kept:
                 self._client.delete_run(run.info.run_id)
+        return above_id
+
+    def _go_on(self, run_id: str, view: RunView) -> None:
+        """Add to a run what a view shows beyond it; its new content key, the last thing that is written, says so."""
+        added = view.continues.added if view.continues else []
+        self._write_values(run_id, replace(view, params={}, metrics={}, history=added))
+        for file, folder in view.files:
+            self._client.log_artifact(run_id, str(file), folder or None)
+        for key, value in (view.tags | {NOTE: view.note}).items():
+            self.set_tag(run_id, key, value)
+        self._client.set_terminated(run_id, "FINISHED", _milliseconds(view.ended))
+        self.set_tag(run_id, CONTENT_KEY, view.content_key)
+
+    def _runs(self, tag: str, value: str) -> Iterator[Any]:
+        """Yield every run that has a tag, oldest first."""
+        token, is_last = None, False
+        while not is_last:
+            page = self._client.search_runs(
+                [self.experiment_id],
+                f"tags.`{tag}` = '{value}'",
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            yield from list(page)
+            token, is_last = page.token, not page.token
+
+    def _complete_runs(self, tag: str, value: str) -> dict[str, StoredRun]:
+        """Return the complete runs that have a tag by content key; incomplete ones are deleted."""
+        found: dict[str, StoredRun] = {}
+        for run in list(self._runs(tag, value)):
+            if run.info.status == "FINISHED":
+                found.setdefault(run.data.tags.get(CONTENT_KEY, ""), _stored(run))
+            else:
+                self._client.delete_run(run.info.run_id)
+        return found
 
     def exists(self, run_id: str) -> bool:
         """Return whether a run is there and not deleted."""
@@ -200,6 +237,10 @@ class Experiment:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return False
             raise
+
+
+def _stored(run: Any) -> StoredRun:
+    return StoredRun(run.info.run_id, run.data.tags.get(PARENT), run.data.tags.get(NOTE, ""))
 
 
 def _database(uri: str, root: Path) -> Path | None:

@@ -48,6 +48,8 @@ class RunView:
     ended: datetime
     content_key: str = ""
     """SHA-256 of what the run shows."""
+    continues: "Continues | None" = None
+    """An earlier state of the same run that this one only adds to; None: it stands for itself."""
     note: str = ""
     """What the run is, as Markdown; the pipeline's is written when the runs that it points to are known."""
     params: dict[str, str] = field(default_factory=dict)
@@ -62,6 +64,15 @@ class RunView:
     table: list[dict[str, Any]] = field(default_factory=list)
     """Rows of predictions, for side-by-side comparison between runs."""
     datasets: list[DatasetView] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Continues:
+    """What a run showed before."""
+
+    content_key: str
+    added: list[Point]
+    """What of the history is new since."""
 
 
 @dataclass(frozen=True)
