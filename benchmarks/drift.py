@@ -2,6 +2,7 @@
 
     python benchmarks/drift.py [--series 60] [--nights 500] [--rows 12] [--json]
     python benchmarks/drift.py --quick                         12 series of 200 nights, a few minutes
+    python benchmarks/drift.py --meaning                       with meaning_drift, which is not among the defaults
 
 Real rows (SNIPS), the triggers as they are shipped, with their thresholds. A series is so many nights with so many new
 rows each; it begins with 300 rows and a champion that answers 95% of them. Without drift all rows are drawn from the
@@ -27,10 +28,12 @@ from threadpoolctl import threadpool_limits
 
 from whether.compare.intervals import rate_interval
 from whether.config import Config, check, compose
+from whether.prompt import nearest
+from whether.prompt.nearest import sentence_encoder as encoder
 from whether.records import BundleRecord, Champion, Night
 from whether.retrain.triggers import Evidence, Item, ask
 
-TRIGGERS = ("input_drift", "length_drift", "vocabulary_drift", "label_drift", "quality_drop")
+SHIPPED = ("input_drift", "length_drift", "vocabulary_drift", "label_drift", "quality_drop")
 START, CHANGE, LATEST = 300, 31, 60
 """Rows before the first night; night of the drift; nights after which a drift counts as not found."""
 NEW = ("rate_book", "search_creative_work")
@@ -49,15 +52,18 @@ def main() -> None:
     parser.add_argument("--nights", type=int, default=500)
     parser.add_argument("--rows", type=int, default=12, help="new rows a night, all labelled")
     parser.add_argument("--quick", action="store_true", help="12 series of 200 nights")
+    parser.add_argument("--meaning", action="store_true", help="with the trigger meaning_drift (extra embeddings)")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     options = parser.parse_args()
     if options.quick:
         options.series, options.nights = 12, 200
+    triggers = (*SHIPPED, "meaning_drift") if options.meaning else SHIPPED
+    drawn = partial(first_alarm, triggers=triggers, count=options.rows)
     # Each process with one thread: matrices of 300 rows are too small for several, which then wait for each other.
     with ProcessPoolExecutor(initializer=threadpool_limits, initargs=(1,)) as pool:
-        quiet = list(pool.map(partial(first_alarm, "none", options.nights, options.rows), range(options.series)))
+        quiet = list(pool.map(partial(drawn, "none", options.nights), range(options.series)))
         found = {
-            drift: list(pool.map(partial(first_alarm, drift, CHANGE + LATEST, options.rows), range(options.series)))
+            drift: list(pool.map(partial(drawn, drift, CHANGE + LATEST), range(options.series)))
             for drift in DRIFTS
             if drift != "none"
         }
@@ -104,9 +110,24 @@ def delay(alarm: tuple[int, str] | None) -> int:
 
 
 @cache
-def settings() -> Config:
-    """The configuration as it is shipped."""
-    return check(yaml.safe_load(compose()))
+def settings(triggers: tuple[str, ...]) -> Config:
+    """The configuration as it is shipped, with these triggers; texts are encoded once."""
+    nearest.sentence_encoder = cache(lambda needed_for: Remembering(encoder(needed_for)))
+    return check(yaml.safe_load(compose([f"trigger=[{','.join(triggers)}]"])))
+
+
+class Remembering:
+    """A sentence encoder that encodes each text once: a series asks for the same rows on hundreds of nights."""
+
+    def __init__(self, inner: Any):
+        self._inner, self._known = inner, dict[str, Any]()
+
+    def encode(self, texts: list[str], **options: Any) -> Any:
+        """Return the vectors."""
+        new = sorted(set(texts) - self._known.keys())
+        if new:
+            self._known |= zip(new, self._inner.encode(new, **options), strict=True)
+        return np.stack([self._known[text] for text in texts])
 
 
 @cache
@@ -153,9 +174,11 @@ DRIFTS: dict[str, tuple[Draw, float]] = {
 """Drift → how rows are drawn, and the champion's accuracy from the change on."""
 
 
-def first_alarm(drift: str, nights: int, count: int, series: int) -> tuple[int, str] | None:
+def first_alarm(
+    drift: str, nights: int, series: int, *, triggers: tuple[str, ...], count: int
+) -> tuple[int, str] | None:
     """Return night and trigger of a series' first alarm, None where none fires."""
-    config, random = settings(), np.random.default_rng((series, len(drift), sum(map(ord, drift))))
+    config, random = settings(triggers), np.random.default_rng((series, len(drift), sum(map(ord, drift))))
     config = replace(config, seed=series)
     draw, accuracy = DRIFTS[drift]
     items = as_items(draw(random, 0, START), 0)
@@ -178,7 +201,7 @@ def first_alarm(drift: str, nights: int, count: int, series: int) -> tuple[int, 
             measured=lambda requests: {},  # noqa: ARG005
             model_hash=lambda: "m",
         )
-        findings = [ask(evidence, name) for name in TRIGGERS]
+        findings = [ask(evidence, name) for name in triggers]
         fired = [finding.trigger for finding in findings if finding.fired]
         if fired:
             return number, fired[0]
