@@ -8,7 +8,7 @@ from typing import NamedTuple
 from whether.config import PARAMS, TrackingConfig
 from whether.errors import RecordError
 from whether.records import ARTIFACTS, Verdict, read_json
-from whether.tracking.store import download
+from whether.tracking.connection import download
 
 COMPARE = ARTIFACTS / "compare"
 RESULT = ("verdict.json", "outputs.jsonl")

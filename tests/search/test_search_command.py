@@ -14,8 +14,8 @@ from whether.config import CONF, Config, check, compose, load
 from whether.errors import ConfigError, MissingPackageError, RecordError
 from whether.records import TrialRecord, read_jsonl
 from whether.search.propose import optuna
+from whether.tracking.connection import open_experiment
 from whether.tracking.search import publish_search
-from whether.tracking.store import open_experiment
 
 # MLflow's own, at every search; nobody sees it outside tests.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")

@@ -8,7 +8,7 @@ import yaml
 from synthetic_records import ROOT, Records
 
 from whether.config import CONF, Config, check, compose
-from whether.tracking.store import open_experiment
+from whether.tracking.connection import open_experiment
 
 
 @pytest.fixture(scope="session")

@@ -314,7 +314,6 @@ from whether.entry import prepare_process
 prepare_process()
 from whether.config import load
 from whether.tracking.publish import publish
-import whether.tracking.store as store
 from mlflow import MlflowClient
 from mlflow.tracing.client import TracingClient
 method, count = sys.argv[2], int(sys.argv[3])

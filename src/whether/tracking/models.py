@@ -14,9 +14,10 @@ from pathlib import Path
 from whether.config import Config
 from whether.errors import TrackingError
 from whether.records import BundleRecord, Champion, Example, Task, read_json, read_jsonl, sha256_plain
+from whether.tracking.connection import open_experiment
 from whether.tracking.names import flatten, measured_values, without_credentials
 from whether.tracking.reading import experiment_name
-from whether.tracking.store import Experiment, open_experiment
+from whether.tracking.store import Experiment
 from whether.tracking.views import RunView
 
 logger = logging.getLogger("whether.tracking")

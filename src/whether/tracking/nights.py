@@ -10,9 +10,9 @@ from pathlib import Path
 from whether.config import Config
 from whether.errors import TrackingError
 from whether.records import Night, read_jsonl, sha256_plain, to_plain
+from whether.tracking.connection import open_experiment
 from whether.tracking.names import without_credentials
 from whether.tracking.reading import experiment_name
-from whether.tracking.store import open_experiment
 from whether.tracking.views import Continues, Point, RunView
 
 logger = logging.getLogger("whether.tracking")

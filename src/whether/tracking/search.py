@@ -8,9 +8,9 @@ from typing import Any
 from whether.config import Config
 from whether.errors import TrackingError
 from whether.records import SearchRecord, TrialRecord, read_json, read_jsonl, sha256_plain, to_plain
+from whether.tracking.connection import open_experiment
 from whether.tracking.names import flatten, numbers
 from whether.tracking.reading import experiment_name, shown_files
-from whether.tracking.store import open_experiment
 from whether.tracking.views import Point, RunView
 
 logger = logging.getLogger("whether.tracking")
