@@ -52,11 +52,9 @@ def measure_robustness(
     questions = [(one, _question(one, pool, subset, own, build)) for one in chosen]
     left_out = {one.name: "changes nothing in what the arm asks" for one, question in questions if question is None}
     asked = [(one, question) for one, question in questions if question]
-    itself = Question(own.answering, own.strategy, subset)
-    first, *others = ask_together(model, [itself, *(question for _, question in asked)], progress=f"{name}: formats")
-    if isinstance(first, EngineError):
-        raise first
-    again = [reply.answer for reply in first]
+    # By itself and first: a server that is gone ends the arm here, and is not asked again for each format.
+    again = [reply.answer for reply in own.answering.ask(model, own.strategy, subset)]
+    others = ask_together(model, [question for _, question in asked], progress=f"{name}: formats")
     expected = [own.answers[example.id] for example in subset]
     found: dict[str, VariationScore] = {}
     for (variation, _), replies in zip(asked, others, strict=True):
