@@ -8,16 +8,19 @@ Real rows (SNIPS), the triggers as they are shipped, with their thresholds. A se
 rows each; it begins with 300 rows and a champion that answers 95% of them. Without drift all rows are drawn from the
 same ones in any order. A drift begins on night 31. No model runs: the champion's answers are drawn too.
 --json prints one object: false_alarm_rate (share of series without drift in which any trigger ever fires),
-false_alarm_ci (95%), median_delay_nights (the longest median over the drifts), and the delay of each drift.
+false_alarm_ci (95%), false_alarms (which), median_delay_nights (the longest median over the drifts), and each drift's
+delay.
 """
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
+from math import ceil
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,6 +28,7 @@ from typing import Any
 import numpy as np
 import yaml
 from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
 
 from whether.compare.intervals import rate_interval
 from whether.config import Config, check, compose
@@ -61,52 +65,74 @@ def main() -> None:
     drawn = partial(first_alarm, triggers=triggers, count=options.rows)
     # Each process with one thread: matrices of 300 rows are too small for several, which then wait for each other.
     with ProcessPoolExecutor(initializer=threadpool_limits, initargs=(1,)) as pool:
-        quiet = list(pool.map(partial(drawn, "none", options.nights), range(options.series)))
         found = {
-            drift: list(pool.map(partial(drawn, drift, CHANGE + LATEST), range(options.series)))
+            drift: list(
+                tqdm(
+                    pool.map(
+                        partial(drawn, drift, options.nights if drift == "none" else CHANGE + LATEST),
+                        range(options.series),
+                    ),
+                    total=options.series,
+                    desc=drift,
+                    unit="series",
+                )
+            )
             for drift in DRIFTS
-            if drift != "none"
         }
-    alarms = sum(alarm is not None for alarm in quiet)
-    interval = rate_interval(alarms, options.series, 0.95)
-    delays = {drift: median(delay(alarm) for alarm in lines if not too_early(alarm)) for drift, lines in found.items()}
+    false = [alarm for alarm in found.pop("none") if alarm is not None]
+    interval = rate_interval(len(false), options.series, 0.95)
+    delays = {drift: Delay.of(alarms) for drift, alarms in found.items()}
     if options.json:
         print(
             json.dumps(
                 {
-                    "false_alarm_rate": alarms / options.series,
+                    "series": options.series,
+                    "nights": options.nights,
+                    "false_alarm_rate": len(false) / options.series,
                     "false_alarm_ci": [round(bound, 4) for bound in interval],
-                    "median_delay_nights": max(delays.values()),
-                    "delays": delays,
+                    "false_alarms": [{"night": night, "trigger": trigger} for night, trigger in false],
+                    "median_delay_nights": max(delay.median for delay in delays.values()),
+                    "delays": {drift: asdict(delay) for drift, delay in delays.items()},
                 }
             )
         )
         return
     print(
-        f"{options.series} series of {options.nights} nights without drift, {options.rows} rows each: {alarms} with any"
-        f" false alarm, {alarms / options.series:.1%} (95%: {interval.low:.1%} to {interval.high:.1%})\n"
+        f"{options.series} series of {options.nights} nights without drift, {options.rows} rows each: {len(false)} with"
+        f" any false alarm, {len(false) / options.series:.1%} (95%: {interval.low:.1%} to {interval.high:.1%})"
+        + "".join(f"; {trigger} in night {night}" for night, trigger in sorted(false))
+        + f"\n\n| drift, from night {CHANGE} | median delay, nights | 90% found within | found in {LATEST} |"
+        " first trigger |\n|---|---:|---:|---:|---|"
     )
-    print(
-        f"| drift, from night {CHANGE} | median delay, nights | 90% found within | found in {LATEST} | first trigger |"
-    )
-    print("|---|---:|---:|---:|---|")
-    for drift, lines in found.items():
-        late = [alarm for alarm in lines if not too_early(alarm)]
-        nights = sorted(delay(alarm) for alarm in late)
-        shares = sum(alarm is not None for alarm in late) / len(late)
-        names = [alarm[1] for alarm in late if alarm]
-        often = max(set(names), key=names.count) if names else "-"
-        print(f"| {drift} | {median(nights):g} | {nights[int(0.9 * (len(nights) - 1))]:g} | {shares:.0%} | {often} |")
+    for drift, delay in delays.items():
+        late = f"{delay.ninth:g}" if delay.ninth <= LATEST else f"more than {LATEST}"
+        print(f"| {drift} | {delay.median:g} | {late} | {delay.found:.0%} | {delay.first} |")
 
 
-def too_early(alarm: tuple[int, str] | None) -> bool:
-    """Whether an alarm came before the drift: a false one."""
-    return alarm is not None and alarm[0] < CHANGE
+@dataclass(frozen=True)
+class Delay:
+    """How soon series find a drift: nights from the drift's first to the alarm's, both counted."""
 
+    median: float
+    ninth: int
+    """Nights within which nine in ten series found it; LATEST + 1 where fewer did."""
+    found: float
+    """Share of series that found it."""
+    first: str
+    """The trigger that most often was the first to fire."""
 
-def delay(alarm: tuple[int, str] | None) -> int:
-    """Nights from the drift's first to the alarm's, both counted; one more than all where it was not found."""
-    return LATEST + 1 if alarm is None else alarm[0] - CHANGE + 1
+    @classmethod
+    def of(cls, alarms: Sequence[tuple[int, str] | None]) -> "Delay":
+        """Summarize the first alarms of series, less those that came before the drift: false ones."""
+        late = [alarm for alarm in alarms if alarm is None or alarm[0] >= CHANGE]
+        nights = sorted(LATEST + 1 if alarm is None else alarm[0] - CHANGE + 1 for alarm in late)
+        names = Counter(alarm[1] for alarm in late if alarm)
+        return cls(
+            median=median(nights),
+            ninth=nights[ceil(0.9 * len(nights)) - 1],
+            found=sum(names.values()) / len(late),
+            first=names.most_common(1)[0][0] if names else "-",
+        )
 
 
 @cache
