@@ -28,6 +28,7 @@ def main(argv: list[str]) -> int:
         return 0
     import yaml
 
+    from whether.retrain.candidates import candidates
     from whether.sources.ensure import ensure
     from whether.tracking.publish import publish
 
@@ -39,7 +40,7 @@ def main(argv: list[str]) -> int:
     if status:
         return status
     # The stage `publish` ran already or came from the cache; a server or database that was away then is caught up here.
-    publish(config, ARTIFACTS, strict=False)
+    publish(config, ARTIFACTS, candidates(config, ARTIFACTS), strict=False)
     show(read_json(ARTIFACTS / "compare" / "verdict.json", Verdict))
     print(
         f"\nreport   {REPORT}\nverdict  {REPORT.with_name('verdict.json')}\nMLflow   `make ui`, then http://127.0.0.1:5000"

@@ -9,7 +9,8 @@ import yaml
 
 from whether.config import CONF, Config, check, compose
 from whether.records import BundleRecord, Champion, Night
-from whether.retrain.triggers import Evidence, Item, prompt_hash
+from whether.retrain.bundles import prompt_hash
+from whether.retrain.triggers import Evidence, Item
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 3, 1, 2, tzinfo=UTC)

@@ -1,9 +1,15 @@
 """A challenger that goes on from the champion's adapter, beside one that is tuned anew; and rows that are fetched."""
 
 import json
+import os
+import signal
+import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 
+import httpx2
 import pytest
 import yaml
 
@@ -11,6 +17,24 @@ from tests.retrain.workplace import Workplace, rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 LORA = ("checkpoint=[base,lora]", "tuner.epochs=2", "tuner.r=2", "tuner.max_length=256")
+
+
+LOGITS = """
+import json, sys, mlflow, pandas, torch
+from pathlib import Path
+from whether.config import load
+from whether.engine.local import LocalModel
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+loaded = mlflow.pyfunc.load_model(sys.argv[1])
+rows = pandas.read_json("ask.jsonl", lines=True)[["text"]]
+print(json.dumps(loaded.predict(rows).to_dict("records")))
+ids = torch.arange(1, 33).reshape(2, 16)
+here = LocalModel.load(Path("artifacts/model"), Path("artifacts/finetune/lora"), load().model)
+there = loaded.unwrap_python_model().answerer._opened.model
+base = LocalModel.load(Path("artifacts/model"), Path("artifacts/finetune/base"), load().model)
+logits = [model.model(input_ids=ids).logits for model in (there, here, base)]
+print(torch.equal(logits[0], logits[1]), torch.equal(logits[0], logits[2]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +67,50 @@ def test_a_champion_that_was_tuned_is_gone_on_from(place: Workplace) -> None:
     assert (again.status, again.summary["outcome"]) == (0, "nothing"), again.err[-2000:]
     params = yaml.safe_load((place.path / "params.yaml").read_text())
     assert place.champion()["champion"] in params["checkpoints"]["lora_warm"]["tuner"]["start"]["adapter"]
+
+
+def test_a_tuned_checkpoint_is_a_registered_model_with_the_same_logits_and_answers(place: Workplace) -> None:
+    """The last pipeline run was of base, lora and lora_warm."""
+    receipt = json.loads((place.path / "artifacts/publish/receipt.json").read_text())
+    assert {"lora-zero_shot", "lora_warm-zero_shot"} <= receipt["models"].keys()
+    examples = {row["id"]: row["inputs"] for row in place.lines("artifacts/prepare/test.jsonl")}
+    said = [row for row in place.lines("artifacts/prompt/lora-zero_shot/predictions.jsonl") if row["split"] == "test"]
+    place.write("ask.jsonl", [examples[row["id"]] for row in said])
+    (place.path / "logits.py").write_text(LOGITS)
+    model = f"models:/{receipt['models']['lora-zero_shot']}"
+    *_, answers, equal = place.shell(f"python logits.py {model}").splitlines()
+    assert json.loads(answers) == [{key: row[key] for key in ("answer", "valid", "output")} for row in said]
+    assert equal == "True False"
+
+
+def test_mlflow_serves_the_champion(place: Workplace) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["mlflow", "models", "serve", "-m", "models:/whether-mine@champion", "--env-manager", "local"]
+    server = subprocess.Popen(
+        [*command, "--port", str(port)], cwd=place.path, start_new_session=True, stderr=subprocess.PIPE, text=True,
+        env=place.environment | {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"},
+    )  # fmt: skip
+    try:
+        while True:
+            assert server.poll() is None, server.stderr.read() if server.stderr else ""
+            try:
+                httpx2.get(f"http://127.0.0.1:{port}/health").raise_for_status()
+                break
+            except httpx2.TransportError:
+                time.sleep(0.5)
+        asked = {"dataframe_records": [{"text": row["text"]} for row in rows(3, 7)]}
+        done = httpx2.post(f"http://127.0.0.1:{port}/invocations", json=asked, timeout=120)
+        assert done.status_code == 200, done.text
+        found = done.json()["predictions"]
+        assert len(found) == 3
+        assert all(line.keys() == {"answer", "valid", "output"} for line in found)
+        asked = {"dataframe_records": [{"txt": "another column"}]}
+        assert httpx2.post(f"http://127.0.0.1:{port}/invocations", json=asked, timeout=120).status_code == 400
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.communicate()
 
 
 def test_a_fetch_that_fails_is_a_night_that_failed_and_is_made_up_for(place: Workplace) -> None:

@@ -70,7 +70,7 @@ class Records:
         folder = self.artifacts / "prepare"
         for split, rows in self.examples.items():
             write_jsonl(folder / f"{split}.jsonl", rows)
-        task = Task("snips", "label", "accuracy", "Which intent?", "", LABELS, None, None, 16)
+        task = Task("snips", "label", "accuracy", "Which intent?", "", LABELS, None, None, 16, inputs=["text"])
         write_json(folder / "task.json", task)
         write_json(folder / "profile.json", {"rows": {"train": 60, "dev": 15, "test": 30}, "labels": LABELS})
         write_text(folder / "labels.svg", SVG)

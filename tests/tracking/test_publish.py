@@ -4,14 +4,13 @@ import json
 import logging
 import signal
 import sqlite3
-import subprocess
-import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from killing import start_publishing
 from synthetic_records import CREATED, Records
 
 from whether.errors import RecordError, TrackingError
@@ -305,35 +304,6 @@ def test_two_experiments_do_not_share_runs(records: Records) -> None:
     second = publish(config, records.artifacts)
     assert second.experiment == "mine"
     assert not {run.run_id for run in first.runs.values()} & {run.run_id for run in second.runs.values()}
-
-
-PUBLISH = """
-import os, signal, sys
-from pathlib import Path
-from whether.entry import prepare_process
-prepare_process()
-from whether.config import load
-from whether.tracking.publish import publish
-from mlflow import MlflowClient
-from mlflow.tracing.client import TracingClient
-method, count = sys.argv[2], int(sys.argv[3])
-owner = TracingClient if method in ("log_spans", "start_trace") else MlflowClient
-def deadly(*args, real=getattr(owner, method), **options):
-    global count
-    count -= 1
-    if count == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(*args, **options)
-setattr(owner, method, deadly)
-root = Path(sys.argv[1])
-publish(load(root / "params.yaml"), root / "artifacts")
-"""
-
-
-def start_publishing(records: Records, kill_at: str = "log_batch", count: int = 0) -> "subprocess.Popen[str]":
-    """Publish in a process of its own, which is killed when it calls a method of MLflow's client for the nth time."""
-    command = [sys.executable, "-c", PUBLISH, str(records.root), kill_at, str(count)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,9 @@ class TrackingConfig:
     """MLflow experiment; None: `whether/<task>`."""
     enabled: bool = True
     """False: nothing is sent to MLflow; the files are there all the same."""
+    models: Literal["tuned", "recommended", "none"] = "tuned"
+    """Arms that become versions of the registered model `whether-<task>`: the recommended one and of each tuned
+    checkpoint the best on dev; the recommended one alone; none."""
 
 
 @dataclass(frozen=True, config=STRICT)

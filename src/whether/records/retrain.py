@@ -3,8 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from whether.records.files import sha256_plain
+
 WARM = "_warm"
 """Ends the name of a checkpoint that goes on from the champion's adapter, with the settings of the name before it."""
+MEASURED = ("verdict.json", "predictions.jsonl", "checkpoint/metrics.json")
+"""Files of a bundle that say how it was measured: it answers alike without them."""
 Destination = Literal["train", "dev", "recent", "waiting", "unlabelled"]
 Outcome = Literal["nothing", "promoted", "kept", "needs_person", "failed"]
 GateConclusion = Literal["first", "better", "cheaper", "same", "worse", "undecided", "constraint"]
@@ -148,6 +152,14 @@ class BundleRecord:
     """Path in the bundle → SHA-256."""
     served: dict[str, Any] | None = None
     """Settings of the served model that answers; None: weights do."""
+
+    @property
+    def content(self) -> str:
+        """Hash of what answers, however it was measured: equal for bundles whose answers are."""
+        files = {name: digest for name, digest in self.files.items() if name not in MEASURED}
+        return sha256_plain(
+            [self.arm, self.model_hash, self.model_settings, self.prompt, self.seed, self.served, files]
+        )
 
     @property
     def kin(self) -> tuple[str, str]:

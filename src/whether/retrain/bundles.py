@@ -16,12 +16,12 @@ place and renamed into it, and its id is a hash of its content, so that making i
 
 import dataclasses
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import TypeAdapter
 
-from whether.compare.load import Study, load_study
 from whether.config import Config, ModelConfig, PromptConfig, ServedConfig
 from whether.errors import RecordError
 from whether.records import (
@@ -38,7 +38,6 @@ from whether.records import (
     write_json,
     writing,
 )
-from whether.retrain.triggers import prompt_hash
 
 NOT_NEEDED = {"history.jsonl", "loss.csv", "loss.svg"}
 """Of a checkpoint: what is there to be looked at."""
@@ -71,41 +70,52 @@ class Bundle(NamedTuple):
 def make_bundle(arm: str, config: Config, artifacts: Path, bundles: Path) -> Bundle:
     """Put an arm of the last pipeline run into a bundle, unless it is there already. Raises RecordError."""
     verdict = read_json(artifacts / "compare" / "verdict.json", Verdict)
+    record, sources = describe_bundle(arm, verdict, config, artifacts)
+    target = bundles / record.id
+    if not (target / "bundle.json").exists():
+        folder = bundles / ".making"
+        with writing(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        write_bundle(record, sources, folder)
+        with writing(target):
+            folder.rename(target)
+    return load_bundle(target)
+
+
+def write_bundle(record: BundleRecord, sources: Mapping[str, Path], folder: Path) -> None:
+    """Copy a bundle's files into a new folder; what names them is written last."""
+    with writing(folder):
+        for name, source in sources.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, folder / name)
+    write_json(folder / "bundle.json", record)
+
+
+def describe_bundle(
+    arm: str, verdict: Verdict, config: Config, artifacts: Path
+) -> tuple[BundleRecord, dict[str, Path]]:
+    """Return what the bundle of an arm of the last pipeline run is, and its files: path in the bundle → file to copy.
+
+    Nothing is written. Raises RecordError for an arm that the verdict or `config` does not know.
+    """
     if arm not in verdict.arms:
         raise RecordError(f"{arm} is no arm of the last verdict; there are {', '.join(verdict.arms)}")
     found = verdict.arms[arm]
     if found.prompt not in config.prompts:
         raise RecordError(f"{arm} was made with other settings: select {found.prompt}, as in prompt=[{found.prompt}]")
-    study = load_study(config, artifacts)
-    prompt = config.prompts[found.prompt]
-    folder = bundles / ".making"
-    with writing(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        for name in ("task.json", "train.jsonl"):
-            shutil.copyfile(artifacts / "prepare" / name, folder / name)
-        shutil.copyfile(artifacts / "prompt" / arm / "predictions.jsonl", folder / "predictions.jsonl")
-        shutil.copyfile(artifacts / "compare" / "verdict.json", folder / "verdict.json")
-        tuned = artifacts / "finetune" / found.checkpoint
-        shutil.copytree(tuned, folder / "checkpoint", ignore=lambda _, names: NOT_NEEDED.intersection(names))
-        if prompt.strategy.get("folder"):
-            shutil.copytree(prompt.strategy["folder"], folder / "knowledge")
-    record = _record(arm, verdict, study, config, folder)
-    write_json(folder / "bundle.json", record)
-    target = bundles / record.id
-    with writing(target):
-        if (target / "bundle.json").exists():
-            shutil.rmtree(folder)
-        else:
-            folder.rename(target)
-    return load_bundle(target)
-
-
-def _record(arm: str, verdict: Verdict, study: Study, config: Config, folder: Path) -> BundleRecord:
-    found = verdict.arms[arm]
     prompt, served = config.prompts[found.prompt], config.checkpoints[found.checkpoint].served
+    sources = {name: artifacts / "prepare" / name for name in ("task.json", "train.jsonl")}
+    sources["predictions.jsonl"] = artifacts / "prompt" / arm / "predictions.jsonl"
+    sources["verdict.json"] = artifacts / "compare" / "verdict.json"
+    sources |= {
+        name: file
+        for name, file in _below("checkpoint", artifacts / "finetune" / found.checkpoint)
+        if file.name not in NOT_NEEDED
+    }
+    if prompt.strategy.get("folder"):
+        sources |= dict(_below("knowledge", Path(prompt.strategy["folder"])))
     metrics = {name: measured.value for name, measured in found.metrics.items() if measured.value is not None}
-    scores = [line.score for line in study.arms[arm].test]
+    scores = [line.score for line in read_jsonl(sources["predictions.jsonl"], Prediction) if line.split == "test"]
     record = BundleRecord(
         id="",
         arm=arm,
@@ -123,15 +133,23 @@ def _record(arm: str, verdict: Verdict, study: Study, config: Config, folder: Pa
         metric=verdict.metric,
         metrics=metrics | {"n_test": float(len(scores)), "mean_score": sum(scores) / len(scores)},
         commit=verdict.provenance.commit,
-        labels=study.pool,
+        labels=len(read_jsonl(sources["train.jsonl"], Example)),
         served=dataclasses.asdict(served) if served else None,
-        files={
-            file.relative_to(folder).as_posix(): sha256_file(file)
-            for file in sorted(folder.rglob("*"))
-            if file.is_file()
-        },
+        files={name: sha256_file(file) for name, file in sorted(sources.items())},
     )
-    return dataclasses.replace(record, id=sha256_plain(to_plain(record))[:12])
+    return dataclasses.replace(record, id=sha256_plain(to_plain(record))[:12]), sources
+
+
+def _below(name: str, folder: Path) -> list[tuple[str, Path]]:
+    """Return the files of a folder, with their paths in the bundle."""
+    return [(f"{name}/{file.relative_to(folder).as_posix()}", file) for file in folder.rglob("*") if file.is_file()]
+
+
+def prompt_hash(config: Config, name: str) -> str:
+    """Return the hash of all that a prompt says: its settings, the task's wording and output."""
+    task = config.task
+    said = [task.instruction, task.input_template, task.output, task.answer_pattern, task.schema, task.definitions]
+    return sha256_plain([dataclasses.asdict(config.prompts[name]), *said, task.max_new_tokens])
 
 
 def load_bundle(folder: Path) -> Bundle:

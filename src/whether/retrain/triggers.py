@@ -18,6 +18,7 @@ from pydantic import Field
 
 from whether.config import build
 from whether.records import BundleRecord, Champion, Finding, Night, sha256_plain, to_plain
+from whether.retrain.bundles import prompt_hash
 from whether.retrain.drift import Feature, Statistic, label_shift, permutation_test, text_statistic
 from whether.retrain.sequential import evidence_of_p_values, evidence_of_scores, likely_change
 
@@ -235,13 +236,6 @@ def changed(evidence: Evidence) -> Finding:
     return Finding(
         evidence.trigger, True, f"changed since the champion was made: {'; '.join(what)}", count, 1.0, state=state
     )
-
-
-def prompt_hash(config: "Config", name: str) -> str:
-    """Return the hash of all that a prompt says: its settings, the task's wording and output."""
-    task = config.task
-    said = [task.instruction, task.input_template, task.output, task.answer_pattern, task.schema, task.definitions]
-    return sha256_plain([dataclasses.asdict(config.prompts[name]), *said, task.max_new_tokens])
 
 
 class _Settings(NamedTuple):

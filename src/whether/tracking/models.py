@@ -1,12 +1,15 @@
-"""MLflow's model registry: each bundle once, as a model that loads in a fresh process; aliases say which one answers.
+"""MLflow's model registry: each arm that may answer once, as a model that loads in a fresh process.
 
-`mlflow.pyfunc.load_model("models:/whether-<task>@champion")` answers a table of the task's inputs. The aliases follow
-retrain/champion.json, which is the truth: where MLflow does not answer, the next night moves them.
+`mlflow.pyfunc.load_model("models:/whether-<task>@champion")` answers a table of the task's inputs. Where retraining has
+a champion, retrain/champion.json is the truth and the alias follows it; where MLflow does not answer, the next night
+moves it.
 """
 
 import logging
 import re
 import tempfile
+import warnings
+from collections.abc import Callable
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,13 +21,45 @@ from whether.tracking.connection import open_experiment
 from whether.tracking.names import flatten, measured_values, without_credentials
 from whether.tracking.reading import experiment_name
 from whether.tracking.store import Experiment
-from whether.tracking.views import RunView
+from whether.tracking.views import ModelView, ModelViews, RunView
 
 logger = logging.getLogger("whether.tracking")
 
 BUNDLE = "whether.bundle"
-"""Tag of a version: the id of the bundle that it is."""
+"""Tag of a version: the id of the bundle in retrain/bundles that it is."""
+CONTENT = "whether.content"
+"""Tag of a version: `BundleRecord.content`."""
 CODE = "whether.retrain.served_model"
+
+
+def model_name(task: str) -> str:
+    """Return the name of a task's registered model."""
+    return f"whether-{re.sub(r'[^A-Za-z0-9_.-]', '_', task)}"
+
+
+def show_models(store: Experiment, models: ModelViews, run_of: Callable[[ModelView], str]) -> dict[str, str]:
+    """Register the versions that are missing, move the aliases, and return content → version.
+
+    `run_of` returns the id of the run that a version comes from, and that keeps its files.
+    """
+    known = store.models.versions(models.name, CONTENT)
+    found: dict[str, str] = {}
+    for view in models.versions:
+        version = known.get(view.content)
+        if version is None:
+            run_id, folder = run_of(view), f"model-{view.content[:8]}"
+            with tempfile.TemporaryDirectory() as scratch:
+                bundle = view.bundle(Path(scratch) / "bundle")
+                save_model(bundle, Path(scratch) / "model")
+                store.models.upload(run_id, Path(scratch) / "model", folder)
+            tags = {CONTENT: view.content} | view.first_tags | view.tags
+            found[view.content] = store.models.register(models.name, run_id, folder, tags, view.note)
+        else:
+            store.models.say(version, view.tags, view.note)
+            found[view.content] = str(version.version)
+    for alias, content in models.aliases.items():
+        store.models.point(models.name, alias, found.get(content) if content else None)
+    return found
 
 
 def publish_champion(config: Config, folder: Path, root: Path = Path()) -> str | None:
@@ -36,71 +71,83 @@ def publish_champion(config: Config, folder: Path, root: Path = Path()) -> str |
         return None
     champion = read_json(folder / "champion.json", Champion)
     experiment = experiment_name(config)
-    name = f"whether-{re.sub(r'[^A-Za-z0-9_.-]', '_', config.task.name)}"
-    aliases = {"champion": champion.champion, "previous": champion.previous}
+    bundles = {
+        alias: folder / "bundles" / bundle
+        for alias, bundle in (("previous", champion.previous), ("champion", champion.champion))
+        if bundle and (folder / "bundles" / bundle).exists()
+    }
+    records = {alias: read_json(bundle / "bundle.json", BundleRecord) for alias, bundle in bundles.items()}
+    places = {record.content: bundles[alias] for alias, record in records.items()}
+    models = ModelViews(
+        name=model_name(config.task.name),
+        versions=[_champion_view(record, bundles[alias]) for alias, record in records.items()],
+        # The champion's alias moves last.
+        aliases={alias: records[alias].content if alias in records else None for alias in ("previous", "champion")},
+    )
     try:
         with open_experiment(config.tracking.uri, experiment, root.resolve()) as store:
-            versions = {}
-            for bundle in filter(None, aliases.values()):
-                place = folder / "bundles" / bundle
-                if place.exists():
-                    versions[bundle] = _version(store, name, place, experiment)
-            # The champion's alias moves last.
-            for alias in ("previous", "champion"):
-                store.models.point(name, alias, versions.get(aliases[alias] or ""))
+            found = show_models(store, models, lambda view: _bundle_run(store, places[view.content], experiment))
+            store.models.drop_if_same(models.name, "challenger", found.get(models.aliases["champion"] or ""))
     except TrackingError as error:
         logger.warning("MLflow's registry is not up to date: %s", without_credentials(str(error)))
         return None
-    return name
+    return models.name
 
 
-def _version(store: Experiment, name: str, folder: Path, experiment: str) -> str:
-    """Return the version that is this bundle, registered if it is new."""
-    record = read_json(folder / "bundle.json", BundleRecord)
-    known = store.models.find(name, BUNDLE, record.id)
-    if known is not None:
-        return known
-    view = _view(record, folder, experiment)
+def _champion_view(record: BundleRecord, folder: Path) -> ModelView:
+    return ModelView(
+        arm=record.arm,
+        content=record.content,
+        note="",
+        tags={BUNDLE: record.id},
+        bundle=lambda _: folder,
+        first_tags=version_tags(record),
+    )
+
+
+def version_tags(record: BundleRecord) -> dict[str, str]:
+    """Return what a version says: what it is, and what was measured, by MLflow's names of metrics."""
+    tags = {"task": record.task, "arm": record.arm, "checkpoint": record.checkpoint, "model": record.model}
+    tags |= {"verdict": record.files["verdict.json"], "commit": record.commit or "none"}
+    return tags | {name: f"{value:.6g}" for name, value in measured_values(record.metrics).items()}
+
+
+def _bundle_run(store: Experiment, folder: Path, experiment: str) -> str:
+    """Return the run that shows a bundle, written if it is new."""
+    view = _view(read_json(folder / "bundle.json", BundleRecord), folder, experiment)
     stored = store.find(view.content_key)
-    run_id = stored.run_id if stored else store.begin(view)
-    if stored is None:
-        task = read_json(folder / "task.json", Task)
-        with tempfile.TemporaryDirectory() as scratch:
-            save_model(folder, task, Path(scratch) / "model")
-            store.models.upload(run_id, Path(scratch) / "model")
-        store.complete(run_id, view)
-    tags = {BUNDLE: record.id, "task": record.task, "arm": record.arm, record.metric: f"{record.quality:.4f}"}
-    return store.models.register(name, run_id, tags, f"{record.arm} on {record.model}")
+    if stored is not None:
+        return stored.run_id
+    run_id = store.begin(view)
+    store.complete(run_id, view)
+    return run_id
 
 
-def save_model(bundle: Path, task: Task, target: Path) -> None:
+def save_model(bundle: Path, target: Path) -> None:
     """Write a bundle as an MLflow model folder: its files, the code that loads them, and the signature."""
-    import mlflow
-    import pandas as pd
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-
     code = find_spec(CODE)
     if code is None or code.origin is None:
         raise TrackingError(f"{CODE} is not installed")
-    signature = ModelSignature(
-        inputs=Schema([ColSpec("string", name) for name in task.inputs]),
-        outputs=Schema(
-            [ColSpec("string", "answer", required=False), ColSpec("boolean", "valid"), ColSpec("string", "output")]
-        ),
-    )
+    task = read_json(bundle / "task.json", Task)
     pool = read_jsonl(bundle / "train.jsonl", Example)
-    example = pd.DataFrame([pool[0].inputs], columns=task.inputs) if pool else None
     for library in ("mlflow.pyfunc", "mlflow.models", "mlflow.utils"):
         logging.getLogger(library).setLevel(logging.ERROR)
-    mlflow.pyfunc.save_model(
-        target,
-        python_model=code.origin,
-        artifacts={"bundle": str(bundle.resolve())},
-        signature=signature,
-        input_example=example,
-        pip_requirements=["whether"],
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of MLflow about its own code
+        import mlflow.pyfunc
+        import pandas as pd
+        from mlflow.models import ModelSignature
+        from mlflow.types import ColSpec, Schema
+
+        said = [ColSpec("string", "answer", required=False), ColSpec("boolean", "valid"), ColSpec("string", "output")]
+        mlflow.pyfunc.save_model(
+            target,
+            python_model=code.origin,
+            artifacts={"bundle": str(bundle.resolve())},
+            signature=ModelSignature(Schema([ColSpec("string", name) for name in task.inputs]), Schema(said)),
+            input_example=pd.DataFrame([pool[0].inputs], columns=task.inputs) if pool else None,
+            pip_requirements=["whether"],
+        )
 
 
 def _view(record: BundleRecord, folder: Path, experiment: str) -> RunView:

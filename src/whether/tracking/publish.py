@@ -1,7 +1,7 @@
 """Bring MLflow up to date with the files: nothing missing, nothing twice."""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from whether.config import Config
@@ -9,10 +9,11 @@ from whether.errors import TrackingError
 from whether.tracking.arm_list import TAG, arm_list
 from whether.tracking.connection import ServerUnavailable, open_experiment
 from whether.tracking.markdown import VIEW, Link, describe
+from whether.tracking.models import show_models
 from whether.tracking.names import without_credentials
 from whether.tracking.reading import experiment_name, read_views
 from whether.tracking.store import NOTE, PARENT, Experiment
-from whether.tracking.views import RunView, Views
+from whether.tracking.views import ModelViews, RunView, Views
 
 logger = logging.getLogger("whether.tracking")
 
@@ -44,6 +45,8 @@ class Receipt:
     """Page of that run, where a server shows it."""
     runs: dict[str, Published] = field(default_factory=dict)
     """By name; the pipeline's own comes first."""
+    models: dict[str, str] = field(default_factory=dict)
+    """Arm → `<registered model>/<version>`, which `mlflow.pyfunc.load_model("models:/…")` loads."""
     pending: bool = False
     """True if not everything is in MLflow: `python -m pipelines.publish` tries again."""
     reason: str | None = None
@@ -51,9 +54,10 @@ class Receipt:
 
 
 def publish(
-    config: Config, artifacts: Path, *, strict: bool = True, root: Path | None = None, latest: bool = True
-) -> Receipt:
-    """Show the records under `artifacts` in MLflow; runs that show them already stay as they are.
+    config: Config, artifacts: Path, models: ModelViews | None = None, *, strict: bool = True,
+    root: Path | None = None, latest: bool = True,
+) -> Receipt:  # fmt: skip
+    """Show the records under `artifacts` in MLflow, and `models` in its registry; what shows them already stays.
 
     `root` is the repository, from which a relative path of a database counts; None: the folder that `artifacts` is in.
     Records that are not the `latest` leave aliases where they are.
@@ -67,7 +71,7 @@ def publish(
     views = read_views(config, artifacts)
     try:
         with open_experiment(config.tracking.uri, experiment, root or artifacts.resolve().parent) as store:
-            runs = _bring_up_to_date(store, views, views.verdict.metric, latest=latest)
+            runs, versions = _bring_up_to_date(store, views, models, latest=latest)
             experiment_id = store.experiment_id
     except TrackingError as error:
         if strict and not isinstance(error, ServerUnavailable):
@@ -78,15 +82,17 @@ def publish(
     parent_id = runs[views.pipeline.name].run_id
     page = f"{uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{parent_id}?{VIEW}"
     url = page if uri.startswith("http") else None
-    return Receipt(uri, experiment, parent_id, url, runs)
+    return Receipt(uri, experiment, parent_id, url, runs, versions)
 
 
-def _bring_up_to_date(store: Experiment, views: Views, metric: str, *, latest: bool) -> dict[str, Published]:
-    """Write the runs that are missing and return all by name.
+def _bring_up_to_date(
+    store: Experiment, views: Views, models: ModelViews | None, *, latest: bool
+) -> tuple[dict[str, Published], dict[str, str]]:
+    """Write what is missing; return all runs by name, and the versions of models by arm.
 
     The pipeline's run is begun first, since the others hang below it, and completed last: what a kill leaves is seen.
     """
-    pipeline = views.pipeline
+    pipeline, metric = views.pipeline, views.verdict.metric
     stored = store.find(pipeline.content_key)
     parent_id = stored.run_id if stored else store.begin(pipeline)
     runs = {pipeline.name: Published(pipeline.kind, pipeline.content_key, parent_id)}
@@ -96,7 +102,9 @@ def _bring_up_to_date(store: Experiment, views: Views, metric: str, *, latest: b
         store.show_traces(str(runs[arm].run_id), traces)
     if latest:
         store.set_experiment_tag(TAG, arm_list(views.verdict.arms, metric))
-    _register_prompts(store, views, {name: str(run.run_id) for name, run in runs.items()}, latest=latest)
+    run_ids = {name: str(run.run_id) for name, run in runs.items()}
+    asked = _register_prompts(store, views, run_ids, latest=latest)
+    versions = _register_models(store, models, run_ids, parent_id, asked) if models else {}
     links = [
         Link(name, run.kind, str(run.run_id), earlier=run.made_by != parent_id)
         for name, run in runs.items()
@@ -107,20 +115,43 @@ def _bring_up_to_date(store: Experiment, views: Views, metric: str, *, latest: b
         store.set_tag(parent_id, NOTE, note)
     if stored is None:
         store.complete(parent_id, pipeline)
-    return runs
+    return runs, versions
 
 
-def _register_prompts(store: Experiment, views: Views, runs: dict[str, str], *, latest: bool) -> None:
-    """Register each prompt's text once, link it to its arms, and let the latest recommended one be the champion."""
+def _register_models(
+    store: Experiment, models: ModelViews, runs: dict[str, str], parent_id: str, asked: dict[str, str]
+) -> dict[str, str]:
+    """Register arms as models that come from the arms' runs; return arm → version."""
+    pipeline = f"#/experiments/{store.experiment_id}/runs/{parent_id}?{VIEW}"
+    said = [
+        replace(
+            view,
+            note=f"{view.note} [The pipeline's run]({pipeline})",
+            tags=view.tags | {"prompt": asked[view.arm], "pipeline_run": parent_id},
+        )
+        for view in models.versions
+    ]
+    found = show_models(store, replace(models, versions=said), lambda view: runs[view.arm])
+    return {view.arm: f"{models.name}/{found[view.content]}" for view in said}
+
+
+def _register_prompts(store: Experiment, views: Views, runs: dict[str, str], *, latest: bool) -> dict[str, str]:
+    """Register each prompt's text once, link it to its arms, and let the latest recommended one be the champion.
+
+    Returns arm → `prompts:/<name>/<version>`.
+    """
     verdict, champion = views.verdict, None
+    asked = {}
     for view in views.prompts:
         version = store.prompts.register(view)
         for arm in view.arms:
             store.prompts.link(runs[arm], view.name, version)
+            asked[arm] = f"prompts:/{view.name}/{version}"
             if arm == verdict.recommended_arm and verdict.answer != "inconclusive":
                 champion = view.name, version
     if latest:
         store.prompts.crown(champion, verdict.task)
+    return asked
 
 
 def _stage_run(store: Experiment, view: RunView, parent_id: str) -> Published:

@@ -79,19 +79,20 @@ class ModelRegistry:
     def __init__(self, client: Any):
         self._client = client
 
-    def find(self, name: str, tag: str, value: str) -> str | None:
-        """Return the version that has a tag, None if there is none."""
-        for version in self._client.search_model_versions(f"name='{name}'"):
-            if version.tags.get(tag) == value:
-                return str(version.version)
-        return None
+    def versions(self, name: str, tag: str) -> dict[str, Any]:
+        """Return the versions that have a tag by its value; the newest of those with the same."""
+        found = {}
+        for version in self._client.search_model_versions(f"name='{name}'", order_by=["version_number ASC"]):
+            if tag in version.tags:
+                found[version.tags[tag]] = version
+        return found
 
-    def upload(self, run_id: str, folder: Path) -> None:
+    def upload(self, run_id: str, folder: Path, target: str) -> None:
         """Put a model folder into a run's artifacts."""
-        self._client.log_artifacts(run_id, str(folder), "model")
+        self._client.log_artifacts(run_id, str(folder), target)
 
-    def register(self, name: str, run_id: str, tags: dict[str, str], description: str) -> str:
-        """Make a run's model a version, and the registered model if it is the first."""
+    def register(self, name: str, run_id: str, folder: str, tags: dict[str, str], description: str) -> str:
+        """Make the model in a folder of a run's artifacts a version, and the registered model if it is the first."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -99,24 +100,41 @@ class ModelRegistry:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        source = f"{self._client.get_run(run_id).info.artifact_uri}/model"
+        source = f"{self._client.get_run(run_id).info.artifact_uri}/{folder}"
         made = self._client.create_model_version(name, source, run_id, tags=tags, description=description)
         return str(made.version)
 
+    def say(self, version: Any, tags: dict[str, str], description: str) -> None:
+        """Bring what a version says up to date; an empty description leaves the one that is there."""
+        for key, value in tags.items():
+            if version.tags.get(key) != value:
+                self._client.set_model_version_tag(version.name, version.version, key, value)
+        if description and version.description != description:
+            self._client.update_model_version(version.name, version.version, description)
+
+    def drop_if_same(self, name: str, alias: str, version: str | None) -> None:
+        """Take an alias away if it names this version."""
+        if version is not None and self._aliased(name, alias) == version:
+            self._client.delete_registered_model_alias(name, alias)
+
     def point(self, name: str, alias: str, version: str | None) -> None:
         """Let an alias name a version, or none."""
-        from mlflow.exceptions import MlflowException
-
-        try:
-            now: str | None = str(self._client.get_model_version_by_alias(name, alias).version)
-        except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise
-            now = None
+        now = self._aliased(name, alias)
         if version is not None and now != version:
             self._client.set_registered_model_alias(name, alias, version)
         elif version is None and now is not None:
             self._client.delete_registered_model_alias(name, alias)
+
+    def _aliased(self, name: str, alias: str) -> str | None:
+        """Return the version that an alias names."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return str(self._client.get_model_version_by_alias(name, alias).version)
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 A view's content key names what it shows, so a store can tell whether it shows that already.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -110,6 +111,33 @@ class TraceView:
     output_tokens: int | None
     started: datetime
     seconds: float
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """An arm that can be loaded: a version of the task's registered model."""
+
+    arm: str
+    content: str
+    """SHA-256 of all that answers: what makes it another version."""
+    note: str
+    tags: dict[str, str]
+    """Said of the version now, also where it was there before."""
+    bundle: Callable[[Path], Path]
+    """Returns the bundle's folder; one that has to be made is made in the given empty folder."""
+    first_tags: dict[str, str] = field(default_factory=dict)
+    """Said when it is registered; what a version says already is more recent."""
+
+
+@dataclass(frozen=True)
+class ModelViews:
+    """The task's registered model."""
+
+    name: str
+    versions: list[ModelView]
+    aliases: dict[str, str | None]
+    """Alias → content of the version that it is to name, in the order in which they move; None: it names none. Any
+    other alias stays where it is."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,176 @@
+"""Arms of a pipeline run as versions of the task's registered model, in a real embedded database."""
+
+import json
+import signal
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from killing import start_publishing
+from synthetic_records import ROOT, Records
+
+from whether.records import Champion, Example, read_json, read_jsonl, sha256_file, write_json
+from whether.retrain.bundles import load_bundle, make_bundle
+from whether.retrain.candidates import candidates
+from whether.tracking.models import publish_champion
+from whether.tracking.publish import Receipt, publish
+
+# MLflow's own, at every search; nobody sees it outside tests.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+NAME = "whether-snips"
+
+
+@pytest.fixture(autouse=True)
+def in_the_repository(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(records.root)
+
+
+def show(records: Records, **tracking: object) -> Receipt:
+    config = replace(records.config, tracking=replace(records.config.tracking, **tracking))
+    return publish(config, records.artifacts, candidates(config, records.artifacts))
+
+
+def edit_verdict(records: Records, **changes: object) -> str:
+    """Change the verdict; return its hash."""
+    file = records.artifacts / "compare" / "verdict.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    return sha256_file(file)
+
+
+def client(records: Records) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{records.root / 'mlflow.db'}")
+
+
+def versions(records: Records) -> list[Any]:
+    return sorted(client(records).search_model_versions(f"name='{NAME}'"), key=lambda version: int(version.version))
+
+
+def aliases(records: Records) -> dict[str, str]:
+    """Alias → arm."""
+    arms = {str(version.version): version.tags["arm"] for version in versions(records)}
+    found = client(records).get_registered_model(NAME).aliases
+    return {alias: arms[str(version)] for alias, version in found.items()}
+
+
+def rows_of_registry(records: Records) -> list[tuple[Any, ...]]:
+    tables = ("registered_models", "model_versions", "model_version_tags", "registered_model_aliases")
+    with sqlite3.connect(records.root / "mlflow.db") as database:
+        return [row for table in tables for row in sorted(database.execute(f"select * from {table}"), key=repr)]
+
+
+def test_the_recommended_arm_is_a_version_of_its_arms_run(records: Records) -> None:
+    receipt = show(records)
+    [version] = versions(records)
+    assert receipt.models == {"lora-zero_shot": f"{NAME}/{version.version}"}
+    assert version.run_id == receipt.runs["lora-zero_shot"].run_id
+    tags = version.tags
+    assert (tags["arm"], tags["prompt"], tags["task"]) == ("lora-zero_shot", "prompts:/snips.zero_shot/1", "snips")
+    assert tags["verdict"] == sha256_file(records.artifacts / "compare" / "verdict.json")
+    assert tags["pipeline_run"] == receipt.parent_run_id
+    assert (float(tags["test/accuracy"]), float(tags["cost/usd_per_1k"])) == (0.88, 0.005)
+    assert "accuracy 0.880 (0.830 to 0.930), 0.0050 USD per 1,000 requests; the verdict recommends it." in (
+        version.description
+    )
+    assert f"/runs/{receipt.parent_run_id}" in version.description
+    assert aliases(records) == {"champion": "lora-zero_shot"}
+    folder = Path(client(records).download_artifacts(version.run_id, version.source.rpartition("/")[2]))
+    described = yaml.safe_load((folder / "MLmodel").read_text())
+    code = Path(described["flavors"]["python_function"]["model_code_path"]).name
+    assert (folder / code).read_text() == (ROOT / "src/whether/retrain/served_model.py").read_text()
+    assert [column["name"] for column in json.loads(described["signature"]["inputs"])] == ["text"]
+    first = read_jsonl(records.artifacts / "prepare" / "train.jsonl", Example)[0]
+    assert json.loads((folder / "serving_input_example.json").read_text()) == {
+        "dataframe_split": {"columns": ["text"], "data": [[first.inputs["text"]]]}
+    }
+    bundle = load_bundle(folder / "artifacts" / "bundle")
+    adapter = "checkpoint/adapter/adapter_model.safetensors"
+    assert bundle.record.files[adapter] == sha256_file(records.artifacts / "finetune/lora/adapter" / Path(adapter).name)
+    assert not list(folder.rglob("*.pkl"))
+
+
+def test_publishing_again_registers_nothing_and_another_verdict_is_said_of_the_version(records: Records) -> None:
+    first = show(records)
+    before = rows_of_registry(records)
+    assert show(records) == first
+    assert rows_of_registry(records) == before
+    digest = edit_verdict(records, reasons=["Measured anew."])
+    second = show(records)
+    [version] = versions(records)
+    assert second.models == first.models
+    assert (version.tags["verdict"], version.tags["pipeline_run"]) == (digest, second.parent_run_id)
+    assert f"/runs/{second.parent_run_id}" in version.description
+
+
+def test_other_weights_are_another_version(records: Records) -> None:
+    show(records)
+    file = records.artifacts / "finetune/lora/adapter/adapter_model.safetensors"
+    file.write_text("other weights")
+    show(records)
+    first, second = versions(records)
+    assert first.source != second.source
+    assert aliases(records) == {"champion": "lora-zero_shot"}
+    assert client(records).get_model_version_by_alias(NAME, "champion").version == second.version
+
+
+def test_the_alias_goes_to_what_the_verdict_recommends_and_stays_where_it_is_inconclusive(records: Records) -> None:
+    show(records)
+    edit_verdict(records, answer="prompt", recommended_arm="base-knn")
+    show(records)
+    assert aliases(records) == {"champion": "base-knn"}
+    assert [version.tags["arm"] for version in versions(records)] == ["lora-zero_shot", "base-knn"]
+    edit_verdict(records, answer="inconclusive", recommended_arm="lora-zero_shot")
+    show(records)
+    assert aliases(records) == {"champion": "base-knn"}
+
+
+def test_which_arms_are_registered(records: Records) -> None:
+    arms = json.loads((records.artifacts / "compare" / "verdict.json").read_text())["arms"]
+    for name, arm in arms.items():
+        arm["dev"] = {"accuracy": 0.99 if name == "lora-knn" else 0.5}
+    edit_verdict(records, arms=arms, answer="prompt", recommended_arm="base-knn")
+    assert show(records, models="none").models == {}
+    assert set(show(records, models="recommended").models) == {"base-knn"}
+    assert set(show(records, models="tuned").models) == {"base-knn", "lora-knn"}
+    edit_verdict(records, arms=arms, answer="inconclusive", recommended_arm=None)
+    assert set(show(records).models) == {"lora-knn"}
+    edit_verdict(records, arms=arms, recommended_arm="base-knn", answer="prompt", excluded={"lora-knn": "too slow"})
+    assert set(show(records).models) == {"base-knn", "lora-zero_shot"}, "one that breaks a constraint comes last"
+
+
+def test_where_retraining_has_a_champion_the_recommended_arm_is_the_challenger(records: Records) -> None:
+    show(records)
+    folder = records.root / "retrain"
+    bundle = make_bundle("lora-zero_shot", records.config, records.artifacts, folder / "bundles")
+    write_json(folder / "champion.json", Champion(bundle.record.id, None, "2026-03-05T00:00:00+00:00", 1, "first"))
+    assert publish_champion(records.config, folder, records.root) == NAME
+    assert len(versions(records)) == 1, "the champion is the version that is there"
+    assert versions(records)[0].tags["whether.bundle"] == bundle.record.id
+    show(records)
+    assert aliases(records) == {"champion": "lora-zero_shot"}
+    edit_verdict(records, answer="prompt", recommended_arm="base-knn")
+    show(records)
+    assert aliases(records) == {"champion": "lora-zero_shot", "challenger": "base-knn"}
+    better = make_bundle("base-knn", records.config, records.artifacts, folder / "bundles")
+    before = read_json(folder / "champion.json", Champion)
+    write_json(folder / "champion.json", replace(before, champion=better.record.id, previous=before.champion))
+    publish_champion(records.config, folder, records.root)
+    assert aliases(records) == {"champion": "base-knn", "previous": "lora-zero_shot"}
+    assert len(versions(records)) == 2
+    (folder / "champion.json").write_text("{")
+    show(records)
+    assert aliases(records) == {"champion": "base-knn", "previous": "lora-zero_shot"}
+
+
+@pytest.mark.parametrize("kill_at", ["log_artifacts", "create_model_version", "set_registered_model_alias"])
+def test_a_kill_leaves_what_the_next_publication_makes_whole(records: Records, kill_at: str) -> None:
+    process = start_publishing(records, kill_at, 1)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL, output
+    show(records)
+    assert len(versions(records)) == 1
+    assert aliases(records) == {"champion": "lora-zero_shot"}
