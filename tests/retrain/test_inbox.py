@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -94,13 +95,13 @@ def test_rows_of_every_kind(config):
     assert {file.name for file in Path("retrain/taken/000001").iterdir()} == {"a.jsonl", "b.csv"}
 
 
-def test_of_many_unlabelled_rows_those_with_the_smallest_hash_are_kept(config):
+def test_of_many_unlabelled_rows_a_draw_by_hash_of_night_and_inputs_is_kept(config):
     config = replace(config, retrain=replace(config.retrain, unlabelled=5, triggers={}))
     texts = [f"play number {number}" for number in range(30)]
     deliver("a.jsonl", *({"text": text} for text in texts), {"text": "will it thunder", "label": "weather"})
     taken = night(config)
     assert (taken.labelled, taken.unlabelled, taken.left_out) == (1, 30, 25)
-    smallest = sorted(texts, key=lambda text: example_id({"text": text}))
+    smallest = sorted(texts, key=lambda text: sha256(f"1:{example_id({'text': text})}".encode()).digest())
     assert {row.row["text"] for row in collected()} == {"will it thunder", *smallest[:5]}
 
     deliver("b.jsonl", *({"text": f"sing number {number}"} for number in range(8)))

@@ -3,7 +3,8 @@
 The rows of a night and those before it are thrown together, and a statistic of which of them are new is compared with
 its values for random choices of as many; ties are broken at random. If all rows come from one source in any order, the
 p-values of successive nights are independent and uniform (Vovk 2021), which is what betting on them needs: each test
-may use all that was seen before it.
+may use all that was seen before it. Earlier rows may be a sample, if each night draws its own: it then depends on which
+rows there are, and on nothing of their order.
 
 Statistics see the rows as a matrix and compare thousands of choices at once; none refits a model for each of them.
 """

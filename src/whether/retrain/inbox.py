@@ -276,9 +276,13 @@ def _within_window(rows: list[CollectedRow], window: int) -> list[CollectedRow]:
 def _sampled(rows: list[CollectedRow], night: int, most: int | None) -> list[CollectedRow]:
     """Return the rows without this night's unlabelled ones beyond `most`.
 
-    Those with the smallest hash stay. Triggers draw by the same hash, so none of them sees a difference.
+    Those with the smallest hash of night and inputs stay: a draw that a night which is repeated makes again, and that
+    says nothing of another night's.
     """
-    fresh = sorted(row.id for row in rows if row.destination == "unlabelled" and row.night == night)
+    fresh = sorted(
+        (row.id for row in rows if row.destination == "unlabelled" and row.night == night),
+        key=lambda name: hashlib.sha256(f"{night}:{name}".encode()).digest(),
+    )
     beyond = set(fresh[len(fresh) if most is None else most :])
     return [row for row in rows if row.id not in beyond]
 
