@@ -1,8 +1,9 @@
 """What a reviewer sees in MLflow, as pictures: the pages of a real server, in headless Chromium.
 
     make run                                             # once: records, and MLflow's database
+    pip install -c constraints.txt -e '.[screenshots]'   # Playwright, which drives the browser
     python examples/screenshots.py                       # docs/mlflow/*.png, of mlflow.db
-    python examples/screenshots.py --uri http://127.0.0.1:5000 --folder /tmp/pages
+    python examples/screenshots.py --uri http://127.0.0.1:5000 --folder pages
 
 Without --uri it starts `mlflow server` on a free port over the database in params.yaml, and stops it again. Chromium is
 found as chromium, chromium-browser or google-chrome, or named by --browser.
@@ -19,7 +20,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from mlflow import MlflowClient
@@ -29,12 +32,19 @@ from whether import entry
 from whether.config import BASE, load
 from whether.tracking.arm_list import ARM_LIST
 from whether.tracking.markdown import VIEW
+from whether.tracking.models import model_name
 from whether.tracking.reading import experiment_name
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WIDTH, HEIGHT = 1500, 950
-ASSISTANT = 485
-"""Width of a panel on the right that a first visit opens; it is cut off."""
+SIZE = {"width": 1500, "height": 950}
+SEEN = {
+    "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": "true",
+    "mlflow.assistant.panelOpen_v1": "false",
+    "_mlflow_model_registry_promo_modal_dismissed_v1": "true",
+}
+"""What the browser remembers of an earlier visit: MLflow greets nobody twice."""
+SETTLED = 2.0
+"""A page is complete when its text has not changed for so many seconds."""
 COLOURS = 128
 ARMS = quote("tags.`whether.kind` = 'arm'")
 BY_ACCURACY = "orderByKey=" + quote("metrics.`test/accuracy`", safe="") + "&orderByAsc=false"
@@ -53,11 +63,20 @@ def main() -> None:
     entry.prepare_process()
     if options.browser is None:
         sys.exit(f"no browser: install one of {', '.join(BROWSERS)}, or name one with --browser")
+    try:
+        from playwright.sync_api import sync_playwright  # noqa: PLC0415 - it is an extra
+    except ImportError:
+        sys.exit("Playwright is not installed: pip install -c constraints.txt -e '.[screenshots]'")
     options.folder.mkdir(parents=True, exist_ok=True)
-    with running(options.uri) as uri:
-        for name, page in pages(uri).items():
-            take(options.browser, f"{uri}/#/{page}", options.folder / f"{name}.png")
+    with running(options.uri) as uri, sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=shutil.which(options.browser), args=["--no-sandbox"])
+        page = browser.new_page(viewport=SIZE)
+        remembered = (f"localStorage.setItem({json.dumps(key)}, {json.dumps(value)});" for key, value in SEEN.items())
+        page.add_init_script("".join(remembered))
+        for name, place in pages(uri).items():
+            take(page, f"{uri}/#/{place}", options.folder / f"{name}.png")
             print(options.folder / f"{name}.png")
+        browser.close()
 
 
 @contextmanager
@@ -118,7 +137,7 @@ def pages(uri: str) -> dict[str, str]:
     best = sorted(arms, key=lambda name: -arms[name].data.metrics.get("test/accuracy", 0))
     shown = [parent.data.tags["recommended_arm"], *(name for name in best if name.startswith(BASE))][:3]
     some = quote(json.dumps([arms[name].info.run_id for name in shown if name in arms]))
-    home = f"experiments/{number}"
+    home, model = f"experiments/{number}", quote(model_name(parent.data.tags["task"]))
     found = {
         "runs": f"{home}/runs?{VIEW}",
         "arm_list": f"{home}/runs?viewStateShareKey={ARM_LIST}&{VIEW}",
@@ -129,6 +148,8 @@ def pages(uri: str) -> dict[str, str]:
         "outputs_side_by_side": f"{home}/runs?compareRunsMode=ARTIFACT&searchFilter={ARMS}&{BY_ACCURACY}&{VIEW}",
         "prompts": "prompts",
         "models": "models",
+        "model": f"models/{model}",
+        "model_version": f"models/{model}/versions/1",
     }
     if shown[0] in arms:
         found["traces"] = f"{home}/runs/{arms[shown[0]].info.run_id}/traces?{VIEW}"
@@ -137,19 +158,18 @@ def pages(uri: str) -> dict[str, str]:
     return found
 
 
-def take(browser: str, url: str, file: Path) -> None:
+def take(page: Any, url: str, file: Path) -> None:
     """Draw a page when it has settled."""
-    command = [
-        browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-        f"--window-size={WIDTH + ASSISTANT},{HEIGHT}", f"--virtual-time-budget={PATIENCE * 1000}",
-        f"--screenshot={file}", url,
-    ]  # fmt: skip
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=4 * PATIENCE)
-    if result.returncode or not file.is_file():
-        sys.exit(f"{browser} drew no picture of {url}:\n{result.stderr[-500:]}")
-    with Image.open(file) as whole:
-        picture = whole.crop((0, 0, WIDTH, HEIGHT)).convert("RGB").quantize(COLOURS)
-    picture.save(file, optimize=True)
+    page.goto(url, wait_until="domcontentloaded")
+    page.reload(wait_until="domcontentloaded")  # addresses that differ after # alone are one page to a browser
+    before, since, end = None, time.monotonic(), time.monotonic() + PATIENCE
+    while time.monotonic() < min(since + SETTLED, end):
+        page.wait_for_timeout(250)
+        now = page.inner_text("body")
+        if now != before:
+            before, since = now, time.monotonic()
+    with Image.open(BytesIO(page.screenshot())) as picture:
+        picture.convert("RGB").quantize(COLOURS).save(file, optimize=True)
 
 
 if __name__ == "__main__":

@@ -69,10 +69,11 @@ def test_the_recommended_arm_is_a_version_of_its_arms_run(records: Records) -> N
     assert receipt.models == {"lora-zero_shot": f"{NAME}/{version.version}"}
     assert version.run_id == receipt.runs["lora-zero_shot"].run_id
     tags = version.tags
-    assert (tags["arm"], tags["prompt"], tags["task"]) == ("lora-zero_shot", "prompts:/snips.zero_shot/1", "snips")
-    assert tags["verdict"] == sha256_file(records.artifacts / "compare" / "verdict.json")
-    assert tags["pipeline_run"] == receipt.parent_run_id
+    assert (tags["arm"], tags["prompt"]) == ("lora-zero_shot", "prompts:/snips.zero_shot/1")
+    pipeline = client(records).get_run(receipt.parent_run_id)
+    assert pipeline.data.tags["whether.content_key"].startswith(tags["verdict"])
     assert (float(tags["test/accuracy"]), float(tags["cost/usd_per_1k"])) == (0.88, 0.005)
+    assert len(tags) < 8, "MLflow's list of versions shows every one"
     assert "accuracy 0.880 (0.830 to 0.930), 0.0050 USD per 1,000 requests; the verdict recommends it." in (
         version.description
     )
@@ -102,7 +103,7 @@ def test_publishing_again_registers_nothing_and_another_verdict_is_said_of_the_v
     second = show(records)
     [version] = versions(records)
     assert second.models == first.models
-    assert (version.tags["verdict"], version.tags["pipeline_run"]) == (digest, second.parent_run_id)
+    assert digest.startswith(version.tags["verdict"])
     assert f"/runs/{second.parent_run_id}" in version.description
 
 
@@ -166,6 +167,7 @@ def test_where_retraining_has_a_champion_the_recommended_arm_is_the_challenger(r
     assert aliases(records) == {"champion": "base-knn", "previous": "lora-zero_shot"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill_at", ["log_artifacts", "create_model_version", "set_registered_model_alias"])
 def test_a_kill_leaves_what_the_next_publication_makes_whole(records: Records, kill_at: str) -> None:
     process = start_publishing(records, kill_at, 1)

@@ -7,7 +7,7 @@ from whether.errors import RecordError
 from whether.records import BundleRecord, Verdict, read_json
 from whether.retrain.bundles import describe_bundle, write_bundle
 from whether.retrain.promotion import find_champion
-from whether.tracking.models import model_name, version_tags
+from whether.tracking.models import model_name, model_note, version_tags
 from whether.tracking.views import ModelView, ModelViews
 
 
@@ -27,9 +27,8 @@ def candidates(config: Config, artifacts: Path) -> ModelViews | None:
         arms += [arm for arm in best_of_each_tuned(verdict, config) if arm != recommended]
     versions = {arm: _version(arm, verdict, config, artifacts) for arm in arms}
     shown = versions[recommended].content if recommended else None
-    return ModelViews(
-        model_name(config.task.name), list(versions.values()), _aliases(shown, Path(config.retrain.folder))
-    )
+    task, aliases = config.task.name, _aliases(shown, Path(config.retrain.folder))
+    return ModelViews(model_name(task), model_note(task), list(versions.values()), aliases)
 
 
 def best_of_each_tuned(verdict: Verdict, config: Config) -> list[str]:

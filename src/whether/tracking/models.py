@@ -29,12 +29,24 @@ BUNDLE = "whether.bundle"
 """Tag of a version: the id of the bundle in retrain/bundles that it is."""
 CONTENT = "whether.content"
 """Tag of a version: `BundleRecord.content`."""
+SHORT = 12
+"""Characters of a hash that a person reads."""
 CODE = "whether.retrain.served_model"
 
 
 def model_name(task: str) -> str:
     """Return the name of a task's registered model."""
     return f"whether-{re.sub(r'[^A-Za-z0-9_.-]', '_', task)}"
+
+
+def model_note(task: str) -> str:
+    """Return what a task's registered model is, as Markdown."""
+    return (
+        f"Arms of task `{task}` that answer its inputs:"
+        f' `mlflow.pyfunc.load_model("models:/{model_name(task)}@champion")`, where `WHETHER_MODEL` names the folder of'
+        " the base model. A version comes from the run of its arm; its tag `verdict` begins the pipeline run's tag"
+        " `whether.content_key`."
+    )
 
 
 def show_models(store: Experiment, models: ModelViews, run_of: Callable[[ModelView], str]) -> dict[str, str]:
@@ -52,7 +64,8 @@ def show_models(store: Experiment, models: ModelViews, run_of: Callable[[ModelVi
                 bundle = view.bundle(Path(scratch) / "bundle")
                 save_model(bundle, Path(scratch) / "model")
                 store.models.upload(run_id, Path(scratch) / "model", folder)
-            tags = {CONTENT: view.content} | view.first_tags | view.tags
+            tags = view.first_tags | view.tags | {CONTENT: view.content}
+            store.models.ensure(models.name, models.note)
             found[view.content] = store.models.register(models.name, run_id, folder, tags, view.note)
         else:
             store.models.say(version, view.tags, view.note)
@@ -80,6 +93,7 @@ def publish_champion(config: Config, folder: Path, root: Path = Path()) -> str |
     places = {record.content: bundles[alias] for alias, record in records.items()}
     models = ModelViews(
         name=model_name(config.task.name),
+        note=model_note(config.task.name),
         versions=[_champion_view(record, bundles[alias]) for alias, record in records.items()],
         # The champion's alias moves last.
         aliases={alias: records[alias].content if alias in records else None for alias in ("previous", "champion")},
@@ -106,10 +120,14 @@ def _champion_view(record: BundleRecord, folder: Path) -> ModelView:
 
 
 def version_tags(record: BundleRecord) -> dict[str, str]:
-    """Return what a version says: what it is, and what was measured, by MLflow's names of metrics."""
-    tags = {"task": record.task, "arm": record.arm, "checkpoint": record.checkpoint, "model": record.model}
-    tags |= {"verdict": record.files["verdict.json"], "commit": record.commit or "none"}
-    return tags | {name: f"{value:.6g}" for name, value in measured_values(record.metrics).items()}
+    """Return what a version says. MLflow's list of versions shows every tag; the run of the arm has the rest."""
+    said = {record.metric, "usd_per_1k", "latency_p50"}
+    measured = measured_values({name: value for name, value in record.metrics.items() if name in said})
+    return {
+        "arm": record.arm,
+        "verdict": record.files["verdict.json"][:SHORT],
+        **{name: f"{value:.4g}" for name, value in measured.items()},
+    }
 
 
 def _bundle_run(store: Experiment, folder: Path, experiment: str) -> str:

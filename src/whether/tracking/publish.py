@@ -127,7 +127,7 @@ def _register_models(
         replace(
             view,
             note=f"{view.note} [The pipeline's run]({pipeline})",
-            tags=view.tags | {"prompt": asked[view.arm], "pipeline_run": parent_id},
+            tags=view.tags | {"prompt": asked[view.arm]},
         )
         for view in models.versions
     ]

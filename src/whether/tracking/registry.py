@@ -91,15 +91,18 @@ class ModelRegistry:
         """Put a model folder into a run's artifacts."""
         self._client.log_artifacts(run_id, str(folder), target)
 
-    def register(self, name: str, run_id: str, folder: str, tags: dict[str, str], description: str) -> str:
-        """Make the model in a folder of a run's artifacts a version, and the registered model if it is the first."""
+    def ensure(self, name: str, description: str) -> None:
+        """Make the registered model, unless it is there."""
         from mlflow.exceptions import MlflowException
 
         try:
-            self._client.create_registered_model(name)
+            self._client.create_registered_model(name, description=description)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+
+    def register(self, name: str, run_id: str, folder: str, tags: dict[str, str], description: str) -> str:
+        """Make the model in a folder of a run's artifacts a version."""
         source = f"{self._client.get_run(run_id).info.artifact_uri}/{folder}"
         made = self._client.create_model_version(name, source, run_id, tags=tags, description=description)
         return str(made.version)

@@ -134,6 +134,7 @@ class ModelViews:
     """The task's registered model."""
 
     name: str
+    note: str
     versions: list[ModelView]
     aliases: dict[str, str | None]
     """Alias → content of the version that it is to name, in the order in which they move; None: it names none. Any
