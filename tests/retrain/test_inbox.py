@@ -15,7 +15,7 @@ from whether.prepare.collected import read_collected
 from whether.prepare.prepare import prepare
 from whether.prepare.rows import example_id
 from whether.records import Example, Quarantined, read_json, read_jsonl
-from whether.retrain import inbox
+from whether.retrain import gathering, inbox
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 3, 1, 2, tzinfo=UTC)
@@ -86,7 +86,7 @@ def test_rows_of_every_kind(config):
         "3 fields, and the header has 2",
     ]
     assert [(row.line, row.text) for row in quarantined()][3] == (7, "not json")
-    rows = collected()
+    rows = [row for row in collected() if row.destination != "repeat"]
     assert [row.row["text"] for row in rows] == [
         "will it thunder", "play thriller", "play bad", "play nothing", "play, comma",
     ]  # fmt: skip
@@ -101,7 +101,7 @@ def test_of_many_unlabelled_rows_a_draw_by_hash_of_night_and_inputs_is_kept(conf
     deliver("a.jsonl", *({"text": text} for text in texts), {"text": "will it thunder", "label": "weather"})
     taken = night(config)
     assert (taken.labelled, taken.unlabelled, taken.left_out) == (1, 30, 25)
-    smallest = sorted(texts, key=lambda text: sha256(f"1:{example_id({'text': text})}".encode()).digest())
+    smallest = sorted(texts, key=lambda text: sha256(f"1:{example_id({'text': text})}:1".encode()).digest())
     assert {row.row["text"] for row in collected()} == {"will it thunder", *smallest[:5]}
 
     deliver("b.jsonl", *({"text": f"sing number {number}"} for number in range(8)))
@@ -112,6 +112,59 @@ def test_of_many_unlabelled_rows_a_draw_by_hash_of_night_and_inputs_is_kept(conf
     taken = night(config, 3)
     assert (taken.labelled, taken.duplicates, taken.left_out) == (2, 0, 0)
     assert {file.name for file in Path("retrain/taken").rglob("*.jsonl")} == {"a.jsonl", "b.jsonl", "c.jsonl"}
+
+
+def test_inputs_that_come_again_are_arrivals_for_drift_alone(config, tiny_model, tmp_path):
+    """Of a source that sends some texts often a night's new ones alone would be its rare ones."""
+    known = len(gathering.items(config, []))
+    deliver(
+        "a.jsonl",
+        {"text": "will it thunder", "label": "weather"},
+        {"text": "will it THUNDER"},
+        {"text": "is there rain", "label": "weather"},  # in the task's own file
+        {"text": "is there rain", "label": "weather"},
+        {"text": "play thriller"},
+    )
+    taken = night(config)
+    assert (taken.labelled, taken.unlabelled, taken.duplicates) == (1, 1, 3)
+    repeats = [row for row in collected() if row.destination == "repeat"]
+    assert [(row.row["text"], row.labelled) for row in repeats] == [
+        ("will it THUNDER", None), ("is there rain", 1), ("is there rain", 1),
+    ]  # fmt: skip
+    items = gathering.items(config, collected())[known:]
+    assert sorted((item.text, item.label, item.is_repeat) for item in items) == sorted(
+        [("will it thunder", "weather", False), ("play thriller", None, False), ("will it THUNDER", None, True)]
+        + 2 * [("is there rain", "weather", True)],
+        key=str,
+    )
+    assert all(item.night == 1 for item in items)
+    prepare(config.task, 0, model_folder=tiny_model, folder=tmp_path / "out")
+    splits = ("train", "dev", "test")
+    rows = [row.inputs["text"] for name in splits for row in read_jsonl(tmp_path / "out" / f"{name}.jsonl", Example)]
+    assert len(rows) == len(set(rows))
+
+    deliver("b.jsonl", {"text": "play thriller", "label": "music"}, {"text": "will it thunder"})
+    taken = night(config, 2)
+    assert (taken.labelled, taken.duplicates) == (1, 1)
+    assert [row.night for row in collected() if row.destination == "repeat"] == [1, 1, 1, 2]
+
+
+def test_a_night_that_reads_a_file_again_doubles_no_arrival(config):
+    lines = [
+        {"text": "will it thunder", "label": "weather"},
+        *3 * [{"text": "will it thunder"}],
+        {"text": "is there rain"},
+    ]
+    deliver("a.jsonl", *lines)
+    night(config)
+    first = collected()
+    assert len(first) == 5
+    deliver("a.jsonl", *lines)
+    night(config)
+    assert collected() == first
+    deliver("a.jsonl", *lines)
+    night(config, 2)
+    assert len(collected()) == 10
 
 
 def test_the_same_night_again_changes_nothing(config):

@@ -9,7 +9,7 @@ WARM = "_warm"
 """Ends the name of a checkpoint that goes on from the champion's adapter, with the settings of the name before it."""
 MEASURED = ("verdict.json", "predictions.jsonl", "checkpoint/metrics.json")
 """Files of a bundle that say how it was measured: it answers alike without them."""
-Destination = Literal["train", "dev", "recent", "waiting", "unlabelled"]
+Destination = Literal["train", "dev", "recent", "waiting", "unlabelled", "repeat"]
 Outcome = Literal["nothing", "promoted", "kept", "needs_person", "failed"]
 GateConclusion = Literal["first", "better", "cheaper", "same", "worse", "undecided", "constraint"]
 
@@ -21,8 +21,8 @@ class CollectedRow:
     id: str
     """`Example.id`: the hash of the inputs."""
     destination: Destination
-    """`recent`: held out for the gate while it is new; `waiting`: its label has too few rows yet; `unlabelled`: for
-    drift alone."""
+    """`recent`: held out for the gate while it is new; `waiting`: its label has too few rows yet; `unlabelled`, and
+    `repeat` (inputs that were known already): for drift alone."""
     received: str
     """ISO 8601 with time zone: the row's own time, or when it was taken in."""
     night: int

@@ -9,7 +9,6 @@ from typing import NamedTuple
 from whether.compare.provenance import model_hash
 from whether.config import Config
 from whether.prepare.collected import collected_file
-from whether.prepare.duplicates import drop_duplicates
 from whether.prepare.rows import example_reader, read_inputs, read_table
 from whether.records import ARTIFACTS, Champion, CollectedRow, Example, Finding, Night
 from whether.retrain import promotion
@@ -31,7 +30,7 @@ def findings(config: Config, folder: Path, moment: Moment, rows: Sequence[Collec
     champion = promotion.find_champion(folder)
     bundle = load_bundle(folder / "bundles" / champion.champion) if champion else None
     read = example_reader(config.task, collected_file(config.task))
-    labelled = {row.id: row for row in rows if row.labelled is not None and row.destination != "unlabelled"}
+    labelled = {row.id: row for row in rows if row.labelled is not None and row.destination != "repeat"}
 
     def scores(keys: Sequence[str]) -> list[float]:
         examples = [read(labelled[key].row) for key in keys]
@@ -45,7 +44,7 @@ def findings(config: Config, folder: Path, moment: Moment, rows: Sequence[Collec
         number=moment.number,
         now=moment.now,
         config=config,
-        items=_items(config, rows),
+        items=items(config, rows),
         nights=moment.nights,
         champion=champion,
         bundle=bundle.record if bundle else None,
@@ -73,18 +72,16 @@ def _model_hash(config: Config, bundle: Bundle | None) -> str:
     return model_hash(ARTIFACTS / "model")
 
 
-def _items(config: Config, rows: Sequence[CollectedRow]) -> list[Item]:
-    """Return every row as triggers see it: first those that the task began with."""
-    own = drop_duplicates(read_table(config.task).rows).kept
-    items = [_item(row.example, 0, 0, labelled=True) for row in own]
+def items(config: Config, rows: Sequence[CollectedRow]) -> list[Item]:
+    """Return every row as triggers see it, as often as it came: first those that the task began with."""
+    found = [_item(row.example, 0, 0, labelled=True) for row in read_table(config.task).rows]
     read = example_reader(replace(config.task, labels=None, definitions={}), Path("collected"))
     for row in rows:
-        if row.destination == "unlabelled":
-            example = Example(row.id, read_inputs(config.task, row.row), "")
-        else:
-            example = read(row.row)
-        items.append(_item(example, row.night, row.labelled or 0, labelled=row.labelled is not None))
-    return items
+        labelled = row.labelled is not None
+        example = read(row.row) if labelled else Example(row.id, read_inputs(config.task, row.row), "")
+        item = _item(example, row.night, row.labelled or 0, labelled=labelled)
+        found.append(replace(item, is_repeat=row.destination == "repeat"))
+    return found
 
 
 def _item(example: Example, night: int, labelled_in: int, *, labelled: bool) -> Item:

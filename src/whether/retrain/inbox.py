@@ -78,6 +78,7 @@ def look(config: Config, night: int, now: datetime, collected: Path | None = Non
             except ValueError as error:
                 intake.quarantined.append(Quarantined(path.name, line.number, str(error), line.row, line.text))
     placed, joined = _with_destinations(known, config)
+    placed += known.repeats
     rows = _sampled(placed, night, config.retrain.unlabelled)
     intake.rows = rows
     intake.changed = rows != before
@@ -131,8 +132,11 @@ class _Known:
         self._file = file
         self._source = {normalised(row): row.example.target for row in source}
         self.source_labels = {row.example.target for row in source}
-        self.rows = list(collected)
-        self._place = {self._key(read_inputs(task, row.row)): place for place, row in enumerate(collected)}
+        self.rows = [row for row in collected if row.destination != "repeat"]
+        self.repeats = [row for row in collected if row.destination == "repeat"]
+        self._read_before = Counter((row.id, row.labelled or row.night, row.file) for row in collected)
+        """Arrivals of a night from a file: that are there already when a night that was killed reads it again."""
+        self._place = {self._key(read_inputs(task, row.row)): place for place, row in enumerate(self.rows)}
         self.labelled = self.unlabelled = self.duplicates = 0
         self.unknown: Counter[str] = Counter()
 
@@ -159,6 +163,9 @@ class _Known:
             self.rows.append(CollectedRow(example_id(inputs), destination, received, night, since, file, line.row))
         elif target is None or target == answer:
             self.duplicates += 1
+            self._repeat(
+                CollectedRow(example_id(inputs), "repeat", received, night, night if labelled else None, file, line.row)
+            )
             return
         elif place is not None and answer is None:  # known without a label, and here it is
             old = self.rows[place]
@@ -169,6 +176,15 @@ class _Known:
             self.labelled += 1
         else:
             self.unlabelled += 1
+
+    def _repeat(self, row: CollectedRow) -> None:
+        """Keep inputs that come again: what a source sends often it sends again, and without them each night would be
+        made of its rare ones, which looks like drift."""
+        arrival = row.id, row.night, row.file
+        if self._read_before[arrival]:
+            self._read_before[arrival] -= 1
+        else:
+            self.repeats.append(row)
 
     def target(self, row: CollectedRow) -> str | None:
         """Return the right answer to a collected row; None where it is unlabelled."""
@@ -274,17 +290,19 @@ def _within_window(rows: list[CollectedRow], window: int) -> list[CollectedRow]:
 
 
 def _sampled(rows: list[CollectedRow], night: int, most: int | None) -> list[CollectedRow]:
-    """Return the rows without this night's unlabelled ones beyond `most`.
+    """Return the rows without those of this night that are for drift alone, beyond `most`.
 
     Those with the smallest hash of night and inputs stay: a draw that a night which is repeated makes again, and that
     says nothing of another night's.
     """
-    fresh = sorted(
-        (row.id for row in rows if row.destination == "unlabelled" and row.night == night),
-        key=lambda name: hashlib.sha256(f"{night}:{name}".encode()).digest(),
-    )
-    beyond = set(fresh[len(fresh) if most is None else most :])
-    return [row for row in rows if row.id not in beyond]
+    seen = Counter[str]()
+    drawn = []
+    for place, row in enumerate(rows):
+        if row.destination in ("unlabelled", "repeat") and row.night == night:
+            seen[row.id] += 1
+            drawn.append((hashlib.sha256(f"{night}:{row.id}:{seen[row.id]}".encode()).digest(), place))
+    beyond = {place for _, place in sorted(drawn)[len(drawn) if most is None else most :]}
+    return [row for place, row in enumerate(rows) if place not in beyond]
 
 
 def _keep(path: Path, folder: Path) -> None:

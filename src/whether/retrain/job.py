@@ -182,7 +182,7 @@ def _work(work: Work, text: str, forced: bool) -> tuple[Outcome, str]:
         work.findings = findings(work.config, work.folder, work.moment, intake.rows, asker)
         for found in work.findings:
             logger.info("%s %s: %s", "FIRES" if found.fired else "quiet", found.trigger, found.reason)
-        fresh = [row for row in intake.rows if row.labelled == work.number]
+        fresh = [row for row in intake.rows if row.labelled == work.number and row.destination != "repeat"]
         scores = champion_scores(config, promotion.find_champion(work.folder), fresh, asker)
         work.champion_new = _mean_score(scores, config)
         reasons = _reasons(work, forced)

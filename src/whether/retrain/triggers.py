@@ -42,6 +42,8 @@ class Item:
     """In which its answer came; 0 as above, and for those without."""
     key: str
     """Hash of the inputs."""
+    is_repeat: bool = False
+    """Whether these inputs had come before: an arrival like any other for drift, and no new label."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def ask(evidence: Evidence, name: str) -> Finding:
 
 def new_labels(evidence: Evidence, *, least: Count) -> Finding:
     """So many labelled rows have come since a challenger was last made."""
-    found = sum(item.labelled > evidence.examined for item in evidence.items)
+    found = sum(item.labelled > evidence.examined and not item.is_repeat for item in evidence.items)
     reason = f"{found} labelled rows have come since {_last(evidence)}; {least} make a new challenger worth its cost"
     return Finding(evidence.trigger, found >= least, reason, float(found), float(least), rows=found)
 
@@ -163,7 +165,8 @@ def quality_drop(evidence: Evidence, *, alpha: Alpha, tolerance: Annotated[float
     low = rate_interval(reached * tested, tested, 1 - alpha).low if tested else 0.0
     least = max(low - tolerance, 0.0)
     begun = max(evidence.champion.night, evidence.examined)
-    fresh = sorted((item for item in evidence.items if item.labelled > begun), key=lambda item: item.labelled)
+    fresh = [item for item in evidence.items if item.labelled > begun and not item.is_repeat]
+    fresh.sort(key=lambda item: item.labelled)
     answered = dict(zip(fresh, evidence.scores([item.key for item in fresh]), strict=True))
     nights = [
         np.array([answered[item] for item in items], dtype=np.float64)
