@@ -40,11 +40,15 @@ def main(argv: list[str]) -> int:
     if status:
         return status
     # The stage `publish` ran already or came from the cache; a server or database that was away then is caught up here.
-    publish(config, ARTIFACTS, candidates(config, ARTIFACTS), strict=False)
-    show(read_json(ARTIFACTS / "compare" / "verdict.json", Verdict))
+    receipt = publish(config, ARTIFACTS, candidates(config, ARTIFACTS), strict=False)
+    verdict = read_json(ARTIFACTS / "compare" / "verdict.json", Verdict)
+    show(verdict)
     print(
         f"\nreport   {REPORT}\nverdict  {REPORT.with_name('verdict.json')}\nMLflow   `make ui`, then http://127.0.0.1:5000"
     )
+    model = receipt.models.get(verdict.recommended_arm or "")
+    if model:
+        print(f'model    mlflow.pyfunc.load_model("models:/{model}")')
     return 0
 
 

@@ -94,7 +94,7 @@ class Records:
         write_jsonl(folder / "history.jsonl", rows)
         write_json(folder / "metrics.json", {"labels_used": 60, "train_seconds": 60.0, "dev_loss": 0.05, "steps": 40})
         write_text(folder / "loss.svg", SVG)
-        write_text(folder / "adapter" / "adapter_model.safetensors", "weights, which MLflow does not show")
+        write_text(folder / "adapter" / "adapter_model.safetensors", f"weights {seed}, which no run shows")
 
     def write_arm(self, checkpoint: str, prompt: str, seed: int = 0) -> None:
         name, quality = f"{checkpoint}-{prompt}", QUALITY[prompt][checkpoint != "base"]
@@ -181,7 +181,7 @@ class Records:
             arms=arms,
             training={"lora": TrainingCost(labels=60, seconds=60.0, usd_labels=6.0, usd_machine=0.002, usd=6.002)},
             metric="accuracy",
-            representatives={"prompt": "base-knn", "fine_tune": "lora-zero_shot"},
+            representatives={"prompt": f"base-{list(self.config.prompts)[-1]}", "fine_tune": "lora-zero_shot"},
             learning_curve=self.learning_curve() if self.config.curve.labels else None,
             comparisons=[
                 Comparison(
