@@ -4,14 +4,16 @@
 
 Real DVC, git and MLflow with a tiny model. Before each kill new rows arrive and a challenger is asked for; the job is
 killed at a moment drawn from its whole length, and run again to its end. A kill counts as survived if right after it
-there is one champion whose bundle is whole, and if the next run ends well, every row that ever arrived is there once,
-the inbox is empty and the nights are numbered without a gap. --json prints one object: kills, survived.
+there is one champion whose bundle is whole, on disk and in MLflow's registry, and if the next run ends well, every row
+that ever arrived is there once, the inbox is empty, the nights are numbered without a gap, and the registry's champion
+is the one that answers. --json prints one object: kills, survived.
 """
 
 import argparse
 import json
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.conftest import make_tiny_model
 from tests.retrain.workplace import Workplace, rows
+from whether.errors import WhetherError
+from whether.retrain.bundles import load_bundle
 
 
 def main() -> int:
@@ -53,7 +57,8 @@ def main() -> int:
                 process.send_signal(signal.SIGKILL)
                 process.communicate()
             step = step_of(place)
-            problem = champion_problem(place) or next_run_problem(place, texts)
+            problem = champion_problem(place) or registry_problem(place) or next_run_problem(place, texts)
+            problem = problem or registry_problem(place, champion=place.champion()["champion"])
             survived += not problem
             if not options.json:
                 print(f"{number + 1:3d}  after {moment:5.1f} s, {step}: {problem or 'survived'}", flush=True)
@@ -84,6 +89,29 @@ def champion_problem(place: Workplace) -> str:
     """Return what is wrong with the champion; "" for nothing."""
     done = place.job("action=status")
     return "" if done.status == 0 else f"no champion: {done.err.strip().splitlines()[-1]}"
+
+
+def registry_problem(place: Workplace, champion: str | None = None) -> str:
+    """Return what is wrong with the alias champion in MLflow's registry, which must name `champion` if that is given;
+    "" for nothing."""
+    with sqlite3.connect(place.path / "mlflow.db") as database:
+        query = (
+            "select v.source from registered_model_aliases a join model_versions v on v.name = a.name and"
+            " v.version = a.version where a.alias = 'champion' and a.name = 'whether-mine'"
+        )
+        named = [Path(source.removeprefix("file://")) for (source,) in database.execute(query)]
+        query = (
+            "select t.value from registered_model_aliases a join model_version_tags t on t.name = a.name and"
+            " t.version = a.version where a.alias = 'champion' and t.key = 'whether.bundle'"
+        )
+        said = [value for (value,) in database.execute(query)]
+    if len(named) != 1:
+        return f"the alias champion names {len(named)} versions"
+    try:
+        load_bundle(named[0] / "artifacts" / "bundle")
+    except WhetherError as error:
+        return f"the registered champion is not whole: {error}"
+    return "" if champion in (None, *said) else f"the registry's champion is {said}, and {champion} answers"
 
 
 def next_run_problem(place: Workplace, texts: list[str]) -> str:
