@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Alpha = Annotated[float, Field(gt=0, lt=0.5)]
 Count = Annotated[int, Field(ge=1)]
+STRONG = 10.0
+"""Evidence of drift that is strong by Jeffreys' scale; without drift one series in ten reaches it at most."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,7 @@ def _drift(
     earlier = evidence.earlier_findings()
     begun = max([evidence.examined, *(night for night, found in earlier if found.p_value is not None)])
     fresh = [item for item in items if item.night > begun]
-    reference = _reference_begins(evidence, alpha)
+    reference = _reference_begins(evidence)
     random = evidence.random()
     before = _some([item for item in items if reference <= item.night <= begun], most, random)
     p_values = [found.p_value for _, found in earlier if found.p_value is not None]
@@ -276,11 +278,11 @@ def _drift(
     return Finding(name, reached >= 1 / alpha, reason, reached, 1 / alpha, p_value=test.p_value, rows=len(fresh))
 
 
-def _reference_begins(evidence: Evidence, alpha: float) -> int:
+def _reference_begins(evidence: Evidence) -> int:
     """Return the night from which on rows are what new ones are compared with.
 
-    Once a drift was found and a challenger made for it, the new state is the normal one: rows count from the night on
-    where the change most likely was.
+    Once a challenger was made, for whatever reason, while there was strong evidence of drift, the new state is the
+    normal one: rows count from the night on where the change most likely was.
     """
     begin, series = 0, list[tuple[int, float]]()
     for night in evidence.nights:
@@ -291,7 +293,7 @@ def _reference_begins(evidence: Evidence, alpha: float) -> int:
         ]
         if night.examined:
             p_values = [p_value for _, p_value in series]
-            if series and evidence_of_p_values(p_values) >= 1 / alpha:
+            if series and evidence_of_p_values(p_values) >= STRONG:
                 begin = series[likely_change(p_values)][0]
             series = []
     return begin
