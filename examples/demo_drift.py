@@ -1,6 +1,6 @@
 """Nine weeks of retraining: SNIPS arrives in weekly batches, drifts, and once comes with wrong labels.
 
-    make demo-drift          about 15 minutes on 2 cores; draws build/demo-drift/demo_drift.svg
+    make demo-drift          about 16 minutes on 2 cores; draws build/demo-drift/demo_drift.svg
 
 The task begins with five intents. From the fourth week on two new intents come, and people write otherwise. In the
 seventh week labels are wrong, which a person mends. Each week the job runs as a scheduler would run it, in a clone of
