@@ -12,6 +12,7 @@ import yaml
 from killing import start_publishing
 from synthetic_records import ROOT, Records
 
+from whether.errors import RecordError
 from whether.records import Champion, Example, read_json, read_jsonl, sha256_file, write_json
 from whether.retrain.bundles import load_bundle, make_bundle
 from whether.retrain.candidates import candidates
@@ -165,6 +166,12 @@ def test_where_retraining_has_a_champion_the_recommended_arm_is_the_challenger(r
     (folder / "champion.json").write_text("{")
     show(records)
     assert aliases(records) == {"champion": "base-knn", "previous": "lora-zero_shot"}
+
+
+def test_an_arm_whose_weights_are_gone_is_no_model(records: Records) -> None:
+    (records.artifacts / "finetune" / "lora").rename(records.artifacts / "gone")
+    with pytest.raises(RecordError, match=r"finetune/lora is missing.*dvc repro"):
+        candidates(records.config, records.artifacts)
 
 
 @pytest.mark.slow

@@ -43,8 +43,8 @@ class RetrainConfig:
     label_least: Annotated[int, Field(ge=4)] = 10
     """Rows that a label never seen needs before it joins the task (where task.labels is null); fewer wait."""
     unlabelled: Count | None = 1000
-    """Unlabelled rows of a night that are kept, drawn by a hash of night and inputs; None: all. They are looked at for
-    drift alone, in no greater number than a trigger's `most`."""
+    """Rows of a night without a label, or with inputs that were known, that are kept, drawn by a hash of night and
+    inputs; None: all. They are looked at for drift alone, in no greater number than a trigger's `most`."""
     collect: list[str] = field(default_factory=list)
     """Command and its arguments that fetches new rows into the inbox, run when a night begins; {inbox} becomes that
     folder, {since} the time at which the last night that did not fail began (empty at first)."""

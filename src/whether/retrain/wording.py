@@ -13,7 +13,7 @@ def said_taken(taken: Taken) -> str:
     said = (
         f"{taken.files} files: {taken.labelled} labelled rows, {taken.unlabelled} unlabelled, {taken.duplicates} known"
         f" already, {taken.quarantined} set aside"
-        + (f", {taken.left_out} of the unlabelled beyond the sample that is kept" if taken.left_out else "")
+        + (f", {taken.left_out} beyond the sample that is kept for drift" if taken.left_out else "")
     )
     joined = f"; new labels: {', '.join(taken.new_labels)}" if taken.new_labels else ""
     return said + joined + (f"; {taken.waiting} rows wait for more of their label" if taken.waiting else "")
