@@ -45,12 +45,13 @@ demo-drift: env fetch ## Nine weeks of scheduled retraining in a clone: drift, p
 report: env ## Where the HTML report is
 	@python -m pipelines.run --report
 
-check: env ## Lint, types, layers, and that params.yaml is what conf/ says
+check: env ## Lint, types, layers, that params.yaml is what conf/ says, and that every test can be collected
 	@ruff check .
 	@ruff format --check .
 	@mypy
 	@lint-imports
 	@python -m pipelines.compose --check
+	@collected=$$(python -m pytest --collect-only -qq) || { echo "$$collected"; exit 1; }
 
 format: env ## Format the code
 	@ruff format .
