@@ -16,8 +16,10 @@ from whether.errors import RecordError
 from whether.records import Champion, Example, read_json, read_jsonl, sha256_file, write_json
 from whether.retrain.bundles import load_bundle, make_bundle
 from whether.retrain.candidates import candidates
-from whether.tracking.models import publish_champion
+from whether.tracking.models import publish_champion, show_models
 from whether.tracking.publish import Receipt, publish
+from whether.tracking.registry import ModelRegistry
+from whether.tracking.store import Experiment
 
 # MLflow's own, at every search; nobody sees it outside tests.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
@@ -106,6 +108,27 @@ def test_publishing_again_registers_nothing_and_another_verdict_is_said_of_the_v
     assert second.models == first.models
     assert digest.startswith(version.tags["verdict"])
     assert f"/runs/{second.parent_run_id}" in version.description
+
+
+def test_what_another_machine_registers_meanwhile_is_registered_once(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Another machine, which this one's lock does not bind, registers the same while this one uploads.
+    upload = ModelRegistry.upload
+    models = candidates(records.config, records.artifacts)
+    assert models is not None
+
+    def upload_last(registry: ModelRegistry, run_id: str, folder: Path, target: str) -> None:
+        monkeypatch.setattr(ModelRegistry, "upload", upload)
+        other = Experiment(client(records), client(records).get_run(run_id).info.experiment_id)
+        show_models(other, replace(models, aliases={}), lambda _: run_id)
+        upload(registry, run_id, folder, target)
+
+    monkeypatch.setattr(ModelRegistry, "upload", upload_last)
+    receipt = show(records)
+    assert [str(version.version) for version in versions(records)] == ["1"]
+    assert receipt.models == {"lora-zero_shot": f"{NAME}/1"}
+    assert aliases(records) == {"champion": "lora-zero_shot"}
 
 
 def test_other_weights_are_another_version(records: Records) -> None:

@@ -6,10 +6,6 @@ was replaced or was not.
 """
 
 import logging
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +15,7 @@ from pathlib import Path
 
 from whether.compare.intervals import Inference, rate_interval
 from whether.config import Config, write_params
-from whether.errors import EngineError, RecordError, WhetherError
+from whether.errors import RecordError, WhetherError
 from whether.prepare.collected import collected_file
 from whether.records import (
     ARTIFACTS,
@@ -43,6 +39,7 @@ from whether.retrain import gate, hooks, inbox, promotion, versions
 from whether.retrain.asking import Asker
 from whether.retrain.bundles import Bundle, load_bundle, make_bundle
 from whether.retrain.gathering import Moment, champion_scores, findings
+from whether.retrain.repro import repro
 from whether.retrain.wording import for_a_person, only_bad, said_taken
 from whether.sources.ensure import ensure
 from whether.sources.tracked import DATA
@@ -70,6 +67,11 @@ class Work:
     champion_new: MeanScore | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     step: str = ""
+
+    @property
+    def log(self) -> Path:
+        """What the pipeline says this night."""
+        return self.folder / "logs" / f"{self.number:06d}.log"
 
     @property
     def moment(self) -> Moment:
@@ -177,7 +179,7 @@ def _work(work: Work, text: str, forced: bool) -> tuple[Outcome, str]:
         with _step(work, "base model"):
             logger.info("artifacts/model is missing: it is made again, so that the champion can answer")
             ensure(config)
-            _repro(work, "model")
+            repro(work.log, "model")
     with _step(work, "triggers"):
         work.findings = findings(work.config, work.folder, work.moment, intake.rows, asker)
         for found in work.findings:
@@ -192,7 +194,7 @@ def _work(work: Work, text: str, forced: bool) -> tuple[Outcome, str]:
     with _step(work, "pipeline"):
         logger.info("the pipeline runs: %s", "; ".join(reasons))
         ensure(config)
-        _repro(work)
+        repro(work.log)
         work.examined = True
     with _step(work, "gate"):
         verdict = read_json(ARTIFACTS / "compare" / "verdict.json", Verdict)
@@ -272,41 +274,6 @@ def _reasons(work: Work, forced: bool) -> list[str]:
     if promotion.find_champion(work.folder) is None:
         reasons.insert(0, "there is no champion yet")
     return [*reasons, *(["a person asked for it"] if forced else [])]
-
-
-def _repro(work: Work, *stages: str) -> None:
-    """Run `dvc repro`, of all stages where none is named. Raises EngineError.
-
-    What it says goes to standard error and into the night's log.
-    """
-    log = work.folder / "logs" / f"{work.number:06d}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"WHETHER_COMPOSED": "1"}
-    command = [sys.executable, "-m", "dvc", "repro", *stages]
-    with log.open("a", encoding="utf-8") as kept:
-        # In a session of its own, so that a signal to the job ends all that DVC started, not DVC alone.
-        process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-            start_new_session=True,
-        )  # fmt: skip
-        last = ""
-        try:
-            for line in process.stdout or ():
-                said = line.rstrip("\n").rpartition("\r")[2]
-                print(said, file=sys.stderr, flush=True)
-                kept.write(said + "\n")
-                kept.flush()
-                last = said if said.startswith("error: ") else last
-            process.wait()
-        except BaseException:
-            os.killpg(process.pid, signal.SIGTERM)
-            raise
-        finally:
-            if process.stdout:
-                process.stdout.close()
-            process.wait()
-    if process.returncode:
-        raise EngineError(f"`dvc repro` ended with status {process.returncode}; {last or f'see {log}'}")
 
 
 def _mean_score(scores: Sequence[float], config: Config) -> MeanScore | None:

@@ -66,7 +66,10 @@ def show_models(store: Experiment, models: ModelViews, run_of: Callable[[ModelVi
                 store.models.upload(run_id, Path(scratch) / "model", folder)
             tags = view.first_tags | view.tags | {CONTENT: view.content}
             store.models.ensure(models.name, models.note)
-            found[view.content] = store.models.register(models.name, run_id, folder, tags, view.note)
+            made = store.models.register(models.name, run_id, folder, tags, view.note)
+            found[view.content] = str(store.models.versions(models.name, CONTENT)[view.content].version)
+            if found[view.content] != made:  # another machine was faster
+                store.models.drop(models.name, made)
         else:
             store.models.say(version, view.tags, view.note)
             found[view.content] = str(version.version)

@@ -80,11 +80,11 @@ class ModelRegistry:
         self._client = client
 
     def versions(self, name: str, tag: str) -> dict[str, Any]:
-        """Return the versions that have a tag by its value; the newest of those with the same."""
-        found = {}
+        """Return the versions that have a tag by its value; the oldest of those with the same."""
+        found = dict[str, Any]()
         for version in self._client.search_model_versions(f"name='{name}'", order_by=["version_number ASC"]):
             if tag in version.tags:
-                found[version.tags[tag]] = version
+                found.setdefault(version.tags[tag], version)
         return found
 
     def upload(self, run_id: str, folder: Path, target: str) -> None:
@@ -106,6 +106,10 @@ class ModelRegistry:
         source = f"{self._client.get_run(run_id).info.artifact_uri}/{folder}"
         made = self._client.create_model_version(name, source, run_id, tags=tags, description=description)
         return str(made.version)
+
+    def drop(self, name: str, version: str) -> None:
+        """Delete a version; its files stay in the artifacts of its run."""
+        self._client.delete_model_version(name, version)
 
     def say(self, version: Any, tags: dict[str, str], description: str) -> None:
         """Bring what a version says up to date; an empty description leaves the one that is there."""

@@ -1,0 +1,43 @@
+"""Run `dvc repro` from the job: heard, logged, and ended with the job."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from whether.errors import EngineError
+
+
+def repro(log: Path, *stages: str) -> None:
+    """Run `dvc repro`, of all stages where none is named. Raises EngineError.
+
+    What it says goes to standard error and to the end of `log`.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"WHETHER_COMPOSED": "1"}
+    command = [sys.executable, "-m", "dvc", "repro", *stages]
+    with log.open("a", encoding="utf-8") as kept:
+        # In a session of its own, so that a signal to the job ends all that DVC started, not DVC alone.
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            start_new_session=True,
+        )  # fmt: skip
+        last = ""
+        try:
+            for line in process.stdout or ():
+                said = line.rstrip("\n").rpartition("\r")[2]
+                print(said, file=sys.stderr, flush=True)
+                kept.write(said + "\n")
+                kept.flush()
+                last = said if said.startswith("error: ") else last
+            process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)
+            raise
+        finally:
+            if process.stdout:
+                process.stdout.close()
+            process.wait()
+    if process.returncode:
+        raise EngineError(f"`dvc repro` ended with status {process.returncode}; {last or f'see {log}'}")
