@@ -10,6 +10,7 @@ from tests.retrain.conftest import NOW, bundle, evidence, night
 from whether.config import ConstraintsConfig
 from whether.records import Champion, Finding, sha256_plain
 from whether.retrain import triggers
+from whether.retrain.sequential import evidence_of_p_values
 from whether.retrain.triggers import Item
 
 WORDS = [*"sun rain snow wind fog hail storm frost heat cloud".split(), *"will there be any soon".split()]  # noqa: SIM905
@@ -127,6 +128,25 @@ def test_drift_is_found_within_nights_and_is_normal_afterwards(config, name, dri
         if name != "vocabulary_drift":  # there every night has words of its own
             assert not found.fired
         past.append(night(number, findings=[found]))
+
+
+@pytest.mark.parametrize(("evidence_then", "goes_on"), [(9.9, True), (10.0, False)])
+def test_a_challenger_begins_a_new_series_only_under_strong_evidence(config, evidence_then, goes_on):
+    p_values = [0.5, 0.04, 0.02]
+    past = [
+        night(number, findings=[Finding("length_drift", False, "", evidence_then, p_value=p_value)])
+        for number, p_value in enumerate(p_values, 1)
+    ]
+    past[-1] = replace(past[-1], examined=True)
+    known = [row for number in range(5) for row in items(number, 60)]
+    found = ask(config, "length_drift", evidence(config, known, past))
+    series = [*p_values, found.p_value] if goes_on else [found.p_value]
+    assert found.statistic == pytest.approx(evidence_of_p_values(series))
+    assert found.rows == 60
+    # And so for the champion's quality: its earlier answers still count, or do not.
+    past = [replace(one, findings=[replace(one.findings[0], trigger="quality_drop")]) for one in past]
+    answered = ask(config, "quality_drop", evidence(config, known, past, scores=lambda keys: [1.0] * len(keys)))
+    assert answered.rows == (180 if goes_on else 60)
 
 
 def test_few_rows_are_left_for_the_next_night(config):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Alpha = Annotated[float, Field(gt=0, lt=0.5)]
 Count = Annotated[int, Field(ge=1)]
 STRONG = 10.0
-"""Evidence of drift that is strong by Jeffreys' scale; without drift one series in ten reaches it at most."""
+"""Evidence that is strong by Jeffreys' scale; without drift or drop one series in ten reaches it at most."""
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,27 @@ class Evidence:
         """Number of the last night that made a challenger; 0: none did."""
         return max((night.number for night in self.nights if night.examined), default=0)
 
-    @property
-    def since(self) -> Sequence[Night]:
-        """Nights after that one."""
-        return [night for night in self.nights if night.number > self.examined]
+    @cached_property
+    def settled(self) -> list[int]:
+        """Nights that made a challenger, for whatever reason, while this trigger fired or its evidence was strong.
+
+        There its series begins anew. Other challengers leave it as it is: if each began a series, each would bring
+        false alarms of its own, and all nights together would have no bound.
+        """
+        return [
+            night.number
+            for night in self.nights
+            if night.examined and any(found.fired or (found.statistic or 0.0) >= STRONG for found in self.own(night))
+        ]
 
     def earlier_findings(self) -> list[tuple[int, Finding]]:
-        """Return what this trigger found on each night since a challenger was made, with the night's number."""
-        found = [(night.number, finding) for night in self.since for finding in night.findings]
-        return [(number, finding) for number, finding in found if finding.trigger == self.trigger]
+        """Return what this trigger found on each night of the series, with the night's number."""
+        begun = max(self.settled, default=0)
+        return [(night.number, found) for night in self.nights if night.number > begun for found in self.own(night)]
+
+    def own(self, night: Night) -> list[Finding]:
+        """Return what this trigger found on a night."""
+        return [finding for finding in night.findings if finding.trigger == self.trigger]
 
     def random(self) -> Any:
         """Return a source of random numbers that is the same when a night is repeated."""
@@ -166,7 +178,7 @@ def quality_drop(evidence: Evidence, *, alpha: Alpha, tolerance: Annotated[float
     reached = evidence.bundle.metrics.get("mean_score", evidence.bundle.quality)
     low = rate_interval(reached * tested, tested, 1 - alpha).low if tested else 0.0
     least = max(low - tolerance, 0.0)
-    begun = max(evidence.champion.night, evidence.examined)
+    begun = max([evidence.champion.night, *evidence.settled])
     fresh = [item for item in evidence.items if item.labelled > begun and not item.is_repeat]
     fresh.sort(key=lambda item: item.labelled)
     answered = dict(zip(fresh, evidence.scores([item.key for item in fresh]), strict=True))
@@ -260,7 +272,7 @@ def _drift(
     """
     name, (alpha, permutations, least, most) = evidence.trigger, settings
     earlier = evidence.earlier_findings()
-    begun = max([evidence.examined, *(night for night, found in earlier if found.p_value is not None)])
+    begun = max([*evidence.settled, *(night for night, found in earlier if found.p_value is not None)], default=0)
     fresh = [item for item in items if item.night > begun]
     reference = _reference_begins(evidence)
     random = evidence.random()
@@ -281,20 +293,14 @@ def _drift(
 def _reference_begins(evidence: Evidence) -> int:
     """Return the night from which on rows are what new ones are compared with.
 
-    Once a challenger was made, for whatever reason, while there was strong evidence of drift, the new state is the
-    normal one: rows count from the night on where the change most likely was.
+    Once a challenger was made while there was strong evidence of drift, the new state is the normal one: rows count
+    from the night on where the change most likely was.
     """
     begin, series = 0, list[tuple[int, float]]()
     for night in evidence.nights:
-        series += [
-            (night.number, found.p_value)
-            for found in night.findings
-            if found.trigger == evidence.trigger and found.p_value is not None
-        ]
-        if night.examined:
-            p_values = [p_value for _, p_value in series]
-            if series and evidence_of_p_values(p_values) >= STRONG:
-                begin = series[likely_change(p_values)][0]
+        series += [(night.number, found.p_value) for found in evidence.own(night) if found.p_value is not None]
+        if night.number in evidence.settled and series:
+            begin = series[likely_change([p_value for _, p_value in series])][0]
             series = []
     return begin
 
