@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from whether.config import Config
-from whether.errors import TrackingError
+from whether.errors import RecordError, TrackingError
 from whether.records import BundleRecord, Champion, Example, Task, read_json, read_jsonl, sha256_plain
 from whether.tracking.connection import open_experiment
 from whether.tracking.names import flatten, measured_values, without_credentials
@@ -61,9 +61,7 @@ def show_models(store: Experiment, models: ModelViews, run_of: Callable[[ModelVi
         if version is None:
             run_id, folder = run_of(view), f"model-{view.content[:8]}"
             with tempfile.TemporaryDirectory() as scratch:
-                bundle = view.bundle(Path(scratch) / "bundle")
-                save_model(bundle, Path(scratch) / "model")
-                store.models.upload(run_id, Path(scratch) / "model", folder)
+                store.models.upload(run_id, _made(view, Path(scratch)), folder)
             tags = view.first_tags | view.tags | {CONTENT: view.content}
             store.models.ensure(models.name, models.note)
             made = store.models.register(models.name, run_id, folder, tags, view.note)
@@ -76,6 +74,16 @@ def show_models(store: Experiment, models: ModelViews, run_of: Callable[[ModelVi
     for alias, content in models.aliases.items():
         store.models.point(models.name, alias, found.get(content) if content else None)
     return found
+
+
+def _made(view: ModelView, scratch: Path) -> Path:
+    """Return the folder of a version's model, written under `scratch`. Raises TrackingError where it cannot be."""
+    try:
+        save_model(view.bundle(scratch / "bundle"), scratch / "model")
+    except (RecordError, OSError) as error:
+        reason = str(error) if isinstance(error, RecordError) else f"{scratch}: {error.strerror}"
+        raise TrackingError(f"the model of {view.arm} cannot be registered: {reason}") from error
+    return scratch / "model"
 
 
 def publish_champion(config: Config, folder: Path, root: Path = Path()) -> str | None:
