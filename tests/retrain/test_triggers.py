@@ -143,10 +143,15 @@ def test_a_challenger_begins_a_new_series_only_under_strong_evidence(config, evi
     series = [*p_values, found.p_value] if goes_on else [found.p_value]
     assert found.statistic == pytest.approx(evidence_of_p_values(series))
     assert found.rows == 60
-    # And so for the champion's quality: its earlier answers still count, or do not.
-    past = [replace(one, findings=[replace(one.findings[0], trigger="quality_drop")]) for one in past]
+
+
+@pytest.mark.parametrize(("fired", "rows"), [(False, 180), (True, 60)])
+def test_earlier_answers_count_until_a_drop_was_found(config, fired, rows):
+    found = Finding("quality_drop", fired, "", 99.0)
+    past = [night(number, examined=number == 3, findings=[found]) for number in (1, 2, 3)]
+    known = [row for number in range(5) for row in items(number, 60)]
     answered = ask(config, "quality_drop", evidence(config, known, past, scores=lambda keys: [1.0] * len(keys)))
-    assert answered.rows == (180 if goes_on else 60)
+    assert answered.rows == rows
 
 
 def test_few_rows_are_left_for_the_next_night(config):

@@ -6,6 +6,7 @@ most; the alphas of the triggers add up.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 Alpha = Annotated[float, Field(gt=0, lt=0.5)]
 Count = Annotated[int, Field(ge=1)]
 STRONG = 10.0
-"""Evidence that is strong by Jeffreys' scale; without drift or drop one series in ten reaches it at most."""
+"""Evidence of drift that is strong by Jeffreys' scale; without drift one series in ten reaches it at most."""
 
 
 @dataclass(frozen=True)
@@ -77,23 +78,17 @@ class Evidence:
         """Number of the last night that made a challenger; 0: none did."""
         return max((night.number for night in self.nights if night.examined), default=0)
 
-    @cached_property
-    def settled(self) -> list[int]:
-        """Nights that made a challenger, for whatever reason, while this trigger fired or its evidence was strong.
+    def settled(self, strong: float = math.inf) -> list[int]:
+        """Return the nights that made a challenger, whatever for, while this trigger fired or had strong evidence.
 
         There its series begins anew. Other challengers leave it as it is: if each began a series, each would bring
-        false alarms of its own, and all nights together would have no bound.
+        false alarms of its own, and what takes longer to find than challengers come would never be found.
         """
         return [
             night.number
             for night in self.nights
-            if night.examined and any(found.fired or (found.statistic or 0.0) >= STRONG for found in self.own(night))
+            if night.examined and any(found.fired or (found.statistic or 0.0) >= strong for found in self.own(night))
         ]
-
-    def earlier_findings(self) -> list[tuple[int, Finding]]:
-        """Return what this trigger found on each night of the series, with the night's number."""
-        begun = max(self.settled, default=0)
-        return [(night.number, found) for night in self.nights if night.number > begun for found in self.own(night)]
 
     def own(self, night: Night) -> list[Finding]:
         """Return what this trigger found on a night."""
@@ -178,7 +173,7 @@ def quality_drop(evidence: Evidence, *, alpha: Alpha, tolerance: Annotated[float
     reached = evidence.bundle.metrics.get("mean_score", evidence.bundle.quality)
     low = rate_interval(reached * tested, tested, 1 - alpha).low if tested else 0.0
     least = max(low - tolerance, 0.0)
-    begun = max([evidence.champion.night, *evidence.settled])
+    begun = max([evidence.champion.night, *evidence.settled()])
     fresh = [item for item in evidence.items if item.labelled > begun and not item.is_repeat]
     fresh.sort(key=lambda item: item.labelled)
     answered = dict(zip(fresh, evidence.scores([item.key for item in fresh]), strict=True))
@@ -271,13 +266,20 @@ def _drift(
     `said` is what a small p-value says, as a clause.
     """
     name, (alpha, permutations, least, most) = evidence.trigger, settings
-    earlier = evidence.earlier_findings()
-    begun = max([*evidence.settled, *(night for night, found in earlier if found.p_value is not None)], default=0)
+    settled = max(evidence.settled(STRONG), default=0)
+    earlier = [
+        (night.number, found.p_value)
+        for night in evidence.nights
+        if night.number > settled
+        for found in evidence.own(night)
+        if found.p_value is not None
+    ]
+    begun = max([settled, *(night for night, _ in earlier)])
     fresh = [item for item in items if item.night > begun]
     reference = _reference_begins(evidence)
     random = evidence.random()
     before = _some([item for item in items if reference <= item.night <= begun], most, random)
-    p_values = [found.p_value for _, found in earlier if found.p_value is not None]
+    p_values = [p_value for _, p_value in earlier]
     if len(fresh) < least or len(before) < least:
         reached = evidence_of_p_values(p_values)
         few = f"{len(fresh)} new rows and {len(before)} earlier ones: a test needs {least} of each"
@@ -296,10 +298,10 @@ def _reference_begins(evidence: Evidence) -> int:
     Once a challenger was made while there was strong evidence of drift, the new state is the normal one: rows count
     from the night on where the change most likely was.
     """
-    begin, series = 0, list[tuple[int, float]]()
+    begin, settled, series = 0, evidence.settled(STRONG), list[tuple[int, float]]()
     for night in evidence.nights:
         series += [(night.number, found.p_value) for found in evidence.own(night) if found.p_value is not None]
-        if night.number in evidence.settled and series:
+        if night.number in settled and series:
             begin = series[likely_change([p_value for _, p_value in series])][0]
             series = []
     return begin
