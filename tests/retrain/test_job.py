@@ -222,10 +222,15 @@ def test_a_full_disk(place: Workplace) -> None:
 
 
 def test_a_pipeline_that_fails_is_a_night_that_failed(place: Workplace) -> None:
-    done = place.job("force=true", "task.max_new_tokens=1")
+    done = place.job("retrain.triggers.age.days=0.000001", "task.max_new_tokens=1")
     assert (done.status, done.summary["outcome"]) == (1, "failed")
     assert "max_new_tokens" in done.summary["reason"]
+    assert "age" in done.summary["fired"]
     assert place.champion()["arm"] == "linear_probe-zero_shot"
+    # What fired is made up for, although it does not fire by itself.
+    done = place.job()
+    assert (done.status, done.summary["outcome"], done.summary["fired"]) == (0, "kept", ["age"]), done.err
+    assert place.job().summary["outcome"] == "nothing"
 
 
 def test_sigterm_ends_all_that_the_job_started(place: Workplace) -> None:

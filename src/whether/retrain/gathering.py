@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ class Moment(NamedTuple):
 
 
 def findings(config: Config, folder: Path, moment: Moment, rows: Sequence[CollectedRow], asker: Asker) -> list[Finding]:
-    """Ask every trigger of the configuration."""
+    """Ask every trigger of the configuration; what fired in a night that then failed still fires."""
     champion = promotion.find_champion(folder)
     bundle = load_bundle(folder / "bundles" / champion.champion) if champion else None
     read = example_reader(config.task, collected_file(config.task))
@@ -52,7 +53,22 @@ def findings(config: Config, folder: Path, moment: Moment, rows: Sequence[Collec
         measured=measured,
         model_hash=lambda: _model_hash(config, bundle),
     )
-    return [ask(evidence, name) for name in config.retrain.triggers]
+    return [still_fired(ask(evidence, name), moment.nights) for name in config.retrain.triggers]
+
+
+def still_fired(finding: Finding, nights: Sequence[Night]) -> Finding:
+    """Let a trigger that fired in one of the last nights, all of which failed since, fire again.
+
+    Evidence may ebb from one night to the next, and the challenger that it asked for was never made. What compares
+    states is told by the present one.
+    """
+    if finding.fired or finding.state is not None:
+        return finding
+    for night in takewhile(lambda night: night.outcome == "failed", reversed(nights)):
+        if any(found.fired and found.trigger == finding.trigger for found in night.findings):
+            reason = f"fired in night {night.number}, which failed; {finding.reason}"
+            return replace(finding, fired=True, reason=reason)
+    return finding
 
 
 def champion_scores(

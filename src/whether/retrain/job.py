@@ -144,7 +144,7 @@ def run(work: Work, text: str, *, forced: bool = False) -> Night:
         taken=work.taken,
         findings=work.findings,
         attention=work.attention,
-        examined=work.examined,
+        examined=work.examined and outcome != "failed",
         challenger=work.challenger,
         gate=work.gate,
         champion=champion.champion if champion else None,
