@@ -234,6 +234,7 @@ def test_a_pipeline_that_fails_is_a_night_that_failed(place: Workplace) -> None:
 
 
 def test_sigterm_ends_all_that_the_job_started(place: Workplace) -> None:
+    place.write("inbox/term.jsonl", rows(12, 77))  # so that stages have something to do
     process = place.start("force=true")
     wait_for(place, process, "pipeline")
     started: list[int] = []
