@@ -89,6 +89,7 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
     ("overrides", "message"),
     [
         (["task=snipz"], r"task=snipz: no file .*did you mean 'snips'\? Known: .*fever"),
+        (["prompt=[knn"], r"prompt=\[knn: this is no override that Hydra can read: expected one such as task=fever"),
         (["tuner.rr=8"], r"override tuner.rr: no such setting; did you mean 'r'\?"),
         (["sead=1"], r"override sead: no such setting; did you mean 'seed' or 'search'\?"),
         (["seed=-1"], r"seed.*greater than or equal to 0, and is -1"),
@@ -127,7 +128,7 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
         (["prompt=[5]"], r"conf/: .*prompt=\[5\]"),
         (["task=arithmetic", "task.answer_pattern='(['"], r"answer_pattern is not a regular expression"),
         (["policy.alpha=1.5"], r"policy.alpha.*less than 0.5, and is 1.5"),
-        (["a=[1"], r"conf/: "),
+        (["a=[1"], r"a=\[1: this is no override"),
         (["task.unseen_labels=[rate_buk]"], r"unseen_labels: 'rate_buk' is no label; did you mean 'rate_book'"),
         (["task=arithmetic", "task.unseen_labels=[a]"], r"unseen_labels are labels, and output is text"),
         (["retrain.unlabelled=100"], r"unlabelled must be at least 300, since the trigger \w+_drift looks at"),

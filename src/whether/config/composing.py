@@ -124,7 +124,7 @@ def _hydra_compose(overrides: Sequence[str], conf: Path, **options: Any) -> Any:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException, MissingConfigException
+    from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException
 
     if not (conf / "config.yaml").exists():
@@ -143,6 +143,11 @@ def _hydra_compose(overrides: Sequence[str], conf: Path, **options: Any) -> Any:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         raise ConfigError(
             f"{group}={choice}: no file {conf}/{group}/{choice}.yaml{near_matches(choice, error.options or [])}"
+        ) from None
+    except OverrideParseException as error:
+        raise ConfigError(
+            f"{error.override}: this is no override that Hydra can read: expected one such as task=fever, tuner.r=8 or"
+            " prompt=[zero_shot,knn]"
         ) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{conf} holds a file that is not YAML: {error}") from None
