@@ -10,8 +10,8 @@ rows each; it begins with 300 rows and a champion that answers 95% of them. With
 same ones in any order; so are those of the series in which every ninth night makes a challenger, as 100 new labels do,
 and keeps the champion. A drift begins on night 31. No model runs: the champion's answers are drawn too.
 --json prints one object: false_alarm_rate (share of series without drift in which any trigger ever fires; the larger of
-the two), median_delay_nights (the longest median over the drifts), quiet (rate, ci of 95% and alarms of the series
-without drift), and each drift's delay.
+the two), median_delay_nights (the longest median over the drifts), quiet (of the series without drift: rate, low and
+high of its 95% interval, alarms as [night, trigger]), and delays (of each drift).
 """
 
 import argparse

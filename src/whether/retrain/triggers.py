@@ -81,6 +81,7 @@ class Evidence:
     def settled(self, strong: float = math.inf) -> list[int]:
         """Return the nights that made a challenger, whatever for, while this trigger fired or had strong evidence.
 
+        `strong` is a statistic of this trigger's findings: the wealth of its bets, which begins with 1.
         There its series begins anew. Other challengers leave it as it is: if each began a series, each would bring
         false alarms of its own, and what takes longer to find than challengers come would never be found.
         """
@@ -266,17 +267,18 @@ def _drift(
     `said` is what a small p-value says, as a clause.
     """
     name, (alpha, permutations, least, most) = evidence.trigger, settings
-    settled = max(evidence.settled(STRONG), default=0)
+    settled = evidence.settled(STRONG)
+    since = max(settled, default=0)
     earlier = [
         (night.number, found.p_value)
         for night in evidence.nights
-        if night.number > settled
+        if night.number > since
         for found in evidence.own(night)
         if found.p_value is not None
     ]
-    begun = max([settled, *(night for night, _ in earlier)])
+    begun = max([since, *(night for night, _ in earlier)])
     fresh = [item for item in items if item.night > begun]
-    reference = _reference_begins(evidence)
+    reference = _reference_begins(evidence, settled)
     random = evidence.random()
     before = _some([item for item in items if reference <= item.night <= begun], most, random)
     p_values = [p_value for _, p_value in earlier]
@@ -292,13 +294,13 @@ def _drift(
     return Finding(name, reached >= 1 / alpha, reason, reached, 1 / alpha, p_value=test.p_value, rows=len(fresh))
 
 
-def _reference_begins(evidence: Evidence) -> int:
+def _reference_begins(evidence: Evidence, settled: Sequence[int]) -> int:
     """Return the night from which on rows are what new ones are compared with.
 
-    Once a challenger was made while there was strong evidence of drift, the new state is the normal one: rows count
-    from the night on where the change most likely was.
+    Once a challenger was made while there was strong evidence of drift, in one of the `settled` nights, the new state
+    is the normal one: rows count from the night on where the change most likely was.
     """
-    begin, settled, series = 0, evidence.settled(STRONG), list[tuple[int, float]]()
+    begin, series = 0, list[tuple[int, float]]()
     for night in evidence.nights:
         series += [(night.number, found.p_value) for found in evidence.own(night) if found.p_value is not None]
         if night.number in settled and series:

@@ -81,7 +81,7 @@ def _made(view: ModelView, scratch: Path) -> Path:
     try:
         save_model(view.bundle(scratch / "bundle"), scratch / "model")
     except (RecordError, OSError) as error:
-        reason = str(error) if isinstance(error, RecordError) else f"{scratch}: {error.strerror}"
+        reason = str(error) if isinstance(error, RecordError) else f"{scratch}: {error.strerror or error}"
         raise TrackingError(f"the model of {view.arm} cannot be registered: {reason}") from error
     return scratch / "model"
 
