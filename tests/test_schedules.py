@@ -98,9 +98,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize(
+STATUSES = pytest.mark.parametrize(
     ("status", "shown"),
     [
         (0, '{"outcome": "nothing"}'),
@@ -109,22 +107,59 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (1, "CalledProcessError"),
     ],
 )
-def test_airflow(airflow: Path, tmp_path: Path, status: int, shown: str) -> None:
-    """Airflow itself imports the DAG; the task takes the job's exit status for what it means."""
-    job = tmp_path / ".venv" / "bin" / "python"
+SDK = """
+import sys
+class AirflowFailException(Exception): pass
+class AirflowSkipException(Exception): pass
+def dag(max_active_runs, default_args, **settings):
+    print(max_active_runs, default_args["retries"])
+    return lambda function: function
+def task(function):
+    try:
+        print(function())
+    except Exception as error:
+        print(type(error).__name__, str(error).splitlines()[0])
+    return lambda: None
+"""
+
+
+def a_job_that_ends(folder: Path, status: int) -> dict[str, str]:
+    """Lay out what the DAG finds, a job that ends with a status, and return its environment."""
+    job = folder / ".venv" / "bin" / "python"
     job.parent.mkdir(parents=True)
     job.write_text(f"""#!/bin/sh\n[ "$*" = "-m pipelines.retrain tracking=server" ] || exit 99
 echo begun; echo '{{"outcome": "nothing"}}'; exit {status}\n""")
     job.chmod(0o755)
-    (tmp_path / "dags").mkdir()
-    (tmp_path / "dags" / "airflow_dag.py").write_text((SCHEDULES / "airflow_dag.py").read_text())
-    environment = os.environ | {"AIRFLOW_HOME": str(tmp_path / "home"), "WHETHER_WORK": str(tmp_path)}
-    environment |= {"AIRFLOW__CORE__LOAD_EXAMPLES": "False", "PYTHONPATH": ""}
+    (folder / "dags").mkdir()
+    (folder / "dags" / "airflow_dag.py").write_text((SCHEDULES / "airflow_dag.py").read_text())
+    environment = os.environ | {"AIRFLOW_HOME": str(folder / "home"), "WHETHER_WORK": str(folder)}
+    return environment | {"AIRFLOW__CORE__LOAD_EXAMPLES": "False", "PYTHONPATH": ""}
+
+
+def shows(command: list[object], folder: Path, environment: dict[str, str], shown: str) -> None:
     done = subprocess.run(
-        [airflow, "-c", AIRFLOW, str(tmp_path / "dags")], cwd=tmp_path, env=environment, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+        list(map(str, command)), cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     *_, settings, result = done.stdout.splitlines()
     assert settings == "1 2", "one at a time, and two more tries"
     assert result.startswith(shown)
+
+
+@STATUSES
+def test_what_the_task_of_airflow_makes_of_the_status(tmp_path: Path, status: int, shown: str) -> None:
+    """The DAG's own code beside the few names that it takes from Airflow; `test_airflow` has the real one."""
+    environment = a_job_that_ends(tmp_path, status) | {"PYTHONPATH": str(tmp_path / "packages")}
+    (tmp_path / "packages/airflow/sdk").mkdir(parents=True)
+    (tmp_path / "packages/airflow/sdk/__init__.py").write_text(SDK)
+    (tmp_path / "packages/airflow/sdk/exceptions.py").write_text("from airflow.sdk import *")
+    shows([sys.executable, "dags/airflow_dag.py"], tmp_path, environment, shown)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@STATUSES
+def test_airflow(airflow: Path, tmp_path: Path, status: int, shown: str) -> None:
+    """Airflow itself imports the DAG; the task takes the job's exit status for what it means."""
+    environment = a_job_that_ends(tmp_path, status)
+    shows([airflow, "-c", AIRFLOW, tmp_path / "dags"], tmp_path, environment, shown)

@@ -13,7 +13,7 @@ from serving import Proxy, sampling_copy, transformers_server
 
 from tests.retrain.workplace import SETTINGS, Workplace, rows
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.real(minutes=2), pytest.mark.story, pytest.mark.timeout(900)]
 
 
 class Study(NamedTuple):
@@ -21,11 +21,8 @@ class Study(NamedTuple):
     proxy: Proxy
     words: list[str]
 
-    def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", *command, *self.words], cwd=self.place.path, env=self.place.environment,
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+    def run(self, command: str) -> "subprocess.CompletedProcess[str]":
+        return self.place.module(command, *self.words)
 
     @property
     def verdict(self) -> dict[str, Any]:
@@ -33,9 +30,10 @@ class Study(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory, able_model: Path) -> Iterator[Study]:
+def study(tmp_path_factory: pytest.TempPathFactory, able_model: Path, warm: Path) -> Iterator[Study]:
     folder = tmp_path_factory.mktemp("served")
-    place, far = Workplace(tmp_path_factory.mktemp("study"), able_model), sampling_copy(able_model, folder / "far")
+    place = Workplace(tmp_path_factory.mktemp("study"), able_model, warm)
+    far = sampling_copy(able_model, folder / "far")
     price = "{date: '2026-11-27', source: a test, usd_per_1m_input: 2, usd_per_1m_output: 8}"
     with transformers_server(far, folder / "log") as server, Proxy(server) as proxy:
         settings = {"base_url": proxy.url, "model": far, "price": price, "concurrency": 2}

@@ -1,11 +1,14 @@
 """A synthetic study in the layout that the other stages write: correlated arms with chosen accuracies."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
+from whether.compare.compare import reach_verdict
+from whether.compare.load import load_study
 from whether.config import CONF, Config, check, compose
 from whether.records import (
     Adherence,
@@ -14,6 +17,7 @@ from whether.records import (
     Robustness,
     Task,
     VariationScore,
+    Verdict,
     Violation,
     write_json,
     write_jsonl,
@@ -33,9 +37,15 @@ SECONDS = {"zero_shot": 0.021, "few_shot": 0.034, "knn": 0.112}
 TOKENS = {"zero_shot": (96, 78), "few_shot": (520, 502), "knn": (330, 78)}
 
 
+@cache
 def settings(*overrides: str) -> Config:
     """Compose the shipped conf/ with overrides."""
     return check(yaml.safe_load(compose(overrides, conf=ROOT / CONF)))
+
+
+def verdict_of(config: Config, artifacts: Path) -> Verdict:
+    """Return the verdict alone, without the tables, pictures and page that `compare` writes with it."""
+    return reach_verdict(config, load_study(config, artifacts), artifacts)
 
 
 def write_study(

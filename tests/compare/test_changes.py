@@ -96,7 +96,7 @@ def test_summary_and_terminal_show_it(earlier, tmp_path):
     assert "now minus then" in console.file.getvalue()
 
 
-@pytest.mark.slow
+@pytest.mark.real
 def test_the_command_reads_a_revision_from_dvcs_cache(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for line in ("git init -q", "git config user.email a@b.c", "git config user.name a", "dvc init -q"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter
-from synthetic_study import REALISTIC, ROOT, settings, write_study
+from synthetic_study import REALISTIC, ROOT, settings, verdict_of, write_study
 
 from whether.compare.compare import compare
 from whether.compare.provenance import provenance
@@ -131,12 +131,7 @@ def test_tables(folder):
 
 
 def test_folders_of_other_arms_are_left_alone(artifacts, tmp_path):
-    compare(
-        settings("checkpoint=[base]", "prompt=[zero_shot,knn]", "policy.resamples=200"),
-        artifacts=artifacts,
-        folder=tmp_path,
-    )
-    verdict = read_json(tmp_path / "verdict.json", Verdict)
+    verdict = verdict_of(settings("checkpoint=[base]", "prompt=[zero_shot,knn]", "policy.resamples=200"), artifacts)
     assert verdict.arms.keys() == {"base-zero_shot", "base-knn"}
     assert (verdict.answer, verdict.recommended_arm) == ("prompt", "base-knn")
     assert any("Nothing else was measured" in reason for reason in verdict.reasons)
@@ -170,7 +165,7 @@ def test_answers_to_other_examples_are_refused(copy, config, tmp_path):
     rows = read_jsonl(file)
     write_jsonl(file, [{**row, "id": "strange"} if row["id"] == "test-3" else row for row in rows])
     with pytest.raises(RecordError, match=r"lora-knn.*1 are missing \(test-3\), 1 are unknown \(strange\)"):
-        compare(config, artifacts=copy, folder=tmp_path)
+        verdict_of(config, copy)
 
 
 def test_what_was_not_measured_is_null(copy, config, tmp_path):
@@ -186,8 +181,7 @@ def test_what_was_not_measured_is_null(copy, config, tmp_path):
 def test_tokens_that_a_server_did_not_tell_are_null(copy, config, tmp_path):
     file = copy / "prompt" / "base-knn" / "predictions.jsonl"
     write_jsonl(file, [row | {"cached_tokens": None} for row in read_jsonl(file)])
-    compare(config, artifacts=copy, folder=tmp_path / "compare")
-    metrics = read_json(tmp_path / "compare" / "verdict.json", Verdict).arms["base-knn"].metrics
+    metrics = verdict_of(config, copy).arms["base-knn"].metrics
     assert metrics["computed_tokens"].value is None
     assert metrics["input_tokens"].value > 0
 
@@ -198,8 +192,7 @@ def test_requests_that_were_cut_are_told_beside_general_ability(copy, config, fo
     assert checkpoint != "base"
     file = copy / "benchmark" / checkpoint / "metrics.json"
     write_json(file, read_json(file) | {"truncated_requests": 1234})
-    compare(config, artifacts=copy, folder=tmp_path / "compare")
-    reasons = read_json(tmp_path / "compare" / "verdict.json", Verdict).reasons
+    reasons = verdict_of(config, copy).reasons
     (told,) = set(reasons) - set(before.reasons)
     assert "general ability" in told
     assert told.endswith(
@@ -221,9 +214,9 @@ def test_requests_that_were_cut_are_told_beside_general_ability(copy, config, fo
 def test_degenerate_studies_have_a_verdict(accuracies, sizes, metric, tmp_path):
     artifacts = write_study(tmp_path / "artifacts", accuracies=accuracies, sizes=sizes)
     config = settings("policy.resamples=200", f"policy.metric={metric}")
-    compare(config, artifacts=artifacts, folder=tmp_path / "compare")
-    verdict = read_json(tmp_path / "compare" / "verdict.json", Verdict)
-    assert "NaN" not in (tmp_path / "compare" / "verdict.json").read_text()
+    verdict = verdict_of(config, artifacts)
+    write_json(tmp_path / "verdict.json", verdict)
+    assert "NaN" not in (tmp_path / "verdict.json").read_text()
     assert verdict.answer == "inconclusive"
     if not any(accuracies.values()):
         assert any("None of the arms has learnt the task" in reason for reason in verdict.reasons)
@@ -231,12 +224,11 @@ def test_degenerate_studies_have_a_verdict(accuracies, sizes, metric, tmp_path):
 
 def test_a_text_task_is_compared_by_exact_match(tmp_path):
     artifacts = write_study(tmp_path / "artifacts", output="text", sizes=(40, 30, 120))
-    compare(settings("policy.resamples=200"), artifacts=artifacts, folder=tmp_path / "compare")
-    verdict = read_json(tmp_path / "compare" / "verdict.json", Verdict)
+    verdict = verdict_of(settings("policy.resamples=200"), artifacts)
     assert verdict.metric == "exact_match"
     assert not {"accuracy", "macro_f1"} & verdict.arms["lora-knn"].metrics.keys()
     with pytest.raises(ConfigError, match="'macro_f1' is not measured for the task snips"):
-        compare(settings("policy.metric=macro_f1"), artifacts=artifacts, folder=tmp_path)
+        verdict_of(settings("policy.metric=macro_f1"), artifacts)
 
 
 def test_provenance_in_and_outside_a_repository(artifacts, tmp_path):
@@ -290,7 +282,6 @@ def test_answers_to_unseen_labels_are_a_metric_of_their_own(artifacts, config, t
             for number in range(8)
         ]
         write_jsonl(file, rows + more)
-    (tmp_path / "out").mkdir()
     compare(config, artifacts=study, folder=tmp_path / "out")
     arms = read_json(tmp_path / "out" / "verdict.json", Verdict).arms
     assert {name: arm.metrics["unseen_labels"].value for name, arm in arms.items() if "knn" in name} == {
@@ -306,9 +297,7 @@ def test_answers_to_unseen_labels_are_a_metric_of_their_own(artifacts, config, t
         for number in range(8)
     ]
     write_jsonl(study / "prepare" / "unseen.jsonl", rows)
-    (tmp_path / "grouped").mkdir()
-    compare(config, artifacts=study, folder=tmp_path / "grouped")
     alone = arms["base-knn"].metrics["unseen_labels"]
-    grouped = read_json(tmp_path / "grouped" / "verdict.json", Verdict).arms["base-knn"].metrics["unseen_labels"]
+    grouped = verdict_of(config, study).arms["base-knn"].metrics["unseen_labels"]
     assert grouped.value == alone.value
     assert grouped.ci_high - grouped.ci_low > alone.ci_high - alone.ci_low

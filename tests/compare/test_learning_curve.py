@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from synthetic_curve import law, scores, true_crossover, write_curve
-from synthetic_study import settings, write_study
+from synthetic_study import settings, verdict_of, write_study
 
 from whether.compare.compare import compare
 from whether.compare.curve_data import CurveData, Reader
@@ -39,6 +39,10 @@ WAYS = {"lora-zero_shot": TUNED, "base-few_shot": FEW_SHOT, "base-knn": KNN}
 def compared(artifacts: Path, folder: Path, *overrides: str) -> Verdict:
     compare(settings("policy.resamples=500", *overrides), artifacts=artifacts, folder=folder)
     return read_json(folder / "verdict.json", Verdict)
+
+
+def verdict_on(artifacts: Path, *overrides: str) -> Verdict:
+    return verdict_of(settings("policy.resamples=500", *overrides), artifacts)
 
 
 def curve_of(verdict: Verdict) -> tuple[LearningCurve, Crossover]:
@@ -151,7 +155,7 @@ def test_a_crossover_outside_of_what_was_measured(
     tuned: object, outcome: str, words: str, artifacts: Path, tmp_path: Path
 ) -> None:
     write_curve(write_study(tmp_path / "artifacts"), {**WAYS, "lora-zero_shot": tuned})
-    curve, crossover = curve_of(compared(tmp_path / "artifacts", tmp_path / "compare"))
+    curve, crossover = curve_of(verdict_on(tmp_path / "artifacts"))
     assert (crossover.outcome, crossover.labels, crossover.usd) == (outcome, None, None)
     assert words in curve.reasons[0]
     assert "20 or fewer" in curve.reasons[0] if outcome == "ahead" else "more than 120" in curve.reasons[0]
@@ -162,7 +166,7 @@ def test_a_crossover_outside_of_what_was_measured(
 def test_few_points_are_enough_for_a_statement(labels: tuple[int, ...], seeds: tuple[int, ...], tmp_path: Path) -> None:
     artifacts = write_curve(write_study(tmp_path / "artifacts"), WAYS, labels=labels, seeds=seeds)
     overrides = (f"curve.labels={list(labels)}".replace(" ", ""), f"curve.seeds={list(seeds)}".replace(" ", ""))
-    verdict = compared(artifacts, tmp_path / "compare", *overrides)
+    verdict = verdict_on(artifacts, *overrides)
     curve, _ = curve_of(verdict)
     assert [level.labels for level in curve.levels] == list(labels)
     assert any("There is one seed" in reason for reason in curve.reasons) == (len(seeds) == 1)
@@ -172,15 +176,16 @@ def test_few_points_are_enough_for_a_statement(labels: tuple[int, ...], seeds: t
         deviation = 100 * stdev(curve.levels[-1].tuned.by_seed)
         assert f"over {len(seeds)} seeds with {labels[-1]} labels" in spread[0]
         assert f"standard deviation of {deviation:.1f} points" in spread[0]
-    assert "NaN" not in (tmp_path / "compare" / "verdict.json").read_text()
+    write_json(tmp_path / "verdict.json", verdict)
+    assert "NaN" not in (tmp_path / "verdict.json").read_text()
 
 
 def test_macro_f1_and_text_tasks_have_a_curve(artifacts: Path, tmp_path: Path) -> None:
-    curve, _ = curve_of(compared(artifacts, tmp_path / "macro", "policy.metric=macro_f1"))
+    curve, _ = curve_of(verdict_on(artifacts, "policy.metric=macro_f1"))
     assert curve.metric == "macro_f1"
     assert 0 < (curve.levels[0].tuned.mean.value or 0) < (curve.levels[-1].tuned.mean.value or 0) < 1
     text = write_curve(write_study(tmp_path / "artifacts", output="text"), WAYS)
-    curve, _ = curve_of(compared(text, tmp_path / "text"))
+    curve, _ = curve_of(verdict_on(text))
     assert curve.metric == "exact_match"
 
 
@@ -189,7 +194,7 @@ def test_all_right_or_all_wrong_is_no_trouble(tmp_path: Path) -> None:
     ways = {"lora-zero_shot": always, "base-knn": never}
     artifacts = write_study(tmp_path / "artifacts", accuracies={"base-knn": 0.5, "lora-knn": 0.9})
     write_curve(artifacts, ways, seed_deviation=0.0)
-    curve, crossover = curve_of(compared(artifacts, tmp_path / "compare", "prompt=[knn]"))
+    curve, crossover = curve_of(verdict_on(artifacts, "prompt=[knn]"))
     assert (crossover.outcome, curve.reference) == ("ahead", None)
     assert curve.levels[0].tuned.mean.ci_low < 1
     assert curve.levels[0].difference.ci_low is None
@@ -199,7 +204,7 @@ def test_the_prompt_without_labels_counts_where_it_is_the_best(tmp_path: Path) -
     accuracies = {"base-zero_shot": 0.8, "base-knn": 0.5, "lora-zero_shot": 0.9, "lora-knn": 0.9}
     artifacts = write_study(tmp_path / "artifacts", accuracies=accuracies)
     write_curve(artifacts, {"lora-zero_shot": TUNED, "base-knn": law(0.3, 0.4, 1.0, 20)})
-    curve, _ = curve_of(compared(artifacts, tmp_path / "compare", "prompt=[zero_shot,knn]"))
+    curve, _ = curve_of(verdict_on(artifacts, "prompt=[zero_shot,knn]"))
     assert [level.chosen for level in curve.levels] == [{"base-zero_shot": 2}] * 3
     assert curve.reference is not None
     assert {level.prompting.mean.value for level in curve.levels} == {curve.reference.value}
@@ -213,7 +218,7 @@ def test_no_curve_is_null(tmp_path: Path, artifacts: Path) -> None:
     page = (tmp_path / "compare" / "report.html").read_text()
     assert "How many labels" not in page
     assert not (tmp_path / "compare" / "learning_curve.csv").exists()
-    assert compared(artifacts, tmp_path / "off", "curve=none").learning_curve is None
+    assert verdict_on(artifacts, "curve=none").learning_curve is None
 
 
 def test_points_that_were_not_measured_are_named(artifacts: Path, tmp_path: Path) -> None:
@@ -222,7 +227,7 @@ def test_points_that_were_not_measured_are_named(artifacts: Path, tmp_path: Path
         folder = copy / "curve" / f"120-{seed}"
         write_json(folder / "point.json", CurvePoint(120, seed, "lora", not_measured={"all": "too many"}))
         write_jsonl(folder / "answers.jsonl", [])
-    curve, _ = curve_of(compared(copy, tmp_path / "some"))
+    curve, _ = curve_of(verdict_on(copy))
     assert [level.labels for level in curve.levels] == [20, 50]
     assert curve.not_measured == {"120": "too many"}
     assert curve.reasons[-1] == "Not measured with 120 labels: too many."
@@ -238,15 +243,15 @@ def test_answers_to_other_examples_are_refused(tmp_path: Path) -> None:
     rows = read_jsonl(file)
     write_jsonl(file, rows[:-1])
     with pytest.raises(RecordError, match=r"50-1/answers.jsonl: each of the arms .* must answer the same"):
-        compared(artifacts, tmp_path / "one")
+        verdict_on(artifacts)
     write_jsonl(file, [row for row in rows if row["id"] != "test-3"])
     with pytest.raises(RecordError, match="did not answer the same examples of test"):
-        compared(artifacts, tmp_path / "two")
+        verdict_on(artifacts)
     for file in (artifacts / "curve").glob("*-*/answers.jsonl"):
         write_jsonl(file, [row | {"id": row["id"].replace("dev-3", "strange")} for row in read_jsonl(file)])
     write_jsonl(file, rows)
     with pytest.raises(RecordError, match=r"the same examples of dev, out of artifacts/prepare/dev\.jsonl"):
-        compared(artifacts, tmp_path / "three")
+        verdict_on(artifacts)
 
 
 def test_page_and_terminal_say_it(folder: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import norm, t
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
-from synthetic_study import REALISTIC, settings, write_study
+from synthetic_study import REALISTIC, settings, verdict_of, write_study
 
 from whether.compare.compare import compare
 from whether.compare.decide import Candidate
@@ -17,7 +17,7 @@ from whether.compare.further import further_labels, needs_runs
 from whether.compare.inference import macro_f1_difference, macro_f1_interval, mean_interval, score_difference
 from whether.compare.intervals import Inference, Interval, PairedDifference, mean, mean_difference
 from whether.compare.runs import _crossed
-from whether.config import PolicyConfig
+from whether.config import Config, PolicyConfig
 from whether.records import read_json, read_jsonl
 
 QUICK = Inference(resamples=200)
@@ -150,14 +150,13 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_study(tmp_path_factory.mktemp("study"), accuracies=arms | FURTHER)
 
 
-def verdict_of(study: Path, folder: Path, *overrides: str) -> dict:
-    config = settings("policy.resamples=400", "prompt=[zero_shot,knn]", "curve=none", *overrides)
-    compare(config, artifacts=study, folder=folder)
-    return json.loads((folder / "verdict.json").read_text())
+def chosen(*overrides: str) -> Config:
+    return settings("policy.resamples=400", "prompt=[zero_shot,knn]", "curve=none", *overrides)
 
 
 def test_a_verdict_on_three_training_runs(study, tmp_path):
-    verdict = verdict_of(study, tmp_path, "training_runs=3")
+    compare(chosen("training_runs=3"), artifacts=study, folder=tmp_path)
+    verdict = json.loads((tmp_path / "verdict.json").read_text())
     assert verdict["arms"].keys() == {"base-zero_shot", "base-knn", "lora-zero_shot", "lora-knn"}
     arm = verdict["arms"]["lora-zero_shot"]
     by_run = {
@@ -178,13 +177,11 @@ def test_a_verdict_on_three_training_runs(study, tmp_path):
     assert read_json(tmp_path / "metrics.json").keys() == verdict["arms"].keys()
 
 
-def test_the_policy_can_ask_for_training_runs(study, tmp_path):
-    loose = verdict_of(study, tmp_path / "loose")
-    assert loose["answer"] != "inconclusive"
-    strict = verdict_of(study, tmp_path / "strict", "policy.training_runs=3")
-    assert (strict["answer"], strict["recommended_arm"]) == ("inconclusive", loose["recommended_arm"])
-    assert any("set training_runs=3" in reason for reason in strict["reasons"])
-    assert strict["further_labels"] is None
-    assert (
-        verdict_of(study, tmp_path / "three", "policy.training_runs=3", "training_runs=3")["answer"] != "inconclusive"
-    )
+def test_the_policy_can_ask_for_training_runs(study):
+    loose = verdict_of(chosen(), study)
+    assert loose.answer != "inconclusive"
+    strict = verdict_of(chosen("policy.training_runs=3"), study)
+    assert (strict.answer, strict.recommended_arm) == ("inconclusive", loose.recommended_arm)
+    assert any("set training_runs=3" in reason for reason in strict.reasons)
+    assert strict.further_labels is None
+    assert verdict_of(chosen("policy.training_runs=3", "training_runs=3"), study).answer != "inconclusive"

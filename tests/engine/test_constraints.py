@@ -236,7 +236,7 @@ INTENTS = (
 )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.real
 def test_real_model(real_model):
     local = LocalModel.load(real_model, None, model_config(threads=None))
     instruction = f"Predict the intent of the utterance. One of: {', '.join(INTENTS)}."

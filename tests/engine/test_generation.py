@@ -152,7 +152,7 @@ def test_no_prompts(tiny):
     assert tiny.loglikelihoods([]) == []
 
 
-@pytest.mark.slow
+@pytest.mark.real
 def test_real_model(real_model):
     local = LocalModel.load(real_model, None, model_config(threads=None))
     instruction = "Answer in one word. " * 5

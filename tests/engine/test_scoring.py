@@ -110,7 +110,7 @@ def test_rolling_scores_each_token_once_in_its_window(tiny, max_length):
     assert result.tokens == 25
 
 
-@pytest.mark.slow
+@pytest.mark.real
 def test_real_model_labels(real_model):
     local = LocalModel.load(real_model, None, model_config(threads=None))
     encode = lambda text: tuple(local.tokenizer(text, add_special_tokens=False)["input_ids"])  # noqa: E731

@@ -563,7 +563,7 @@ def test_scoring_where_it_cannot_be_done(server, config, keyed):
         ServedModel(keyed).text_loglikelihoods([("a", "b"), ("  ", "b")])
 
 
-@pytest.mark.slow
+@pytest.mark.real
 def test_real_model(real_model, tmp_path):
     local = LocalModel.load(real_model, None, model_config(threads=None))
     asked = [[Message("user", text)] for text in ("What is the capital of France?", "Name a colour.", "2 + 2 =")]

@@ -44,7 +44,7 @@ pytestmark = [pytest.mark.timeout(900), pytest.mark.filterwarnings("default")]
 
 
 @needs_vllm
-@pytest.mark.slow
+@pytest.mark.real
 def test_greedy_answers_are_those_of_a_local_model(local, served):
     prompts = [encode(local.tokenizer, chat) for chat in CHATS]
     expected = local.generate(prompts, max_new_tokens=12, stop=["."])
@@ -60,7 +60,7 @@ def test_greedy_answers_are_those_of_a_local_model(local, served):
 
 
 @needs_vllm
-@pytest.mark.slow
+@pytest.mark.real
 def test_log_likelihoods_are_those_of_a_local_model(local, served):
     prompts = [tuple(encode(local.tokenizer, chat)) for chat in CHATS]
     labels = [tuple(local.tokenizer(text)["input_ids"]) for text in ("Paris", "Yes, very cold.", "4", "")]
@@ -71,7 +71,7 @@ def test_log_likelihoods_are_those_of_a_local_model(local, served):
 
 
 @needs_vllm
-@pytest.mark.slow
+@pytest.mark.real
 def test_checkpoint(local, real_model, tmp_path):
     from test_local import write_adapter
 
@@ -85,7 +85,7 @@ def test_checkpoint(local, real_model, tmp_path):
 
 
 @needs_vllm
-@pytest.mark.slow
+@pytest.mark.real
 def test_constraints_and_samples(served):
     for (answer,) in served.answer(CHATS, max_new_tokens=8, constraint=Choices(("red", "green"))):
         assert answer.text in ("red", "green")
@@ -101,7 +101,7 @@ def test_constraints_and_samples(served):
 
 
 @needs_vllm
-@pytest.mark.slow
+@pytest.mark.real
 def test_what_it_refuses(served):
     with pytest.raises(EngineError, match=r"chat 0 has \d+ tokens.*2048"):
         served.answer([[Message("user", "word " * 3000)]], max_new_tokens=4)

@@ -88,11 +88,10 @@ def test_the_folder_is_complete_and_plain(study: Study) -> None:
     assert [path.name for path in Path("out").iterdir()] == ["merged"]
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         assert (Path("out/merged") / name).read_bytes() == (study.artifacts / "model" / name).read_bytes()
-    places = {str(study.root), str(study.root.parent), str(Path.home())}
+    places = {str(study.root), str(study.root.parent), str(study.root.parents[2]), str(Path.home())}
     for name in names - {"model.safetensors"}:
         text = (Path("out/merged") / name).read_text()
         assert not any(place in text for place in places), name
-        assert "/tmp" not in text, name
 
 
 def test_bfloat16_is_the_rounded_float32(study: Study) -> None:
@@ -144,7 +143,7 @@ def test_lm_eval_scores_the_folder_as_the_engine_scores_the_checkpoint(study: St
     assert [value for value, _ in peer.loglikelihood(instances, disable_tqdm=True)] == pytest.approx(expected, abs=2e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.real
 def test_the_real_model_too(study: Study, real_model: Path) -> None:
     """Random weights of a LoRA, far from zero, on the real model; merged, saved and read back it is the same model."""
     import torch

@@ -156,7 +156,7 @@ def test_groups_keep_order_and_limit() -> None:
     assert [len(group) for group in groups] == [2, 1, 3]
 
 
-@pytest.mark.slow
+@pytest.mark.real
 def test_packed_equals_padded_on_the_real_model(real_model: Path) -> None:
     import torch
 

@@ -294,9 +294,11 @@ def test_default_target_modules_are_layers_of_every_block_and_never_the_head(
     assert not any("head" in name or "embed" in name or "wte" in name for name in trained)
 
 
-@pytest.mark.slow
+@pytest.mark.real
 @pytest.mark.filterwarnings("ignore:bitsandbytes..gemv_4bit:UserWarning")
-@pytest.mark.parametrize("name", TUNERS)
+@pytest.mark.parametrize(
+    "name", [name if name == "lora" else pytest.param(name, marks=pytest.mark.slow) for name in TUNERS]
+)
 def test_each_tunes_the_real_model(
     name: str, tmp_path: Path, artifacts: Path, model_config: ModelConfig, real_model: Path
 ) -> None:

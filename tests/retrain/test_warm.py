@@ -15,7 +15,7 @@ import yaml
 
 from tests.retrain.workplace import Workplace, rows
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.real(minutes=1.5), pytest.mark.story, pytest.mark.timeout(900)]
 LORA = ("checkpoint=[base,lora]", "tuner.epochs=2", "tuner.r=2", "tuner.max_length=256")
 
 
@@ -38,8 +38,8 @@ print(torch.equal(logits[0], logits[1]), torch.equal(logits[0], logits[2]))
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, able_model: Path) -> Workplace:
-    return Workplace(tmp_path_factory.mktemp("warm"), able_model)
+def place(tmp_path_factory: pytest.TempPathFactory, able_model: Path, warm: Path) -> Workplace:
+    return Workplace(tmp_path_factory.mktemp("warm-start"), able_model, warm)
 
 
 def test_a_champion_that_was_tuned_is_gone_on_from(place: Workplace) -> None:

@@ -1,5 +1,6 @@
 """A repository in which the retraining job runs on a tiny model: real DVC, real git, real MLflow, seconds a stage."""
 
+import copy
 import json
 import os
 import random
@@ -9,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 ROOT = Path(__file__).parents[2]
 CODE = (
@@ -77,11 +78,15 @@ class Ended:
 
 
 class Workplace:
-    """A repository with its data, and the job's commands."""
+    """A repository with its data, and the job's commands.
 
-    def __init__(self, path: Path, model: Path):
+    Commands run in the Python of the fixture `warm`, except those that a test may have to kill: see `start`.
+    """
+
+    def __init__(self, path: Path, model: Path, warm: Path):
         """Lay out a repository below `path`, which must be empty."""
         self.path = path
+        self.python = str(warm / "python")
         for name in CODE:
             if (ROOT / name).is_dir():
                 shutil.copytree(ROOT / name, path / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
@@ -98,16 +103,27 @@ class Workplace:
         (path / ".gitignore").write_text((ROOT / ".gitignore").read_text() + "/models/\n")
         self.environment = os.environ | {
             "PYTHONPATH": f"{path / 'src'}{os.pathsep}{path}",
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join([str(warm), str(Path(sys.executable).parent), os.environ["PATH"]]),
             "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.com",
             "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.com",
             "PYTEST_CURRENT_TEST": "",
         }  # fmt: skip
         for command in (
-            "git init --quiet -b main", "dvc init --quiet", "dvc add --quiet data",
+            "git init --quiet -b main", "dvc init --quiet", f"cp {ROOT / '.dvc/config'} .dvc", "dvc add --quiet data",
             "git add . && git commit --quiet -m begin",
         ):  # fmt: skip
             self.shell(command)
+
+    def clone(self, path: Path) -> Self:
+        """Clone what is committed, with the model and the data, which git does not hold."""
+        made = copy.copy(self)
+        made.path = path
+        made.environment = self.environment | {"PYTHONPATH": f"{path / 'src'}{os.pathsep}{path}"}
+        subprocess.run(["git", "clone", "--quiet", str(self.path), str(path)], check=True)
+        for name in ("models", "data"):
+            shutil.copytree(self.path / name, path / name)
+        made.shell("dvc commit --quiet --force data.dvc")
+        return made
 
     def write(self, name: str, lines: Iterable[Row | str]) -> None:
         """Write JSON lines, as another system would into an inbox: under another name first."""
@@ -126,18 +142,26 @@ class Workplace:
         return done.stdout
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
-        """Begin the job in the background."""
-        command = [sys.executable, "-m", "pipelines.retrain", *SETTINGS, *words]
-        return subprocess.Popen(
-            command, cwd=self.path, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        """Begin the job in the background, with an interpreter of its own as in every stage that it starts."""
+        path = self.environment["PATH"].split(os.pathsep, 1)[1]
+        return self._start(sys.executable, words, self.environment | {"PATH": path})
 
     def job(self, *words: str) -> Ended:
         """Run the job to its end."""
-        process = self.start(*words)
+        process = self._start(self.python, words, self.environment)
         out, err = process.communicate()
         assert "Traceback" not in err, err[-4000:]
         return Ended(process.returncode, out, err)
+
+    def _start(self, python: str, words: Iterable[str], environment: dict[str, str]) -> "subprocess.Popen[str]":
+        command = [python, "-m", "pipelines.retrain", *SETTINGS, *words]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, cwd=self.path, env=environment, text=True, **pipes)
+
+    def module(self, *words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """Run `python -m` to its end, whatever that is."""
+        command, changed = [self.python, "-m", *words], self.environment | environment
+        return subprocess.run(command, cwd=self.path, env=changed, capture_output=True, text=True, check=False)
 
     def champion(self) -> dict[str, Any]:
         """Who is the champion, its bundle checked."""

@@ -110,7 +110,7 @@ def test_a_wheel_without_the_member_is_refused(tmp_path: Path, made: Path, monke
     assert list(made.iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.real
 def test_the_packaged_model_is_whole(real_model: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

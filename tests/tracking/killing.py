@@ -1,7 +1,7 @@
 """A publication that is killed."""
 
 import subprocess
-import sys
+from pathlib import Path
 
 from synthetic_records import Records
 
@@ -30,7 +30,9 @@ publish(config, root / "artifacts", candidates(config, root / "artifacts"))
 """
 
 
-def start_publishing(records: Records, kill_at: str = "log_batch", count: int = 0) -> "subprocess.Popen[str]":
+def start_publishing(
+    warm: Path, records: Records, kill_at: str = "log_batch", count: int = 0
+) -> "subprocess.Popen[str]":
     """Publish in a process of its own, which is killed when it calls a method of MLflow's client for the nth time."""
-    command = [sys.executable, "-c", PUBLISH, str(records.root), kill_at, str(count)]
+    command = [str(warm / "python"), "-c", PUBLISH, str(records.root), kill_at, str(count)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

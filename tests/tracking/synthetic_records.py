@@ -26,6 +26,7 @@ from whether.records import (
     write_jsonl,
     write_text,
 )  # fmt: skip
+from whether.tracking.publish import Receipt
 
 ROOT = Path(__file__).parents[2]
 LABELS = ["add_to_playlist", "book_restaurant", "get_weather"]
@@ -40,6 +41,7 @@ class Records:
 
     def __init__(self, root: Path, config: Config):
         self.root, self.config, self.artifacts = root, config, root / "artifacts"
+        self.receipt: Receipt | None = None
         self.examples = {
             split: [
                 Example(f"{split}-{number}", {"text": f"utterance {number} of {split}"}, LABELS[number % 3])

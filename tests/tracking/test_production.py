@@ -23,7 +23,8 @@ from tests.retrain.workplace import ROOT, SETTINGS, Workplace
 
 PROGRAMS = shutil.which("pg_ctl") or list(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.real(minutes=2),
+    pytest.mark.story,
     pytest.mark.timeout(900),
     pytest.mark.skipif(not PROGRAMS, reason="PostgreSQL is not installed"),
 ]
@@ -112,8 +113,8 @@ def server(folder: Path, storage: str) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, able_model: Path) -> Workplace:
-    made = Workplace(tmp_path_factory.mktemp("team"), able_model)
+def place(tmp_path_factory: pytest.TempPathFactory, able_model: Path, warm: Path) -> Workplace:
+    made = Workplace(tmp_path_factory.mktemp("team"), able_model, warm)
     made.environment |= {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
     made.environment |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
     return made
@@ -177,7 +178,7 @@ def contents(runs: list[dict[str, Any]]) -> dict[str, Any]:
 def publishing(place: Workplace, url: str, experiment: str) -> "subprocess.Popen[str]":
     """Begin to send the records of the last run into an experiment of its own."""
     words = [*SETTINGS, "tracking=server", f"tracking.uri={url}", f"tracking.experiment={experiment}"]
-    assert python(place, "-m", "pipelines.compose", *words).returncode == 0
+    assert place.module("pipelines.compose", *words).returncode == 0
     return subprocess.Popen(
         [sys.executable, "-m", "pipelines.publish"], cwd=place.path, env=place.environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -203,27 +204,22 @@ def test_kill_9_of_the_server_while_it_is_told(server: Server, place: Workplace,
                     child.kill()
             process.communicate()
         with running(another, storage, port) as told:
-            done = python(place, "-m", "pipelines.publish")
+            done = place.module("pipelines.publish")
             assert done.returncode == 0, done.stderr
             assert contents(told.runs(f"killed-{attempt}")) == expected
 
 
 def test_a_fresh_clone_with_the_remote_runs_nothing(place: Workplace, storage: str, tmp_path: Path) -> None:
     place.environment |= S3
-    assert python(place, "-m", "pipelines.run", *SETTINGS, "tracking=none").returncode == 0
+    assert place.module("pipelines.run", *SETTINGS, "tracking=none").returncode == 0
     place.shell(
         "dvc remote add --default store s3://dvc/cache && dvc remote modify store endpointurl " + storage + " &&"
         " git add . && git commit --quiet -m 'with results' && dvc push --quiet"
     )
-    clone = Workplace.__new__(Workplace)  # one that is not laid out, but cloned
-    clone.path, clone.environment = (
-        tmp_path / "clone",
-        place.environment | {"PYTHONPATH": f"{tmp_path / 'clone/src'}{os.pathsep}{tmp_path / 'clone'}"},
-    )
-    subprocess.run(["git", "clone", "--quiet", str(place.path), str(clone.path)], check=True)
-    shutil.copytree(place.path / "models", clone.path / "models")
+    clone = place.clone(tmp_path / "clone")
+    shutil.rmtree(clone.path / "data")
     clone.shell("dvc pull --quiet")
-    done = python(clone, "-m", "dvc", "repro", WHETHER_COMPOSED="1")
+    done = clone.module("dvc", "repro", WHETHER_COMPOSED="1")
     assert done.returncode == 0, done.stderr
     assert "Running stage" not in done.stdout.replace("Running stage 'compose'", ""), done.stdout
     verdict = "artifacts/compare/verdict.json"

@@ -62,9 +62,9 @@ def rows_of_database(records: Records) -> list[tuple[Any, ...]]:
         return [row for table in tables for row in sorted(database.execute(f"select * from {table}"), key=repr)]
 
 
-def test_a_run_for_the_pipeline_and_one_for_each_stage(records: Records) -> None:
-    receipt = publish_records(records)
-    runs = named(records)
+def test_a_run_for_the_pipeline_and_one_for_each_stage(published: Records) -> None:
+    receipt = published.receipt
+    runs = named(published)
     assert set(runs) == {"pipeline", *STAGES}
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     parent = runs.pop("pipeline")
@@ -78,9 +78,8 @@ def test_a_run_for_the_pipeline_and_one_for_each_stage(records: Records) -> None
     json.dumps(receipt.runs["lora-knn"].content_key)
 
 
-def test_the_pipeline_says_the_verdict(records: Records) -> None:
-    publish_records(records)
-    parent = named(records)["pipeline"]
+def test_the_pipeline_says_the_verdict(published: Records) -> None:
+    parent = named(published)["pipeline"]
     tags, metrics, params = parent.data.tags, parent.data.metrics, parent.data.params
     assert (tags["answer"], tags["recommended_arm"], tags["task"]) == ("fine_tune", "lora-zero_shot", "snips")
     assert (tags["commit"], tags["dirty"], tags["data_hash"]) == ("be204b6c" * 5, "true", "a" * 32)
@@ -101,8 +100,8 @@ def test_the_pipeline_says_the_verdict(records: Records) -> None:
     assert inputs["snips/test"].dataset.digest == "0" * 32 + ".dir"
     assert json.loads(inputs["snips/test"].dataset.profile) == {"num_rows": 30}
     assert (parent.info.start_time, parent.info.end_time) == (CREATED.timestamp() * 1000, CREATED.timestamp() * 1000)
-    artifacts = Path(client(records).download_artifacts(parent.info.run_id, ""))
-    assert artifacts.is_relative_to(records.root / "mlartifacts")
+    artifacts = Path(client(published).download_artifacts(parent.info.run_id, ""))
+    assert artifacts.is_relative_to(published.root / "mlartifacts")
     assert {str(file.relative_to(artifacts)) for file in artifacts.rglob("*") if file.is_file()} == {
         "leaderboard.csv", "learning_curve.csv", "metrics.json", "params.yaml", "report.html", "verdict.json",
         "plots/accuracy.svg", "plots/learning_curve.svg",
@@ -110,56 +109,52 @@ def test_the_pipeline_says_the_verdict(records: Records) -> None:
     }  # fmt: skip
 
 
-def test_the_list_of_arms_opens_with_their_metrics_best_first(records: Records) -> None:
-    publish_records(records)
-    pipeline = named(records)["pipeline"]
+def test_the_list_of_arms_opens_with_their_metrics_best_first(published: Records) -> None:
+    pipeline = named(published)["pipeline"]
     number = pipeline.info.experiment_id
-    state = json.loads(client(records).get_experiment(number).tags["mlflow.sharedViewState.whether-arms"])
+    state = json.loads(client(published).get_experiment(number).tags["mlflow.sharedViewState.whether-arms"])
     assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`test/accuracy`", False)
     columns = [column.removeprefix("metrics.`").removesuffix("`") for column in state["selectedColumns"]]
     assert columns[:3] == ["test/accuracy", "test/accuracy_ci_low", "test/accuracy_ci_high"]
-    arms = client(records).search_runs([number], state["searchFilter"])
+    arms = client(published).search_runs([number], state["searchFilter"])
     assert {run.data.tags["whether.kind"] for run in arms} == {"arm"}
     assert set(columns) <= {name for run in arms for name in run.data.metrics}
     assert f"#/experiments/{number}/runs?viewStateShareKey=whether-arms" in pipeline.data.tags["mlflow.note.content"]
 
 
-def test_a_checkpoint_shows_its_curves(records: Records) -> None:
-    publish_records(records)
-    run = named(records)["lora"]
-    losses = client(records).get_metric_history(run.info.run_id, "finetune/loss")
+def test_a_checkpoint_shows_its_curves(published: Records) -> None:
+    run = named(published)["lora"]
+    losses = client(published).get_metric_history(run.info.run_id, "finetune/loss")
     assert [point.step for point in losses] == list(range(1, 41))
     assert losses[0].timestamp < losses[-1].timestamp <= run.info.end_time
-    dev = client(records).get_metric_history(run.info.run_id, "finetune/dev_loss")
+    dev = client(published).get_metric_history(run.info.run_id, "finetune/dev_loss")
     assert [point.step for point in dev] == [10, 20, 30, 40], "the kept weights' loss is no step of the curve"
     assert run.data.metrics["training/dev_loss"] == 0.05
     prices = {key: value for key, value in run.data.metrics.items() if key.startswith("cost/")}
     assert prices == {"cost/training_usd_labels": 6.0, "cost/training_usd_machine": 0.002, "cost/training_usd": 6.002}
     assert run.data.params["checkpoints.lora.tuner.adapter.r"] == "16"
     assert not any(key.startswith("prompts") for key in run.data.params)
-    files = {file.path for file in client(records).list_artifacts(run.info.run_id)}
+    files = {file.path for file in client(published).list_artifacts(run.info.run_id)}
     assert {"loss.svg", "history.jsonl"} <= files
     assert "adapter" not in files, "weights stay where they are"
 
 
-def test_an_arm_shows_its_answers_side_by_side(records: Records) -> None:
-    publish_records(records)
-    run = named(records)["base-knn"]
+def test_an_arm_shows_its_answers_side_by_side(published: Records) -> None:
+    run = named(published)["base-knn"]
     assert (run.data.tags["checkpoint"], run.data.tags["prompt"]) == ("base", "knn")
     assert run.data.params["prompts.knn.strategy.examples"] == "8"
     assert not any("few_shot" in key or "lora" in key for key in run.data.params)
     assert run.data.metrics["test/accuracy"] == run.data.metrics["dev/accuracy"] == 0.84
     assert run.data.metrics["latency/p50"] == 0.2
-    table = json.loads(Path(client(records).download_artifacts(run.info.run_id, "predictions.json")).read_text())
+    table = json.loads(Path(client(published).download_artifacts(run.info.run_id, "predictions.json")).read_text())
     assert len(table["data"]) == 45
     row = dict(zip(table["columns"], table["data"][0], strict=True))
     assert (row["id"], row["split"], row["input"]) == ("dev-0", "dev", "utterance 0 of dev")
     assert json.loads(run.data.tags["mlflow.loggedArtifacts"]) == [{"path": "predictions.json", "type": "table"}]
 
 
-def test_arms_that_are_compared_show_some_answers_as_traces_each_once(records: Records) -> None:
-    publish_records(records)
-    run, mlflow = named(records)["base-knn"], client(records)
+def test_arms_that_are_compared_show_some_answers_as_traces_each_once(published: Records) -> None:
+    run, mlflow = named(published)["base-knn"], client(published)
     experiment = run.info.experiment_id
 
     def traces() -> dict[str, Any]:
@@ -168,7 +163,7 @@ def test_arms_that_are_compared_show_some_answers_as_traces_each_once(records: R
 
     before = traces()
     assert 0 < len(before) <= TRACES
-    rows = {row.id: row for row in read_jsonl(records.artifacts / "prompt/base-knn/predictions.jsonl", Prediction)}
+    rows = {row.id: row for row in read_jsonl(published.artifacts / "prompt/base-knn/predictions.jsonl", Prediction)}
     for example, trace in before.items():
         assert trace.info.response_preview == rows[example].output
         assert [span.name for span in trace.data.spans] == ["base-knn", "model"]
@@ -182,7 +177,7 @@ def test_arms_that_are_compared_show_some_answers_as_traces_each_once(records: R
     some = next(iter(before.values())).info.trace_id
     mlflow.delete_traces(experiment, trace_ids=[some])
     assert len(traces()) == len(before) - 1
-    publish_records(records)
+    publish_records(published)
     assert {key: trace.info.trace_id for key, trace in traces().items()} == {
         key: trace.info.trace_id for key, trace in before.items()
     }
@@ -213,9 +208,8 @@ def test_a_trace_of_an_answer_with_a_nul_can_be_stored_anywhere(records: Records
     assert all(trace.data.spans[1].outputs.endswith("␀") for trace in traces)
 
 
-def test_a_benchmark_shows_what_was_kept(records: Records) -> None:
-    publish_records(records)
-    metrics = named(records)["benchmark-lora"].data.metrics
+def test_a_benchmark_shows_what_was_kept(published: Records) -> None:
+    metrics = named(published)["benchmark-lora"].data.metrics
     assert metrics["retention/mean"] == 0.515
     assert metrics["retention/date_understanding_none"] == 0.35
     assert metrics["serving/disk"] == 19_600_000
@@ -224,20 +218,19 @@ def test_a_benchmark_shows_what_was_kept(records: Records) -> None:
     assert all("/" in metric for metric in metrics), "every number is in a group of charts"
 
 
-def test_publishing_again_adds_nothing_anywhere(records: Records) -> None:
-    first = publish_records(records)
-    before = rows_of_database(records)
-    assert publish_records(records) == first
-    assert rows_of_database(records) == before
+def test_publishing_again_adds_nothing_anywhere(published: Records) -> None:
+    first = published.receipt
+    before = rows_of_database(published)
+    assert publish_records(published) == first
+    assert rows_of_database(published) == before
 
 
-def test_the_learning_curve_is_drawn_over_the_number_of_labels(records: Records) -> None:
-    publish_records(records)
-    runs = named(records)
+def test_the_learning_curve_is_drawn_over_the_number_of_labels(published: Records) -> None:
+    runs = named(published)
     run = runs["learning-curve"]
-    tuned = client(records).get_metric_history(run.info.run_id, "curve/tuned")
+    tuned = client(published).get_metric_history(run.info.run_id, "curve/tuned")
     assert [(point.step, round(point.value, 3)) for point in tuned] == [(20, 0.6), (50, 0.84), (120, 0.933)]
-    assert len(client(records).get_metric_history(run.info.run_id, "curve/prompting_ci_high")) == 3
+    assert len(client(published).get_metric_history(run.info.run_id, "curve/prompting_ci_high")) == 3
     metrics = run.data.metrics
     assert (metrics["curve/crossover_labels"], metrics["curve/crossover_usd"]) == (32, 3.2)
     assert "curve/crossover_labels_ci_high" not in metrics, "an open end has no number"
@@ -258,50 +251,50 @@ def test_without_a_learning_curve_there_is_no_run_for_it(records: Records) -> No
     assert set(named(records)) == {"pipeline", *STAGES} - POINTS - {"learning-curve"}
 
 
-def test_a_stage_from_the_cache_is_referred_to(records: Records) -> None:
-    first = publish_records(records)
-    records.write_arm("lora", "knn", seed=1)
-    records.write_verdict(created=CREATED + timedelta(hours=1))
-    second = publish_records(records)
-    runs = active_runs(records)
+def test_a_stage_from_the_cache_is_referred_to(published: Records) -> None:
+    first = published.receipt
+    published.write_arm("lora", "knn", seed=1)
+    published.write_verdict(created=CREATED + timedelta(hours=1))
+    second = publish_records(published)
+    runs = active_runs(published)
     kinds = [run.data.tags["whether.kind"] for run in runs]
     assert (kinds.count("pipeline"), kinds.count("arm"), len(kinds)) == (2, 7, 20)
     assert {name for name in STAGES if first.runs[name].run_id != second.runs[name].run_id} == {"lora-knn"}
     assert second.runs["base-knn"].made_by == first.parent_run_id
-    note = client(records).get_run(second.parent_run_id).data.tags["mlflow.note.content"]
+    note = client(published).get_run(second.parent_run_id).data.tags["mlflow.note.content"]
     made, cached = (line for line in note.splitlines() if line.startswith(("- Made", "- From the cache")))
     assert (made.count("["), cached.count("[")) == (1, 16)
     assert f"[lora-knn](#/experiments/2/runs/{second.runs['lora-knn'].run_id}?" in made
     assert f"[base](#/experiments/2/runs/{first.runs['base'].run_id}?" in cached
 
 
-def test_arms_are_shown_anew_when_the_price_list_changed(records: Records) -> None:
-    first = publish_records(records)
-    records.write_verdict(usd_per_hour=0.4)
-    second = publish_records(records)
+def test_arms_are_shown_anew_when_the_price_list_changed(published: Records) -> None:
+    first = published.receipt
+    published.write_verdict(usd_per_hour=0.4)
+    second = publish_records(published)
     assert {name for name in STAGES if first.runs[name].run_id != second.runs[name].run_id} == ARMS
-    assert client(records).get_run(second.runs["lora-knn"].run_id).data.metrics["cost/usd_per_1k"] == pytest.approx(
+    assert client(published).get_run(second.runs["lora-knn"].run_id).data.metrics["cost/usd_per_1k"] == pytest.approx(
         0.02
     )
 
 
-def test_what_a_person_deleted_comes_back_alone(records: Records) -> None:
-    first = publish_records(records)
-    mlflow = client(records)
+def test_what_a_person_deleted_comes_back_alone(published: Records) -> None:
+    first = published.receipt
+    mlflow = client(published)
     mlflow.delete_run(first.parent_run_id)
     mlflow.delete_run(first.runs["lora-knn"].run_id)
-    second = publish_records(records)
-    runs = named(records)
+    second = publish_records(published)
+    runs = named(published)
     assert set(runs) == {"pipeline", *STAGES}
     assert {name for name in STAGES if first.runs[name].run_id != second.runs[name].run_id} == {"lora-knn"}
     parents = {run.data.tags["mlflow.parentRunId"] for name, run in runs.items() if name != "pipeline"}
     assert parents == {second.parent_run_id}, "what hung below the deleted run hangs below the new one"
 
 
-def test_two_experiments_do_not_share_runs(records: Records) -> None:
-    first = publish_records(records)
-    config = records.tracked_at(records.config.tracking.uri, experiment="mine")
-    second = publish(config, records.artifacts)
+def test_two_experiments_do_not_share_runs(published: Records) -> None:
+    first = published.receipt
+    config = published.tracked_at(published.config.tracking.uri, experiment="mine")
+    second = publish(config, published.artifacts)
     assert second.experiment == "mine"
     assert not {run.run_id for run in first.runs.values()} & {run.run_id for run in second.runs.values()}
 
@@ -309,13 +302,13 @@ def test_two_experiments_do_not_share_runs(records: Records) -> None:
 @pytest.mark.parametrize(
     ("kill_at", "count"),
     [
-        pytest.param("log_batch", 1, id="the first stage is empty"),
+        pytest.param("log_batch", 1, id="the first stage is empty", marks=pytest.mark.slow),
         pytest.param("log_artifact", 12, id="an arm is half there"),
-        pytest.param("set_tag", 1, id="only the pipeline's own run is empty"),
+        pytest.param("set_tag", 1, id="only the pipeline's own run is empty", marks=pytest.mark.slow),
     ],
 )
-def test_a_killed_publication_is_finished_by_the_next(records: Records, kill_at: str, count: int) -> None:
-    process = start_publishing(records, kill_at, count)
+def test_a_killed_publication_is_finished_by_the_next(records: Records, warm: Path, kill_at: str, count: int) -> None:
+    process = start_publishing(warm, records, kill_at, count)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL, output
     assert "RUNNING" in {run.info.status for run in active_runs(records)}
@@ -330,10 +323,12 @@ def test_a_killed_publication_is_finished_by_the_next(records: Records, kill_at:
     assert [point.step for point in losses] == list(range(1, 41))
 
 
-@pytest.mark.parametrize("kill_at", ["log_spans", "start_trace"])
-def test_a_publication_killed_at_a_trace_leaves_each_trace_whole_and_once(records: Records, kill_at: str) -> None:
+@pytest.mark.parametrize("kill_at", ["log_spans", pytest.param("start_trace", marks=pytest.mark.slow)])
+def test_a_publication_killed_at_a_trace_leaves_each_trace_whole_and_once(
+    records: Records, warm: Path, kill_at: str
+) -> None:
     """Between a trace's spans and its record, or before both: of an arm that has some traces already."""
-    process = start_publishing(records, kill_at, 7)
+    process = start_publishing(warm, records, kill_at, 7)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL, output
     publish_records(records)
@@ -351,10 +346,10 @@ def test_a_publication_killed_at_a_trace_leaves_each_trace_whole_and_once(record
     assert all(len(trace.info.assessments) == 3 for _, trace in traces)
 
 
-@pytest.mark.slow
-def test_four_at_once_make_one_database_and_each_run_once(bare_records: Records) -> None:
+@pytest.mark.real
+def test_four_at_once_make_one_database_and_each_run_once(bare_records: Records, warm: Path) -> None:
     (bare_records.root / ".mlflow.db.new").write_text("what a killed process left")
-    processes = [start_publishing(bare_records) for _ in range(4)]
+    processes = [start_publishing(warm, bare_records) for _ in range(4)]
     outputs = [process.communicate(timeout=240)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, outputs
     assert outputs == [""] * 4, "nothing is printed when all is well"
@@ -393,12 +388,11 @@ def test_a_repository_that_was_moved(records: Records) -> None:
         publish(records.config, moved / "artifacts")
 
 
-def test_an_experiment_that_was_deleted(records: Records) -> None:
-    publish_records(records)
-    mlflow = client(records)
+def test_an_experiment_that_was_deleted(published: Records) -> None:
+    mlflow = client(published)
     mlflow.delete_experiment(mlflow.get_experiment_by_name("whether/snips").experiment_id)
     with pytest.raises(TrackingError, match="'whether/snips' was deleted in MLflow: restore it"):
-        publish_records(records)
+        publish_records(published)
 
 
 def test_a_missing_record_is_named(records: Records) -> None:
@@ -460,34 +454,34 @@ def champions(records: Records) -> set[str]:
     return found
 
 
-def test_each_prompt_is_registered_once_and_linked_to_its_arms(records: Records) -> None:
-    publish_records(records)
-    assert {prompt.name for prompt in client(records).search_prompts()} == {
+def test_each_prompt_is_registered_once_and_linked_to_its_arms(published: Records) -> None:
+    assert {prompt.name for prompt in client(published).search_prompts()} == {
         "snips.zero_shot", "snips.few_shot", "snips.knn",
     }  # fmt: skip
-    [experiment] = {run.info.experiment_id for run in active_runs(records)}
-    assert {prompt.tags["_mlflow_experiment_ids"] for prompt in client(records).search_prompts()} == {f",{experiment},"}
-    [version] = versions(records, "snips.knn")
-    example = records.examples["dev"][0]
+    [experiment] = {run.info.experiment_id for run in active_runs(published)}
+    assert {prompt.tags["_mlflow_experiment_ids"] for prompt in client(published).search_prompts()} == {
+        f",{experiment},"
+    }
+    [version] = versions(published, "snips.knn")
+    example = published.examples["dev"][0]
     assert "{{ text }}" in version.template
     assert example.inputs["text"] not in version.template
     assert version.tags["strategy._target_"] == "whether.prompt.strategies.knn"
-    runs = named(records)
+    runs = named(published)
     for arm in ("base-knn", "lora-knn"):
         assert json.loads(runs[arm].data.tags["mlflow.linkedPrompts"]) == [{"name": "snips.knn", "version": "1"}]
 
 
-def test_publishing_again_registers_nothing_and_another_text_is_another_version(records: Records) -> None:
-    publish_records(records)
-    publish_records(records)
-    assert len(versions(records, "snips.knn")) == 1
+def test_publishing_again_registers_nothing_and_another_text_is_another_version(published: Records) -> None:
+    publish_records(published)
+    assert len(versions(published, "snips.knn")) == 1
     for arm in ("base-knn", "lora-knn"):
-        file = records.artifacts / "prompt" / arm / "prompt.txt"
+        file = published.artifacts / "prompt" / arm / "prompt.txt"
         file.write_text(file.read_text() + "\nBe brief.")
-    publish_records(records)
-    first, second = versions(records, "snips.knn")
+    publish_records(published)
+    first, second = versions(published, "snips.knn")
     assert second.template == f"{first.template}\nBe brief."
-    assert len(versions(records, "snips.few_shot")) == 1
+    assert len(versions(published, "snips.few_shot")) == 1
 
 
 @pytest.mark.parametrize("page", [1, 1000])

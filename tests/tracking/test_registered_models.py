@@ -28,8 +28,9 @@ NAME = "whether-snips"
 
 
 @pytest.fixture(autouse=True)
-def in_the_repository(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(records.root)
+def in_the_repository(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "registered" if "registered" in request.fixturenames else "records"
+    monkeypatch.chdir(request.getfixturevalue(name).root)
 
 
 def show(records: Records, **tracking: object) -> Receipt:
@@ -67,14 +68,14 @@ def rows_of_registry(records: Records) -> list[tuple[Any, ...]]:
         return [row for table in tables for row in sorted(database.execute(f"select * from {table}"), key=repr)]
 
 
-def test_the_recommended_arm_is_a_version_of_its_arms_run(records: Records) -> None:
-    receipt = show(records)
-    [version] = versions(records)
+def test_the_recommended_arm_is_a_version_of_its_arms_run(registered: Records) -> None:
+    receipt = registered.receipt
+    [version] = versions(registered)
     assert receipt.models == {"lora-zero_shot": f"{NAME}/{version.version}"}
     assert version.run_id == receipt.runs["lora-zero_shot"].run_id
     tags = version.tags
     assert (tags["arm"], tags["prompt"]) == ("lora-zero_shot", "prompts:/snips.zero_shot/1")
-    pipeline = client(records).get_run(receipt.parent_run_id)
+    pipeline = client(registered).get_run(receipt.parent_run_id)
     assert pipeline.data.tags["whether.content_key"].startswith(tags["verdict"])
     assert (float(tags["test/accuracy"]), float(tags["cost/usd_per_1k"])) == (0.88, 0.005)
     assert len(tags) < 8, "MLflow's list of versions shows every one"
@@ -82,30 +83,32 @@ def test_the_recommended_arm_is_a_version_of_its_arms_run(records: Records) -> N
         version.description
     )
     assert f"/runs/{receipt.parent_run_id}" in version.description
-    assert aliases(records) == {"champion": "lora-zero_shot"}
-    folder = Path(client(records).download_artifacts(version.run_id, version.source.rpartition("/")[2]))
+    assert aliases(registered) == {"champion": "lora-zero_shot"}
+    folder = Path(client(registered).download_artifacts(version.run_id, version.source.rpartition("/")[2]))
     described = yaml.safe_load((folder / "MLmodel").read_text())
     code = Path(described["flavors"]["python_function"]["model_code_path"]).name
     assert (folder / code).read_text() == (ROOT / "src/whether/retrain/served_model.py").read_text()
     assert [column["name"] for column in json.loads(described["signature"]["inputs"])] == ["text"]
-    first = read_jsonl(records.artifacts / "prepare" / "train.jsonl", Example)[0]
+    first = read_jsonl(registered.artifacts / "prepare" / "train.jsonl", Example)[0]
     assert json.loads((folder / "serving_input_example.json").read_text()) == {
         "dataframe_split": {"columns": ["text"], "data": [[first.inputs["text"]]]}
     }
     bundle = load_bundle(folder / "artifacts" / "bundle")
     adapter = "checkpoint/adapter/adapter_model.safetensors"
-    assert bundle.record.files[adapter] == sha256_file(records.artifacts / "finetune/lora/adapter" / Path(adapter).name)
+    assert bundle.record.files[adapter] == sha256_file(
+        registered.artifacts / "finetune/lora/adapter" / Path(adapter).name
+    )
     assert not list(folder.rglob("*.pkl"))
 
 
-def test_publishing_again_registers_nothing_and_another_verdict_is_said_of_the_version(records: Records) -> None:
-    first = show(records)
-    before = rows_of_registry(records)
-    assert show(records) == first
-    assert rows_of_registry(records) == before
-    digest = edit_verdict(records, reasons=["Measured anew."])
-    second = show(records)
-    [version] = versions(records)
+def test_publishing_again_registers_nothing_and_another_verdict_is_said_of_the_version(registered: Records) -> None:
+    first = registered.receipt
+    before = rows_of_registry(registered)
+    assert show(registered) == first
+    assert rows_of_registry(registered) == before
+    digest = edit_verdict(registered, reasons=["Measured anew."])
+    second = show(registered)
+    [version] = versions(registered)
     assert second.models == first.models
     assert digest.startswith(version.tags["verdict"])
     assert f"/runs/{second.parent_run_id}" in version.description
@@ -132,26 +135,24 @@ def test_what_another_machine_registers_meanwhile_is_registered_once(
     assert aliases(records) == {"champion": "lora-zero_shot"}
 
 
-def test_other_weights_are_another_version(records: Records) -> None:
-    show(records)
-    file = records.artifacts / "finetune/lora/adapter/adapter_model.safetensors"
+def test_other_weights_are_another_version(registered: Records) -> None:
+    file = registered.artifacts / "finetune/lora/adapter/adapter_model.safetensors"
     file.write_text("other weights")
-    show(records)
-    first, second = versions(records)
+    show(registered)
+    first, second = versions(registered)
     assert first.source != second.source
-    assert aliases(records) == {"champion": "lora-zero_shot"}
-    assert client(records).get_model_version_by_alias(NAME, "champion").version == second.version
+    assert aliases(registered) == {"champion": "lora-zero_shot"}
+    assert client(registered).get_model_version_by_alias(NAME, "champion").version == second.version
 
 
-def test_the_alias_goes_to_what_the_verdict_recommends_and_stays_where_it_is_inconclusive(records: Records) -> None:
-    show(records)
-    edit_verdict(records, answer="prompt", recommended_arm="base-knn")
-    show(records)
-    assert aliases(records) == {"champion": "base-knn"}
-    assert [version.tags["arm"] for version in versions(records)] == ["lora-zero_shot", "base-knn"]
-    edit_verdict(records, answer="inconclusive", recommended_arm="lora-zero_shot")
-    show(records)
-    assert aliases(records) == {"champion": "base-knn"}
+def test_the_alias_goes_to_what_the_verdict_recommends_and_stays_where_it_is_inconclusive(registered: Records) -> None:
+    edit_verdict(registered, answer="prompt", recommended_arm="base-knn")
+    show(registered)
+    assert aliases(registered) == {"champion": "base-knn"}
+    assert [version.tags["arm"] for version in versions(registered)] == ["lora-zero_shot", "base-knn"]
+    edit_verdict(registered, answer="inconclusive", recommended_arm="lora-zero_shot")
+    show(registered)
+    assert aliases(registered) == {"champion": "base-knn"}
 
 
 def test_which_arms_are_registered(records: Records) -> None:
@@ -168,28 +169,27 @@ def test_which_arms_are_registered(records: Records) -> None:
     assert set(show(records).models) == {"base-knn", "lora-zero_shot"}, "one that breaks a constraint comes last"
 
 
-def test_where_retraining_has_a_champion_the_recommended_arm_is_the_challenger(records: Records) -> None:
-    show(records)
-    folder = records.root / "retrain"
-    bundle = make_bundle("lora-zero_shot", records.config, records.artifacts, folder / "bundles")
+def test_where_retraining_has_a_champion_the_recommended_arm_is_the_challenger(registered: Records) -> None:
+    folder = registered.root / "retrain"
+    bundle = make_bundle("lora-zero_shot", registered.config, registered.artifacts, folder / "bundles")
     write_json(folder / "champion.json", Champion(bundle.record.id, None, "2026-03-05T00:00:00+00:00", 1, "first"))
-    assert publish_champion(records.config, folder, records.root) == NAME
-    assert len(versions(records)) == 1, "the champion is the version that is there"
-    assert versions(records)[0].tags["whether.bundle"] == bundle.record.id
-    show(records)
-    assert aliases(records) == {"champion": "lora-zero_shot"}
-    edit_verdict(records, answer="prompt", recommended_arm="base-knn")
-    show(records)
-    assert aliases(records) == {"champion": "lora-zero_shot", "challenger": "base-knn"}
-    better = make_bundle("base-knn", records.config, records.artifacts, folder / "bundles")
+    assert publish_champion(registered.config, folder, registered.root) == NAME
+    assert len(versions(registered)) == 1, "the champion is the version that is there"
+    assert versions(registered)[0].tags["whether.bundle"] == bundle.record.id
+    show(registered)
+    assert aliases(registered) == {"champion": "lora-zero_shot"}
+    edit_verdict(registered, answer="prompt", recommended_arm="base-knn")
+    show(registered)
+    assert aliases(registered) == {"champion": "lora-zero_shot", "challenger": "base-knn"}
+    better = make_bundle("base-knn", registered.config, registered.artifacts, folder / "bundles")
     before = read_json(folder / "champion.json", Champion)
     write_json(folder / "champion.json", replace(before, champion=better.record.id, previous=before.champion))
-    publish_champion(records.config, folder, records.root)
-    assert aliases(records) == {"champion": "base-knn", "previous": "lora-zero_shot"}
-    assert len(versions(records)) == 2
+    publish_champion(registered.config, folder, registered.root)
+    assert aliases(registered) == {"champion": "base-knn", "previous": "lora-zero_shot"}
+    assert len(versions(registered)) == 2
     (folder / "champion.json").write_text("{")
-    show(records)
-    assert aliases(records) == {"champion": "base-knn", "previous": "lora-zero_shot"}
+    show(registered)
+    assert aliases(registered) == {"champion": "base-knn", "previous": "lora-zero_shot"}
 
 
 def test_a_full_disk_costs_a_warning_and_a_later_sync(
@@ -212,10 +212,17 @@ def test_an_arm_whose_weights_are_gone_is_no_model(records: Records) -> None:
         candidates(records.config, records.artifacts)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kill_at", ["log_artifacts", "create_model_version", "set_registered_model_alias"])
-def test_a_kill_leaves_what_the_next_publication_makes_whole(records: Records, kill_at: str) -> None:
-    process = start_publishing(records, kill_at, 1)
+@pytest.mark.real
+@pytest.mark.parametrize(
+    "kill_at",
+    [
+        pytest.param("log_artifacts", marks=pytest.mark.slow),
+        "create_model_version",
+        pytest.param("set_registered_model_alias", marks=pytest.mark.slow),
+    ],
+)
+def test_a_kill_leaves_what_the_next_publication_makes_whole(records: Records, warm: Path, kill_at: str) -> None:
+    process = start_publishing(warm, records, kill_at, 1)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL, output
     show(records)
