@@ -12,7 +12,7 @@ export DVC_NO_ANALYTICS := 1
 ARGS ?=
 # Tests run in so many lanes, one thread each (docs/testing.md).
 LANES ?= 2
-PYTEST := python -m pytest -n $(LANES) --dist loadscope --no-loadscope-reorder
+PYTEST := pytest -n $(LANES) --dist loadscope --no-loadscope-reorder
 
 help: ## This list
 	@echo 'whether: prompt, fine-tune or both? Usage: make TARGET [ARGS="overrides"]'
@@ -64,13 +64,13 @@ format: env ## Format the code
 	@ruff check --fix .
 
 test: env ## Every test but the slow ones, the pipeline in a fresh clone among them; coverage. ARGS="-k journal" chooses
-	@$(PYTEST) --cov --cov-report=term --durations=20 $(ARGS)
+	@python -m slipcover --branch --source src/whether --skip-covered -m $(PYTEST) --durations=20 $(ARGS)
 
 test-fast: env ## Unit tests only, within three minutes
-	@$(PYTEST) -m 'not heavy and not real and not e2e and not slow' $(ARGS)
+	@python -m $(PYTEST) -m 'not heavy and not real and not e2e and not slow' $(ARGS)
 
 test-slow: env ## What takes minutes for one claim: before a release (docs/reliability.md)
-	@$(PYTEST) -m slow --durations=20 $(ARGS)
+	@python -m $(PYTEST) -m slow --durations=20 $(ARGS)
 
 clean: ## Remove what stages made (not data/, the caches, MLflow's records, nor answers that were paid for)
 	@rm -rf artifacts; mkdir -p .state; find .state -mindepth 1 -maxdepth 1 ! -name served -exec rm -rf {} +

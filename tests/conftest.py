@@ -1,5 +1,6 @@
 """Fixtures that every test can use: a tiny random model, the real small one, and a task."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -66,6 +67,14 @@ def make_tiny_model(folder: Path, seed: int = 0) -> Path:
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unswept() -> Iterator[None]:
+    """What libraries and fixtures made stays: without this each collection of garbage looks through all of torch."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 PRELOADED = (
-    "accelerate", "alembic.command", "antlr4", "coverage", "datasets", "dvc.cli.parser", "dvc.repo.reproduce",
+    "accelerate", "alembic.command", "antlr4", "datasets", "dvc.cli.parser", "dvc.repo.reproduce",
     "dvc.stage.run", "filelock", "flufl.lock", "httpx2", "hydra", "hydra._internal.config_loader_impl", "jinja2",
     "jsonschema", "lm_eval.evaluator", "lm_eval.models.huggingface", "lm_eval.tasks",
     "matplotlib.backends.backend_svg", "matplotlib.pyplot", "mlflow", "mlflow.pyfunc", "mlflow.store.db.utils",
@@ -69,7 +69,7 @@ def warm_python(folder: Path) -> Iterator[Path]:
     base = getattr(sys, "_base_executable", sys.executable)
     program.write_text(CLIENT.format(base=Path(base).resolve(), real=sys.executable, address=str(address)))
     program.chmod(0o755)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COVERAGE_"))}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     command = [sys.executable, "-P", __file__, str(address)]
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log)
@@ -146,7 +146,6 @@ def become(streams: list[int], program: str, words: list[str], folder: str, envi
         folder if option == "-m" else "",
         *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)),
     ]
-    importlib.import_module("coverage").process_startup()
     status: Any = 0
     try:
         if option == "-m":
