@@ -38,6 +38,7 @@ def test_every_file_of_conf_composes_and_fits_the_code_it_names(group: str, choi
     composed(f"{group}={value}", *([f"checkpoints.served.served.price={price}"] if choice == "served" else []))
 
 
+@pytest.mark.heavy
 def test_a_served_model_needs_a_price_and_tells_no_probabilities() -> None:
     price = (
         "checkpoints.served.served.price={date: '2026-11-27', source: me, usd_per_1m_input: 1, usd_per_1m_output: 4}"
@@ -85,6 +86,7 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
     assert config.arms.prompt == ["zero_shot", "knn"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -146,6 +148,7 @@ def test_bad_settings_are_named(overrides: list[str], message: str) -> None:
         compose(overrides, ROOT / CONF)
 
 
+@pytest.mark.heavy
 def test_the_curve_takes_its_settings_from_what_the_run_selects() -> None:
     curve = composed("tuner.r=8", "prompts.knn.strategy.examples=4", "+curve.prompts.more=${prompts.knn}").curve
     assert curve.tuner is not None

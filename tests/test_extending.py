@@ -42,6 +42,7 @@ def test_every_section_is_covered() -> None:
     assert len(FILES) == 12
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_composes(extended: Path, command: str) -> None:
     composed(command)
@@ -75,6 +76,7 @@ def test_the_model_source_fills_a_folder(extended: Path, tiny_model: Path, tmp_p
     assert (tmp_path / "made/model.safetensors").exists()
 
 
+@pytest.mark.heavy
 def test_the_experiment_changes_what_it_says(extended: Path) -> None:
     config = composed("experiment=more_demonstrations")
     assert config.prompts["knn"].strategy["examples"] == 16

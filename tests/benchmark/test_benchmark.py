@@ -187,6 +187,7 @@ def test_missing_rows_and_text_are_named(place: Path) -> None:
         run()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("path", sorted(TASKS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_shipped_task_does_not_favour_the_first_choice(path: Path, tmp_path: Path, monkeypatch) -> None:
     """BIG-bench often lists the right choice first: the choices that are scored are in an order of their own."""

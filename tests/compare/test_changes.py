@@ -48,6 +48,7 @@ def test_the_same_again_has_changed_nothing(earlier):
     assert "No arm's quality is shown to have changed." in same.reasons
 
 
+@pytest.mark.heavy
 def test_an_arm_that_got_worse_is_named_beyond_noise_and_the_others_are_not(earlier, tmp_path):
     now = result(tmp_path, accuracies=REALISTIC | {"lora-zero_shot": 0.7})
     moved = {row.arm: row.conclusion for row in found(earlier, now).arms}

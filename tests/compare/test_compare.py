@@ -86,6 +86,7 @@ def test_numbers_are_those_of_the_predictions(folder, artifacts):
     assert {row.metric for row in verdict.comparisons} == {"accuracy"}
 
 
+@pytest.mark.heavy
 def test_labels_are_paid_for_once_and_only_where_they_are_used(folder):
     arms = read_json(folder / "verdict.json", Verdict).arms
     built = {name: round(arm.metrics["usd_to_build"].value, 2) for name, arm in arms.items()}
@@ -250,6 +251,7 @@ def test_provenance_in_and_outside_a_repository(artifacts, tmp_path):
     assert provenance(artifacts, repository=tmp_path).dirty is True
 
 
+@pytest.mark.heavy
 def test_groups_of_test_examples_widen_every_interval_of_quality(artifacts, folder, config, tmp_path):
     grouped = tmp_path / "artifacts"
     shutil.copytree(artifacts, grouped)

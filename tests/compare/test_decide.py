@@ -231,6 +231,7 @@ def test_false_claims_of_not_worse_are_rare():
     assert false / runs <= 0.05 + 2.6 * (0.05 * 0.95 / runs) ** 0.5
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("rates", [[0.86, 0.93, 0.93], [0.92, 0.92, 0.92], [0.9, 0.93, 0.91]])
 def test_further_labels_settle_most_cases(rates):
     rng, settled, asked = np.random.default_rng(3), 0, 0

@@ -45,6 +45,7 @@ def test_chance_is_called_chance(tmp_path: Path) -> None:
     assert row.reason.endswith("that can be chance.")
 
 
+@pytest.mark.heavy
 def test_without_all_four_arms_there_is_none(tmp_path: Path) -> None:
     assert interactions(study(tmp_path / "a", base__zero_shot=0.5, base__knn=0.6), SETTINGS) == []
     assert interactions(study(tmp_path / "b", base__knn=0.5, lora__knn=0.6), SETTINGS) == []

@@ -127,6 +127,7 @@ def test_the_crossover_with_its_interval_and_price(folder: Path) -> None:
     assert f"overtakes the best prompt at about {crossover.labels} labels" in curve.reasons[0]
 
 
+@pytest.mark.heavy
 def test_numbers_are_those_of_the_answers_and_the_prompt_is_chosen_on_dev(folder: Path, artifacts: Path) -> None:
     curve, _ = curve_of(read_json(folder / "verdict.json", Verdict))
     for level in curve.levels:
@@ -162,6 +163,7 @@ def test_a_crossover_outside_of_what_was_measured(
     assert crossover.ci_low is None if outcome == "ahead" else crossover.ci_high is None
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("labels", "seeds"), [((20, 50), (0,)), ((50,), (0, 1)), ((20, 50, 120, 300), (0,))])
 def test_few_points_are_enough_for_a_statement(labels: tuple[int, ...], seeds: tuple[int, ...], tmp_path: Path) -> None:
     artifacts = write_curve(write_study(tmp_path / "artifacts"), WAYS, labels=labels, seeds=seeds)
@@ -180,6 +182,7 @@ def test_few_points_are_enough_for_a_statement(labels: tuple[int, ...], seeds: t
     assert "NaN" not in (tmp_path / "verdict.json").read_text()
 
 
+@pytest.mark.heavy
 def test_macro_f1_and_text_tasks_have_a_curve(artifacts: Path, tmp_path: Path) -> None:
     curve, _ = curve_of(verdict_on(artifacts, "policy.metric=macro_f1"))
     assert curve.metric == "macro_f1"
@@ -189,6 +192,7 @@ def test_macro_f1_and_text_tasks_have_a_curve(artifacts: Path, tmp_path: Path) -
     assert curve.metric == "exact_match"
 
 
+@pytest.mark.heavy
 def test_all_right_or_all_wrong_is_no_trouble(tmp_path: Path) -> None:
     always, never = (law(value, value, 1.0, 20) for value in (1.0, 0.0))
     ways = {"lora-zero_shot": always, "base-knn": never}
@@ -221,6 +225,7 @@ def test_no_curve_is_null(tmp_path: Path, artifacts: Path) -> None:
     assert verdict_on(artifacts, "curve=none").learning_curve is None
 
 
+@pytest.mark.heavy
 def test_points_that_were_not_measured_are_named(artifacts: Path, tmp_path: Path) -> None:
     copy = write_curve(write_study(tmp_path / "artifacts"), WAYS)
     for seed in (0, 1):
@@ -266,6 +271,7 @@ def test_page_and_terminal_say_it(folder: Path) -> None:
     assert f"• Labels: {curve.reasons[0]}" in console.file.getvalue()
 
 
+@pytest.mark.heavy
 def test_the_same_records_give_the_same_curve(artifacts: Path, folder: Path, tmp_path: Path) -> None:
     assert compared(artifacts, tmp_path).learning_curve == read_json(folder / "verdict.json", Verdict).learning_curve
     svg = "plots/learning_curve.svg"
@@ -322,6 +328,7 @@ def covered(seeds: int, studies: int = 100) -> float:
     return count / studies
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("seeds", [2, 5])
 def test_the_interval_of_the_crossover_holds_its_level(seeds: int) -> None:
     assert covered(seeds) >= 0.9
@@ -331,6 +338,7 @@ def test_with_one_seed_it_is_too_narrow_as_the_report_says() -> None:
     assert covered(1) < 0.9
 
 
+@pytest.mark.heavy
 def test_seeds_vary_in_resamples_as_much_as_they_do() -> None:
     deviations = {2: [], 5: []}
     for seeds, found in deviations.items():

@@ -84,6 +84,7 @@ def test_format_and_chance_are_shown(page, folder):
     assert metrics["sensitivity_worst"].n == 30
 
 
+@pytest.mark.heavy
 def test_page_without_such_measurements_has_no_section_for_them(tmp_path):
     artifacts = write_study(tmp_path / "artifacts", sizes=(20, 10, 30))
     compare(settings("policy.resamples=100"), artifacts=artifacts, folder=tmp_path / "out")
@@ -125,6 +126,7 @@ def test_page_says_what_the_verdict_says(page, folder):
     assert "prefers-color-scheme: dark" in page
 
 
+@pytest.mark.heavy
 def test_page_and_terminal_where_no_arm_is_allowed(tmp_path):
     artifacts = write_study(tmp_path / "artifacts", sizes=(20, 10, 30))
     limits = settings("policy.resamples=200", "policy.constraints.latency_p95=0.001")
@@ -139,6 +141,7 @@ def test_page_and_terminal_where_no_arm_is_allowed(tmp_path):
         assert "No arm keeps the hard constraints" in text
 
 
+@pytest.mark.heavy
 def test_pictures_follow_the_theme(folder):
     pictures = {file.stem for file in (folder / "plots").iterdir()}
     assert {"quality", "quality_cost", "training_lora"} < pictures
@@ -196,6 +199,7 @@ def test_costs_are_drawn(folder):
     assert {"cost_volume.svg", "cost_drivers.svg"} <= {path.name for path in (folder / "plots").iterdir()}
 
 
+@pytest.mark.heavy
 def test_free_machines_and_labels_have_a_report_without_pictures_of_cost(tmp_path):
     artifacts = write_study(tmp_path / "artifacts")
     free = settings("policy.resamples=300", "pricing.usd_per_machine_hour=0", "pricing.usd_per_label=0")

@@ -122,6 +122,7 @@ def test_runs_without_any_spread_have_an_interval_of_some_width(value):
     assert np.ptp(found.interval) > 0.05
 
 
+@pytest.mark.heavy
 def test_intervals_hold_the_truth_of_training_where_those_of_one_run_do_not():
     kept = {"three runs": 0, "one run": 0}
     for study in range(400):
@@ -177,6 +178,7 @@ def test_a_verdict_on_three_training_runs(study, tmp_path):
     assert read_json(tmp_path / "metrics.json").keys() == verdict["arms"].keys()
 
 
+@pytest.mark.heavy
 def test_the_policy_can_ask_for_training_runs(study):
     loose = verdict_of(chosen(), study)
     assert loose.answer != "inconclusive"

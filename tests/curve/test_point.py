@@ -138,6 +138,7 @@ def test_a_prompt_that_needs_more_labels_is_named(
     assert "holds 3 examples and the prompt needs 4" in point.not_measured["base-few_shot"]
 
 
+@pytest.mark.heavy
 def test_a_prompt_that_is_not_selected_is_named(artifacts: Path, curve: CurveConfig, model_config: ModelConfig) -> None:
     prompts = {**curve.prompts, "few_shot": None}
     folder = measure(6, replace(curve, prompts=prompts), model_config, artifacts, Stages())

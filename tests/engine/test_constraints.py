@@ -91,6 +91,7 @@ def test_sampled_choices_have_the_walks_probabilities(tiny):
     )
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("constraint", [Choices(LABELS), JsonSchema(SCHEMAS["labels"])])
 @pytest.mark.parametrize("sampling", [Sampling(), WARM, WARM._replace(top_k=2), WARM._replace(top_p=0.8)])
 def test_both_paths_and_any_batch_agree(tiny, monkeypatch, constraint, sampling):

@@ -107,6 +107,7 @@ TASKS = ["colours", "writing", "reading"]
 CHAT = {"apply_chat_template": True, "system_instruction": "Be brief.", "num_fewshot": 2}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("options", "more"),
     [

@@ -36,6 +36,7 @@ def surprise(observed, expected):
     return chisquare(counts, [share / sum(shares) * sum(counts) for share in shares]).pvalue
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "sampling",
     [
@@ -56,6 +57,7 @@ def test_tokens_have_the_distribution_of_transformers(tiny, sampling):
     assert surprise(observed, expected) > 0.001
 
 
+@pytest.mark.heavy
 def test_pairs_of_tokens_have_the_distribution_of_the_model(tiny):
     sampling = Sampling(temperature=0.4, seed=5)
     (answers,) = tiny.sample([PROMPTS[0]], max_new_tokens=2, sampling=sampling._replace(samples=10_000))

@@ -179,6 +179,7 @@ NOT_PASSED_ON = {
 PASSED_ON = {"cut": cut, "too slow": too_slow}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", [*NOT_PASSED_ON, *PASSED_ON])
 def test_a_fault_loses_nothing(tiny, server, config, name):
     asked = chats(6)
@@ -209,6 +210,7 @@ def test_many_faults_among_many_requests(tiny, server, config, monkeypatch, tmp_
     assert len(journal.read_text().splitlines()) == distinct
 
 
+@pytest.mark.heavy
 def test_retry_after_is_kept(server, config):
     with Proxy(server, [status(429, Retry_After="1")]) as proxy:
         ServedModel(config(proxy.url)).answer(chats(1), max_new_tokens=2)
@@ -246,6 +248,7 @@ def test_retry_after_header(value, low, high):
     assert MAX_RETRY_AFTER > 60
 
 
+@pytest.mark.heavy
 def test_a_server_that_comes_up_late(tiny, server, config):
     port = free_port()
     proxies = []
@@ -264,6 +267,7 @@ def test_no_server(config):
         ServedModel(config(url, attempts=2)).answer(chats(3), max_new_tokens=2)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("fault", "message"),
     [

@@ -26,11 +26,13 @@ from whether.finetune.finetune import finetune
 from whether.records import Example, Task, output_folder, read_json, read_jsonl, write_json
 
 
+@pytest.mark.heavy
 def test_answers_and_log_likelihoods_are_those_of_the_engine(study: Study) -> None:
     export("lora", study.config, artifacts=study.artifacts, folder=Path("merged"))
     answers_like_the_engine(study, Path("merged"))
 
 
+@pytest.mark.heavy
 def test_every_weight_tuned_is_a_folder_of_its_own_too(study: Study) -> None:
     adapter = {"_target_": "whether.finetune.adapters.full"}
     settings = tuner(adapter=adapter, learning_rate=2e-3, epochs=2, max_length=256)
@@ -235,6 +237,7 @@ def test_learned_prompts_are_sent_to_peft(study: Study) -> None:
         export("lora", study.config, artifacts=study.artifacts, folder=Path("merged"))
 
 
+@pytest.mark.heavy
 @pytest.mark.filterwarnings("ignore:Model (has|with) `tie_word_embeddings=True`:UserWarning")
 @pytest.mark.filterwarnings("ignore:Input and output embeddings are no longer tied:UserWarning")
 @pytest.mark.parametrize("layer", ["target_modules", "modules_to_save"])

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/export.md").read_text()
 
 
+@pytest.mark.heavy
 def test_the_example_runs(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
     origin = yaml.safe_load((study.artifacts / "model" / "source.json").read_text())["source"]["path"]
     overrides = ["task=tickets", "task.max_new_tokens=8", "model=local", "model.name=tiny", "model.device=cpu"]
@@ -28,6 +29,7 @@ def test_the_example_runs(study: Study, capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out  # a line, which a tiny model may leave empty
 
 
+@pytest.mark.heavy
 def test_the_table_names_the_files(study: Study) -> None:
     main_files = re.findall(r"`([\w.]+)`", TEXT.partition("| file |")[2].partition("\n\n")[0])
     assert {"config.json", "model.safetensors", "generation_config.json", "README.md"} <= set(main_files)

@@ -57,6 +57,7 @@ def test_base_is_recorded_at_no_cost(tmp_path: Path, artifacts: Path, model_conf
     assert {metrics[key] for key in ("dev_loss", "dev_exact", "peak_memory", "energy")} == {None}
 
 
+@pytest.mark.heavy
 def test_two_runs_give_the_same_bytes_and_leave_nothing_behind(
     tmp_path: Path, artifacts: Path, model_config: ModelConfig
 ) -> None:
@@ -178,6 +179,7 @@ def half_written() -> bool:
     return any(not (path / "sealed").exists() for path in STATE.glob("finetune/lora-*/checkpoint-*"))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "settings", [tuner(epochs=8), tuner(learning_rate=0.5, epochs=16, patience=2)], ids=["to the end", "early stopping"]
 )

@@ -52,6 +52,7 @@ def by_one(artifacts: Path) -> Path:
     return folder
 
 
+@pytest.mark.heavy
 def test_two_processes_train_like_one_and_go_on_after_a_signal(artifacts: Path, settings: None) -> None:
     one, two = by_one(artifacts), by_two("two")
     for alone, shared in zip(timeless_history(one), timeless_history(two), strict=True):

@@ -107,6 +107,7 @@ def dev_loss(local: LocalModel, artifacts: Path) -> float:
     return -sum(score.log_likelihood for score in scores) / sum(score.tokens for score in scores)
 
 
+@pytest.mark.heavy
 @pytest.mark.filterwarnings("ignore:bitsandbytes..gemv_4bit:UserWarning")  # of a row alone, without gradients, on a CPU
 @pytest.mark.parametrize("name", TUNERS)
 def test_the_engine_answers_as_the_tuned_model_was_measured(
@@ -198,6 +199,7 @@ def test_virtual_tokens_in_the_engine_are_those_of_peft(  # noqa: PLR0917 - fixt
     assert local.context_window == window - 5
 
 
+@pytest.mark.heavy
 def test_a_linear_probe_draws_labels_and_keeps_the_language_model(
     tmp_path: Path, artifacts: Path, model_config: ModelConfig
 ) -> None:

@@ -47,6 +47,7 @@ def answer(text: str) -> Any:
     return content(json.dumps({"choices": [choice], "usage": usage}))
 
 
+@pytest.mark.heavy
 def test_a_served_model_rewrites_and_is_asked_once(
     artifacts: Path, settings: Settings, server: str, folder: Path
 ) -> None:
@@ -72,6 +73,7 @@ def test_a_served_model_rewrites_and_is_asked_once(
     assert all(PromptConfig(**one.prompt).labels_needed != 0 for one in written)
 
 
+@pytest.mark.heavy
 def test_the_limit_ends_it_and_what_there_is_counts(
     artifacts: Path, settings: Settings, server: str, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -82,6 +84,7 @@ def test_the_limit_ends_it_and_what_there_is_counts(
     assert "more than optimise.reflect.reflector.max_cost, which is $1e-06" in caplog.text
 
 
+@pytest.mark.heavy
 def test_a_server_that_fails_is_an_error_and_nothing_is_lost(
     artifacts: Path, settings: Settings, server: str, folder: Path
 ) -> None:

@@ -149,6 +149,7 @@ def test_rejected_rows_are_kept_for_the_user(table: TaskConfig, tiny_model: Path
     ]
 
 
+@pytest.mark.heavy
 def test_the_example_of_the_readme_is_fifteen_lines_and_works(tiny_model: Path, tmp_path: Path) -> None:
     assert len((ROOT / "conf/task/tickets.yaml").read_text().splitlines()) <= 15
     folder = done(replace(shipped("tickets"), max_new_tokens=64), tiny_model, tmp_path / "out")

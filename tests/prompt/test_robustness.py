@@ -89,6 +89,7 @@ def test_what_is_switched_off_is_not_measured(label_task: Task, dev: list[Exampl
     assert none.sensitivity_spread is none.sensitivity_worst is None
 
 
+@pytest.mark.heavy
 def test_a_format_that_does_not_fit_is_left_out_and_the_arm_is_kept(artifacts: Path) -> None:
     """The arm's own prompts just fit the context of 1,024 tokens; a heading more does not."""
     from whether.engine.chat import encode, plain_messages
@@ -126,6 +127,7 @@ def artifacts(make_artifacts, tiny_model: Path, label_task: Task, examples: list
     return make_artifacts(tiny_model, replace(label_task, inputs=["text"]), examples)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("strategy", "answering"),
     [

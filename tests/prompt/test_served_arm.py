@@ -62,6 +62,7 @@ def estimated(artifacts: Path, served: ServedConfig, prompt=FEW_SHOT, robustness
     return estimate_arm("far", "it", prompt, served, 0, artifacts=artifacts, robustness=robustness)
 
 
+@pytest.mark.heavy
 def test_it_answers_as_the_model_does_here_and_is_asked_once(artifacts, server, folder) -> None:
     own = read_jsonl(run(artifacts, None) / "predictions.jsonl", Prediction)
     with Proxy(server) as proxy:
@@ -83,6 +84,7 @@ def test_it_answers_as_the_model_does_here_and_is_asked_once(artifacts, server, 
     assert not (out / "lm_eval").exists()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("prompt", "robustness"), [(FEW_SHOT, ROBUSTNESS), (VOTING, None)])
 def test_an_estimate_is_what_is_then_sent(artifacts, server, folder, prompt, robustness) -> None:
     with Proxy(server) as proxy:
@@ -100,6 +102,7 @@ def test_an_estimate_is_what_is_then_sent(artifacts, server, folder, prompt, rob
     assert 0 < budget.spent() <= before.usd
 
 
+@pytest.mark.heavy
 def test_beyond_the_limit_nothing_is_sent(artifacts, server, folder) -> None:
     with Proxy(server) as proxy:
         need = estimated(artifacts, far(proxy, folder)).usd
@@ -125,6 +128,7 @@ def test_a_run_that_broke_off_sends_what_is_missing(artifacts, server, folder) -
         assert len({str(body["messages"]) for body in proxy.reached}) == 20
 
 
+@pytest.mark.heavy
 def test_a_server_that_does_not_tell_tokens(artifacts, server, folder) -> None:
     with Proxy(server, [without_usage]) as proxy:
         run(artifacts, far(proxy, folder, concurrency=1))

@@ -61,6 +61,7 @@ def test_new_words_and_length_by_hand():
     assert length_shift(rows)(chosen(4, 2))[0] == pytest.approx(1.0)  # ranks 1.5 1.5 3.5 3.5 around 2.5
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("feature", ["words", "length", "vocabulary"])
 def test_p_values_are_uniform_without_drift(feature):
     random = np.random.default_rng(2)
@@ -92,6 +93,7 @@ def test_texts_without_a_word():
         assert 0 < found.p_value <= 1
 
 
+@pytest.mark.heavy
 def test_meaning_is_seen_where_no_word_is_shared():
     """Each row's words are its own on both sides: only what they mean tells them apart."""
     weather = "drizzle sunshine blizzard humidity thunder breeze monsoon sleet overcast downpour gale dew"

@@ -1,10 +1,13 @@
 from pathlib import Path
 
+import pytest
+
 from tests.retrain.conftest import night
 from whether.records import Finding, MeanScore
 from whether.retrain.plots import draw_nights
 
 
+@pytest.mark.heavy
 def test_nights_are_drawn_the_same_way_each_time(tmp_path: Path) -> None:
     nights = [
         night(

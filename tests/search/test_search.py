@@ -33,6 +33,7 @@ def timeless(folder: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if k not in measured} for line in read_jsonl(folder / "trials.jsonl")]
 
 
+@pytest.mark.heavy
 def test_it_finds_a_better_learning_rate_than_a_bad_one(artifacts: Path, settings: Any) -> None:
     config = settings(RATES, tuned={"learning_rate": 1e-5}, trials=6, startup_trials=3)
     folder = search("lora", config, artifacts=artifacts)
@@ -52,6 +53,7 @@ def test_it_finds_a_better_learning_rate_than_a_bad_one(artifacts: Path, setting
     assert "best so far" in picture
 
 
+@pytest.mark.heavy
 def test_the_best_is_an_ordinary_checkpoint_that_finetune_makes_again(artifacts: Path, settings: Any) -> None:
     space = {**RATES, "epochs": {"choices": [1, 2]}, "adapter": {"r": {"low": 2, "high": 8}}}
     config = settings(space, trials=3, startup_trials=3)
@@ -97,6 +99,7 @@ def test_more_trials_go_on_and_the_same_seed_gives_the_same(
     assert timeless(in_parts)[1]["settings"] != expected[1]["settings"]
 
 
+@pytest.mark.heavy
 def test_a_hopeless_trial_is_ended(artifacts: Path, settings: Any) -> None:
     space = {"learning_rate": {"choices": [0.02, 0.01, 1e-5, 1.1e-5, 1.2e-5]}}
     config = settings(space, tuned={"epochs": 4}, trials=5, startup_trials=2, warmup_evaluations=1)
@@ -115,6 +118,7 @@ def test_a_hopeless_trial_is_ended(artifacts: Path, settings: Any) -> None:
     assert read_json(folder / "search.json", SearchRecord).importance == {"learning_rate": 1.0}
 
 
+@pytest.mark.heavy
 def test_a_space_that_is_used_up_ends_the_search(
     artifacts: Path, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -124,12 +128,14 @@ def test_a_space_that_is_used_up_ends_the_search(
     assert "all settings in the space were tried, in 2 trials" in caplog.text
 
 
+@pytest.mark.heavy
 def test_no_trial_begins_when_time_is_up(artifacts: Path, settings: Any, caplog: pytest.LogCaptureFixture) -> None:
     folder = search("lora", settings(RATES, trials=9, minutes=1e-4), artifacts=artifacts)
     assert len(trials_of(folder)) == 1
     assert "time is up after 1 of 9 trials: run the same again to go on" in caplog.text
 
 
+@pytest.mark.heavy
 def test_training_that_diverges_is_a_bad_trial_and_not_the_end(artifacts: Path, settings: Any) -> None:
     config = settings({"adapter": {"alpha": {"choices": [8, 1e38]}}}, trials=2)
     own, diverged = trials_of(search("lora", config, artifacts=artifacts))

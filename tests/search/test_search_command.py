@@ -51,6 +51,7 @@ def runs(repository: Path, kind: str) -> list[Any]:
     return list(client.search_runs([experiment.experiment_id], f"tags.`whether.kind` = '{kind}'"))
 
 
+@pytest.mark.heavy
 def test_it_prints_and_writes_a_checkpoint_that_composes(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     overrides = [*OVERRIDES, "tuner.learning_rate=0.0002"]
     Path("params.yaml").write_text(compose(overrides, Path("conf")))
@@ -73,6 +74,7 @@ def test_it_prints_and_writes_a_checkpoint_that_composes(repository: Path, capsy
         main([*COMMAND, "--write"])
 
 
+@pytest.mark.heavy
 def test_settings_that_nothing_beat_are_not_written(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["lora", "trials=2", "space.epochs=null", "space.adapter=null", "space.learning_rate.low=1e-6",
           "space.learning_rate.high=0.02", "space.learning_rate.choices=null", "--write"])  # fmt: skip
@@ -115,6 +117,7 @@ def test_mlflow_shows_a_run_and_its_trials_each_once(repository: Path) -> None:
     assert len(runs(repository, "trial")) == 2
 
 
+@pytest.mark.heavy
 def test_what_a_kill_left_in_mlflow_is_mended(repository: Path) -> None:
     from mlflow import MlflowClient
 
@@ -164,6 +167,7 @@ def test_without_optuna_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
         optuna()
 
 
+@pytest.mark.heavy
 def test_the_command_ends_with_a_status(repository: Path) -> None:
     command = [sys.executable, "-m", "pipelines.search"]
     failed = subprocess.run([*command, "base"], capture_output=True, text=True, check=False)

@@ -71,6 +71,7 @@ def test_what_does_not_fit_the_tuner_is_named(parameters: dict[str, Any], messag
         space(**parameters)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -106,6 +106,7 @@ def test_changed_data_are_refused_without_a_cache_to_compare_with(config: Config
         ensure(config)
 
 
+@pytest.mark.heavy
 def test_a_package_that_builds_other_data_is_refused(config: Config) -> None:
     fresh_clone()
     other = replace(config, data=replace(config.data, members={"one": "one"}))

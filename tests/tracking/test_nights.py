@@ -85,6 +85,7 @@ def test_nights_that_were_missed_or_changed_are_shown_in_a_new_run(config: Confi
     assert [step for step, _ in history(config, third)] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("later", [3, 4])
 @pytest.mark.parametrize("failing", [("log_batch", 2), ("log_artifact", 1), ("set_terminated", 2), ("set_tag", 2)])
 def test_what_a_failure_leaves_of_a_further_night_is_made_whole(

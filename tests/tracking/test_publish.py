@@ -196,6 +196,7 @@ def test_what_no_database_keeps_is_shown_by_another_character(text: str, stored:
     assert storable(text) == stored
 
 
+@pytest.mark.heavy
 def test_a_trace_of_an_answer_with_a_nul_can_be_stored_anywhere(records: Records) -> None:
     path = records.artifacts / "prompt/base-knn/predictions.jsonl"
     rows = read_jsonl(path, Prediction)
@@ -208,6 +209,7 @@ def test_a_trace_of_an_answer_with_a_nul_can_be_stored_anywhere(records: Records
     assert all(trace.data.spans[1].outputs.endswith("␀") for trace in traces)
 
 
+@pytest.mark.heavy
 def test_a_benchmark_shows_what_was_kept(published: Records) -> None:
     metrics = named(published)["benchmark-lora"].data.metrics
     assert metrics["retention/mean"] == 0.515
@@ -243,6 +245,7 @@ def test_the_learning_curve_is_drawn_over_the_number_of_labels(published: Record
     assert (point.data.tags["labels"], point.data.tags["curve_seed"]) == ("50", "1")
 
 
+@pytest.mark.heavy
 def test_without_a_learning_curve_there_is_no_run_for_it(records: Records) -> None:
     off = replace(records.config.curve, labels=[], seeds=[])
     records.config = replace(records.config, curve=off)
@@ -268,6 +271,7 @@ def test_a_stage_from_the_cache_is_referred_to(published: Records) -> None:
     assert f"[base](#/experiments/2/runs/{first.runs['base'].run_id}?" in cached
 
 
+@pytest.mark.heavy
 def test_arms_are_shown_anew_when_the_price_list_changed(published: Records) -> None:
     first = published.receipt
     published.write_verdict(usd_per_hour=0.4)
@@ -278,6 +282,7 @@ def test_arms_are_shown_anew_when_the_price_list_changed(published: Records) -> 
     )
 
 
+@pytest.mark.heavy
 def test_what_a_person_deleted_comes_back_alone(published: Records) -> None:
     first = published.receipt
     mlflow = client(published)
@@ -299,6 +304,7 @@ def test_two_experiments_do_not_share_runs(published: Records) -> None:
     assert not {run.run_id for run in first.runs.values()} & {run.run_id for run in second.runs.values()}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("kill_at", "count"),
     [
@@ -364,6 +370,7 @@ def test_tracking_can_be_off(bare_records: Records) -> None:
     assert not (bare_records.root / "mlflow.db").exists()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("uri", ["postgresql://user:secret@host/db", "mlruns", "http://", "sqlite://"])
 def test_an_address_of_the_wrong_form(records: Records, uri: str, caplog: pytest.LogCaptureFixture) -> None:
     config = records.tracked_at(uri)
@@ -381,6 +388,7 @@ def test_a_file_that_is_no_database(bare_records: Records) -> None:
         publish_records(bare_records)
 
 
+@pytest.mark.heavy
 def test_a_repository_that_was_moved(records: Records) -> None:
     publish_records(records)
     moved = records.root.rename(records.root.with_name("moved"))
@@ -420,6 +428,7 @@ def test_without_git_dvc_or_a_recommended_arm(records: Records) -> None:
     assert parent.inputs.dataset_inputs[0].dataset.digest == "a" * 32
 
 
+@pytest.mark.heavy
 def test_a_long_value_is_cut_and_a_secret_taken_out(records: Records) -> None:
     config = records.config
     task = replace(config.task, instruction="é" * 7000)
@@ -430,6 +439,7 @@ def test_a_long_value_is_cut_and_a_secret_taken_out(records: Records) -> None:
     assert "hunter2" not in text.replace(repr(tracking.experiment)[1:-1], "")
 
 
+@pytest.mark.heavy
 def test_the_log_is_silent(
     records: Records, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -472,6 +482,7 @@ def test_each_prompt_is_registered_once_and_linked_to_its_arms(published: Record
         assert json.loads(runs[arm].data.tags["mlflow.linkedPrompts"]) == [{"name": "snips.knn", "version": "1"}]
 
 
+@pytest.mark.heavy
 def test_publishing_again_registers_nothing_and_another_text_is_another_version(published: Records) -> None:
     publish_records(published)
     assert len(versions(published, "snips.knn")) == 1
@@ -484,6 +495,7 @@ def test_publishing_again_registers_nothing_and_another_text_is_another_version(
     assert len(versions(published, "snips.few_shot")) == 1
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("page", [1, 1000])
 def test_the_recommended_arms_prompt_is_the_champion_and_only_it(
     records: Records, monkeypatch: pytest.MonkeyPatch, page: int

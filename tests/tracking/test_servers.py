@@ -80,6 +80,7 @@ def test_a_server_that_is_down(bare_records: Records, caplog: pytest.LogCaptureF
     assert all(run.content_key and run.run_id is None for run in receipt.runs.values())
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "answer",
     [
@@ -97,6 +98,7 @@ def test_a_server_that_cannot_serve_now(bare_records: Records, answer: Any) -> N
     assert f"http://{address} does not answer" in str(receipt.reason)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
