@@ -112,7 +112,7 @@ def intents(label_task: Task, kind: str) -> tuple[Task, list[Example]]:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("kind", ["label", "json"])
+@pytest.mark.parametrize("kind", ["label", pytest.param("json", marks=pytest.mark.slow)])
 def test_stock_lm_eval_gives_the_score_of_an_arm_of_the_real_model(
     kind: str, real_model: Path, make_artifacts, label_task: Task, in_folder: Path
 ) -> None:
