@@ -30,9 +30,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	if [ -z "$$python" ]; then echo 'error: Python 3.11 or newer is needed (make env PYTHON=/path/to/python3)' >&2; exit 1; fi; \
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $$python -m venv --clear $(VENV)
 	@echo 'Installing packages into $(VENV) (a minute the first time) ...'
-	@pip="$(BIN)/python -m pip --quiet --disable-pip-version-check"; $$pip install -c constraints.txt uv; \
-	eval "$$($(BIN)/python .ci/uv_settings.py)"; \
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]' \
+	@pip="$(BIN)/python -m pip --quiet --disable-pip-version-check"; \
+	{ $$pip install -c constraints.txt uv && \
+	eval "$$($(BIN)/python .ci/uv_settings.py)" && \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'; } \
 	|| { echo 'uv could not install them; with pip it takes some minutes ...'; $$pip install -c constraints.txt -e '.[dev]'; }
 	@touch $@
 

@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """A lane takes all unit tests of a module, or all its other tests, at a time: they share what fixtures make.
 
-    xdist's own groups (`--dist loadgroup`) do nothing with pytest 9.2, which builds node ids anew at each look.
+    xdist's own groups (`--dist loadgroup`) do nothing with pytest 9.2, which computes node ids at each look.
     """
     from xdist.scheduler import LoadScopeScheduling
 
