@@ -175,6 +175,8 @@ def serve(given: argparse.Namespace, folder: Path, database: str) -> int:
     settings.write_text(
         "[mlflow]\ndefault_permission = READ\nadmin_username = admin\n"
         f"database_uri = {beside(database)}\n"
+        # A password is checked by a slow hash, several times a request; one that was right is remembered for so long.
+        "auth_cache_ttl_seconds = 60\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )
     artifacts = given.artifacts or str(folder / "artifacts")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from order import (  # noqa: F401 - pytest calls them
     pytest_collection_modifyitems,
     pytest_report_header,
@@ -115,8 +116,15 @@ def able_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="session")
-def real_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the default model, SmolLM2-135M-Instruct, made by the project's own model source (and cached)."""
+def of_all_lanes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all lanes of this run see."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def real_model(of_all_lanes: Path) -> Path:
+    """Folder of the default model, SmolLM2-135M-Instruct, made by the project's own model source; not to be changed."""
     import yaml
 
     from whether.config import CONF, build, check, compose
@@ -124,17 +132,21 @@ def real_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = os.environ.get("WHETHER_TEST_MODEL")
     if made:
         return Path(made)
-    folder = tmp_path_factory.mktemp("model") / "smollm2"
-    folder.mkdir()
-    config = check(yaml.safe_load(compose(conf=ROOT / CONF)))
-    build(config.model.source, folder, where="model.source")
+    folder = of_all_lanes / "smollm2"
+    with FileLock(of_all_lanes / "smollm2.lock"):
+        if not folder.exists():
+            part = folder.with_name("smollm2.part")
+            part.mkdir()
+            config = check(yaml.safe_load(compose(conf=ROOT / CONF)))
+            build(config.model.source, part, where="model.source")
+            part.rename(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def warm(of_all_lanes: Path) -> Iterator[Path]:
     """Folder with a `python` that starts stages in a tenth of a second, to put first on PATH."""
-    with warm_python(tmp_path_factory.mktemp("warm-python")) as folder:
+    with warm_python(of_all_lanes / "warm-python") as folder:
         yield folder
 
 

@@ -65,6 +65,33 @@ def test_a_second_run_does_nothing_and_shows_the_verdict_again(study: Study) -> 
     )
 
 
+def test_dvc_commands_do_what_a_dvc_user_expects(study: Study) -> None:
+    assert "prompt@lora-knn" in study.shell("dvc dag")
+    assert "base-knn" in study.shell("dvc metrics show --json")
+    study.shell("dvc metrics diff")
+    plots = study.shell("dvc plots show --json")
+    assert "quality_cost.svg" in plots
+    assert "training loss" in plots
+    assert "tuner" in study.shell("dvc params diff")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["task.inputs.text=txt"], "no column 'txt', .*did you mean 'text'"),
+        (["task.source.path=data/none.csv"], "data/none.csv"),
+        (["task.labels=[music,weathr]"], "line 2.*'weather'"),
+    ],
+)
+def test_bad_settings_end_with_one_clear_error(study: Study, words: list[str], message: str) -> None:
+    done = study.module("pipelines.run", *GRID, "prompt=[zero_shot,knn]", *words)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "Traceback" not in said, said[-6000:]
+    assert sum(line.startswith("error: ") for line in said.splitlines()) == 1, said[-3000:]
+    assert re.search(message, said), said[-3000:]
+
+
 def test_an_earlier_revision_goes_onto_an_empty_server(study: Study) -> None:
     runs = study.runs()
     commit = study.shell("git add . && git stash create").strip()

@@ -3,8 +3,8 @@
 A server imports torch, transformers, MLflow, DVC and so on once and forks for each command. The command is a process of
 its own with its own working folder, environment, streams and exit status; the project's code is not imported before
 the fork, so it comes from the PYTHONPATH of the command, as always. `warm_python` makes a folder whose `python` runs
-`-m dvc`, `-m pipelines...` and `-c` in this way and hands everything else to the real interpreter. Tests of signals,
-kills and start-up use the real one.
+`-m dvc`, `-m pipelines...` and `-c` in this way and hands everything else to the real interpreter, and whose `dvc` is
+`python -m dvc`. Tests of signals, kills and start-up use the real one.
 """
 
 import atexit
@@ -27,6 +27,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from filelock import FileLock
+
 PRELOADED = (
     "accelerate", "alembic.command", "antlr4", "datasets", "dvc.cli.parser", "dvc.repo.reproduce",
     "dvc.stage.run", "filelock", "flufl.lock", "httpx2", "hydra", "hydra._internal.config_loader_impl", "jinja2",
@@ -39,6 +41,7 @@ PRELOADED = (
     "sqlalchemy.dialects.sqlite", "statsmodels.stats.multitest", "torch", "transformers", "transformers.generation",
     "transformers.models.llama.modeling_llama", "transformers.trainer",
 )  # fmt: skip
+SERVERS: "list[subprocess.Popen[bytes]]" = []
 CLIENT = """#!{base} -IS
 import json, os, signal, socket, struct, sys
 words = sys.argv[1:]
@@ -63,30 +66,50 @@ os._exit(status)
 
 @contextlib.contextmanager
 def warm_python(folder: Path) -> Iterator[Path]:
-    """Start the server and yield a folder with a `python` to put first on PATH."""
-    address, program = folder / "socket", folder / "bin" / "python"
-    program.parent.mkdir(parents=True)
-    base = getattr(sys, "_base_executable", sys.executable)
-    program.write_text(CLIENT.format(base=Path(base).resolve(), real=sys.executable, address=str(address)))
-    program.chmod(0o755)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    command = [sys.executable, "-P", __file__, str(address)]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log)
+    """Yield a folder with a `python` to put first on PATH; `folder` belongs to the lanes together.
+
+    The first lane starts the server. Each keeps the writing end of a pipe open, and when all have closed theirs, or
+    were killed, the server ends.
+    """
+    address, program, held = folder / "socket", folder / "bin" / "python", folder / "held"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "lock"):
+        if not held.exists():
+            os.mkfifo(held)
+        reading = os.open(held, os.O_RDONLY | os.O_NONBLOCK)
+        holding = os.open(held, os.O_WRONLY)
+        if not address.exists():
+            program.parent.mkdir(exist_ok=True)
+            base = getattr(sys, "_base_executable", sys.executable)
+            program.write_text(CLIENT.format(base=Path(base).resolve(), real=sys.executable, address=str(address)))
+            program.with_name("dvc").write_text(f'#!/bin/sh\nexec "{program}" -m dvc "$@"\n')
+            for made in (program, program.with_name("dvc")):
+                made.chmod(0o755)
+            start(address, reading, folder / "log")
+        os.close(reading)
     try:
-        while not address.exists():
-            if server.poll() is not None:
-                raise RuntimeError((folder / "log").read_text())
-            time.sleep(0.05)
         yield program.parent
     finally:
-        assert server.stdin
-        server.stdin.close()
-        server.wait()
+        os.close(holding)
+
+
+def start(address: Path, held: int, log: Path) -> None:
+    """Start the server, which outlives this process where other lanes need it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-P", __file__, str(address)], env=environment, stdin=held, stdout=output, stderr=output,
+            start_new_session=True,
+        )  # fmt: skip
+    while not address.exists():
+        if server.poll() is not None:
+            raise RuntimeError(log.read_text())
+        time.sleep(0.05)
+    SERVERS.append(server)
 
 
 def serve(address: Path) -> None:
-    """Fork for each connection until standard input closes."""
+    """Fork for each connection until nobody holds standard input open."""
     for name in PRELOADED:
         importlib.import_module(name)
     assert threading.active_count() == 1, threading.enumerate()

