@@ -19,10 +19,10 @@ from whether.sources.packages import cache_folder
 
 ROOT = Path(__file__).parents[1]
 SMOKE = (
-    "experiment=smoke model.threads=1 task.max_rows=40 task.max_new_tokens=8 prompt=[zero_shot,few_shot] serving.requests=2"
-    " serving.warmup=0 robustness.examples=2 robustness.variations=[input_colon] curve.labels=[10] curve.dev=6"
-    " curve.test=8 benchmark.tasks=[whether_cause_and_effect] benchmark.limit=4 benchmark.text_tokens=64"
-    " benchmark.other_examples=8"
+    "experiment=smoke model.threads=1 task.max_rows=36 task.max_new_tokens=8 prompt=[zero_shot,few_shot]"
+    " prompts.few_shot.strategy.examples=3 serving.requests=2 serving.warmup=0 robustness.examples=2"
+    " robustness.variations=[input_colon] curve.labels=[10] curve.dev=6 curve.test=8"
+    " benchmark.tasks=[whether_cause_and_effect] benchmark.limit=4 benchmark.text_tokens=64 benchmark.other_examples=8"
 )
 
 pytestmark = [pytest.mark.story, pytest.mark.timeout(1200)]

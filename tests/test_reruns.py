@@ -149,7 +149,13 @@ def test_a_task_of_ones_own_is_a_file_and_one_yaml(study: Study) -> None:
     assert len(settings) <= 15
     chosen = [word for word in GRID if not word.startswith(("task=", "curve", "checkpoint="))]
     done = study.module(
-        "pipelines.run", *chosen, "task=tickets", "task.max_new_tokens=60", "curve=none", "prompt=[zero_shot,knn]"
+        "pipelines.run",
+        *chosen,
+        "task=tickets",
+        "task.max_new_tokens=60",
+        "curve=none",
+        "prompt=[zero_shot]",
+        "checkpoint=[base,linear_probe]",
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert study.verdict()["task"] == "tickets"
@@ -157,9 +163,9 @@ def test_a_task_of_ones_own_is_a_file_and_one_yaml(study: Study) -> None:
 
 def test_a_second_clone_decides_the_same(study: Study, tmp_path: Path) -> None:
     """Same inputs, same seeds, same machine: the same verdict apart from times and what is computed from them."""
-    study.run("curve=none")
+    study.run("curve=none", prompts="zero_shot")
     second = study.clone(tmp_path / "second")
-    assert {"finetune@lora", "prompt@lora-knn"} < second.run("curve=none")
+    assert {"finetune@lora", "prompt@lora-zero_shot"} < second.run("curve=none", prompts="zero_shot")
     assert untimed(second.verdict()) == untimed(study.verdict())
 
 

@@ -4,7 +4,6 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -265,23 +264,20 @@ def test_weights_that_do_not_come_back_are_noticed(study: Study) -> None:
         _check_weights(study.artifacts / "model", expected, torch.float32)
 
 
-def test_killed_it_leaves_no_folder(study: Study) -> None:
+def test_killed_it_leaves_no_folder(study: Study, warm: Path) -> None:
     import yaml
 
     from whether.records import to_plain, write_text
 
     write_text(Path("params.yaml"), yaml.safe_dump(json.loads(json.dumps(to_plain(study.config), default=str))))
-    process = subprocess.Popen([sys.executable, "-m", "pipelines.export", "lora", "merged"])
+    command = [str(warm / "python"), "-m", "pipelines.export", "lora", "merged"]
+    process = subprocess.Popen(command)
     while process.poll() is None and not list(Path().glob(".merged.*/*")):
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not Path("merged").exists()
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines.export", "lora", "merged"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert re.search(r"merged: checkpoint lora in float32, [\d.]+ MB, with its card in README.md", done.stderr)
-    failed = subprocess.run(
-        [sys.executable, "-m", "pipelines.export", "lora", "merged"], capture_output=True, text=True, check=False
-    )
+    failed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (failed.returncode, failed.stderr.count("\n")) == (1, 1)
