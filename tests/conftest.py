@@ -73,6 +73,7 @@ def make_tiny_model(folder: Path, seed: int = 0) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def unswept() -> Iterator[None]:
     """What libraries and fixtures made stays: without this each collection of garbage looks through all of torch."""
+    gc.freeze()
     yield
     gc.collect()
     gc.freeze()

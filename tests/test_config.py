@@ -13,8 +13,15 @@ from whether.config import CONF, Config, TaskConfig, check, compose, load, write
 from whether.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
+LISTS = ("checkpoint", "prompt")
+"""Groups of which a run selects several."""
 GROUPS = sorted(folder.name for folder in (ROOT / CONF).iterdir() if folder.is_dir())
-CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((ROOT / CONF / group).glob("*.yaml"))]
+CHOICES = [
+    (group, file.stem)
+    for group in GROUPS
+    if group not in LISTS
+    for file in sorted((ROOT / CONF / group).glob("*.yaml"))
+]
 
 
 @pytest.fixture
@@ -31,11 +38,17 @@ def composed(*overrides: str) -> Config:
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda part: part)
 def test_every_file_of_conf_composes_and_fits_the_code_it_names(group: str, choice: str) -> None:
-    listed = group in ("checkpoint", "prompt")
-    value = f"[{'base,' if group == 'checkpoint' and choice != 'base' else ''}{choice}]" if listed else choice
+    composed(f"{group}={choice}")
+
+
+@pytest.mark.parametrize("group", LISTS)
+def test_all_checkpoints_and_all_prompts_compose_together(group: str) -> None:
+    choices = {file.stem for file in (ROOT / CONF / group).glob("*.yaml")}
     # A price is what only the user knows.
     price = "{date: '2026-11-27', source: a test, usd_per_1m_input: 0.1, usd_per_1m_output: 0.4}"
-    composed(f"{group}={value}", *([f"checkpoints.served.served.price={price}"] if choice == "served" else []))
+    words = [f"checkpoints.served.served.price={price}"] if group == "checkpoint" else []
+    config = composed(f"{group}=[{','.join(sorted(choices))}]", *words)
+    assert set(config.checkpoints if group == "checkpoint" else config.prompts) == choices
 
 
 @pytest.mark.heavy

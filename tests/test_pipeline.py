@@ -19,7 +19,7 @@ from whether.sources.packages import cache_folder
 
 ROOT = Path(__file__).parents[1]
 SMOKE = (
-    "experiment=smoke model.threads=1 task.max_rows=36 task.max_new_tokens=8 prompt=[zero_shot,few_shot]"
+    "experiment=smoke model.threads=1 task.max_rows=36 task.max_new_tokens=8 prompt=[few_shot]"
     " prompts.few_shot.strategy.examples=3 serving.requests=2 serving.warmup=0 robustness.examples=2"
     " robustness.variations=[input_colon] curve.labels=[10] curve.dev=6 curve.test=8"
     " benchmark.tasks=[whether_cause_and_effect] benchmark.limit=4 benchmark.text_tokens=64 benchmark.other_examples=8"
@@ -83,9 +83,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
         os.utime(made.path / name, (0, 0))
     made.environment |= {"PYTHONPATH": str(made.path / "src"), "XDG_CACHE_HOME": str(cache_folder().parents[1])}
     output = made(f"make run ARGS='{SMOKE}'")
-    checkpoints, prompts = ("base", "lora"), ("zero_shot", "few_shot")
+    checkpoints = ("base", "lora")
     assert ran(output) >= {f"{stage}@{name}" for stage in ("finetune", "benchmark") for name in checkpoints}
-    assert ran(output) >= {f"prompt@{name}-{prompt}" for name in checkpoints for prompt in prompts}
+    assert ran(output) >= {f"prompt@{name}-few_shot" for name in checkpoints}
     assert ran(output) >= {"compose", "model", "prepare", "curve@10-0", "compare", "publish"}
     assert "report.html" in output
     return made
@@ -95,7 +95,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 def test_the_verdict_keeps_its_contract(clone: Clone) -> None:
     verdict = clone.verdict()
     assert verdict["answer"] in ("prompt", "fine_tune", "both", "no_difference", "inconclusive")
-    assert set(verdict["arms"]) == {f"{c}-{p}" for c in ("base", "lora") for p in ("zero_shot", "few_shot")}
+    assert set(verdict["arms"]) == {"base-few_shot", "lora-few_shot"}
     curve = verdict["learning_curve"]
     assert isinstance(curve, dict)
     assert [level["labels"] for level in curve["levels"]] == [10]

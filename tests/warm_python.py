@@ -1,14 +1,15 @@
 """A Python that has the heavy packages imported already, for tests in which starting an interpreter is not the subject.
 
 A server imports torch, transformers, MLflow, DVC and so on once and forks for each command. The command is a process of
-its own with its own working folder, environment, streams and exit status; the project's code is not imported before
-the fork, so it comes from the PYTHONPATH of the command, as always. `warm_python` makes a folder whose `python` runs
+its own with its own working folder, environment, streams and exit status. The project is imported before the fork too,
+and imported again by a command whose PYTHONPATH has other code. `warm_python` makes a folder whose `python` runs
 `-m dvc`, `-m pipelines...` and `-c` in this way and hands everything else to the real interpreter, and whose `dvc` is
 `python -m dvc`. Tests of signals, kills and start-up use the real one.
 """
 
 import atexit
 import contextlib
+import filecmp
 import gc
 import importlib
 import json
@@ -41,6 +42,7 @@ PRELOADED = (
     "sqlalchemy.dialects.sqlite", "statsmodels.stats.multitest", "torch", "transformers", "transformers.generation",
     "transformers.models.llama.modeling_llama", "transformers.trainer",
 )  # fmt: skip
+PROJECT = Path(__file__).parents[1] / "src" / "whether"
 SERVERS: "list[subprocess.Popen[bytes]]" = []
 CLIENT = """#!{base} -IS
 import json, os, signal, socket, struct, sys
@@ -112,6 +114,11 @@ def serve(address: Path) -> None:
     """Fork for each connection until nobody holds standard input open."""
     for name in PRELOADED:
         importlib.import_module(name)
+    for file in sorted(PROJECT.rglob("*.py")):
+        if file.name != "__main__.py":
+            module = ".".join(file.relative_to(PROJECT.parent).with_suffix("").parts).removesuffix(".__init__")
+            with contextlib.suppress(ImportError):  # an extra that is not installed
+                importlib.import_module(module)
     assert threading.active_count() == 1, threading.enumerate()
     gc.collect()
     gc.freeze()
@@ -153,6 +160,15 @@ def keep(connection: socket.socket) -> NoReturn:
     os._exit(0)
 
 
+def forget_other_code(search_path: list[str]) -> None:
+    """Leave the project to be imported by the command where its files are not those that were imported."""
+    given = next((folder for entry in search_path if (folder := Path(entry) / "whether").is_dir()), PROJECT)
+    files = [sorted(path.relative_to(folder) for path in folder.rglob("*.py")) for folder in (given, PROJECT)]
+    if files[0] != files[1] or not all(filecmp.cmp(given / name, PROJECT / name) for name in files[0]):
+        for name in [name for name in sys.modules if name.partition(".")[0] == "whether"]:
+            del sys.modules[name]
+
+
 def become(streams: list[int], program: str, words: list[str], folder: str, environment: dict[str, str]) -> NoReturn:
     """Run `-m module` or `-c program` as the interpreter would, in this process."""
     os.setsid()
@@ -165,10 +181,9 @@ def become(streams: list[int], program: str, words: list[str], folder: str, envi
     option, subject, *arguments = words
     sys.argv = [option, *arguments]
     sys.executable = program
-    sys.path[:0] = [
-        folder if option == "-m" else "",
-        *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)),
-    ]
+    search_path = [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    sys.path[:0] = [folder if option == "-m" else "", *search_path]
+    forget_other_code(search_path)
     status: Any = 0
     try:
         if option == "-m":

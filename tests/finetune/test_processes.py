@@ -53,7 +53,7 @@ def by_one(artifacts: Path) -> Path:
 
 
 @pytest.mark.heavy
-def test_two_processes_train_like_one_and_go_on_after_a_signal(artifacts: Path, settings: None) -> None:
+def test_two_processes_train_like_one(artifacts: Path, settings: None) -> None:
     one, two = by_one(artifacts), by_two("two")
     for alone, shared in zip(timeless_history(one), timeless_history(two), strict=True):
         for key in alone.keys() - {"computed_tokens", "flops"}:
@@ -61,7 +61,10 @@ def test_two_processes_train_like_one_and_go_on_after_a_signal(artifacts: Path, 
     assert read_json(two / "metrics.json")["dev_exact"] == read_json(one / "metrics.json")["dev_exact"]
     assert not list(STATE.glob("finetune/*"))
 
-    process = start()
+
+@pytest.mark.slow
+def test_two_processes_go_on_after_a_signal(artifacts: Path, settings: None) -> None:
+    two, process = by_two("two"), start()
     while process.poll() is None and not list(STATE.glob("finetune/lora-*/checkpoint-*/sealed")):
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)

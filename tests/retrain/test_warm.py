@@ -3,15 +3,14 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx2
 import pytest
 import yaml
+from serving import free_port, wait_until_up
 
 from tests.retrain.workplace import Workplace, rows
 
@@ -84,22 +83,15 @@ def test_a_tuned_checkpoint_is_a_registered_model_with_the_same_logits_and_answe
 
 
 def test_mlflow_serves_the_champion(place: Workplace) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port, log = free_port(), place.path / "server.log"
     command = ["mlflow", "models", "serve", "-m", "models:/whether-mine@champion", "--env-manager", "local"]
-    server = subprocess.Popen(
-        [*command, "--port", str(port)], cwd=place.path, start_new_session=True, stderr=subprocess.PIPE, text=True,
-        env=place.environment | {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"},
-    )  # fmt: skip
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [*command, "--port", str(port)], cwd=place.path, start_new_session=True, stdout=output, stderr=output,
+            env=place.environment | {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"},
+        )  # fmt: skip
     try:
-        while True:
-            assert server.poll() is None, server.stderr.read() if server.stderr else ""
-            try:
-                httpx2.get(f"http://127.0.0.1:{port}/health").raise_for_status()
-                break
-            except httpx2.TransportError:
-                time.sleep(0.5)
+        wait_until_up(f"http://127.0.0.1:{port}/health", lambda: server.poll() is None, log)
         asked = {"dataframe_records": [{"text": row["text"]} for row in rows(3, 7)]}
         done = httpx2.post(f"http://127.0.0.1:{port}/invocations", json=asked, timeout=120)
         assert done.status_code == 200, done.text
@@ -110,7 +102,7 @@ def test_mlflow_serves_the_champion(place: Workplace) -> None:
         assert httpx2.post(f"http://127.0.0.1:{port}/invocations", json=asked, timeout=120).status_code == 400
     finally:
         os.killpg(server.pid, signal.SIGTERM)
-        server.communicate()
+        server.wait()
 
 
 def test_a_fetch_that_fails_is_a_night_that_failed_and_is_made_up_for(place: Workplace) -> None:

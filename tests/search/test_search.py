@@ -186,7 +186,7 @@ def work(artifacts: Path, config: Config) -> None:
 
 
 def test_killed_at_any_moment_it_tries_the_same(artifacts: Path, settings: Any, tmp_path: Path) -> None:
-    config = settings(RATES, tuned={"epochs": 6}, trials=5, startup_trials=2)
+    config = settings(RATES, tuned={"epochs": 4}, trials=4, startup_trials=2)
     undisturbed = search("lora", config, artifacts=artifacts).rename(tmp_path / "undisturbed")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["whether.search.trial", "peft", "matplotlib.figure", "optuna"])

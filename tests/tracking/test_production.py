@@ -5,7 +5,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx2
 import psutil
 import pytest
+from serving import free_port, wait_until_up
 
 from tests.retrain.workplace import ROOT, SETTINGS, Workplace
 
@@ -31,12 +31,6 @@ pytestmark = [
 ]
 PASSWORD = "a-password-of-no-value"
 S3 = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -96,13 +90,7 @@ def running(folder: Path, storage: str, port: int | None) -> Iterator[Server]:
         )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(900):
-            try:
-                if httpx2.get(f"{url}/health").is_success:
-                    break
-            except httpx2.TransportError:
-                assert process.poll() is None, (folder / "log").read_text()
-                time.sleep(0.1)
+        wait_until_up(f"{url}/health", lambda: process.poll() is None, folder / "log")
         yield Server(url, process)
     finally:
         process.send_signal(signal.SIGTERM)

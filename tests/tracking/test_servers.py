@@ -2,12 +2,10 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from serving import free_port, wait_until_up
 from synthetic_records import Records
 
 from whether.errors import TrackingError
@@ -61,12 +60,6 @@ def answering(status: int, body: bytes) -> Callable[[BaseHTTPRequestHandler], No
         handler.wfile.write(body)
 
     return answer
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_server_that_is_down(bare_records: Records, caplog: pytest.LogCaptureFixture) -> None:
@@ -137,13 +130,7 @@ class Server:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd=self.folder, env=environment, start_new_session=True
             )
-        for _ in range(600):
-            try:
-                with urllib.request.urlopen(f"{self.uri}/health", timeout=2):
-                    return
-            except OSError:
-                time.sleep(0.2)
-        raise AssertionError((self.folder / "server.log").read_text())
+        wait_until_up(f"{self.uri}/health", lambda: self.process.poll() is None, self.folder / "server.log")
 
     def kill(self) -> None:
         """Kill -9, children included."""
