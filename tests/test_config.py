@@ -36,11 +36,13 @@ def composed(*overrides: str) -> Config:
     return check(yaml.safe_load(compose(overrides, ROOT / CONF)))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda part: part)
 def test_every_file_of_conf_composes_and_fits_the_code_it_names(group: str, choice: str) -> None:
     composed(f"{group}={choice}")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("group", LISTS)
 def test_all_checkpoints_and_all_prompts_compose_together(group: str) -> None:
     choices = {file.stem for file in (ROOT / CONF / group).glob("*.yaml")}
@@ -69,10 +71,12 @@ def test_a_served_model_needs_a_price_and_tells_no_probabilities() -> None:
         )
 
 
+@pytest.mark.heavy
 def test_params_yaml_is_what_conf_says() -> None:
     assert (ROOT / "params.yaml").read_text() == compose(conf=ROOT / CONF)
 
 
+@pytest.mark.heavy
 def test_params_yaml_is_written_as_dvc_writes_it(tmp_path: Path) -> None:
     from dvc.utils.hydra import compose_and_dump
 
@@ -90,6 +94,7 @@ def test_the_defaults_of_a_task_stand_in_config_yaml_and_in_the_dataclass_alike(
             assert written[field.name] == plain, field.name
 
 
+@pytest.mark.heavy
 def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
     config = composed("tuner.r=8", "prompt=[zero_shot,knn]")
     tuner = config.checkpoints["lora"].tuner
@@ -174,6 +179,7 @@ def test_the_curve_takes_its_settings_from_what_the_run_selects() -> None:
     assert composed("curve=none").curve.labels == composed("experiment=smoke", "curve=none").curve.labels == []
 
 
+@pytest.mark.heavy
 def test_training_runs_are_checkpoints_from_the_seeds_that_follow() -> None:
     config = composed("training_runs=3", "checkpoint=[base,lora,linear_probe]", "tuner.r=8")
     assert config.arms.checkpoint == [
@@ -189,6 +195,7 @@ def edit(path: Path, change: Callable[[str], str]) -> None:
     path.write_text(change(path.read_text()))
 
 
+@pytest.mark.heavy
 def test_a_typo_in_a_file_is_named_with_the_file(conf: Path) -> None:
     edit(conf / "policy/default.yaml", lambda text: text.replace("margin:", "margn:"))
     with pytest.raises(ConfigError, match=r"policy.margn \(in conf/policy/default.yaml\).*did you mean 'margin'"):
@@ -215,6 +222,7 @@ def test_an_interpolation_to_nowhere_is_named(conf: Path) -> None:
         compose(conf=conf)
 
 
+@pytest.mark.heavy
 def test_unchanged_settings_keep_the_file_untouched(conf: Path) -> None:
     params = Path("params.yaml")
     write_params(compose(conf=conf))
@@ -234,6 +242,7 @@ def test_a_broken_params_yaml_is_named(conf: Path, text: str | None, message: st
         load()
 
 
+@pytest.mark.heavy
 def test_a_prompt_of_ones_own_needs_one_function_and_one_file(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("mine.py").write_text("def shout(task, pool, seed, *, mark: str):\n    return None\n")
     (conf / "prompt/shout.yaml").write_text("# @package prompts.shout\nstrategy: {_target_: mine.shout, mark: '!'}\n")

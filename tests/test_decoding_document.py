@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs/decoding.md").read_text()
 
 
+@pytest.mark.heavy
 def test_the_examples_run(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -48,6 +48,7 @@ def test_each_command_composes(extended: Path, command: str) -> None:
     composed(command)
 
 
+@pytest.mark.heavy
 def test_the_prompt_asks(extended: Path, label_task: Task, examples: list[Example]) -> None:
     config = composed("prompt=[zero_shot,polite]")
     strategy = build(config.prompts["polite"].strategy, label_task, examples, 0)
@@ -56,6 +57,7 @@ def test_the_prompt_asks(extended: Path, label_task: Task, examples: list[Exampl
     assert user.content == examples[0].inputs["text"]
 
 
+@pytest.mark.heavy
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft calls it
 def test_the_tuner_has_something_to_train(extended: Path, tiny_model: Path, label_task: Task) -> None:
     from transformers import AutoModelForCausalLM
@@ -70,6 +72,7 @@ def test_the_tuner_has_something_to_train(extended: Path, tiny_model: Path, labe
     assert all("q_proj" in name or "v_proj" in name for name in trained)
 
 
+@pytest.mark.heavy
 def test_the_model_source_fills_a_folder(extended: Path, tiny_model: Path, tmp_path: Path) -> None:
     config = composed(f"model=copied model.source.origin={tiny_model}")
     build(config.model.source, tmp_path / "made")
@@ -83,6 +86,7 @@ def test_the_experiment_changes_what_it_says(extended: Path) -> None:
     assert config.checkpoints["lora"].tuner.epochs == 5  # type: ignore[union-attr]
 
 
+@pytest.mark.heavy
 def test_the_trigger_fires_on_long_rows(extended: Path) -> None:
     config = composed("trigger=[long_inputs]")
     short, long = Item("a few words", "x", 1, 1, "s"), Item("word " * 201, "x", 1, 1, "l")

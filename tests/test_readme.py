@@ -17,6 +17,7 @@ OVERRIDES = [match[1] for command in COMMANDS if (match := re.match(r'make run A
 OVERRIDES += [" ".join(re.findall(r"-S (\S+)", command)) for command in COMMANDS if command.startswith("dvc exp run")]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("overrides", OVERRIDES)
 def test_settings_in_commands_compose(overrides: str) -> None:
     check(yaml.safe_load(compose(shlex.split(overrides), ROOT / CONF)))

@@ -56,6 +56,9 @@ def study(tmp_path_factory: pytest.TempPathFactory, able_model: Path, warm: Path
 
 def test_a_second_run_does_nothing_and_shows_the_verdict_again(study: Study) -> None:
     before, runs = study.verdict(), study.runs()
+    curve = before["learning_curve"]
+    assert isinstance(curve, dict)
+    assert [level["labels"] for level in curve["levels"]] == [10]
     assert study.run() == set()
     assert "What was measured" in study.said or str(before["recommended_arm"]) in study.said
     assert study.verdict() == before

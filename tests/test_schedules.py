@@ -45,6 +45,7 @@ def test_systemd(tmp_path: Path) -> None:
     subprocess.run(["systemd-analyze", "calendar", calendar[1]], check=True, capture_output=True)
 
 
+@pytest.mark.heavy
 def test_github_actions() -> None:
     file = SCHEDULES / "github-actions.yaml"
     command = ["check-jsonschema", "--builtin-schema", "vendor.github-workflows", str(file)]

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 SERVER = ROOT / "server"
 
 
+@pytest.mark.heavy
 def test_the_compose_file_is_one() -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml"]
     done = subprocess.run(command, cwd=SERVER, capture_output=True, text=True, check=False)

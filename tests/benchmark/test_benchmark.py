@@ -65,6 +65,7 @@ def run(config: BenchmarkConfig = CONFIG) -> Path:
     return folder
 
 
+@pytest.mark.heavy
 def test_records(place: Path) -> None:
     folder = run()
     metrics, results = read_json(folder / "metrics.json"), read_json(folder / "results.json")
@@ -91,6 +92,7 @@ def test_records(place: Path) -> None:
     assert metrics["peak_memory"] > 50e6
 
 
+@pytest.mark.heavy
 def test_scores_are_those_of_lm_evals_hf_backend(place: Path) -> None:
     import lm_eval
     from lm_eval.models.huggingface import HFLM
@@ -106,6 +108,7 @@ def test_scores_are_those_of_lm_evals_hf_backend(place: Path) -> None:
         assert report["results"][name][f"{result['metric']},none"] == result["value"]
 
 
+@pytest.mark.heavy
 def test_local_tasks_touch_neither_network_nor_home_and_print_nothing(
     place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -128,6 +131,7 @@ def test_local_tasks_touch_neither_network_nor_home_and_print_nothing(
     assert "Tokenizing" not in written.err
 
 
+@pytest.mark.heavy
 def test_documents_longer_than_the_context_window_are_counted(place: Path) -> None:
     rows = read_jsonl(Path("rows.jsonl"))
     write_jsonl(Path("rows.jsonl"), [{**rows[0], "input": "number " * 900}, *rows[1:]])
@@ -139,6 +143,7 @@ def test_documents_longer_than_the_context_window_are_counted(place: Path) -> No
         run(replace(config, truncation="error"))
 
 
+@pytest.mark.heavy
 def test_without_text_perplexity_is_not_measured(place: Path) -> None:
     metrics = read_json(run(replace(CONFIG, text=None, tasks=["numbers"])) / "metrics.json")
     assert metrics["perplexity"] is None
@@ -164,6 +169,7 @@ def test_perplexity_is_that_of_the_model(place: Path, tiny_model: Path) -> None:
     assert measured.value == pytest.approx(math.exp(-total / count), rel=1e-4)
 
 
+@pytest.mark.heavy
 def test_an_unknown_task_is_named_with_near_matches(place: Path) -> None:
     with pytest.raises(ConfigError, match="tasks has no task 'numbesr'; did you mean 'numbers'"):
         run(replace(CONFIG, tasks=["numbesr"]))
@@ -171,11 +177,13 @@ def test_an_unknown_task_is_named_with_near_matches(place: Path) -> None:
         run(replace(CONFIG, include_path="nowhere"))
 
 
+@pytest.mark.heavy
 def test_an_unknown_task_of_lm_eval_itself_is_named(place: Path) -> None:
     with pytest.raises(ConfigError, match="lm-eval has no task 'arc_eazy'; did you mean 'arc_easy'"):
         run(replace(CONFIG, tasks=["arc_eazy"], include_path=None))
 
 
+@pytest.mark.heavy
 def test_missing_rows_and_text_are_named(place: Path) -> None:
     with pytest.raises(RecordError, match=r"no\.jsonl is missing"):
         run(replace(CONFIG, text="no.jsonl"))
@@ -216,6 +224,7 @@ OTHER = TaskConfig(
 )  # fmt: skip
 
 
+@pytest.mark.heavy
 def test_another_task_is_answered_by_the_likeliest_label(place: Path) -> None:
     Path("mood.csv").write_text("text,mood\n" + "".join(f"line {n},{('good', 'bad')[n % 2]}\n" for n in range(30)))
     local = LocalModel.load(Path("artifacts/model"), None, MODEL)

@@ -43,6 +43,7 @@ def test_p_value_of_rates_is_the_sign_test_of_scipy(n, seed):
     )
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("seed", range(3))
 def test_graded_differences_of_many_examples_are_those_of_the_t_test(seed):
     a, b = grades(500, seed)

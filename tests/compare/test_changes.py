@@ -57,6 +57,7 @@ def test_an_arm_that_got_worse_is_named_beyond_noise_and_the_others_are_not(earl
     assert any("worse than before: lora-zero_shot (−" in reason for reason in found(earlier, now).reasons)
 
 
+@pytest.mark.heavy
 def test_only_shared_examples_are_compared_and_new_data_is_named(earlier, tmp_path):
     now = result(tmp_path, sizes=(381, 104, 260))
     report = found(earlier, now)
@@ -64,6 +65,7 @@ def test_only_shared_examples_are_compared_and_new_data_is_named(earlier, tmp_pa
     assert "the data (208 of 260 test examples were there before)" in report.causes
 
 
+@pytest.mark.heavy
 def test_changed_settings_and_policy_are_named(earlier, tmp_path):
     now = result(tmp_path, "policy.margin=0.05", "prompts.knn.labels_needed=7", "tuner.r=8")
     causes = "; ".join(found(earlier, now).causes)
@@ -85,6 +87,7 @@ def test_nothing_in_common_is_said(earlier):
     assert report.reasons[-1].startswith("No arm can be compared with itself")
 
 
+@pytest.mark.heavy
 def test_summary_and_terminal_show_it(earlier, tmp_path):
     now = result(tmp_path, accuracies=REALISTIC | {"lora-zero_shot": 0.7})
     report = found(earlier, now)

@@ -112,6 +112,7 @@ def test_retention_is_compared_with_base_document_by_document(folder):
     assert tuned.n == 240
 
 
+@pytest.mark.heavy
 def test_the_same_records_give_the_same_files(folder, artifacts, config, tmp_path):
     compare(config, artifacts=artifacts, folder=tmp_path)
     made_at = re.compile(r"20\d\d-\d\d-\d\dT[\d:+]+")
@@ -131,6 +132,7 @@ def test_tables(folder):
     assert outputs[0]["arms"].keys() == REALISTIC.keys()
 
 
+@pytest.mark.heavy
 def test_folders_of_other_arms_are_left_alone(artifacts, tmp_path):
     verdict = verdict_of(settings("checkpoint=[base]", "prompt=[zero_shot,knn]", "policy.resamples=200"), artifacts)
     assert verdict.arms.keys() == {"base-zero_shot", "base-knn"}
@@ -169,6 +171,7 @@ def test_answers_to_other_examples_are_refused(copy, config, tmp_path):
         verdict_of(config, copy)
 
 
+@pytest.mark.heavy
 def test_what_was_not_measured_is_null(copy, config, tmp_path):
     file = copy / "benchmark" / "lora" / "metrics.json"
     write_json(file, read_json(file) | {"perplexity": None, "retention": None})
@@ -201,6 +204,7 @@ def test_requests_that_were_cut_are_told_beside_general_ability(copy, config, fo
     )
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("accuracies", "sizes"),
     [
@@ -223,6 +227,7 @@ def test_degenerate_studies_have_a_verdict(accuracies, sizes, metric, tmp_path):
         assert any("None of the arms has learnt the task" in reason for reason in verdict.reasons)
 
 
+@pytest.mark.heavy
 def test_a_text_task_is_compared_by_exact_match(tmp_path):
     artifacts = write_study(tmp_path / "artifacts", output="text", sizes=(40, 30, 120))
     verdict = verdict_of(settings("policy.resamples=200"), artifacts)
@@ -273,6 +278,7 @@ def test_groups_of_test_examples_widen_every_interval_of_quality(artifacts, fold
     assert after.arms["base-few_shot"].metrics["retention"] == before.arms["base-few_shot"].metrics["retention"]
 
 
+@pytest.mark.heavy
 def test_answers_to_unseen_labels_are_a_metric_of_their_own(artifacts, config, tmp_path):
     study = tmp_path / "study"
     shutil.copytree(artifacts, study, symlinks=True)

@@ -211,6 +211,7 @@ def study(rng: np.random.Generator, n: int, rates: list[float]) -> tuple[list[Ca
     return arms, found, {name: rate_interval(row.sum(), n, 0.95).low for name, row in scores.items()}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("rate", [0.9, 0.6])
 def test_false_claims_of_a_difference_are_rare(rate):
     rng, runs, false = np.random.default_rng(1), 300, 0
@@ -221,6 +222,7 @@ def test_false_claims_of_a_difference_are_rare(rate):
     assert false / runs <= 0.05 + 2.6 * (0.05 * 0.95 / runs) ** 0.5
 
 
+@pytest.mark.heavy
 def test_false_claims_of_not_worse_are_rare():
     rng, runs, false = np.random.default_rng(2), 300, 0
     for _ in range(runs):

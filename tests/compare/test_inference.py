@@ -77,6 +77,7 @@ def bca_by_hand(values: np.ndarray, resamples: int, seed: int) -> tuple[float, f
     return ends[0], ends[1]
 
 
+@pytest.mark.heavy
 def test_graded_difference_is_the_bca_interval_written_out():
     rng = np.random.default_rng(3)
     a, b = rng.beta(4, 2, 150), rng.beta(3, 2, 150)
@@ -216,6 +217,7 @@ def test_groups_of_one_are_independent_rows():
     )
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["rate", "difference", "graded", "macro_f1"])
 def test_intervals_of_grouped_rows_hold_the_truth(kind):
     rng, held, runs = np.random.default_rng(5), 0, 400

@@ -21,6 +21,7 @@ def study(folder: Path, **accuracies: float) -> Study:
     return load_study(settings(f"prompt=[{prompts}]", f"checkpoint=[{checkpoints}]", "curve=none"), artifacts)
 
 
+@pytest.mark.heavy
 def test_the_number_is_that_of_the_four_arms(tmp_path: Path) -> None:
     found = study(
         tmp_path, base__zero_shot=0.3, base__knn=0.8, base__few_shot=0.5, lora__zero_shot=0.9, lora__knn=0.92,
@@ -38,6 +39,7 @@ def test_the_number_is_that_of_the_four_arms(tmp_path: Path) -> None:
     assert rows["few_shot"].p_adjusted >= rows["few_shot"].p_value
 
 
+@pytest.mark.heavy
 def test_chance_is_called_chance(tmp_path: Path) -> None:
     found = study(tmp_path, base__zero_shot=0.5, base__knn=0.6, lora__zero_shot=0.7, lora__knn=0.8)
     [row] = interactions(found, SETTINGS)

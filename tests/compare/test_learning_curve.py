@@ -72,6 +72,7 @@ def test_a_power_law_is_found_again(truth: tuple[float, float, float]) -> None:
     np.testing.assert_allclose(fitted, quality, atol=0.004)
 
 
+@pytest.mark.heavy
 def test_the_fit_is_the_best_one_that_scipy_finds() -> None:
     from scipy.optimize import least_squares
 
@@ -145,6 +146,7 @@ def test_numbers_are_those_of_the_answers_and_the_prompt_is_chosen_on_dev(folder
     assert float(rows[0]["tuned_accuracy"]) == curve.levels[0].tuned.by_seed[0]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("tuned", "outcome", "words"),
     [
@@ -204,6 +206,7 @@ def test_all_right_or_all_wrong_is_no_trouble(tmp_path: Path) -> None:
     assert curve.levels[0].difference.ci_low is None
 
 
+@pytest.mark.heavy
 def test_the_prompt_without_labels_counts_where_it_is_the_best(tmp_path: Path) -> None:
     accuracies = {"base-zero_shot": 0.8, "base-knn": 0.5, "lora-zero_shot": 0.9, "lora-knn": 0.9}
     artifacts = write_study(tmp_path / "artifacts", accuracies=accuracies)
@@ -214,6 +217,7 @@ def test_the_prompt_without_labels_counts_where_it_is_the_best(tmp_path: Path) -
     assert {level.prompting.mean.value for level in curve.levels} == {curve.reference.value}
 
 
+@pytest.mark.heavy
 def test_no_curve_is_null(tmp_path: Path, artifacts: Path) -> None:
     bare = write_study(tmp_path / "artifacts")
     verdict = compared(bare, tmp_path / "compare")
@@ -242,6 +246,7 @@ def test_points_that_were_not_measured_are_named(artifacts: Path, tmp_path: Path
     assert "The learning curve was not measured: too many." in (tmp_path / "none" / "report.html").read_text()
 
 
+@pytest.mark.heavy
 def test_answers_to_other_examples_are_refused(tmp_path: Path) -> None:
     artifacts = write_curve(write_study(tmp_path / "artifacts"), WAYS)
     file = artifacts / "curve" / "50-1" / "answers.jsonl"
@@ -334,6 +339,7 @@ def test_the_interval_of_the_crossover_holds_its_level(seeds: int) -> None:
     assert covered(seeds) >= 0.9
 
 
+@pytest.mark.heavy
 def test_with_one_seed_it_is_too_narrow_as_the_report_says() -> None:
     assert covered(1) < 0.9
 

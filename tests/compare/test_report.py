@@ -164,6 +164,7 @@ def test_terminal_shows_the_verdict_at_any_width(folder, width):
         assert arm in text
 
 
+@pytest.mark.heavy
 def test_terminal_is_quick_to_import():
     heavy = "{'torch', 'scipy', 'matplotlib', 'numpy', 'pandas', 'statsmodels', 'transformers'}"
     code = f"import sys, whether.compare.terminal; sys.exit(str(found) if (found := {heavy} & set(sys.modules)) else 0)"

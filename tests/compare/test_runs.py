@@ -155,6 +155,7 @@ def chosen(*overrides: str) -> Config:
     return settings("policy.resamples=400", "prompt=[zero_shot,knn]", "curve=none", *overrides)
 
 
+@pytest.mark.heavy
 def test_a_verdict_on_three_training_runs(study, tmp_path):
     compare(chosen("training_runs=3"), artifacts=study, folder=tmp_path)
     verdict = json.loads((tmp_path / "verdict.json").read_text())

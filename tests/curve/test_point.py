@@ -62,6 +62,7 @@ def killed(killed_at: str, curve: CurveConfig, model: ModelConfig, artifacts: Pa
     assert process.exitcode == -signal.SIGKILL
 
 
+@pytest.mark.heavy
 def test_a_point_is_tuned_and_prompted_with_its_labels_and_no_others(
     artifacts: Path, curve: CurveConfig, model_config: ModelConfig
 ) -> None:
@@ -86,6 +87,7 @@ def test_a_point_is_tuned_and_prompted_with_its_labels_and_no_others(
     assert not list(STATE.glob("finetune/*"))
 
 
+@pytest.mark.heavy
 def test_points_answer_the_same_examples_and_seeds_differ(
     artifacts: Path, curve: CurveConfig, model_config: ModelConfig
 ) -> None:
@@ -105,6 +107,7 @@ def test_points_answer_the_same_examples_and_seeds_differ(
     assert larger != other
 
 
+@pytest.mark.heavy
 def test_a_killed_point_goes_on_and_ends_the_same(
     artifacts: Path, curve: CurveConfig, model_config: ModelConfig
 ) -> None:
@@ -119,6 +122,7 @@ def test_a_killed_point_goes_on_and_ends_the_same(
     assert not list(STATE.glob("curve/*"))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("change", [{"min_steps": 20}, {"dev": None}, {"test": 4}, {"prompts": {}}])
 def test_unfinished_work_is_resumed_only_for_the_same_question(
     change: dict[str, Any], artifacts: Path, curve: CurveConfig, model_config: ModelConfig
@@ -129,6 +133,7 @@ def test_unfinished_work_is_resumed_only_for_the_same_question(
     assert again.tuned == ["curve@6-0", "base"]
 
 
+@pytest.mark.heavy
 def test_a_prompt_that_needs_more_labels_is_named(
     artifacts: Path, curve: CurveConfig, model_config: ModelConfig
 ) -> None:

@@ -23,6 +23,7 @@ def random_tree(seed: int, vocabulary: int, branches: int = 12, longest: int = 9
     return PrefixTree(sequences)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("max_nodes", [7, 64, 512])
 def test_blocks_and_one_mask_give_the_same_logits(tiny, seed, max_nodes):

@@ -59,6 +59,7 @@ def best_choice(local, prompt, texts):
     return local.tokenizer.decode(tokens[:-1])
 
 
+@pytest.mark.heavy
 @given(
     texts=st.lists(st.text(alphabet="ab _né日", max_size=4), min_size=1, max_size=6),
     prompts=st.lists(st.lists(st.integers(3, 300), min_size=1, max_size=8), min_size=1, max_size=4),
@@ -170,6 +171,7 @@ def test_choices_that_cannot_be_kept(tiny, tiny_model, tmp_path, monkeypatch):
         ask("a")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", SCHEMAS)
 @pytest.mark.parametrize("uses_tree", [True, False])
 def test_every_document_is_valid(tiny, monkeypatch, name, uses_tree):
@@ -259,6 +261,7 @@ def test_real_model(real_model):
         assert [answer.token_ids for answer in alone] == [answer.token_ids for answer in labels[4]]
 
 
+@pytest.mark.heavy
 def test_a_schema_too_complex_to_follow_is_an_error_and_no_answer(tiny):
     """The grammar gives up in the first row of 3,000 alternatives, which must not pass for an answer that is done."""
     kinds = [

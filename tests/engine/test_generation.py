@@ -31,6 +31,7 @@ def check(local, prompts, max_new_tokens):
     return answers
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("shared", [0, 1, 60])
 def test_ragged_prompts_equal_transformers(tiny, vocabulary, monkeypatch, shared):
     monkeypatch.setattr(tiny, "limits", Limits(nodes=64, rows=8))
@@ -39,6 +40,7 @@ def test_ragged_prompts_equal_transformers(tiny, vocabulary, monkeypatch, shared
     assert all(shared <= answer.cached_tokens < len(prompt) for prompt, answer in zip(prompts, answers, strict=True))
 
 
+@pytest.mark.heavy
 def test_clusters_of_prompts(tiny, vocabulary, monkeypatch):
     monkeypatch.setattr(tiny, "limits", Limits(nodes=50, rows=6))
     one, two = ragged(vocabulary, 45, 7, seed=1), ragged(vocabulary, 70, 9, seed=2)
@@ -56,6 +58,7 @@ def test_prompts_that_begin_or_repeat_others(tiny, vocabulary):
     assert answers[3].cached_tokens == len(prompt)
 
 
+@pytest.mark.heavy
 @given(
     prompts=st.lists(st.lists(st.integers(3, 6), min_size=1, max_size=12), min_size=1, max_size=10),
     max_nodes=st.integers(1, 30),
@@ -68,6 +71,7 @@ def test_batches_do_not_change_answers(tiny, monkeypatch, prompts, max_nodes, ma
     assert [answer.token_ids for answer in tiny.generate(prompts, max_new_tokens=4)] == alone
 
 
+@pytest.mark.heavy
 def test_finished_rows_leave_the_batch(tiny, vocabulary, monkeypatch):
     prompts = ragged(vocabulary, 20, 16, seed=3)
     longest = [transformers_tokens(tiny, prompt, 24) for prompt in prompts]
@@ -93,6 +97,7 @@ def test_plain_path_gives_the_same(tiny, vocabulary, monkeypatch):
     assert {answer.cached_tokens for answer in answers} == {0}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("uses_tree", [True, False])
 def test_stop_string_ends_an_answer(tiny, vocabulary, monkeypatch, uses_tree):
     monkeypatch.setattr(tiny, "uses_tree", uses_tree)
@@ -156,8 +161,8 @@ def test_no_prompts(tiny):
 def test_real_model(real_model):
     local = LocalModel.load(real_model, None, model_config(threads=None))
     instruction = "Answer in one word. " * 5
-    questions = ["What is the capital of France?", "Is ice cold?", "日本の首都は?", "2 + 2 =", "Name a colour.", "Hi"]
+    questions = ["What is the capital of France?", "Is ice cold?", "日本の首都は?", "Hi"]
     prompts = [
         local.tokenizer(f"{instruction}\n{question}\n", add_special_tokens=False)["input_ids"] for question in questions
     ]
-    check(local, prompts, 12)
+    check(local, prompts, 8)

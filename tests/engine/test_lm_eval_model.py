@@ -127,6 +127,7 @@ def test_registered_name_gives_what_hf_gives(tiny_model, tasks, options, more):
     assert report["config"]["truncated_requests"] == 0
 
 
+@pytest.mark.heavy
 def test_command_line(tiny_model, tiny, peer, tasks):
     arguments = f"pretrained={tiny_model},dtype=float32,threads=1"
     command = [sys.executable, "-m", "whether.engine.lm_eval", "--model", "whether", "--model_args", arguments]

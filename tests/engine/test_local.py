@@ -26,6 +26,7 @@ def write_adapter(model_folder: Path, checkpoint: Path, **options) -> None:
     (checkpoint / "checkpoint.json").write_text(json.dumps({"kind": "adapter", "more": 1}))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("use_dora", [False, True])
 def test_adapter_is_merged(tiny_model, tmp_path, use_dora):
     import torch
@@ -51,6 +52,7 @@ def logits(local, tokens=(5, 6, 7, 8)):
         return local.model(torch.tensor([tokens])).logits
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "options",
     [

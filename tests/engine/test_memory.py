@@ -41,6 +41,7 @@ def local(tiny_model, monkeypatch, request):
     return model
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("tokens", [30, 11])
 def test_out_of_memory_halves_and_goes_on(local, caplog, tokens):
     scores, answers = local.loglikelihoods(REQUESTS), local.generate(PROMPTS, max_new_tokens=6)
@@ -59,6 +60,7 @@ def test_out_of_memory_halves_and_goes_on(local, caplog, tokens):
         assert one.tokens == other.tokens
 
 
+@pytest.mark.heavy
 def test_samples_do_not_change_when_memory_runs_out(local):
     def texts():
         sampling = Sampling(temperature=1.0, seed=3, samples=4)
@@ -99,6 +101,7 @@ def test_the_budget_bounds_passes_and_rows(tiny):
     assert limits(tiny.model, 1) == Limits(1, Limits().rows, 1)
 
 
+@pytest.mark.heavy
 def test_answers_do_not_depend_on_the_budget(tiny_model):
     free = LocalModel.load(tiny_model, None, model_config())
     config = model_config().__dict__ | {"memory": "1 MiB"}
@@ -116,6 +119,7 @@ def test_a_budget_that_is_none_is_refused(memory):
         TypeAdapter(ModelConfig).validate_python(model_config().__dict__ | {"memory": memory})
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's address space")
 def test_a_process_that_may_not_grow_answers_all_the_same():
     """A real allocation fails here: 512 positions of a large vocabulary are more than the process may take."""

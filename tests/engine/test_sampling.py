@@ -72,6 +72,7 @@ def test_pairs_of_tokens_have_the_distribution_of_the_model(tiny):
     assert surprise(observed, expected) > 0.001
 
 
+@pytest.mark.heavy
 @given(
     prompts=st.lists(st.lists(st.integers(3, 6), min_size=1, max_size=10), min_size=1, max_size=5),
     sampling=st.builds(

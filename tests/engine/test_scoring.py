@@ -24,6 +24,7 @@ def check(local, requests, tolerance=1e-4):
         assert result.tokens == len(request.continuation)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("uses_tree", [True, False])
 @given(requests=REQUESTS, max_nodes=st.integers(1, 20))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -33,6 +34,7 @@ def test_equals_naive_reference(tiny, monkeypatch, uses_tree, requests, max_node
     check(tiny, requests)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("seed", range(4))
 def test_long_requests_that_share_much(tiny, monkeypatch, vocabulary, seed):
     """Longer than blocks and passes, with boundaries anywhere."""
@@ -115,7 +117,7 @@ def test_real_model_labels(real_model):
     local = LocalModel.load(real_model, None, model_config(threads=None))
     encode = lambda text: tuple(local.tokenizer(text, add_special_tokens=False)["input_ids"])  # noqa: E731
     prefix = "What does the user want? One of: play_music, get_weather, rate_book.\n\n"
-    queries = ["Play some jazz.", "Will it rain in Oslo?", "Five stars for Dune!", "日本の天気は?"]
-    labels = ["play_music", "play", "get_weather", "rate_book", ""]
+    queries = ["Play some jazz.", "Will it rain in Oslo?", "日本の天気は?"]
+    labels = ["play_music", "play", "rate_book", ""]
     contexts = [encode(f"{prefix}User: {query}\nIntent:") for query in queries]
     check(local, [Request(context, encode(f" {label}" if label else "")) for context in contexts for label in labels])

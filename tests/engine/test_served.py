@@ -122,6 +122,7 @@ def test_equal_requests_are_one(tiny, server, config):
     assert thrice[0] == [thrice[0][0]] * 3
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_requests_go_side_by_side(server, config, concurrency):
     with Proxy(server, delay=0.05) as proxy:
@@ -141,6 +142,7 @@ def test_requests_say_what_was_asked(server, config):
     assert sampled == base | {"temperature": 0.7, "top_p": 0.9, "seed": sampled["seed"]}
 
 
+@pytest.mark.heavy
 def test_samples(server, config):
     asked = chats(3)
     sampling = Sampling(temperature=2.0, seed=3, samples=4)
@@ -194,6 +196,7 @@ def test_a_fault_loses_nothing(tiny, server, config, name):
     assert {json.dumps(body) for body in proxy.reached} == {json.dumps(body) for _, body in proxy.arrived}
 
 
+@pytest.mark.heavy
 def test_many_faults_among_many_requests(tiny, server, config, monkeypatch, tmp_path):
     monkeypatch.setattr("whether.engine.http.MAX_BACKOFF", 0.2)
     asked = chats(60, seed=1)
@@ -349,6 +352,7 @@ def test_settings_are_checked_and_show_no_secret():
         assert "secret" not in str(raised.value)
 
 
+@pytest.mark.heavy
 def test_journal_sends_only_what_is_missing(tiny, server, config, tmp_path):
     asked, journal = chats(8), tmp_path / "folder" / "journal.jsonl"
     with Proxy(server) as proxy:
@@ -419,6 +423,7 @@ print(json.dumps([answer.text for (answer,) in answers]))
 """
 
 
+@pytest.mark.heavy
 def test_killed_and_run_again(tiny, server, config, tmp_path):
     asked, journal = chats(40, seed=4), tmp_path / "journal.jsonl"
     with Proxy(server, delay=0.1) as proxy:
@@ -452,6 +457,7 @@ def test_token_counts_that_are_not_told_are_none(server, keyed, config):
     assert answer.cached_tokens == 3
 
 
+@pytest.mark.heavy
 def test_the_tour_in_the_docs(server, config, tmp_path, monkeypatch, capsys):
     tour = (Path(__file__).parents[2] / "docs" / "served.md").read_text()
     (program,) = re.findall(r"```python\n(.*?)```", tour, re.DOTALL)
@@ -545,6 +551,7 @@ def test_log_likelihoods_equal_the_model(tiny, keyed):
     assert ServedModel(keyed).text_loglikelihoods([("Which queue?", greedy)])[0].is_greedy
 
 
+@pytest.mark.heavy
 def test_scoring_shares_requests_and_survives_a_restart(keyed, tmp_path):
     with Proxy(keyed.base_url, [status(500)]) as proxy:
         model = ServedModel(replace(keyed, base_url=proxy.url), tmp_path / "journal.jsonl")

@@ -20,6 +20,7 @@ def test_a_template_reads_its_variables() -> None:
     assert fill("{% macro m(x) %}{{ x ~ labels[0] }}{% endmacro %}{{ m(2) }}", VARIABLES, "x") == "2a"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("template", "line", "reason"),
     [

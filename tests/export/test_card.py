@@ -108,6 +108,7 @@ def test_a_verdict_on_something_else_is_left_out(
     assert f"left out of the card, for it was made from: {reason}" in caplog.text
 
 
+@pytest.mark.heavy
 def test_a_verdict_that_dvc_knows_to_be_old_is_left_out(study: Study, caplog: pytest.LogCaptureFixture) -> None:
     def dvc(*arguments: str) -> None:
         subprocess.run([sys.executable, "-m", "dvc", *arguments], check=True, capture_output=True)

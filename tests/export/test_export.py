@@ -95,6 +95,7 @@ def test_the_folder_is_complete_and_plain(study: Study) -> None:
         assert not any(place in text for place in places), name
 
 
+@pytest.mark.heavy
 def test_bfloat16_is_the_rounded_float32(study: Study) -> None:
     from safetensors.torch import load_file
 
@@ -117,6 +118,7 @@ def test_answers_end_where_the_engine_ends_them(study: Study) -> None:
     assert "repetition_penalty" not in written
 
 
+@pytest.mark.heavy
 def test_a_server_of_transformers_answers_the_same(study: Study, tmp_path: Path) -> None:
     export("lora", study.config, artifacts=study.artifacts, folder=Path("merged"))
     engine = LocalModel.load(study.artifacts / "model", study.artifacts / "finetune" / "lora", study.config.model)
@@ -170,6 +172,7 @@ def test_the_real_model_too(study: Study, real_model: Path) -> None:
     answers_like_the_engine(study, Path("merged"), count=2)
 
 
+@pytest.mark.heavy
 def test_a_used_folder_is_left_alone(study: Study) -> None:
     def run(folder: str, force: bool = False) -> None:
         export("lora", study.config, artifacts=study.artifacts, folder=Path(folder), force=force)
@@ -264,6 +267,7 @@ def test_weights_that_do_not_come_back_are_noticed(study: Study) -> None:
         _check_weights(study.artifacts / "model", expected, torch.float32)
 
 
+@pytest.mark.heavy
 def test_killed_it_leaves_no_folder(study: Study, warm: Path) -> None:
     import yaml
 

@@ -29,6 +29,7 @@ def finished_steps() -> list[int]:
     )
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_the_step_and_the_next_run_ends_the_same(
     number: signal.Signals, tmp_path: Path, artifacts: Path, model_config: ModelConfig
@@ -52,6 +53,7 @@ def test_a_signal_saves_the_step_and_the_next_run_ends_the_same(
     assert not list(STATE.glob("finetune/*"))
 
 
+@pytest.mark.heavy
 def test_a_second_signal_stops_at_once_and_nothing_is_lost(
     tmp_path: Path, artifacts: Path, model_config: ModelConfig
 ) -> None:
@@ -88,6 +90,7 @@ def long_rows(artifacts: Path) -> Path:
     return artifacts
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(sys.platform != "linux", reason="a process's memory is limited by RLIMIT_AS")
 def test_memory_that_runs_out_halves_the_micro_batch_and_keeps_the_step(
     tmp_path: Path, long_rows: Path, model_config: ModelConfig
@@ -113,6 +116,7 @@ def test_memory_that_runs_out_halves_the_micro_batch_and_keeps_the_step(
     assert (tmp_path / "out" / weights).read_bytes() == (asked / weights).read_bytes()
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(sys.platform != "linux", reason="a process's memory is limited by RLIMIT_AS")
 def test_too_little_memory_for_one_example_is_an_error_with_a_remedy(
     tmp_path: Path, artifacts: Path, model_config: ModelConfig
@@ -129,6 +133,7 @@ def test_too_little_memory_for_one_example_is_an_error_with_a_remedy(
     assert "Traceback" not in said(tmp_path / "log")
 
 
+@pytest.mark.heavy
 def test_a_file_that_may_not_grow_is_one_error_and_the_next_run_ends_the_same(
     tmp_path: Path, artifacts: Path, model_config: ModelConfig
 ) -> None:
@@ -156,6 +161,7 @@ def small_disk(artifacts: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(STATE.absolute())], check=True)
 
 
+@pytest.mark.heavy
 def test_a_full_disk_is_one_error_that_keeps_the_last_checkpoint(
     tmp_path: Path, artifacts: Path, model_config: ModelConfig, small_disk: Path
 ) -> None:
@@ -186,6 +192,7 @@ def test_only_refusals_of_space_are_taken_for_a_full_disk(tmp_path: Path) -> Non
     ]  # fmt: skip
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("dtype", "size"), [("float32", 1), ("bfloat16", None), ("bfloat16", 3)])
 def test_a_loss_that_is_no_number_ends_training_the_same_way_each_time(
     dtype: Any, size: int | None, tmp_path: Path, artifacts: Path, model_config: ModelConfig
@@ -204,6 +211,7 @@ def test_a_loss_that_is_no_number_ends_training_the_same_way_each_time(
         assert finished_steps() == []
 
 
+@pytest.mark.heavy
 def test_a_dev_loss_that_is_no_number_ends_training(
     tmp_path: Path, artifacts: Path, model_config: ModelConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

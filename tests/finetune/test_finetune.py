@@ -89,6 +89,7 @@ def test_unfinished_work_is_resumed_only_for_the_same_question(artifacts: Path, 
     assert state_key(tuner(), elsewhere, 0, data, model) in keys
 
 
+@pytest.mark.heavy
 def test_records_agree_with_each_other_and_with_the_weights(
     tmp_path: Path, artifacts: Path, model_config: ModelConfig
 ) -> None:
@@ -137,6 +138,7 @@ def test_records_agree_with_each_other_and_with_the_weights(
     assert 0 < right / len(data.dev) == metrics["dev_exact"] < 1
 
 
+@pytest.mark.heavy
 def test_training_stops_early_and_keeps_the_best(tmp_path: Path, artifacts: Path, model_config: ModelConfig) -> None:
     folder = tune(tmp_path / "out", artifacts, model_config, tuner(learning_rate=0.2, epochs=8, patience=1))
     checkpoint = read_json(folder / "checkpoint.json")
@@ -210,6 +212,7 @@ def test_killed_at_any_moment_it_ends_the_same(
     assert not list(STATE.glob("finetune/*"))
 
 
+@pytest.mark.heavy
 def test_a_checkpoint_is_tuned_with_its_prompt(
     tmp_path: Path, artifacts: Path, model_config: ModelConfig, label_task: Task, examples: Sequence[Example]
 ) -> None:
@@ -240,6 +243,7 @@ def test_a_checkpoint_is_tuned_with_its_prompt(
     assert metrics["computed_tokens"] < metrics["trained_tokens"] / 2
 
 
+@pytest.mark.heavy
 def test_training_goes_on_from_another_adapter(tmp_path: Path, artifacts: Path, model_config: ModelConfig) -> None:
     first = tune(tmp_path / "first", artifacts, model_config, tuner())
     weights = first / "adapter/adapter_model.safetensors"

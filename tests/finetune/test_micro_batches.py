@@ -27,6 +27,7 @@ def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     logging.getLogger("whether").propagate = False
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("size", [1, 3, 100])
 def test_a_step_is_the_same_up_to_rounding_whatever_the_micro_batch(
     size: int, tmp_path: Path, artifacts: Path, model_config: ModelConfig
@@ -96,12 +97,14 @@ def test_random_numbers_are_drawn_again() -> None:
     assert torch.equal(torch.rand(3), first)
 
 
+@pytest.mark.heavy
 def test_two_threads_give_the_same_bytes_each_time(tmp_path: Path, artifacts: Path, model_config: ModelConfig) -> None:
     two_threads = replace(model_config, threads=2)
     settings = tuner(micro_batch_size=3)
     same_result(*(tune(tmp_path / name, artifacts, two_threads, settings) for name in ("one", "other")))
 
 
+@pytest.mark.heavy
 def test_balanced_training_is_repeatable_and_needs_labels(
     tmp_path: Path, artifacts: Path, model_config: ModelConfig
 ) -> None:

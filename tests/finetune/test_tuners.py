@@ -137,6 +137,7 @@ def test_the_engine_answers_as_the_tuned_model_was_measured(
     assert answers(base, artifacts) == before, "the base is what it was"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["prompt_tuning", "full", "linear_probe"])
 def test_interrupted_training_ends_with_the_same_weights(
     name: str, tmp_path: Path, artifacts: Path, model_config: ModelConfig, monkeypatch: pytest.MonkeyPatch
@@ -169,6 +170,7 @@ def virtual_token_model(name: str, tiny_model: Path, task: Task, tmp_path: Path)
     return model
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["prompt_tuning", "prefix_tuning"])
 @pytest.mark.parametrize("tree", [True, False], ids=["tree", "plain"])
 def test_virtual_tokens_in_the_engine_are_those_of_peft(  # noqa: PLR0917 - fixtures

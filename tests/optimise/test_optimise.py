@@ -74,6 +74,7 @@ def test_another_draw_is_another_set(label_task: Task, examples: list[Example]) 
     assert plain == zero != one
 
 
+@pytest.mark.heavy
 def test_a_search_leaves_a_prompt_that_the_pipeline_takes(artifacts: Path, settings: Settings, tmp_path: Path) -> None:
     folder = optimise("base", settings(), artifacts=artifacts)
     record = read_json(folder / "optimise.json", OptimiseRecord)
@@ -101,6 +102,7 @@ def test_a_search_leaves_a_prompt_that_the_pipeline_takes(artifacts: Path, setti
         write_prompt("base", "x", conf)
 
 
+@pytest.mark.heavy
 def test_the_prompt_file_is_composed_as_any_other(tmp_path: Path, settings: Settings, label_task: Task) -> None:
     import shutil
 
@@ -122,6 +124,7 @@ def test_the_prompt_file_is_composed_as_any_other(tmp_path: Path, settings: Sett
     assert composed.prompts["optimised"].search_seconds == 12.3
 
 
+@pytest.mark.heavy
 def test_what_was_asked_is_not_asked_again(
     artifacts: Path, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -152,6 +155,7 @@ def test_a_line_that_a_kill_cut_off_is_asked_again(tmp_path: Path) -> None:
     assert Journal(file).known("b") == {"x": Scored("x", 0.5, 1)}
 
 
+@pytest.mark.heavy
 def test_when_time_is_up_the_best_goes_to_the_end(artifacts: Path, settings: Settings) -> None:
     folder = optimise("base", settings(minutes=1e-9), artifacts=artifacts)
     candidates = read_jsonl(folder / "candidates.jsonl", CandidateRecord)
@@ -179,6 +183,7 @@ def test_a_checkpoint_that_is_not_there_is_named(artifacts: Path, settings: Sett
         optimise("lorra", settings(), artifacts=artifacts)
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("commands")
 def test_the_command_is_killed_and_goes_on(artifacts: Path) -> None:
     overrides = [

@@ -104,6 +104,7 @@ def test_it_needs_a_price(artifacts: Path, settings: Settings, tmp_path: Path) -
         optimise("base", settings(reflect=reflect(proxy, tmp_path, price=None)), artifacts=artifacts)
 
 
+@pytest.mark.heavy
 def test_the_shipped_settings_are_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     price = "{date: '2026-11-28', source: me, usd_per_1m_input: 1, usd_per_1m_output: 2}"

@@ -54,6 +54,7 @@ def test_at_one_only_equal_inputs_count() -> None:
     assert lines(drop_near_duplicates(rows(["rain will it", "it will rain"]), 1.0).kept) == [1, 2]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("threshold", [0.5, 0.8, 0.9])
 @pytest.mark.parametrize("block", [1, 7, 1024])
 def test_blocks_and_lengths_change_nothing(monkeypatch: pytest.MonkeyPatch, threshold: float, block: int) -> None:

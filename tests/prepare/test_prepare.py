@@ -43,6 +43,7 @@ def table(tmp_path: Path) -> TaskConfig:
     )  # fmt: skip
 
 
+@pytest.mark.heavy
 def test_everything_that_later_stages_read_is_there(table: TaskConfig, tiny_model: Path, tmp_path: Path) -> None:
     folder = done(table, tiny_model, tmp_path / "out")
     splits = {name: read_jsonl(folder / f"{name}.jsonl", Example) for name in ("train", "dev", "test")}
@@ -64,6 +65,7 @@ def test_everything_that_later_stages_read_is_there(table: TaskConfig, tiny_mode
     assert 0 < train["input_tokens"]["p50"] <= train["input_tokens"]["p95"] <= train["input_tokens"]["max"]
 
 
+@pytest.mark.heavy
 def test_the_same_bytes_every_time_and_others_with_another_seed(
     table: TaskConfig, tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -73,6 +75,7 @@ def test_the_same_bytes_every_time_and_others_with_another_seed(
     assert hashes[0] == hashes[1] != hashes[2]
 
 
+@pytest.mark.heavy
 def test_unseen_labels_are_left_out_of_all_but_their_own_file(
     table: TaskConfig, tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -102,6 +105,7 @@ def test_unseen_labels_are_left_out_of_all_but_their_own_file(
     assert not (whole / "unseen.jsonl").exists()
 
 
+@pytest.mark.heavy
 def test_a_label_with_a_dollar_sign_is_drawn_as_text(table: TaskConfig, tiny_model: Path, tmp_path: Path) -> None:
     path = Path(table.source.path)
     path.write_text(path.read_text().replace(",music", ",$a_b^$$"))
@@ -140,6 +144,7 @@ def test_fewer_rows_than_splits_need(table: TaskConfig, tiny_model: Path, tmp_pa
         done(table, tiny_model, tmp_path / "out")
 
 
+@pytest.mark.heavy
 def test_rejected_rows_are_kept_for_the_user(table: TaskConfig, tiny_model: Path, tmp_path: Path) -> None:
     with Path(table.source.path).open("a") as stream:
         stream.write(",music\n")

@@ -53,6 +53,7 @@ def test_an_arm_answers_dev_and_test_and_measures(make_artifacts, tiny_model, la
     assert predictions[0].prompt.count("<|im_start|>assistant") == 7
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("prompt", [ZERO_SHOT, FEW_SHOT])
 def test_rows_of_unseen_labels_are_asked_with_an_instruction_that_names_them(
     make_artifacts, tiny_model, label_task: Task, examples, prompt
@@ -75,6 +76,7 @@ def test_rows_of_unseen_labels_are_asked_with_an_instruction_that_names_them(
     assert read_json(folder / "metrics.json")["n_test"] == 10
 
 
+@pytest.mark.heavy
 def test_outputs_are_those_of_transformers(make_artifacts, tiny_model, label_task: Task, examples) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -96,6 +98,7 @@ def test_two_runs_differ_in_measured_times_only(make_artifacts, tiny_model, labe
     assert [replace(line, seconds=0) for line in first] == [replace(line, seconds=0) for line in again]
 
 
+@pytest.mark.heavy
 def test_latency_goes_round_where_dev_is_short(make_artifacts, tiny_model, label_task: Task, examples) -> None:
     folder = run(make_artifacts(tiny_model, label_task, examples), ZERO_SHOT, ServingConfig(requests=14, warmup=0))
     assert read_json(folder / "metrics.json")["n_latency"] == 14

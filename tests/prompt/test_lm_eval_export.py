@@ -73,6 +73,7 @@ def test_rows_keep_their_type_and_the_yaml_names_their_final_place(tmp_path: Pat
     assert rows["prompt"][:] == ["2026-01-01", "{{ 1 }}"]
 
 
+@pytest.mark.heavy
 def test_stock_lm_eval_gives_the_score_of_a_text_arm(make_artifacts, tiny_model: Path, in_folder: Path) -> None:
     """A random model's own outputs serve as targets of every second row, so that the score is one half."""
     examples = [Example(f"r{number}", {"text": f"word {number}"}, "?") for number in range(24)]

@@ -143,6 +143,7 @@ PIECES = st.sampled_from(
 OUTPUTS = st.lists(PIECES, max_size=6).map("".join)
 
 
+@pytest.mark.heavy
 @settings(max_examples=300, deadline=None)
 @given(output=OUTPUTS)
 def test_lm_evals_filters_score_as_the_parser_does(output: str) -> None:
@@ -160,6 +161,7 @@ def test_lm_evals_filters_score_as_the_parser_does(output: str) -> None:
         assert parser(task)(output, target).score == expected, (task, output)
 
 
+@pytest.mark.heavy
 @given(value=st.one_of(st.sampled_from(['{"intent": "a"}', '{"intent":"b"}', "x"]), st.text(max_size=5)))
 def test_lm_evals_hook_scores_json_as_the_parser_does(value: str) -> None:
     doc = {"prompt": "", "target": '{"intent": "a"}', "schema": json.dumps(SCHEMA)}

@@ -117,6 +117,7 @@ def test_beyond_the_limit_nothing_is_sent(artifacts, server, folder) -> None:
         run(artifacts, far(proxy, folder, max_cost=0.0))  # all is there: nothing has to be paid
 
 
+@pytest.mark.heavy
 def test_a_run_that_broke_off_sends_what_is_missing(artifacts, server, folder) -> None:
     with Proxy(server, [None] * 7 + [status(400, "no more")]) as proxy:
         served = far(proxy, folder, concurrency=1)

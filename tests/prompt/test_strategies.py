@@ -115,6 +115,7 @@ def test_few_shot_at_random_is_the_pool_as_it_is(label_task: Task, examples: lis
     assert shown.count("tech") >= 7
 
 
+@pytest.mark.heavy
 def test_diverse_demonstrations_come_from_all_parts_of_the_pool(label_task: Task) -> None:
     topics = {"invoice payment": 20, "weather tomorrow": 3, "play jazz music": 2}
     pool = [
@@ -145,6 +146,7 @@ def test_each_nearness_finds_the_same_words_first(label_task: Task, by: str) -> 
     assert len(shown_targets(knn(label_task, pool, 0, examples=2, by=by)(unknown))) == 2
 
 
+@pytest.mark.heavy
 def test_sentence_vectors_know_meaning(label_task: Task) -> None:
     texts = ["my money back please", "the app crashes", "put on a song"]
     pool = [Example(str(number), {"text": text}, str(number)) for number, text in enumerate(texts)]

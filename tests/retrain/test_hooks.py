@@ -24,6 +24,7 @@ def test_a_command_gets_bundle_and_arm(tmp_path):
     assert (tmp_path / "out").read_text() == f"{tmp_path / 'bundle'} arm=lora-knn"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("command", "problem"),
     [
@@ -50,6 +51,7 @@ class Receiver(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.heavy
 def test_a_webhook(tmp_path, monkeypatch):
     server = HTTPServer(("127.0.0.1", 0), Receiver)
     threading.Thread(target=server.serve_forever, daemon=True).start()

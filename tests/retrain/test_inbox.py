@@ -269,6 +269,7 @@ def test_a_label_that_the_settings_do_not_list_is_for_a_person(config):
     ]
 
 
+@pytest.mark.heavy
 def test_the_test_split_never_changes(config, tiny_model, tmp_path):
     def test_rows(name):
         (tmp_path / name).mkdir()

@@ -43,6 +43,7 @@ def test_the_second_one_is_told_who_is_at_work(holder, tmp_path):
         pass
 
 
+@pytest.mark.heavy
 def test_a_lock_of_a_process_that_was_killed_is_taken_over(holder, tmp_path):
     holder.kill()
     holder.wait()

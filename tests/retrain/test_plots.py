@@ -27,6 +27,7 @@ def test_nights_are_drawn_the_same_way_each_time(tmp_path: Path) -> None:
     assert "constraint" not in text
 
 
+@pytest.mark.heavy
 def test_a_first_night_without_anything(tmp_path: Path) -> None:
     draw_nights([night(1)], tmp_path / "a.svg")
     assert "score on the night" in (tmp_path / "a.svg").read_text()

@@ -58,6 +58,7 @@ def test_wealth_is_one_at_first_and_starts_anew_every_night():
     assert wealth(quiet_then_change) > 20 > wealth(quiet_then_change[:200])
 
 
+@pytest.mark.heavy
 def test_a_long_quiet_series_rarely_raises_an_alarm():
     random = np.random.default_rng(0)
     alarms = 0

@@ -71,6 +71,7 @@ def series(config, name, rows_of, nights):
     return None, past
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["length_drift", "vocabulary_drift", "label_drift"])
 def test_the_p_values_of_a_quiet_series_are_independent(config, name):
     """Also where a night is compared with a sample of many earlier rows: one sample for all nights would show here."""
@@ -97,6 +98,7 @@ def test_the_p_values_of_a_quiet_series_are_independent(config, name):
     assert (scaled**2).sum() < 53.7
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["input_drift", "length_drift", "vocabulary_drift", "label_drift"])
 def test_no_drift_no_alarm(config, name):
     assert series(config, name, lambda number: items(number, 12), 15)[0] is None

@@ -82,6 +82,7 @@ def space_names(space: dict[str, Any]) -> list[str]:
     return [name if name != "adapter" else "adapter.r" for name in space]
 
 
+@pytest.mark.heavy
 def test_more_trials_go_on_and_the_same_seed_gives_the_same(
     artifacts: Path, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +144,7 @@ def test_training_that_diverges_is_a_bad_trial_and_not_the_end(artifacts: Path, 
     assert "adapter" in (artifacts / "search/lora/best.yaml").read_text()
 
 
+@pytest.mark.heavy
 def test_trials_of_another_question_are_not_mixed_in(artifacts: Path, settings: Any) -> None:
     search("lora", settings(RATES, trials=1), artifacts=artifacts)
     wider = {"learning_rate": {**RATES["learning_rate"], "high": 0.2}}
@@ -185,6 +187,7 @@ def work(artifacts: Path, config: Config) -> None:
     search("lora", config, artifacts=Path("artifacts"))
 
 
+@pytest.mark.heavy
 def test_killed_at_any_moment_it_tries_the_same(artifacts: Path, settings: Any, tmp_path: Path) -> None:
     config = settings(RATES, tuned={"epochs": 4}, trials=4, startup_trials=2)
     undisturbed = search("lora", config, artifacts=artifacts).rename(tmp_path / "undisturbed")

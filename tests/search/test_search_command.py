@@ -84,6 +84,7 @@ def test_settings_that_nothing_beat_are_not_written(repository: Path, capsys: py
     assert not Path("conf/checkpoint/lora_searched.yaml").exists()
 
 
+@pytest.mark.heavy
 def test_mlflow_shows_a_run_and_its_trials_each_once(repository: Path) -> None:
     main(COMMAND)
     (parent,) = runs(repository, "search")
@@ -138,6 +139,7 @@ def settings() -> Config:
     return load()
 
 
+@pytest.mark.heavy
 def test_without_mlflow_the_files_are_there_all_the_same(repository: Path, caplog: pytest.LogCaptureFixture) -> None:
     (repository / "mlflow.db").write_text("not a database at all")
     main(COMMAND)

@@ -16,6 +16,7 @@ TEXT = (ROOT / "docs/search.md").read_text()
 COMMANDS = re.findall(r"^python -m pipelines.search (.*)$", TEXT, re.MULTILINE)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_is_understood(tmp_path: Path, command: str) -> None:
     params = tmp_path / "params.yaml"
@@ -27,6 +28,7 @@ def test_each_command_is_understood(tmp_path: Path, command: str) -> None:
     Space(tuner, config.search.parameters)
 
 
+@pytest.mark.heavy
 def test_the_checkpoint_is_one(tmp_path: Path) -> None:
     assert len(COMMANDS) == 4
     shutil.copytree(ROOT / CONF, tmp_path / "conf")

@@ -18,6 +18,7 @@ def space(tuned: TunerConfig | None = None, **parameters: Any) -> Space:
     return Space(tuned or tuner(), SearchConfig(parameters).parameters)
 
 
+@pytest.mark.heavy
 def test_the_default_space_fits_the_default_checkpoint() -> None:
     config = check(yaml.safe_load(compose(conf=ROOT / CONF)))
     own = config.checkpoints["lora"].tuner

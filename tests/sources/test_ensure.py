@@ -77,6 +77,7 @@ def fresh_clone() -> None:
     shutil.rmtree(".dvc/cache")
 
 
+@pytest.mark.heavy
 def test_a_fresh_clone_gets_data_and_dvc_has_them(config: Config) -> None:
     before = Path("data.dvc").read_bytes()
     fresh_clone()
@@ -116,6 +117,7 @@ def test_a_package_that_builds_other_data_is_refused(config: Config) -> None:
     assert Path("data.dvc").read_bytes() == before
 
 
+@pytest.mark.heavy
 def test_a_hash_that_dvc_rewrote_is_refused_until_it_is_staged(config: Config) -> None:
     Path("data/pack/one.jsonl").write_text('{"input": "mine", "target": "y"}\n')
     run(sys.executable, "-m", "dvc", "add", "--quiet", "data")  # as `dvc repro` does it

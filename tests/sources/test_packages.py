@@ -35,6 +35,7 @@ def left_behind() -> list[str]:
     return [path.name for path in cache_folder().glob("*") if path.suffix != ".lock"]
 
 
+@pytest.mark.heavy
 def test_a_package_is_downloaded_once(index: Path) -> None:
     sha256 = hash_of(index)
     file = fetch_package("rows", "1.0", sha256)
@@ -44,18 +45,21 @@ def test_a_package_is_downloaded_once(index: Path) -> None:
     assert left_behind() == [sha256]
 
 
+@pytest.mark.heavy
 def test_a_damaged_file_in_the_cache_is_replaced(index: Path) -> None:
     file = fetch_package("rows", "1.0", hash_of(index))
     file.write_bytes(b"damaged")
     assert fetch_package("rows", "1.0", hash_of(index)).read_bytes() != b"damaged"
 
 
+@pytest.mark.heavy
 def test_another_hash_than_pinned_is_refused_and_nothing_kept(index: Path) -> None:
     with pytest.raises(SourceError, match=rf"the index offers a file with SHA-256 {hash_of(index)}, and 0000"):
         fetch_package("rows", "1.0", "0" * 64)
     assert left_behind() == []
 
 
+@pytest.mark.heavy
 def test_a_package_that_is_not_there_is_one_message(index: Path) -> None:
     with pytest.raises(SourceError, match=r"absent==2\.0 cannot be downloaded: .*No matching distribution") as raised:
         fetch_package("absent", "2.0", "0" * 64)
@@ -63,6 +67,7 @@ def test_a_package_that_is_not_there_is_one_message(index: Path) -> None:
     assert left_behind() == []
 
 
+@pytest.mark.heavy
 def test_without_a_network_the_message_says_so(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.delenv("PIP_FIND_LINKS")
@@ -73,6 +78,7 @@ def test_without_a_network_the_message_says_so(index: Path, monkeypatch: pytest.
     assert left_behind() == []
 
 
+@pytest.mark.heavy
 def test_what_a_killed_download_left_is_removed(index: Path) -> None:
     partial = cache_folder() / f"{hash_of(index)}.partial"
     (partial / "files").mkdir(parents=True)
@@ -91,6 +97,7 @@ def test_an_interrupted_download_leaves_nothing(index: Path, monkeypatch: pytest
     assert left_behind() == []
 
 
+@pytest.mark.heavy
 def test_two_at_once_download_once(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     downloads = []
     download = packages._download

@@ -55,6 +55,7 @@ def history(config: Config, run_id: str) -> list[tuple[int, float]]:
     ]
 
 
+@pytest.mark.heavy
 def test_a_further_night_adds_to_the_run_that_is_there(config: Config, tmp_path: Path) -> None:
     first = show(config, tmp_path, nights(2))
     assert show(config, tmp_path, nights(2)) == first
@@ -71,6 +72,7 @@ def test_a_further_night_adds_to_the_run_that_is_there(config: Config, tmp_path:
     assert Path(page).read_text() == "3 nights"
 
 
+@pytest.mark.heavy
 def test_nights_that_were_missed_or_changed_are_shown_in_a_new_run(config: Config, tmp_path: Path) -> None:
     first = show(config, tmp_path, nights(2))
     second = show(config, tmp_path, nights(5))
@@ -113,6 +115,7 @@ def test_what_a_failure_leaves_of_a_further_night_is_made_whole(
     assert history(config, last) == [(number, pytest.approx(number / 90)) for number in range(1, later + 1)]
 
 
+@pytest.mark.heavy
 def test_more_runs_than_a_page_holds_are_all_seen(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

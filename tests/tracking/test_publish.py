@@ -153,6 +153,7 @@ def test_an_arm_shows_its_answers_side_by_side(published: Records) -> None:
     assert json.loads(run.data.tags["mlflow.loggedArtifacts"]) == [{"path": "predictions.json", "type": "table"}]
 
 
+@pytest.mark.heavy
 def test_arms_that_are_compared_show_some_answers_as_traces_each_once(published: Records) -> None:
     run, mlflow = named(published)["base-knn"], client(published)
     experiment = run.info.experiment_id
@@ -220,6 +221,7 @@ def test_a_benchmark_shows_what_was_kept(published: Records) -> None:
     assert all("/" in metric for metric in metrics), "every number is in a group of charts"
 
 
+@pytest.mark.heavy
 def test_publishing_again_adds_nothing_anywhere(published: Records) -> None:
     first = published.receipt
     before = rows_of_database(published)
@@ -254,6 +256,7 @@ def test_without_a_learning_curve_there_is_no_run_for_it(records: Records) -> No
     assert set(named(records)) == {"pipeline", *STAGES} - POINTS - {"learning-curve"}
 
 
+@pytest.mark.heavy
 def test_a_stage_from_the_cache_is_referred_to(published: Records) -> None:
     first = published.receipt
     published.write_arm("lora", "knn", seed=1)
@@ -296,6 +299,7 @@ def test_what_a_person_deleted_comes_back_alone(published: Records) -> None:
     assert parents == {second.parent_run_id}, "what hung below the deleted run hangs below the new one"
 
 
+@pytest.mark.heavy
 def test_two_experiments_do_not_share_runs(published: Records) -> None:
     first = published.receipt
     config = published.tracked_at(published.config.tracking.uri, experiment="mine")
@@ -329,6 +333,7 @@ def test_a_killed_publication_is_finished_by_the_next(records: Records, warm: Pa
     assert [point.step for point in losses] == list(range(1, 41))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kill_at", ["log_spans", pytest.param("start_trace", marks=pytest.mark.slow)])
 def test_a_publication_killed_at_a_trace_leaves_each_trace_whole_and_once(
     records: Records, warm: Path, kill_at: str
@@ -410,6 +415,7 @@ def test_a_missing_record_is_named(records: Records) -> None:
     assert client(records).get_experiment_by_name("whether/snips") is None, "nothing was begun"
 
 
+@pytest.mark.heavy
 def test_without_git_dvc_or_a_recommended_arm(records: Records) -> None:
     from whether.records import Verdict, read_json
 

@@ -101,6 +101,7 @@ def test_the_recommended_arm_is_a_version_of_its_arms_run(registered: Records) -
     assert not list(folder.rglob("*.pkl"))
 
 
+@pytest.mark.heavy
 def test_publishing_again_registers_nothing_and_another_verdict_is_said_of_the_version(registered: Records) -> None:
     first = registered.receipt
     before = rows_of_registry(registered)
@@ -114,6 +115,7 @@ def test_publishing_again_registers_nothing_and_another_verdict_is_said_of_the_v
     assert f"/runs/{second.parent_run_id}" in version.description
 
 
+@pytest.mark.heavy
 def test_what_another_machine_registers_meanwhile_is_registered_once(
     records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +137,7 @@ def test_what_another_machine_registers_meanwhile_is_registered_once(
     assert aliases(records) == {"champion": "lora-zero_shot"}
 
 
+@pytest.mark.heavy
 def test_other_weights_are_another_version(registered: Records) -> None:
     file = registered.artifacts / "finetune/lora/adapter/adapter_model.safetensors"
     file.write_text("other weights")
@@ -145,6 +148,7 @@ def test_other_weights_are_another_version(registered: Records) -> None:
     assert client(registered).get_model_version_by_alias(NAME, "champion").version == second.version
 
 
+@pytest.mark.heavy
 def test_the_alias_goes_to_what_the_verdict_recommends_and_stays_where_it_is_inconclusive(registered: Records) -> None:
     edit_verdict(registered, answer="prompt", recommended_arm="base-knn")
     show(registered)
@@ -155,6 +159,7 @@ def test_the_alias_goes_to_what_the_verdict_recommends_and_stays_where_it_is_inc
     assert aliases(registered) == {"champion": "base-knn"}
 
 
+@pytest.mark.heavy
 def test_which_arms_are_registered(records: Records) -> None:
     arms = json.loads((records.artifacts / "compare" / "verdict.json").read_text())["arms"]
     for name, arm in arms.items():
@@ -169,6 +174,7 @@ def test_which_arms_are_registered(records: Records) -> None:
     assert set(show(records).models) == {"base-knn", "lora-zero_shot"}, "one that breaks a constraint comes last"
 
 
+@pytest.mark.heavy
 def test_where_retraining_has_a_champion_the_recommended_arm_is_the_challenger(registered: Records) -> None:
     folder = registered.root / "retrain"
     bundle = make_bundle("lora-zero_shot", registered.config, registered.artifacts, folder / "bundles")
@@ -192,6 +198,7 @@ def test_where_retraining_has_a_champion_the_recommended_arm_is_the_challenger(r
     assert aliases(registered) == {"champion": "base-knn", "previous": "lora-zero_shot"}
 
 
+@pytest.mark.heavy
 def test_a_full_disk_costs_a_warning_and_a_later_sync(
     records: Records, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
