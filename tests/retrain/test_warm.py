@@ -14,7 +14,7 @@ from serving import free_port, wait_until_up
 
 from tests.retrain.workplace import Workplace, rows
 
-pytestmark = [pytest.mark.real(minutes=1.5), pytest.mark.story, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.real(minutes=1.5), pytest.mark.story, pytest.mark.timeout(900)]
 LORA = ("checkpoint=[base,lora]", "tuner.epochs=2", "tuner.r=2", "tuner.max_length=256")
 
 
