@@ -103,6 +103,11 @@ def describe_bundle(
     found = verdict.arms[arm]
     if found.prompt not in config.prompts:
         raise RecordError(f"{arm} was made with other settings: select {found.prompt}, as in prompt=[{found.prompt}]")
+    if found.checkpoint not in config.checkpoints:  # such as a warm start from a champion that was replaced since
+        raise RecordError(
+            f"{arm} was made with other settings, which have a checkpoint {found.checkpoint}: give no settings, and"
+            " those of the last run count"
+        )
     prompt, served = config.prompts[found.prompt], config.checkpoints[found.checkpoint].served
     sources = {name: artifacts / "prepare" / name for name in ("task.json", "train.jsonl")}
     sources["predictions.jsonl"] = artifacts / "prompt" / arm / "predictions.jsonl"
