@@ -145,6 +145,20 @@ def real_model(of_all_lanes: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def empty_database(of_all_lanes: Path) -> Path:
+    """A database as MLflow makes it, which takes seconds; it knows one experiment that no test uses. To be copied."""
+    from whether.tracking.connection import open_experiment
+
+    root = of_all_lanes / "database"
+    root.mkdir(exist_ok=True)
+    with FileLock(root / "lock"):
+        if not (root / "mlflow.db").exists():
+            with open_experiment("sqlite:///mlflow.db", "of another task", root):
+                pass
+    return root / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
 def warm(of_all_lanes: Path) -> Iterator[Path]:
     """Folder with a `python` that starts stages in a tenth of a second, to put first on PATH."""
     with warm_python(of_all_lanes / "warm-python") as folder:

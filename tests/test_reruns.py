@@ -43,8 +43,8 @@ class Study(Workplace):
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory, able_model: Path, warm: Path) -> Study:
-    made = Study(tmp_path_factory.mktemp("reruns"), able_model, warm)
+def study(tmp_path_factory: pytest.TempPathFactory, able_model: Path, warm: Path, empty_database: Path) -> Study:
+    made = Study(tmp_path_factory.mktemp("reruns"), able_model, warm, empty_database)
     made.write("data/mine/rows.jsonl", rows(120, 0))
     made.shell("dvc commit -q data.dvc -f && git commit -qam 'more rows'")
     found = made.run()

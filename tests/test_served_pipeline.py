@@ -30,9 +30,11 @@ class Study(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory, able_model: Path, warm: Path) -> Iterator[Study]:
+def study(
+    tmp_path_factory: pytest.TempPathFactory, able_model: Path, warm: Path, empty_database: Path
+) -> Iterator[Study]:
     folder = tmp_path_factory.mktemp("served")
-    place = Workplace(tmp_path_factory.mktemp("study"), able_model, warm)
+    place = Workplace(tmp_path_factory.mktemp("study"), able_model, warm, empty_database)
     far = sampling_copy(able_model, folder / "far")
     price = "{date: '2026-11-27', source: a test, usd_per_1m_input: 2, usd_per_1m_output: 8}"
     with transformers_server(far, folder / "log") as server, Proxy(server) as proxy:

@@ -12,6 +12,7 @@ import yaml
 
 from whether.benchmark.benchmark import benchmark
 from whether.benchmark.other import measure_other
+from whether.benchmark.speed import measure_speed
 from whether.benchmark.text import measure_perplexity
 from whether.config import BenchmarkConfig, ModelConfig, SourceConfig, TaskConfig
 from whether.engine.chat import Message, encode, encode_answer
@@ -254,3 +255,16 @@ def test_another_task_that_cannot_be_scored_is_one_error(place: Path) -> None:
         measure_other(local, OTHER, 12, 0)
     with pytest.raises(ConfigError, match=r"benchmark\.other: mood cannot be scored: a label task is needed"):
         measure_other(local, replace(OTHER, output="text"), 12, 0)
+
+
+def test_speed_is_measured_on_as_many_requests_as_the_settings_say(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first request that nothing is learned from; then one at a time; then together, read and answered."""
+    calls: list[int] = []
+    tiny = LocalModel.load(tiny_model, None, MODEL)
+    generate = tiny.generate
+    monkeypatch.setattr(tiny, "generate", lambda prompts, **how: calls.append(len(prompts)) or generate(prompts, **how))
+    found = measure_speed(tiny, 3, 4, 0)
+    assert calls == [1, 1, 1, 1, 4, 4]
+    assert found["latency_input_tokens"] == 256

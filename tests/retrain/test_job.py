@@ -15,8 +15,8 @@ pytestmark = [pytest.mark.real(minutes=4), pytest.mark.story, pytest.mark.timeou
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, able_model: Path, warm: Path) -> Workplace:
-    return Workplace(tmp_path_factory.mktemp("retrain"), able_model, warm)
+def place(tmp_path_factory: pytest.TempPathFactory, able_model: Path, warm: Path, empty_database: Path) -> Workplace:
+    return Workplace(tmp_path_factory.mktemp("retrain"), able_model, warm, empty_database)
 
 
 def aliases(place: Workplace) -> dict[str, str]:

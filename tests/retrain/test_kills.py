@@ -16,9 +16,9 @@ STEPS = ("taking in", "triggers", "pipeline", "gate", "promotion")
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, able_model: Path, warm: Path) -> Workplace:
+def place(tmp_path_factory: pytest.TempPathFactory, able_model: Path, warm: Path, empty_database: Path) -> Workplace:
     """A repository with a champion."""
-    made = Workplace(tmp_path_factory.mktemp("kills"), able_model, warm)
+    made = Workplace(tmp_path_factory.mktemp("kills"), able_model, warm, empty_database)
     assert made.job().summary["outcome"] == "promoted"
     return made
 

@@ -40,8 +40,8 @@ print(torch.equal(logits[0], logits[1]), torch.equal(logits[0], logits[2]))
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, able_model: Path, warm: Path) -> Workplace:
-    return Workplace(tmp_path_factory.mktemp("warm-start"), able_model, warm)
+def place(tmp_path_factory: pytest.TempPathFactory, able_model: Path, warm: Path, empty_database: Path) -> Workplace:
+    return Workplace(tmp_path_factory.mktemp("warm-start"), able_model, warm, empty_database)
 
 
 def test_a_champion_that_was_tuned_is_gone_on_from(place: Workplace) -> None:

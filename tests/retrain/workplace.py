@@ -83,9 +83,9 @@ class Workplace:
     Commands run in the Python of the fixture `warm`, except those that a test may have to kill: see `start`.
     """
 
-    def __init__(self, path: Path, model: Path, warm: Path):
-        """Lay out a repository below `path`, which must be empty."""
-        self.path = path
+    def __init__(self, path: Path, model: Path, warm: Path, database: Path):
+        """Lay out a repository below `path`, which must be empty, with copies of the model and of MLflow's database."""
+        self.path, self.database = path, database
         self.python = str(warm / "python")
         for name in CODE:
             if (ROOT / name).is_dir():
@@ -93,6 +93,7 @@ class Workplace:
             else:
                 shutil.copy(ROOT / name, path / name)
         shutil.copytree(model, path / "models" / "tiny")
+        shutil.copy(database, path / "mlflow.db")
         (path / "conf/task/mine.yaml").write_text(TASK)
         (path / "examples/suite").mkdir()
         (path / "examples/suite/numbers.yaml").write_text(SUITE)
@@ -122,6 +123,7 @@ class Workplace:
         subprocess.run(["git", "clone", "--quiet", str(self.path), str(path)], check=True)
         for name in ("models", "data"):
             shutil.copytree(self.path / name, path / name)
+        shutil.copy(self.database, path / "mlflow.db")
         made.shell("dvc commit --quiet --force data.dvc")
         return made
 

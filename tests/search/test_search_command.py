@@ -14,7 +14,6 @@ from whether.config import CONF, Config, check, compose, load
 from whether.errors import ConfigError, MissingPackageError, RecordError
 from whether.records import TrialRecord, read_jsonl
 from whether.search.propose import optuna
-from whether.tracking.connection import open_experiment
 from whether.tracking.search import publish_search
 
 # MLflow's own, at every search; nobody sees it outside tests.
@@ -26,13 +25,6 @@ ROOT = Path(__file__).parents[2]
 OVERRIDES = ["task=tickets", "model=local", "model.name=tiny", "model.device=cpu", "model.threads=1", "tuner.r=4",
              "tuner.epochs=2", "tuner.learning_rate=0.02", "tuner.batch_size=8"]  # fmt: skip
 COMMAND = ["lora", "trials=2", "space.epochs=null", "space.adapter.r.high=8", "startup_trials=2"]
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("database")
-    with open_experiment("sqlite:///mlflow.db", "of another task", root):
-        return root / "mlflow.db"
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from synthetic_records import ROOT, Records
 
 from whether.config import CONF, Config, check, compose
 from whether.retrain.candidates import candidates
-from whether.tracking.connection import open_experiment
 from whether.tracking.publish import Receipt, publish
 
 
@@ -20,14 +19,6 @@ from whether.tracking.publish import Receipt, publish
 def settings() -> Config:
     """The repository's own settings."""
     return check(yaml.safe_load(compose(conf=ROOT / CONF)))
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database as MLflow makes it, which takes seconds; it knows one experiment that no test uses."""
-    root = tmp_path_factory.mktemp("database")
-    with open_experiment("sqlite:///mlflow.db", "of another task", root):
-        return root / "mlflow.db"
 
 
 @pytest.fixture

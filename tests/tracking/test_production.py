@@ -104,8 +104,8 @@ def server(folder: Path, storage: str) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, able_model: Path, warm: Path) -> Workplace:
-    made = Workplace(tmp_path_factory.mktemp("team"), able_model, warm)
+def place(tmp_path_factory: pytest.TempPathFactory, able_model: Path, warm: Path, empty_database: Path) -> Workplace:
+    made = Workplace(tmp_path_factory.mktemp("team"), able_model, warm, empty_database)
     made.environment |= {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
     made.environment |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
     return made

@@ -33,7 +33,7 @@ def benchmark(
     from whether.engine.memory import peak_memory
 
     local = LocalModel.load(artifacts / "model", artifacts / "finetune" / checkpoint, model)
-    speed = measure_speed(local, seed)
+    speed = measure_speed(local, config.speed_requests, config.speed_batch, seed)
     suite = run_suite(local, config, seed)
     other = measure_other(local, config.other, config.other_examples, seed) if config.other else None
     perplexity = measure_perplexity(local, Path(config.text), config.text_tokens) if config.text else None

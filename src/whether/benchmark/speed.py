@@ -11,14 +11,10 @@ INPUT_TOKENS = 256
 """Tokens of a request's prompt."""
 OUTPUT_TOKENS = 16
 """Most tokens of a request's answer."""
-BATCH = 8
-"""Requests answered together where throughput is measured."""
-ALONE = 6
-"""Requests sent one at a time where latency is measured."""
 
 
-def measure_speed(local: "LocalModel", seed: int) -> dict[str, float | None]:
-    """Return tokens a second of reading and writing in batches, and the latency of requests sent one at a time.
+def measure_speed(local: "LocalModel", requests: int, batch_size: int, seed: int) -> dict[str, float | None]:
+    """Return tokens a second of reading and writing in a batch, and the latency of requests sent one at a time.
 
     Prompts are seeded random tokens, so that no two share a prefix and the data does not matter. A model may end its
     answer early: `latency_output_tokens` is the mean length that was measured, and writing is None where no answer had
@@ -27,8 +23,8 @@ def measure_speed(local: "LocalModel", seed: int) -> dict[str, float | None]:
     import numpy as np
 
     length = min(INPUT_TOKENS, local.context_window - OUTPUT_TOKENS)
-    prompts = _random_prompts(local, 1 + ALONE + BATCH, length, seed)
-    warm_up, alone, batch = prompts[:1], prompts[1 : 1 + ALONE], prompts[1 + ALONE :]
+    prompts = _random_prompts(local, 1 + requests + batch_size, length, seed)
+    warm_up, alone, batch = prompts[:1], prompts[1 : 1 + requests], prompts[1 + requests :]
     _timed(local, warm_up, OUTPUT_TOKENS)
     runs = [_timed(local, [prompt], OUTPUT_TOKENS) for prompt in alone]
     read_seconds, _ = _timed(local, batch, 1)
@@ -37,12 +33,12 @@ def measure_speed(local: "LocalModel", seed: int) -> dict[str, float | None]:
     write_seconds = both_seconds - read_seconds
     p50, p95 = np.percentile([seconds for seconds, _ in runs], [50, 95])
     return {
-        "tokens_per_second": BATCH * length / read_seconds,
+        "tokens_per_second": batch_size * length / read_seconds,
         "tokens_per_second_decode": further_tokens / write_seconds if further_tokens and write_seconds > 0 else None,
         "latency_p50": float(p50),
         "latency_p95": float(p95),
         "latency_input_tokens": length,
-        "latency_output_tokens": sum(_length(answer) for _, (answer,) in runs) / ALONE,
+        "latency_output_tokens": sum(_length(answer) for _, (answer,) in runs) / requests,
     }
 
 

@@ -123,6 +123,10 @@ class BenchmarkConfig:
     """Another label task, that no checkpoint is tuned for: is a tuned model a specialist? None: not measured."""
     other_examples: Count = 60
     """Of its rows, at most."""
+    speed_requests: Count = 6
+    """Requests of 256 random tokens sent one at a time, for latency."""
+    speed_batch: Count = 8
+    """Such requests answered together, for throughput."""
 
 
 @dataclass(frozen=True, config=STRICT)
