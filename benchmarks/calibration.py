@@ -31,10 +31,10 @@ from scipy.stats import norm
 
 from whether.compare.decide import KINDS, Candidate, Decision, Selection, comparisons, decide, pairs, select
 from whether.compare.further import further_labels
-from whether.compare.inference import macro_f1_difference, macro_f1_interval, mean_interval, score_difference
-from whether.compare.intervals import Codes, Floats, Inference, PairedDifference, rate_interval
 from whether.config import ConstraintsConfig, PolicyConfig
 from whether.records import Comparison
+from whether.stats.inference import macro_f1_difference, macro_f1_interval, mean_interval, score_difference
+from whether.stats.intervals import Codes, Floats, Inference, PairedDifference, rate_interval
 
 SIZES = (50, 100, 200, 500, 2000)
 """Numbers of test examples."""

@@ -32,12 +32,12 @@ import yaml
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from whether.compare.intervals import rate_interval
 from whether.config import Config, check, compose
 from whether.prompt import nearest
 from whether.prompt.nearest import sentence_encoder as encoder
 from whether.records import BundleRecord, Champion, Night
 from whether.retrain.triggers import Evidence, Item, ask
+from whether.stats.intervals import rate_interval
 
 SHIPPED = ("input_drift", "length_drift", "vocabulary_drift", "label_drift", "quality_drop")
 START, CHANGE, LATEST = 300, 31, 60

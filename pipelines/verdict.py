@@ -21,13 +21,13 @@ from pathlib import Path
 
 from whether import entry
 from whether.compare.changes import changes, read_result
-from whether.compare.intervals import Inference
 from whether.compare.summary import summary, table
 from whether.compare.terminal import show, show_changes, show_table
 from whether.compare.trend import HEADS, Point, trend_rows, write_trend
 from whether.config import Config, load
 from whether.past import COMPARE, earlier, past_verdicts
 from whether.records import Changes, Verdict, read_json, to_plain
+from whether.stats.intervals import Inference
 
 
 def main(argv: list[str]) -> None:

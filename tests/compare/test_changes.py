@@ -13,12 +13,12 @@ from synthetic_study import REALISTIC, ROOT, settings, write_study
 from pipelines import verdict as command
 from whether.compare.changes import Result, changes, read_result
 from whether.compare.compare import compare
-from whether.compare.intervals import Inference
 from whether.compare.summary import summary
 from whether.compare.terminal import show_changes
 from whether.config import CONF, compose, write_params
 from whether.errors import RecordError, TrackingError
 from whether.records import output_folder, write_json, write_jsonl
+from whether.stats.intervals import Inference
 
 QUICK = ("policy.resamples=500", "prompt=[zero_shot,few_shot,knn]", "checkpoint=[base,lora]")
 

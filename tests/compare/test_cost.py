@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from whether.compare.cost import Expense, break_even, training_cost, usd_to_build
-from whether.compare.intervals import Interval
 from whether.compare.load import Training
 from whether.config import PolicyConfig, PricingConfig
+from whether.stats.intervals import Interval
 
 PRICES = PricingConfig(
     name="test", date="2026-01-01", source="test", machine="test", usd_per_machine_hour=3.6, usd_per_label=0.1

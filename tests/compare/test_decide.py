@@ -7,11 +7,11 @@ import pytest
 
 from whether.compare.decide import Candidate, Decision, comparisons, decide, kind_of, select
 from whether.compare.further import further_labels
-from whether.compare.inference import score_difference
-from whether.compare.intervals import Inference, Interval, PairedDifference, rate_interval
 from whether.compare.reasons import reasons
 from whether.config import ConstraintsConfig, PolicyConfig
 from whether.records import Measurement, measurement
+from whether.stats.inference import score_difference
+from whether.stats.intervals import Inference, Interval, PairedDifference, rate_interval
 
 POLICY = PolicyConfig(margin=0.03, resamples=100)
 NO_LIMITS = {"latency_p95": 0.1, "usd_per_1k": 0.01, "peak_memory": 1e9, "valid_rate": 1.0, "retention_loss": 0.0,

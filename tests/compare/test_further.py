@@ -7,9 +7,9 @@ import pytest
 
 from whether.compare.decide import Candidate
 from whether.compare.further import MOST, _root, further_labels
-from whether.compare.inference import score_difference
-from whether.compare.intervals import Inference, Interval, PairedDifference
 from whether.config import PolicyConfig
+from whether.stats.inference import score_difference
+from whether.stats.intervals import Inference, Interval, PairedDifference
 
 POLICY = PolicyConfig(margin=0.03)
 ARMS = [Candidate("base-knn", "prompt", 0.9, 100, 1.0, {}), Candidate("lora-knn", "both", 0.9, 100, 2.0, {})]

@@ -6,9 +6,9 @@ import pytest
 from synthetic_study import settings, write_study
 
 from whether.compare.interaction import interactions
-from whether.compare.intervals import Inference
 from whether.compare.load import Study, load_study
 from whether.compare.measure import scores
+from whether.stats.intervals import Inference
 
 SETTINGS = Inference(resamples=2000)
 

@@ -15,9 +15,7 @@ from synthetic_study import settings, verdict_of, write_study
 
 from whether.compare.compare import compare
 from whether.compare.curve_data import CurveData, Reader
-from whether.compare.intervals import Inference
 from whether.compare.learning_curve import find_crossover, fit_curves, resample
-from whether.compare.power_law import PowerLaws, crossings, fit
 from whether.compare.terminal import show
 from whether.errors import RecordError
 from whether.records import (
@@ -30,6 +28,8 @@ from whether.records import (
     write_json,
     write_jsonl,
 )
+from whether.stats.intervals import Inference
+from whether.stats.power_law import PowerLaws, crossings, fit
 
 LABELS = (20, 50, 120)
 TUNED, KNN, FEW_SHOT = law(0.45, 0.98, 1.0, 20), law(0.7, 0.9, 0.5, 20), law(0.4, 0.4, 1.0, 20)

@@ -14,11 +14,11 @@ from synthetic_study import REALISTIC, settings, verdict_of, write_study
 from whether.compare.compare import compare
 from whether.compare.decide import Candidate
 from whether.compare.further import further_labels, needs_runs
-from whether.compare.inference import macro_f1_difference, macro_f1_interval, mean_interval, score_difference
-from whether.compare.intervals import Inference, Interval, PairedDifference, mean, mean_difference
-from whether.compare.runs import _crossed
 from whether.config import Config, PolicyConfig
 from whether.records import read_json, read_jsonl
+from whether.stats.inference import macro_f1_difference, macro_f1_interval, mean_interval, score_difference
+from whether.stats.intervals import Inference, Interval, PairedDifference, mean, mean_difference
+from whether.stats.runs import _crossed
 
 QUICK = Inference(resamples=200)
 FURTHER = {f"lora_run{run}-{prompt}": REALISTIC[f"lora-{prompt}"] for run in (2, 3) for prompt in ("zero_shot", "knn")}

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tests.retrain.conftest import bundle
-from whether.compare.intervals import Inference
 from whether.config import GateConfig, PolicyConfig
 from whether.records import ArmRecord, Example, Prediction, Provenance, Verdict, measurement
 from whether.retrain.gate import Sheet, judge
+from whether.stats.intervals import Inference
 
 SETTINGS = Inference(resamples=500)
 

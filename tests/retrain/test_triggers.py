@@ -10,8 +10,8 @@ from tests.retrain.conftest import NOW, bundle, evidence, night
 from whether.config import ConstraintsConfig
 from whether.records import Champion, Finding, sha256_plain
 from whether.retrain import triggers
-from whether.retrain.sequential import evidence_of_p_values
 from whether.retrain.triggers import Item
+from whether.stats.sequential import evidence_of_p_values
 
 WORDS = [*"sun rain snow wind fog hail storm frost heat cloud".split(), *"will there be any soon".split()]  # noqa: SIM905
 OTHER = [*"song album band tune singer".split(), *"play me that one now".split()]  # noqa: SIM905

@@ -3,12 +3,12 @@
 import numpy as np
 
 from whether.compare import cost
-from whether.compare.inference import amount_interval
-from whether.compare.intervals import Floats, Inference, Interval
 from whether.compare.load import Arm, Checkpoint
 from whether.config import Config, PricingConfig, TokenPrice
 from whether.errors import RecordError
 from whether.records import Measurement, measurement
+from whether.stats.inference import amount_interval
+from whether.stats.intervals import Floats, Inference, Interval
 
 
 def costs(arm: Arm, checkpoint: Checkpoint, pool: int, settings: Inference, config: Config) -> dict[str, Measurement]:

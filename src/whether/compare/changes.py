@@ -9,8 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from whether.compare.decide import conclude
-from whether.compare.inference import holm, macro_f1_difference, score_difference
-from whether.compare.intervals import Inference, PairedDifference
 from whether.compare.measure import clustered, codes
 from whether.compare.wording import HEADLINES, listing, points
 from whether.config import PolicyConfig
@@ -23,6 +21,8 @@ from whether.records import (
     read_json,
     read_jsonl,
 )
+from whether.stats.inference import holm, macro_f1_difference, score_difference
+from whether.stats.intervals import Inference, PairedDifference
 
 _CONCLUSIONS: dict[str, ChangeConclusion] = {"a_better": "better", "b_better": "worse", "equivalent": "unchanged"}
 

@@ -23,9 +23,7 @@ from whether.compare import arm_cost, cost, measure, plots, report, tables
 from whether.compare.aspects import aspects
 from whether.compare.decide import Candidate, Decision, Selection, comparisons, decide, select
 from whether.compare.further import further_labels, needs_runs
-from whether.compare.inference import amount_interval
 from whether.compare.interaction import interactions
-from whether.compare.intervals import Inference, PairedDifference
 from whether.compare.learning_curve import learning_curve
 from whether.compare.load import Study, load_study
 from whether.compare.provenance import provenance
@@ -43,6 +41,8 @@ from whether.records import (
     write_jsonl,
     write_text,
 )
+from whether.stats.inference import amount_interval
+from whether.stats.intervals import Inference, PairedDifference
 
 logger = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
-from whether.compare.intervals import Interval
 from whether.compare.load import Training
 from whether.compare.wording import usd
 from whether.config import PolicyConfig, PricingConfig
 from whether.records import BreakEven, CostDriver, TrainingCost
+from whether.stats.intervals import Interval
 
 _JOULES_PER_KWH = 3.6e6
 

@@ -9,13 +9,13 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from whether.compare.inference import macro_f1
-from whether.compare.intervals import Codes
 from whether.compare.load import Arm, Study
 from whether.compare.measure import codes
 from whether.config import BASE, CurveConfig
 from whether.errors import RecordError
 from whether.records import CurveAnswer, CurvePoint, Prediction, read_json, read_jsonl
+from whether.stats.inference import macro_f1
+from whether.stats.intervals import Codes
 
 Way = Literal["tuned", "prompting"]
 Rows = Mapping[str, CurveAnswer | Prediction]

@@ -21,10 +21,10 @@ from typing import Literal
 import numpy as np
 
 from whether.compare import wording
-from whether.compare.inference import holm
-from whether.compare.intervals import PairedDifference
 from whether.config import ConstraintsConfig, PolicyConfig
 from whether.records import Answer, Comparison
+from whether.stats.inference import holm
+from whether.stats.intervals import PairedDifference
 
 Kind = Literal["prompt", "fine_tune", "both"]
 _AT_LEAST = ("valid_rate", "consistency")

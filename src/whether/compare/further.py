@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from whether.compare.decide import Candidate, Status, standing
-from whether.compare.inference import holm
-from whether.compare.intervals import Floats, PairedDifference
 from whether.config import PolicyConfig
+from whether.stats.inference import holm
+from whether.stats.intervals import Floats, PairedDifference
 
 POWER = 0.8
 """Chance that the further labels which a verdict asks for settle it, as benchmarks/calibration.py measures."""

@@ -9,12 +9,12 @@ from itertools import product
 
 import numpy as np
 
-from whether.compare.inference import holm, score_difference
-from whether.compare.intervals import Inference
 from whether.compare.load import Arm, Study
 from whether.compare.measure import run_scores
 from whether.config import BASE
 from whether.records import Interaction
+from whether.stats.inference import holm, score_difference
+from whether.stats.intervals import Inference
 
 
 def interactions(study: Study, settings: Inference) -> list[Interaction]:

@@ -2,7 +2,7 @@
 
 At each number of labels and for each seed two ways are compared on the same test examples: the tuned checkpoint with
 its plain prompt, and base with the prompt that is best on dev among those that use the same labels and the plain one.
-Means over seeds are fitted by a power law for each way (`whether.compare.power_law`).
+Means over seeds are fitted by a power law for each way (`whether.stats.power_law`).
 
 **The crossover** is the number of labels from which on the fitted curve of tuning is above that of prompting, up to the
 largest number measured. Where it is above already at the smallest number, or not above at the largest, the crossover
@@ -27,10 +27,7 @@ import numpy as np
 
 from whether.compare.curve_data import CurveData, Way, arrange, load_points
 from whether.compare.curve_wording import curve_reasons
-from whether.compare.inference import macro_f1_interval, mean_interval
-from whether.compare.intervals import Floats, Inference, rate_interval
 from whether.compare.load import Study
-from whether.compare.power_law import PowerLaws, crossings, fit
 from whether.config import Config
 from whether.records import (
     Crossover,
@@ -42,6 +39,9 @@ from whether.records import (
     PowerLaw,
     measurement,
 )
+from whether.stats.inference import macro_f1_interval, mean_interval
+from whether.stats.intervals import Floats, Inference, rate_interval
+from whether.stats.power_law import PowerLaws, crossings, fit
 
 PLACES = 40
 """At which the fitted curves are written for drawing, evenly spread over the logarithm of the number of labels."""

@@ -9,7 +9,10 @@ import numpy as np
 
 from whether.compare.arm_cost import costs, seconds_per_request
 from whether.compare.decide import Candidate, Kind, kind_of, pairs
-from whether.compare.inference import (
+from whether.compare.load import Arm, Checkpoint, Study
+from whether.config import BASE, Config
+from whether.records import Measurement, Prediction, Task, measurement
+from whether.stats.inference import (
     macro_f1,
     macro_f1_difference,
     macro_f1_interval,
@@ -17,10 +20,7 @@ from whether.compare.inference import (
     score_difference,
     stratified_mean_interval,
 )
-from whether.compare.intervals import Codes, Floats, Inference, Interval, PairedDifference, rate_interval
-from whether.compare.load import Arm, Checkpoint, Study
-from whether.config import BASE, Config
-from whether.records import Measurement, Prediction, Task, measurement
+from whether.stats.intervals import Codes, Floats, Inference, Interval, PairedDifference, rate_interval
 
 ROBUSTNESS = (
     "sensitivity_spread", "sensitivity_worst", "sensitivity_deviation", "consistency", "majority_score",

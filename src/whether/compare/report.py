@@ -13,7 +13,6 @@ from markupsafe import Markup
 
 from whether.compare import wording
 from whether.compare.cost_plots import shown_break_even
-from whether.compare.intervals import Inference
 from whether.compare.load import Study
 from whether.compare.measure import ROBUSTNESS, retention_changes
 from whether.compare.plots import STYLE
@@ -21,6 +20,7 @@ from whether.compare.robustness import format_table, measured, violations
 from whether.compare.tables import ranking
 from whether.config import BASE
 from whether.records import METRICS, Aspect, Comparison, Measurement, Prediction, Verdict
+from whether.stats.intervals import Inference
 
 _HERE = Path(__file__).parent
 TABLES = {

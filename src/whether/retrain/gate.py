@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from whether.compare.inference import holm, macro_f1_difference, score_difference
-from whether.compare.intervals import Inference, PairedDifference, normal_quantile
 from whether.compare.measure import clustered, codes
 from whether.compare.wording import usd
 from whether.config import GateConfig, PolicyConfig
 from whether.records import BundleRecord, Example, GateConclusion, GateRecord, GateSide, Prediction, Verdict
+from whether.stats.inference import holm, macro_f1_difference, score_difference
+from whether.stats.intervals import Inference, PairedDifference, normal_quantile
 
 
 class Sheet(NamedTuple):

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from whether.compare.intervals import Inference, rate_interval
 from whether.config import Config, write_params
 from whether.errors import RecordError, WhetherError
 from whether.prepare.collected import collected_file
@@ -43,6 +42,7 @@ from whether.retrain.repro import repro
 from whether.retrain.wording import for_a_person, only_bad, said_taken
 from whether.sources.ensure import ensure
 from whether.sources.tracked import DATA
+from whether.stats.intervals import Inference, rate_interval
 
 logger = logging.getLogger(__name__)
 

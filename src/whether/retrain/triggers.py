@@ -1,7 +1,7 @@
 """Reasons to retrain. Each is `(evidence, *, …) -> Finding`; its keyword-only arguments are what its YAML sets.
 
 A trigger of your own is such a function and a file conf/trigger/<name>.yaml. Those that test something bet on each
-night's result (`whether.retrain.sequential`), so that all nights together raise a false alarm with probability alpha at
+night's result (`whether.stats.sequential`), so that all nights together raise a false alarm with probability alpha at
 most; the alphas of the triggers add up.
 """
 
@@ -21,7 +21,7 @@ from whether.config import build
 from whether.records import BundleRecord, Champion, Finding, Night, sha256_plain, to_plain
 from whether.retrain.bundles import prompt_hash
 from whether.retrain.drift import Feature, Statistic, label_shift, permutation_test, text_statistic
-from whether.retrain.sequential import evidence_of_p_values, evidence_of_scores, likely_change
+from whether.stats.sequential import evidence_of_p_values, evidence_of_scores, likely_change
 
 if TYPE_CHECKING:
     from whether.config import Config
@@ -165,7 +165,7 @@ def quality_drop(evidence: Evidence, *, alpha: Alpha, tolerance: Annotated[float
 
     "Worse" is below the lower bound of what it scored on test, less the tolerance; half of alpha goes into that bound.
     """
-    from whether.compare.intervals import rate_interval
+    from whether.stats.intervals import rate_interval
 
     threshold = 2 / alpha
     if evidence.champion is None or evidence.bundle is None:

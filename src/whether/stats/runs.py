@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
-from whether.compare.groups import Spread, spread_difference, spread_mean_interval, spread_of, spread_result, student
-from whether.compare.intervals import (
+from whether.stats.groups import Spread, spread_difference, spread_mean_interval, spread_of, spread_result, student
+from whether.stats.intervals import (
     Codes,
     Floats,
     Inference,

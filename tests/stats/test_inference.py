@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn.metrics import f1_score
 from statsmodels.stats.multitest import multipletests
 
-from whether.compare.inference import (
+from whether.stats.inference import (
     holm,
     macro_f1,
     macro_f1_difference,
@@ -17,7 +17,7 @@ from whether.compare.inference import (
     score_difference,
     stratified_mean_interval,
 )
-from whether.compare.intervals import Inference, rate_interval, tango_interval
+from whether.stats.intervals import Inference, rate_interval, tango_interval
 
 QUICK = Inference(resamples=2000)
 

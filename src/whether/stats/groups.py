@@ -1,6 +1,6 @@
 """Intervals and tests of examples that come in groups, which are no independent observations: the group is the unit.
 
-`whether.compare.inference` says what is used and from which sources.
+`whether.stats.inference` says what is used and from which sources.
 """
 
 import math
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from whether.compare.intervals import (
+from whether.stats.intervals import (
     BATCH,
     Codes,
     Floats,

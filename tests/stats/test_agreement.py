@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 from statsmodels.stats.weightstats import DescrStatsW
 
-from whether.compare.inference import score_difference
-from whether.compare.intervals import Inference, rate_interval
+from whether.stats.inference import score_difference
+from whether.stats.intervals import Inference, rate_interval
 
 Arrays = tuple[np.ndarray, np.ndarray]
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from whether.compare.intervals import Floats
+from whether.stats.intervals import Floats
 
 RATES = np.geomspace(0.05, 4.0, 60)
 """From an almost logarithmic rise to one that is over at twice n₁."""

@@ -6,7 +6,7 @@ What is used where:
   normal approximation does not (Brown, Cai and DasGupta 2001; Bowyer et al. 2025).
 - A difference of two rates on the same examples: Tango's score interval for paired proportions (Tango 1998) and
   McNemar's exact test. The bootstrap is not used here: with few discordant pairs its 95% intervals cover 87% to 92%
-  (n = 50 to 500; tests/compare/test_inference.py measures it), and with none it has no width at all.
+  (n = 50 to 500; tests/stats/test_inference.py measures it), and with none it has no width at all.
 - Graded scores, times, tokens and macro-F1: BCa bootstrap over examples (Efron 1987), both arms of a pair resampled
   together, at a level that makes up for few examples (Hesterberg 2015), and a paired permutation test. Where every
   resample is equal, the bounded-score argument of `no_spread` takes its place.
@@ -16,7 +16,7 @@ What is used where:
   rates have the intervals above at their effective number of examples (Korn and Graubard 1998), and permutation tests
   exchange the arms for whole groups.
 - Arms whose checkpoint was trained several times have scores of shape (runs, n): their intervals hold what another
-  training run would change, too (`whether.compare.runs`).
+  training run would change, too (`whether.stats.runs`).
 - Several comparisons at once: Holm's correction (Holm 1979) for claims that two arms differ.
 
 Intervals are two-sided at level 1 - alpha for each pair. For the at most three arms that the decision compares they are
@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
-from whether.compare.groups import (
+from whether.stats.groups import (
     clustered_difference,
     clustered_mean_interval,
     effective,
@@ -43,7 +43,7 @@ from whether.compare.groups import (
     leave_one_out,
     spread_result,
 )
-from whether.compare.intervals import (
+from whether.stats.intervals import (
     BATCH,
     Codes,
     Floats,
@@ -58,7 +58,7 @@ from whether.compare.intervals import (
     rate_interval,
     tango_interval,
 )
-from whether.compare.runs import runs_difference, runs_mean_interval, runs_rate_interval, runs_score_difference
+from whether.stats.runs import runs_difference, runs_mean_interval, runs_rate_interval, runs_score_difference
 
 
 def mean_interval(values: Floats, settings: Inference) -> Interval | None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from whether.retrain.sequential import (
+from whether.stats.sequential import (
     EXPONENTS,
     RISKS,
     evidence_of_p_values,
