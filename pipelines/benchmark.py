@@ -7,7 +7,7 @@ from whether import entry
 from whether.benchmark.benchmark import benchmark, write_unmeasured
 from whether.config import load
 from whether.records import ARTIFACTS, output_folder
-from whether.sources.tracked import refuse_rehashed
+from whether.repository.tracked import refuse_rehashed
 
 
 def main(argv: list[str]) -> None:

@@ -4,7 +4,7 @@ from whether import entry
 from whether.config import load
 from whether.prepare.prepare import prepare
 from whether.records import ARTIFACTS, output_folder
-from whether.sources.tracked import refuse_rehashed
+from whether.repository.tracked import refuse_rehashed
 
 
 def main(_: list[str]) -> None:

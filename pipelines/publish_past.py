@@ -12,8 +12,8 @@ from pathlib import Path
 from whether import entry
 from whether.config import PARAMS, Config, load
 from whether.errors import ConfigError, TrackingError
-from whether.past import records_at_revision
 from whether.records import ARTIFACTS
+from whether.repository.revisions import records_at_revision
 from whether.tracking.publish import publish
 
 

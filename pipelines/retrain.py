@@ -29,7 +29,8 @@ from whether import entry
 from whether.config import Config, check, compose, load
 from whether.errors import ConfigError, near_matches
 from whether.records import ARTIFACTS, Night, to_plain
-from whether.retrain import inbox, job, promotion, versions
+from whether.repository import versions
+from whether.retrain import inbox, job, promotion
 from whether.retrain.bundles import load_bundle, make_bundle
 from whether.retrain.lock import LockedError, alone
 from whether.retrain.page import write_page

@@ -24,10 +24,13 @@ from whether.compare.changes import changes, read_result
 from whether.compare.summary import summary, table
 from whether.compare.terminal import show, show_changes, show_table
 from whether.compare.trend import HEADS, Point, trend_rows, write_trend
-from whether.config import Config, load
-from whether.past import COMPARE, earlier, past_verdicts
+from whether.config import Config, TrackingConfig, load
 from whether.records import Changes, Verdict, read_json, to_plain
+from whether.repository.revisions import COMPARE, RESULT, at_revision, past_verdicts
 from whether.stats.intervals import Inference
+from whether.tracking.connection import download
+
+RUN = "runs:/"
 
 
 def main(argv: list[str]) -> None:
@@ -79,6 +82,20 @@ def show_history(given: argparse.Namespace, scratch: Path) -> None:
         print(table(HEADS, trend_rows(points), left=4))
     else:
         show_table(HEADS, trend_rows(points), left=4)
+
+
+def earlier(name: str, folder: Path, tracking: TrackingConfig) -> Path:
+    """Return a folder with the files of `RESULT`: `name` itself if it is one, else copied to the new `folder`.
+
+    `name` is such a folder, `runs:/<id>` of a pipeline run in MLflow, or a git revision. Raises RecordError or
+    TrackingError if it is not there.
+    """
+    if (Path(name) / RESULT[0]).is_file():
+        return Path(name)
+    if not name.startswith(RUN):
+        return at_revision(name, folder)
+    folder.mkdir()
+    return download(tracking.uri, Path.cwd(), name.removeprefix(RUN), RESULT, folder)
 
 
 def since(name: str, now: Path, scratch: Path) -> Changes:

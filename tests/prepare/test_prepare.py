@@ -10,9 +10,8 @@ from whether.config import CONF, SourceConfig, TaskConfig, check, compose
 from whether.errors import ConfigError, DataError
 from whether.prepare.prepare import prepare
 from whether.prompt.parse import parser
-from whether.records import Example, Task, read_json, read_jsonl, sha256_folder
+from whether.records import DATA, Example, Task, read_json, read_jsonl, sha256_folder
 from whether.sources.bigbench import build_data
-from whether.sources.tracked import DATA
 
 ROOT = Path(__file__).parents[2]
 

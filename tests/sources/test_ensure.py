@@ -15,8 +15,8 @@ import yaml
 
 from whether.config import CONF, Config, DataConfig, SourceConfig, check, compose
 from whether.errors import ConfigError, DataError, SourceError
+from whether.repository.tracked import differing_files, refuse_rehashed
 from whether.sources.ensure import ensure
-from whether.sources.tracked import differing_files, refuse_rehashed
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,10 +12,8 @@ from typing import NamedTuple
 from whether.config import TaskConfig
 from whether.errors import DataError, RecordError
 from whether.prepare.rows import Row, example_reader
-from whether.records import CollectedRow, Destination, Example, Split, read_jsonl
-from whether.sources.tracked import DATA
+from whether.records import COLLECTED, CollectedRow, Destination, Example, Split, read_jsonl
 
-COLLECTED = DATA / "collected"
 USED: tuple[Destination, ...] = ("train", "dev", "recent")
 
 

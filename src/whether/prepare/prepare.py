@@ -15,13 +15,13 @@ from typing import Any
 
 from whether.config import TaskConfig
 from whether.errors import ConfigError, DataError, near_matches
-from whether.prepare.collected import COLLECTED, apart, collected_file, of_split, read_collected, usable
+from whether.prepare.collected import apart, collected_file, of_split, read_collected, usable
 from whether.prepare.duplicates import drop_duplicates, drop_near_duplicates
 from whether.prepare.plots import draw_profile
 from whether.prepare.profile import describe_conflicts, describe_splits, token_lengths
 from whether.prepare.rows import Row, read_table
 from whether.prepare.splits import draw_sample, split
-from whether.records import Example, Task, to_plain, write_json, write_jsonl
+from whether.records import COLLECTED, Example, Task, to_plain, write_json, write_jsonl
 
 
 def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, collected: Path = COLLECTED) -> None:

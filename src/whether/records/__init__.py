@@ -8,6 +8,8 @@ from whether.records.changes import ArmChange, ChangeConclusion, Changes
 from whether.records.curve import CurveAnswer, CurvePoint, CurveTraining
 from whether.records.files import (
     ARTIFACTS,
+    COLLECTED,
+    DATA,
     STATE,
     output_folder,
     read_json,
@@ -76,6 +78,8 @@ from whether.records.verdict import (
 
 __all__ = [
     "ARTIFACTS",
+    "COLLECTED",
+    "DATA",
     "METRICS",
     "STATE",
     "WARM",

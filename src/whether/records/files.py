@@ -19,6 +19,10 @@ from pydantic import TypeAdapter, ValidationError
 from whether.errors import RecordError
 
 ARTIFACTS = Path("artifacts")
+DATA = Path("data")
+"""Raw examples, whose version is data.dvc."""
+COLLECTED = DATA / "collected"
+"""Rows that arrived after the beginning, through the inbox of retraining: a file for each task."""
 STATE = Path(".state")
 """Where unfinished work waits to be resumed; not an output of any stage, so DVC leaves it alone."""
 

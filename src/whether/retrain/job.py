@@ -18,6 +18,7 @@ from whether.errors import RecordError, WhetherError
 from whether.prepare.collected import collected_file
 from whether.records import (
     ARTIFACTS,
+    DATA,
     Champion,
     CollectedRow,
     Example,
@@ -34,14 +35,14 @@ from whether.records import (
     write_json,
     write_jsonl,
 )
-from whether.retrain import gate, hooks, inbox, promotion, versions
+from whether.repository import versions
+from whether.repository.repro import repro
+from whether.retrain import gate, hooks, inbox, promotion
 from whether.retrain.asking import Asker
 from whether.retrain.bundles import Bundle, load_bundle, make_bundle
 from whether.retrain.gathering import Moment, champion_scores, findings
-from whether.retrain.repro import repro
 from whether.retrain.wording import for_a_person, only_bad, said_taken
 from whether.sources.ensure import ensure
-from whether.sources.tracked import DATA
 from whether.stats.intervals import Inference, rate_interval
 
 logger = logging.getLogger(__name__)

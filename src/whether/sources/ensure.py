@@ -14,12 +14,12 @@ from typing import Any
 
 from whether.config import Config
 from whether.errors import RecordError, SourceError
-from whether.records import ARTIFACTS, read_json
+from whether.records import ARTIFACTS, DATA, read_json
+from whether.repository.tracked import DATA_DVC, differing_files, refuse_rehashed
 from whether.sources.bigbench import build_data
 from whether.sources.hub import fetch_rows
 from whether.sources.models import prefetch
 from whether.sources.tables import require_file
-from whether.sources.tracked import DATA, DATA_DVC, differing_files, refuse_rehashed
 
 logger = logging.getLogger(__name__)
 

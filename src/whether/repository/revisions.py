@@ -5,15 +5,13 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from whether.config import PARAMS, TrackingConfig
+from whether.config import PARAMS
 from whether.errors import RecordError
 from whether.records import ARTIFACTS, Verdict, read_json
-from whether.tracking.connection import download
 
 COMPARE = ARTIFACTS / "compare"
 RESULT = ("verdict.json", "outputs.jsonl")
 """Files of `COMPARE` that tell what an earlier verdict was, and of which answers."""
-_RUN = "runs:/"
 _TOO_LARGE = "model"
 """Folder of artifacts/ that no record is in."""
 
@@ -29,20 +27,6 @@ class Past(NamedTuple):
     verdict: Verdict
     folder: Path
     """With the files of `RESULT`."""
-
-
-def earlier(name: str, folder: Path, tracking: TrackingConfig) -> Path:
-    """Return a folder with the files of `RESULT`: `name` itself if it is one, else copied to the new `folder`.
-
-    `name` is such a folder, `runs:/<id>` of a pipeline run in MLflow, or a git revision. Raises RecordError or
-    TrackingError if it is not there.
-    """
-    if (Path(name) / RESULT[0]).is_file():
-        return Path(name)
-    if not name.startswith(_RUN):
-        return at_revision(name, folder)
-    folder.mkdir()
-    return download(tracking.uri, Path.cwd(), name.removeprefix(_RUN), RESULT, folder)
 
 
 def at_revision(revision: str, folder: Path) -> Path:

@@ -5,8 +5,8 @@ import subprocess
 from pathlib import Path
 
 from whether.errors import SourceError
+from whether.records import DATA
 
-DATA = Path("data")
 DATA_DVC = Path("data.dvc")
 
 

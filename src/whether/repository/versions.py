@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from whether.errors import RecordError, SourceError
-from whether.prepare.collected import COLLECTED
-from whether.sources.tracked import DATA_DVC, differing_files
+from whether.records import COLLECTED
+from whether.repository.tracked import DATA_DVC, differing_files
 
 
 def version_data() -> bool:
