@@ -17,10 +17,10 @@ from typing import Any, NamedTuple, TextIO
 
 from whether import entry
 from whether.config import TunerConfig, build
-from whether.engine.loading import load_base
-from whether.engine.memory import peak_memory
 from whether.finetune.data import Row, encode_rows, plainly
 from whether.finetune.finetune import read_data, set_threads
+from whether.model.loading import load_base
+from whether.model.memory import peak_memory
 
 ARTIFACTS = Path("artifacts")
 BATCH_SIZE = 16

@@ -57,9 +57,9 @@ def measure(requests: int) -> dict[str, Any]:
 
     from whether.config import ModelConfig
     from whether.engine.local import LocalModel
-    from whether.engine.memory import peak_memory
     from whether.engine.prefix_tree import PrefixTree
     from whether.engine.requests import Request
+    from whether.model.memory import peak_memory
     from whether.records import Example, Task, read_json, read_jsonl
 
     config = ModelConfig(name="benchmark", source={"_target_": "none"}, licence="", dtype=DTYPE)

@@ -11,8 +11,8 @@ from whether.config import check, compose, load
 from whether.errors import ConfigError
 from whether.prompt.arm import estimate_arm
 from whether.prompt.models import base_counter
-from whether.prompt.spending import Budgeted
 from whether.records import ARTIFACTS, Task, read_json
+from whether.served.budget import Budgeted
 
 HEADS = ("arm", "requests", "tokens in", "tokens out", "USD")
 

@@ -6,8 +6,8 @@ python -m pipelines.finetune <checkpoint>
 from collections.abc import Sequence
 
 from whether import entry
+from whether.chat.messages import Lesson
 from whether.config import load
-from whether.engine.chat import Lesson
 from whether.finetune.data import plainly
 from whether.finetune.finetune import finetune
 from whether.finetune.processes import only_main

@@ -10,7 +10,7 @@ import yaml
 
 from whether import entry
 from whether.errors import ConfigError
-from whether.sources.prices import listed_price
+from whether.served.prices import listed_price
 
 
 def main(argv: list[str]) -> None:

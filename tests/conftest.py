@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
@@ -18,6 +19,9 @@ from warm_python import warm_python
 
 from whether.entry import prepare_process
 from whether.records import Example, Task
+
+if TYPE_CHECKING:
+    from whether.engine.local import LocalModel
 
 prepare_process()
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -96,6 +100,22 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a tiny random Llama with a chat template."""
     return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_model: Path) -> "LocalModel":
+    """The tiny model, loaded."""
+    from references import model_config
+
+    from whether.engine.local import LocalModel
+
+    return LocalModel.load(tiny_model, None, model_config())
+
+
+@pytest.fixture(scope="session")
+def vocabulary(tiny: "LocalModel") -> int:
+    """Tokens that the tiny model knows."""
+    return int(tiny.model.config.vocab_size)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import httpx2
 
-from whether.engine.chat import encode
+from whether.model.tokens import encode
 
 HOST = "127.0.0.1"
 
@@ -255,8 +255,8 @@ def scoring_app(local: Any, model: str, key: str) -> Any:
 
     @app.post("/v1/chat/completions")
     async def chat(request: ChatCompletionRequest) -> Any:
-        from whether.engine.chat import Message
         from whether.engine.requests import Request as Scoring
+        from whether.records import Message
 
         if request.model != model:
             return unknown(request.model)

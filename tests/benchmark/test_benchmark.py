@@ -15,11 +15,11 @@ from whether.benchmark.other import measure_other
 from whether.benchmark.speed import measure_speed
 from whether.benchmark.text import measure_perplexity
 from whether.config import BenchmarkConfig, ModelConfig, SourceConfig, TaskConfig
-from whether.engine.chat import Message, encode, encode_answer
 from whether.engine.local import LocalModel
 from whether.engine.requests import Request
 from whether.errors import ConfigError, DataError, EngineError, RecordError
-from whether.records import read_json, read_jsonl, write_json, write_jsonl
+from whether.model.tokens import encode, encode_answer
+from whether.records import Message, read_json, read_jsonl, write_json, write_jsonl
 
 ROOT = Path(__file__).parents[2]
 TASKS = ROOT / "src/whether/benchmark/tasks"

@@ -13,11 +13,11 @@ from references import model_config, naive_logits
 from test_sampling import surprise
 
 from whether.engine.caches import DecodingBatch
-from whether.engine.chat import Message, encode_answer
 from whether.engine.local import LocalModel
-from whether.engine.memory import Limits
-from whether.engine.requests import Choices, JsonSchema, Sampling
 from whether.errors import EngineError, MissingPackageError
+from whether.model.memory import Limits
+from whether.model.tokens import encode_answer
+from whether.records import Choices, JsonSchema, Message, Sampling
 
 PROMPTS = [[5, 6, 7, 8, 9], [5, 6, 7, 30], [90, 91]]
 LABELS = ("play_music", "play", "rate_book", "playlist", "add_to_playlist", "play")

@@ -7,11 +7,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from references import model_config, transformers_tokens
 
-from whether.engine.generation import cut, plan_batches, stop_finder
+from whether.engine.generation import plan_batches, stop_finder
 from whether.engine.local import LocalModel
-from whether.engine.memory import Limits
 from whether.engine.prefix_tree import PrefixTree
 from whether.errors import EngineError
+from whether.model.memory import Limits
+from whether.records import cut
 
 
 def ragged(vocabulary, shared, count, seed=0, longest=40):

@@ -9,8 +9,8 @@ import pytest
 from lm_eval.api.instance import Instance
 
 from whether.engine.lm_eval_model import EngineLM
-from whether.engine.requests import Sampling
 from whether.errors import EngineError
+from whether.records import Sampling
 
 CHOICES = """
 task: colours

@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from references import naive_sample, transformers_distribution
 
-from whether.engine.chat import Message, encode
-from whether.engine.memory import Limits
-from whether.engine.requests import Sampling
 from whether.errors import EngineError
+from whether.model.memory import Limits
+from whether.model.tokens import encode
+from whether.records import Message, Sampling
 
 PROMPTS = [[5, 6, 7, 8, 9], [5, 6, 7, 30], [5, 6, 7, 8], [90, 91]]
 WARM = Sampling(temperature=1.0, seed=3, samples=3)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from references import model_config, naive_score
 
 from whether.engine.local import LocalModel
-from whether.engine.memory import Limits
 from whether.engine.requests import Request
 from whether.errors import EngineError
+from whether.model.memory import Limits
 
 TOKENS = st.lists(st.integers(0, 3), max_size=9).map(tuple)
 REQUESTS = st.lists(st.builds(Request, TOKENS.filter(len), TOKENS), max_size=12)

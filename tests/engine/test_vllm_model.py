@@ -5,11 +5,12 @@ from importlib.util import find_spec
 import pytest
 from references import model_config
 
-from whether.engine.chat import Message, encode
 from whether.engine.local import LocalModel
-from whether.engine.requests import Choices, JsonSchema, Request, Sampling
+from whether.engine.requests import Request
 from whether.engine.vllm_model import VLLMModel
 from whether.errors import EngineError, MissingPackageError
+from whether.model.tokens import encode
+from whether.records import Choices, JsonSchema, Message, Sampling
 
 installed = find_spec("vllm") is not None
 needs_vllm = pytest.mark.skipif(not installed, reason="vllm is not installed: pip install 'whether[vllm]'")

@@ -15,11 +15,11 @@ from markdown_it import MarkdownIt
 from repository import Study
 
 from whether.compare import wording
-from whether.engine.loading import load_tokenizer
 from whether.errors import RecordError
 from whether.export.card import card
 from whether.export.facts import Facts, read_facts
 from whether.export.markdown import code, escaped, fenced, without_paths
+from whether.model.loading import load_tokenizer
 from whether.records import Verdict, read_json, write_json
 
 TABLES = MarkdownIt("commonmark").enable("table")

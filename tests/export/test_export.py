@@ -15,13 +15,14 @@ from repository import Study
 from serving import transformers_server
 from tiny_tuner import tuner
 
+from whether.chat.messages import plain_messages
 from whether.config import CheckpointConfig
-from whether.engine.chat import encode, encode_answer, plain_messages
 from whether.engine.local import LocalModel
 from whether.engine.requests import Request
 from whether.errors import ConfigError, EngineError, RecordError
 from whether.export.export import _check_weights, export
 from whether.finetune.finetune import finetune
+from whether.model.tokens import encode, encode_answer
 from whether.records import Example, Task, output_folder, read_json, read_jsonl, write_json
 
 

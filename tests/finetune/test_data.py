@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from whether.engine.chat import encode, plain_messages
+from whether.chat.messages import plain_messages
 from whether.errors import DataError
 from whether.finetune.data import encode_rows, plainly
+from whether.model.tokens import encode
 from whether.records import Example, Task
 
 

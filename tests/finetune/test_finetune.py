@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 from tiny_tuner import tuner
 
+from whether.chat.messages import Lesson
 from whether.config import ModelConfig, PromptConfig, StartConfig, TunerConfig
-from whether.engine.chat import Lesson, encode, encode_answer
 from whether.engine.local import LocalModel
 from whether.engine.requests import Request
 from whether.entry import prepare_process
 from whether.errors import ConfigError, DataError, EngineError, RecordError
 from whether.finetune.data import encode_rows, plainly
 from whether.finetune.finetune import finetune, read_data, state_key
+from whether.model.tokens import encode, encode_answer
 from whether.prompt.training import lessons
 from whether.records import STATE, Example, Task, output_folder, read_json, read_jsonl, sha256_file, write_jsonl
 

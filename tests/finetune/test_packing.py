@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from whether.engine.chat import Message, encode, encode_answer
 from whether.finetune.data import Row
 from whether.finetune.packing import IGNORED, Collator, answer_labels, computed_tokens, grouped, packed, shared_prefix
-from whether.records import Task
+from whether.model.tokens import encode, encode_answer
+from whether.records import Message, Task
 
 TASK = Task(
     name="any", output="text", metric="exact_match", instruction="", input_template="", labels=[], schema=None,
@@ -160,9 +160,9 @@ def test_groups_keep_order_and_limit() -> None:
 def test_packed_equals_padded_on_the_real_model(real_model: Path) -> None:
     import torch
 
-    from whether.engine.loading import load_base
     from whether.finetune.adapters import lora
     from whether.finetune.collators import make_collator
+    from whether.model.loading import load_base
 
     base, tokenizer = load_base(real_model, torch.float32)
     system = "Predict the intent of the utterance: play_music, rate_book or get_weather. Answer with the intent only."

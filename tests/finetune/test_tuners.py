@@ -14,15 +14,15 @@ import yaml
 from tiny_tuner import tuner
 from tuners import TUNERS
 
+from whether.chat.messages import plain_messages
 from whether.config import CONF, ModelConfig, build, check, compose
-from whether.engine.chat import plain_messages
 from whether.engine.local import LocalModel
-from whether.engine.requests import Request, Sampling
+from whether.engine.requests import Request
 from whether.errors import ConfigError, EngineError, MissingPackageError
 from whether.finetune.data import Row, encode_rows, plainly
 from whether.finetune.finetune import finetune, read_data
 from whether.finetune.packing import IGNORED, Collator
-from whether.records import STATE, Task, read_json
+from whether.records import STATE, Sampling, Task, read_json
 
 CONF_FOLDER = Path(__file__).parents[2] / CONF
 PREFIX = list(range(10, 40))

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from serving import Proxy, content, sampling_copy, status, transformers_server
 
+from whether.chat.templates import fill
 from whether.config import CONF, Config, PromptConfig, ReflectConfig, ServedConfig, TokenPrice, load
-from whether.engine.templates import fill
 from whether.errors import ConfigError, EngineError
 from whether.optimise.optimise import optimise
 from whether.optimise.reflect import literal

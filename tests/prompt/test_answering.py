@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from whether.config import ModelConfig
-from whether.engine.chat import Message, encode, encode_answer
 from whether.engine.local import LocalModel
-from whether.engine.requests import GREEDY, Choices, Generation, JsonSchema, Sampling
 from whether.errors import ConfigError, EngineError
+from whether.model.tokens import encode, encode_answer
 from whether.prompt.answering import (
     CONTENT_FREE,
     greedy,
@@ -23,7 +22,7 @@ from whether.prompt.answering import (
 )
 from whether.prompt.parse import answer_schema
 from whether.prompt.strategies import few_shot, zero_shot
-from whether.records import Example, Task
+from whether.records import GREEDY, Choices, Example, Generation, JsonSchema, Message, Sampling, Task
 
 MODEL = ModelConfig(
     name="tiny", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1

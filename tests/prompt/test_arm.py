@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from whether.chat.messages import plain_messages
 from whether.config import ModelConfig, PromptConfig, ServingConfig
-from whether.engine.chat import encode, plain_messages
 from whether.errors import DataError, EngineError, RecordError
+from whether.model.tokens import encode
 from whether.prompt.arm import run_arm
 from whether.records import (
     METRICS,

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from whether.config import ModelConfig, PromptConfig, ServingConfig
-from whether.engine.chat import encode, render
-from whether.engine.loading import load_tokenizer
 from whether.errors import ConfigError
+from whether.model.loading import load_tokenizer
+from whether.model.tokens import encode, render
 from whether.prompt.arm import build_prompt, run_arm
 from whether.prompt.preview import preview
 from whether.prompt.strategies import few_shot, retrieval, zero_shot

@@ -8,15 +8,27 @@ from pathlib import Path
 import pytest
 
 from whether.config import ModelConfig, PromptConfig, RobustnessConfig, ServingConfig
-from whether.engine.chat import Message
-from whether.engine.requests import GREEDY, Choices, Generation, JsonSchema, Sampling
 from whether.errors import ConfigError
 from whether.prompt.adherence import adherence, violation
 from whether.prompt.answering import Answering, Reply, greedy, label_scores, structured
 from whether.prompt.arm import run_arm
 from whether.prompt.robustness import Own, measure_robustness
 from whether.prompt.strategies import zero_shot
-from whether.records import Adherence, Example, Prediction, Robustness, Task, read_json, read_jsonl
+from whether.records import (
+    GREEDY,
+    Adherence,
+    Choices,
+    Example,
+    Generation,
+    JsonSchema,
+    Message,
+    Prediction,
+    Robustness,
+    Sampling,
+    Task,
+    read_json,
+    read_jsonl,
+)
 
 MODEL = ModelConfig(
     name="tiny", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1
@@ -92,8 +104,9 @@ def test_what_is_switched_off_is_not_measured(label_task: Task, dev: list[Exampl
 @pytest.mark.heavy
 def test_a_format_that_does_not_fit_is_left_out_and_the_arm_is_kept(artifacts: Path) -> None:
     """The arm's own prompts just fit the context of 1,024 tokens; a heading more does not."""
-    from whether.engine.chat import encode, plain_messages
-    from whether.engine.loading import load_tokenizer
+    from whether.chat.messages import plain_messages
+    from whether.model.loading import load_tokenizer
+    from whether.model.tokens import encode
     from whether.records import write_jsonl
 
     task = read_json(artifacts / "prepare" / "task.json", Task)

@@ -10,8 +10,8 @@ from whether.config import ModelConfig, PromptConfig, RobustnessConfig, ServedCo
 from whether.errors import EngineError
 from whether.prompt.arm import estimate_arm, run_arm
 from whether.prompt.models import base_counter
-from whether.prompt.spending import Budgeted
 from whether.records import Prediction, read_json, read_jsonl
+from whether.served.budget import Budgeted
 
 MODEL = ModelConfig(
     name="tiny", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1

@@ -8,14 +8,12 @@ from typing import Any
 import pytest
 
 from whether.config import ModelConfig
-from whether.engine.chat import Message
 from whether.engine.local import LocalModel
-from whether.engine.requests import Generation, Judgement
 from whether.errors import EngineError
 from whether.prompt.answering import Answering, greedy, label_scores, one_of_labels, self_consistency
 from whether.prompt.strategies import few_shot, zero_shot
 from whether.prompt.together import Question, ask_together
-from whether.records import Example, Task
+from whether.records import Example, Generation, Judgement, Message, Task
 
 MODEL = ModelConfig(
     name="tiny", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from whether.config import PromptConfig
-from whether.engine.chat import Message
 from whether.errors import ConfigError
 from whether.prompt.arm import build_prompt
 from whether.prompt.training import lessons
+from whether.records import Message
 
 STRATEGIES = "whether.prompt.strategies"
 FEW_SHOT = PromptConfig(strategy={"_target_": f"{STRATEGIES}.few_shot", "examples": 6})

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from whether.engine.chat import input_text
+from whether.chat.messages import input_text
 from whether.prompt.parse import parser
 from whether.prompt.strategies import few_shot, zero_shot
 from whether.prompt.variations import INPUT_FORMS, NAMES, Variation, applies, variations

@@ -30,7 +30,7 @@ def benchmark(
     Raises ConfigError for a task that lm-eval does not know and DataError for rows or text that cannot be read.
     """
     from whether.engine.local import LocalModel
-    from whether.engine.memory import peak_memory
+    from whether.model.memory import peak_memory
 
     local = LocalModel.load(artifacts / "model", artifacts / "finetune" / checkpoint, model)
     speed = measure_speed(local, config.speed_requests, config.speed_batch, seed)

@@ -9,10 +9,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from whether.chat.messages import plain_messages
 from whether.config import TaskConfig
-from whether.engine.chat import encode, encode_answer, plain_messages
 from whether.engine.requests import Request
 from whether.errors import ConfigError, DataError, near_matches
+from whether.model.tokens import encode, encode_answer
 from whether.records import Example, Task
 from whether.sources.tables import read_rows
 

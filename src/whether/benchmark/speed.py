@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from whether.engine.local import LocalModel
-    from whether.engine.requests import Generation
+    from whether.records import Generation
 
 INPUT_TOKENS = 256
 """Tokens of a request's prompt."""

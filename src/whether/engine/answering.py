@@ -4,13 +4,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from tqdm import tqdm
+
 from whether.engine.generation import Answer, answer_on_tree, shared_lengths
-from whether.engine.memory import Limits
 from whether.engine.plain import answer_plainly
 from whether.engine.prefix_tree import PrefixTree, Tokens
-from whether.engine.progress import progress_bar
-from whether.engine.requests import Generation
 from whether.engine.rows import Writer
+from whether.model.memory import Limits
+from whether.records import Generation
 
 
 class Written(NamedTuple):
@@ -45,7 +46,9 @@ class Answerer(NamedTuple):
         asked = Counter(sequences)
         tree = PrefixTree(sequences)
         answers: dict[Tokens, list[Answer]] = defaultdict(list)
-        with progress_bar(progress, len(sequences) * writer.samples) as bar, inference_mode():
+        hidden = True if progress is None else None  # None: where there is no terminal
+        total = len(sequences) * writer.samples
+        with tqdm(total=total, desc=progress, unit="prompt", disable=hidden) as bar, inference_mode():
             for batch in self._batches(tree, writer):
                 for answer in batch:
                     answers[tree.sequences[answer.sequence]].append(answer)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from whether.engine.chat import encode_answer
-from whether.engine.requests import Choices
 from whether.errors import EngineError
+from whether.model.tokens import encode_answer
+from whether.records import Choices
 
 if TYPE_CHECKING:
     import numpy as np

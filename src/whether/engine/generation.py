@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from whether.engine.memory import Limits, within_memory
 from whether.engine.prefix_tree import Pass, PrefixTree
 from whether.engine.rows import Row, Writer
+from whether.model.memory import Limits, within_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -156,11 +156,6 @@ def stop_finder(tokenizer: Any, stop: Sequence[str]) -> Callable[[list[int]], bo
         return any(string in text for string in stop)
 
     return is_stopped
-
-
-def cut(text: str, stop: Sequence[str]) -> str:
-    """Return the text before the first stop string."""
-    return text[: min((text.find(string) for string in stop if string in text), default=len(text))]
 
 
 def shared_lengths(tree: PrefixTree) -> list[int]:

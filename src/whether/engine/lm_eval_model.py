@@ -20,9 +20,10 @@ from pydantic.dataclasses import dataclass
 
 from whether.config import ModelConfig, types
 from whether.engine.prefix_tree import Tokens
-from whether.engine.requests import GREEDY, Generation, Request, Sampling
+from whether.engine.requests import Request
 from whether.engine.truncation import Input, Truncation
 from whether.errors import EngineError, near_matches
+from whether.records import GREEDY, Generation, Sampling
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance

@@ -10,20 +10,31 @@ from typing import TYPE_CHECKING, Any
 
 from whether.config import ModelConfig
 from whether.engine.answering import Answerer, Written, inference_mode
-from whether.engine.chat import Message, encode, encode_answer
 from whether.engine.constraints import Walk, choice_walk
-from whether.engine.facts import context_window, cores, eos_token_ids, prefix_token_id
-from whether.engine.generation import Answer, cut, shared_lengths, stop_finder
+from whether.engine.generation import Answer, shared_lengths, stop_finder
 from whether.engine.json_schema import grammar_tokenizer, schema_walk
-from whether.engine.loading import Tuned, load_base, pick_device, put_checkpoint, share_weights, uncollected
-from whether.engine.memory import default_budget, limits
 from whether.engine.prefix_tree import PrefixTree, Tokens
 from whether.engine.probe import choose_path
-from whether.engine.requests import GREEDY, Choices, Generation, JsonSchema, Judgement, Request, Sampling, Score
+from whether.engine.requests import Request
 from whether.engine.rows import Ending, Writer
-from whether.engine.sampling import check_settings
 from whether.engine.scoring import score
 from whether.errors import EngineError
+from whether.model.info import context_window, cores, eos_token_ids, prefix_token_id
+from whether.model.loading import Tuned, load_base, pick_device, put_checkpoint, share_weights, uncollected
+from whether.model.memory import default_budget, limits
+from whether.model.tokens import encode, encode_answer
+from whether.records import (
+    GREEDY,
+    Choices,
+    Generation,
+    JsonSchema,
+    Judgement,
+    Message,
+    Sampling,
+    Score,
+    check_settings,
+    cut,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -285,7 +296,7 @@ class LocalModel:
     def _put(self, tuned: Tuned) -> None:
         """Put virtual tokens before what the model reads, and a classifier in place of what it writes."""
         if tuned.virtual_tokens is not None:
-            from whether.engine.virtual_tokens import PLACEHOLDER, put_before
+            from whether.model.virtual_tokens import PLACEHOLDER, put_before
 
             put_before(self.model, tuned.virtual_tokens)
             self._opening = (PLACEHOLDER,) * tuned.virtual_tokens[0][0].shape[-2]

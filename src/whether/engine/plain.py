@@ -10,15 +10,15 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from whether.engine.memory import within_memory
+from whether.model.memory import within_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from whether.engine.generation import Answer
-    from whether.engine.memory import Limits
     from whether.engine.prefix_tree import Tokens
     from whether.engine.rows import Writer
+    from whether.model.memory import Limits
 
 
 def batches(lengths: Sequence[int], max_tokens: int, max_rows: int = sys.maxsize) -> Iterator[list[int]]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from whether.engine.constraints import Walk
-from whether.engine.requests import Sampling
 from whether.engine.sampling import candidates, chooser, random_generator
+from whether.records import Sampling
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,33 +10,13 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from whether.engine.requests import Sampling
-from whether.errors import EngineError
+from whether.records import Sampling
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
     from whether.engine.prefix_tree import Tokens
-
-
-def check_settings(max_new_tokens: int, stop: Sequence[str], sampling: Sampling) -> None:
-    """Raise EngineError for a setting of an answer that is out of range."""
-    if max_new_tokens < 1:
-        raise EngineError(f"max_new_tokens must be at least 1, and is {max_new_tokens}")
-    if isinstance(stop, str) or "" in stop:
-        raise EngineError(f"stop must be a list of strings that are not empty, and is {stop!r}")
-    temperature, top_k, top_p, seed, samples = sampling
-    if not 0 <= temperature < float("inf"):
-        raise EngineError(f"temperature must be 0 (greedy) or a positive number, and is {temperature}")
-    if top_k < 0:
-        raise EngineError(f"top_k must be 0 (all tokens) or a positive number of tokens, and is {top_k}")
-    if not 0 < top_p <= 1:
-        raise EngineError(f"top_p must be a probability above 0 and at most 1, and is {top_p}")
-    if samples < 1:
-        raise EngineError(f"samples must be at least 1, and is {samples}")
-    if not -(2**63) <= seed < 2**63:
-        raise EngineError(f"seed must be a whole number of 64 bits, and is {seed}")
 
 
 def random_generator(sampling: Sampling, prompt: "Tokens", sample: int) -> "np.random.Generator":

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from whether.engine import plain
-from whether.engine.memory import Limits, within_memory
 from whether.engine.prefix_tree import Pass, PrefixTree, Tokens
-from whether.engine.requests import Request, Score
+from whether.engine.requests import Request
+from whether.model.memory import Limits, within_memory
+from whether.records import Score
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,12 +15,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from whether.config import ModelConfig
-from whether.engine.chat import Message, encode
-from whether.engine.generation import cut
-from whether.engine.loading import checkpoint_kind, first_line, load_base, load_tokenizer, put_checkpoint
-from whether.engine.requests import GREEDY, Choices, Generation, JsonSchema, Request, Sampling, Score
-from whether.engine.sampling import check_settings
+from whether.engine.requests import Request
 from whether.errors import EngineError, MissingPackageError
+from whether.model.loading import checkpoint_kind, first_line, load_base, load_tokenizer, put_checkpoint
+from whether.model.tokens import encode
+from whether.records import GREEDY, Choices, Generation, JsonSchema, Message, Sampling, Score, check_settings, cut
 
 if TYPE_CHECKING:
     from vllm import LLM, CompletionOutput, RequestOutput, SamplingParams

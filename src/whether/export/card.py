@@ -11,14 +11,15 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from whether.chat.messages import plain_messages
 from whether.compare import wording
 from whether.config import BASE
-from whether.engine.chat import Message, plain_messages, render
-from whether.engine.loading import load_tokenizer
 from whether.export import markdown
 from whether.export.facts import Facts
 from whether.export.metadata import metadata, model_name, technique
-from whether.records import ArmRecord, Comparison, Example, Measurement, to_plain, write_text
+from whether.model.loading import load_tokenizer
+from whether.model.tokens import render
+from whether.records import ArmRecord, Comparison, Example, Measurement, Message, to_plain, write_text
 
 SHOWN = ("accuracy", "exact_match", "macro_f1", "valid_rate", "input_tokens", "latency_p50", "usd_per_1k")
 """Columns of the results, the primary metric first; those that the task has."""

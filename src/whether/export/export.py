@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whether.config import Config
-from whether.engine.facts import eos_token_ids
-from whether.engine.loading import load_base, put_checkpoint
 from whether.errors import EngineError, RecordError
 from whether.export.card import write_card
 from whether.export.facts import read_facts
 from whether.export.kinds import find_checkpoint
+from whether.model.info import eos_token_ids
+from whether.model.loading import load_base, put_checkpoint
 from whether.records import output_folder
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from whether.config import BASE, CheckpointConfig
-from whether.engine.loading import first_line
 from whether.errors import ConfigError, EngineError, RecordError, near_matches
+from whether.model.loading import first_line
 from whether.records import read_json
 
 _INSTEAD = {

@@ -12,11 +12,11 @@ import torch
 from accelerate.utils import send_to_device
 from peft import PeftModel
 
-from whether.engine.memory import is_out_of_memory
 from whether.finetune import attention
 from whether.finetune.data import Row
 from whether.finetune.losses import answer_counts, answer_scores
 from whether.finetune.packing import Collator
+from whether.model.memory import is_out_of_memory
 
 logger = logging.getLogger(__name__)
 

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from whether.engine.chat import Lesson, encode, encode_answer, plain_messages
+from whether.chat.messages import Lesson, plain_messages
 from whether.errors import DataError
+from whether.model.tokens import encode, encode_answer
 from whether.records import Example, Task
 
 _SHOWN = 5

@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from whether.chat.messages import Lesson
 from whether.config import ModelConfig, StartConfig, TunerConfig, build
-from whether.engine.chat import Lesson
-from whether.engine.loading import load_base, pick_device
-from whether.engine.memory import is_out_of_memory
 from whether.errors import ConfigError, EngineError, RecordError
 from whether.finetune import checkpoints, history, processes, results
 from whether.finetune.data import encode_rows, label_rows, plainly
 from whether.finetune.disk import room
 from whether.finetune.micro_batches import ADVICE
 from whether.finetune.results import Trained
+from whether.model.loading import load_base, pick_device
+from whether.model.memory import is_out_of_memory
 from whether.records import (
     STATE,
     Example,
@@ -125,8 +125,8 @@ def train(
     from peft import PeftModel
     from transformers import set_seed
 
-    from whether.engine.label_head import label_head
     from whether.finetune.trainer import make_trainer
+    from whether.model.label_head import label_head
 
     check(tuner, data.task)
     set_threads(model.threads)

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from whether.engine.memory import is_out_of_memory, release
 from whether.errors import EngineError
 from whether.finetune.data import Row
+from whether.model.memory import is_out_of_memory, release
 
 if TYPE_CHECKING:
     import torch

@@ -188,7 +188,7 @@ def _after_virtual_tokens(model: Any) -> Callable[..., Any]:
     import torch
     from transformers import DynamicCache
 
-    from whether.engine.virtual_tokens import learned_keys_values
+    from whether.model.virtual_tokens import learned_keys_values
 
     keys_values = learned_keys_values(model)
     count = keys_values[0][0].shape[-2]

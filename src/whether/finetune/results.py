@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from whether.config import ModelConfig, ServedConfig, TunerConfig
-from whether.engine.loading import WEIGHTS_FILE
 from whether.finetune.history import Evaluation, History, write_history
+from whether.model.loading import WEIGHTS_FILE
 from whether.records import write_json, writing
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class FinetuneMetrics:
     train_seconds_with_evaluation: float
     """The same and that of the evaluations on dev."""
     flops: float | None = None
-    """Floating-point operations of the optimizer steps, as whether.finetune.metering counts them; 0 for base."""
+    """Floating-point operations of the optimizer steps, as whether.model.metering counts them; 0 for base."""
     energy: float | None = None
     """Joules of the optimizer steps and the evaluations on dev; None where the machine does not tell."""
     tokens_per_second: float | None = None

@@ -20,7 +20,6 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from whether.config import TunerConfig
-from whether.engine.memory import peak_memory
 from whether.errors import DivergedError
 from whether.finetune import processes
 from whether.finetune.arguments import make_arguments
@@ -29,10 +28,11 @@ from whether.finetune.collators import make_collator
 from whether.finetune.data import Row
 from whether.finetune.fused_lora import fuse
 from whether.finetune.losses import answer_counts, answer_scores, dev_metrics
-from whether.finetune.metering import EnergyMeter, counted_flops
 from whether.finetune.micro_batches import MicroBatches, random_numbers
 from whether.finetune.order import Order, Steps, as_step
 from whether.finetune.packing import Batch, Collator, computed_tokens
+from whether.model.memory import peak_memory
+from whether.model.metering import EnergyMeter, counted_flops
 
 
 class AnswerTrainer(Trainer):  # type: ignore[misc]

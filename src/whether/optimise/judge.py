@@ -4,8 +4,8 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 
-from whether.engine.chat import encode
 from whether.engine.local import LocalModel
+from whether.model.tokens import encode
 from whether.optimise.candidates import Candidate
 from whether.optimise.journal import Journal, Scored
 from whether.prompt.arm import build_prompt

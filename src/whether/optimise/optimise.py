@@ -18,8 +18,8 @@ from pathlib import Path
 from statistics import fmean
 
 from whether.config import Config
-from whether.engine.chat import encode
 from whether.errors import ConfigError, RecordError, near_matches
+from whether.model.tokens import encode
 from whether.optimise.best import prompt_yaml
 from whether.optimise.candidates import Candidate, drawn, written_by_hand
 from whether.optimise.halving import affordable, in_strata, rungs

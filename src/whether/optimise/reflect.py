@@ -14,15 +14,14 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
+from whether.chat.messages import input_text, question
 from whether.config import ReflectConfig
-from whether.engine.chat import Message, input_text, question
-from whether.engine.requests import Sampling
 from whether.errors import ConfigError, MissingPackageError, WhetherError
 from whether.optimise.candidates import Candidate
 from whether.optimise.judge import Judge
 from whether.prompt.arm import build_prompt
-from whether.prompt.spending import BeyondLimitError, Budgeted, CountTokens
-from whether.records import Example, Task
+from whether.records import Example, Message, Sampling, Task
+from whether.served.budget import BeyondLimitError, Budgeted, CountTokens
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from whether.engine.chat import encode_answer, input_text
+from whether.chat.messages import input_text
 from whether.errors import DataError
+from whether.model.tokens import encode_answer
 from whether.prepare.duplicates import Dropped
 from whether.prepare.rows import Row
 from whether.records import Example, Split, Task

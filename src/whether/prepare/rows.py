@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from whether.chat.templates import fill
 from whether.config import TaskConfig
-from whether.engine.templates import fill
 from whether.errors import ConfigError, DataError, near_matches
 from whether.records import Example, sha256_plain
 from whether.sources.tables import place, read_rows

@@ -14,12 +14,11 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
-from whether.engine.chat import Message
-from whether.engine.requests import GREEDY, ChatModel, Choices, Generation, JsonSchema, Judge, Sampling
+from whether.engine.requests import ChatModel, Judge
 from whether.errors import ConfigError, EngineError
 from whether.prompt.parse import Reader, answer_schema, reader
 from whether.prompt.strategies import Strategy
-from whether.records import Example, Task
+from whether.records import GREEDY, Choices, Example, Generation, JsonSchema, Message, Sampling, Task
 
 NewTokens = Annotated[int, Field(ge=1, le=4096)]
 CONTENT_FREE = ("N/A", "[MASK]", "")

@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from whether.chat.templates import TemplateFault
 from whether.config import (
     CONF,
     ModelConfig,
@@ -32,9 +33,7 @@ from whether.config import (
     build,
     line_of,
 )
-from whether.engine.chat import Message
 from whether.engine.requests import ChatModel
-from whether.engine.templates import TemplateFault
 from whether.errors import ConfigError, DataError, EngineError
 from whether.prompt.adherence import adherence
 from whether.prompt.answering import Answering, Reply, greedy
@@ -43,10 +42,10 @@ from whether.prompt.metrics import latency_metrics, split_metrics
 from whether.prompt.models import Opened, base_counter, open_checkpoint
 from whether.prompt.parse import judged
 from whether.prompt.robustness import Own, measure_robustness
-from whether.prompt.spending import Budgeted, Estimate
 from whether.prompt.strategies import Retrieval, Strategy
 from whether.records import (
     Example,
+    Message,
     Prediction,
     Robustness,
     Split,
@@ -57,6 +56,7 @@ from whether.records import (
     write_jsonl,
     write_text,
 )
+from whether.served.budget import Budgeted, Estimate
 
 ANSWERED: tuple[Split, ...] = ("dev", "test")
 
@@ -81,7 +81,7 @@ def run_arm(
     where the whole arm could cost more than its limit. Raises ConfigError for a prompt that cannot be built, and
     EngineError for one that does not fit the model's context or asks for what the model cannot do.
     """
-    from whether.engine.memory import peak_memory
+    from whether.model.memory import peak_memory
 
     work = _Work.prepare(prompt, seed, name=name, prompt_name=name.removeprefix(f"{checkpoint}-"), artifacts=artifacts)
     opened = open_checkpoint(checkpoint, artifacts / "model", artifacts / "finetune" / checkpoint, model, served)

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from whether.config import ModelConfig, ServedConfig
-from whether.engine.chat import Message, encode, render, transcript
-from whether.engine.loading import load_tokenizer
 from whether.engine.requests import ChatModel
-from whether.engine.served import ServedModel
-from whether.prompt.spending import Budgeted, CountTokens
+from whether.model.loading import load_tokenizer
+from whether.model.tokens import encode, render, transcript
+from whether.records import Message
+from whether.served.budget import Budgeted, CountTokens
+from whether.served.model import ServedModel
 
 
 class Opened(NamedTuple):

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from whether.config import PromptConfig
-from whether.engine.chat import encode, render
-from whether.engine.loading import load_tokenizer
+from whether.model.loading import load_tokenizer
+from whether.model.tokens import encode, render
 from whether.prompt.arm import build_prompt
 from whether.prompt.strategies import Retrieval
 from whether.records import Example, Task, read_json, read_jsonl

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from whether.engine.chat import input_text
+from whether.chat.messages import input_text
 from whether.prompt.nearest import tfidf_vectorizer
 from whether.records import Example, Task
 

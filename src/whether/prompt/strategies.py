@@ -18,14 +18,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from whether.engine.chat import Message, input_text, question
-from whether.engine.templates import fill
+from whether.chat.messages import input_text, question
+from whether.chat.templates import fill
 from whether.errors import ConfigError
 from whether.prompt.knowledge import Knowledge, Passage
 from whether.prompt.nearest import Nearness, index
 from whether.prompt.parse import answer_schema
 from whether.prompt.selection import balanced, diverse
-from whether.records import Example, Task
+from whether.records import Example, Message, Task
 
 Strategy = Callable[[Example], list[Message]]
 Demonstrations = Annotated[int, Field(ge=1)]

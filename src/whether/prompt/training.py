@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
+from whether.chat.messages import Lesson, input_text
+from whether.chat.templates import TemplateFault
 from whether.config import PromptConfig, build
-from whether.engine.chat import Lesson, Message, input_text
-from whether.engine.templates import TemplateFault
 from whether.errors import ConfigError
 from whether.prompt.answering import Answering
 from whether.prompt.strategies import Retrieval, Strategy
-from whether.records import Example, Task
+from whether.records import Example, Message, Task
 
 
 def lessons(prompt: PromptConfig, task: Task, pool: Sequence[Example], seed: int, where: str) -> Lesson:

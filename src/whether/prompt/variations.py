@@ -12,9 +12,8 @@ from dataclasses import replace
 from itertools import chain
 from typing import NamedTuple
 
-from whether.engine.chat import Message
 from whether.prompt.strategies import Strategy
-from whether.records import Example, Task
+from whether.records import Example, Message, Task
 
 Rearrange = Callable[[list[Message]], list[Message]]
 

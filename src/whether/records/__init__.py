@@ -23,6 +23,7 @@ from whether.records.files import (
     write_text,
     writing,
 )
+from whether.records.generation import Generation, Judgement, Score
 from whether.records.learning_curve import (
     Crossover,
     CurveLevel,
@@ -38,6 +39,7 @@ from whether.records.metrics import (
     measurement,
 )
 from whether.records.optimise import CandidateRecord, OptimiseRecord
+from whether.records.request import GREEDY, Choices, JsonSchema, Message, Sampling, check_settings, cut
 from whether.records.retrain import (
     WARM,
     BundleRecord,
@@ -80,6 +82,7 @@ __all__ = [
     "ARTIFACTS",
     "COLLECTED",
     "DATA",
+    "GREEDY",
     "METRICS",
     "STATE",
     "WARM",
@@ -94,6 +97,7 @@ __all__ = [
     "Champion",
     "ChangeConclusion",
     "Changes",
+    "Choices",
     "CollectedRow",
     "Comparison",
     "CostDriver",
@@ -110,10 +114,14 @@ __all__ = [
     "GateConclusion",
     "GateRecord",
     "GateSide",
+    "Generation",
     "Interaction",
+    "JsonSchema",
+    "Judgement",
     "LearningCurve",
     "MeanScore",
     "Measurement",
+    "Message",
     "MetricInfo",
     "Night",
     "OptimiseRecord",
@@ -124,6 +132,8 @@ __all__ = [
     "Provenance",
     "Quarantined",
     "Robustness",
+    "Sampling",
+    "Score",
     "SearchRecord",
     "Split",
     "Taken",
@@ -133,6 +143,8 @@ __all__ = [
     "VariationScore",
     "Verdict",
     "Violation",
+    "check_settings",
+    "cut",
     "measurement",
     "output_folder",
     "read_json",

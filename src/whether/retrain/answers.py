@@ -9,13 +9,12 @@ import numpy as np
 from whether.compare.cost import usd_for_seconds
 from whether.compare.provenance import model_hash
 from whether.config import PricingConfig, ServedConfig
-from whether.engine.chat import Message
 from whether.errors import EngineError
 from whether.prompt.answering import greedy
 from whether.prompt.arm import build_prompt, prediction
 from whether.prompt.models import open_checkpoint, open_served
 from whether.prompt.strategies import Retrieval
-from whether.records import Example, Prediction, Split, Task
+from whether.records import Example, Message, Prediction, Split, Task
 from whether.retrain.bundles import Bundle
 
 
@@ -82,7 +81,7 @@ class Answerer:
 
         A served model is asked anew, whatever is kept; it has no peak_memory here.
         """
-        from whether.engine.memory import peak_memory
+        from whether.model.memory import peak_memory
 
         if self._served:
             return self._measure_served(examples, requests, self._served)

@@ -34,13 +34,14 @@ from serving import (
 )
 
 from whether.config import ServedConfig
-from whether.engine.chat import Message, encode
-from whether.engine.http import MAX_RETRY_AFTER, _retry_after
-from whether.engine.journal import Entry, Journal
 from whether.engine.local import LocalModel
-from whether.engine.requests import Choices, JsonSchema, Request, Sampling
-from whether.engine.served import ServedModel
+from whether.engine.requests import Request
 from whether.errors import EngineError, RecordError
+from whether.model.tokens import encode
+from whether.records import Choices, JsonSchema, Message, Sampling
+from whether.served.http import MAX_RETRY_AFTER, _retry_after
+from whether.served.journal import Entry, Journal
+from whether.served.model import ServedModel
 
 KEY = "a-key-of-no-value"
 MODEL = "our-model"
@@ -198,7 +199,7 @@ def test_a_fault_loses_nothing(tiny, server, config, name):
 
 @pytest.mark.heavy
 def test_many_faults_among_many_requests(tiny, server, config, monkeypatch, tmp_path):
-    monkeypatch.setattr("whether.engine.http.MAX_BACKOFF", 0.2)
+    monkeypatch.setattr("whether.served.http.MAX_BACKOFF", 0.2)
     asked = chats(60, seed=1)
     asked += asked[:10]
     faults = [*NOT_PASSED_ON.values(), cut, None, None]
@@ -414,8 +415,8 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 from whether.config import ServedConfig
-from whether.engine.chat import Message
-from whether.engine.served import ServedModel
+from whether.chat.messages import Message
+from whether.served.model import ServedModel
 settings, chats, journal = json.loads(sys.argv[1])
 model = ServedModel(ServedConfig(**settings), Path(journal))
 answers = model.answer([[Message(*message) for message in chat] for chat in chats], max_new_tokens=6)

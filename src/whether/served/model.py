@@ -10,13 +10,10 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field, TypeAdapter
 
 from whether.config import ServedConfig
-from whether.engine.chat import Message
-from whether.engine.endpoint import Endpoint
-from whether.engine.generation import cut
-from whether.engine.http import Body, Reply
-from whether.engine.requests import GREEDY, Choices, Generation, JsonSchema, Sampling, Score
-from whether.engine.sampling import check_settings
 from whether.errors import EngineError
+from whether.records import GREEDY, Choices, Generation, JsonSchema, Message, Sampling, Score, check_settings, cut
+from whether.served.endpoint import Endpoint
+from whether.served.http import Body, Reply
 
 CHAT = "chat/completions"
 
@@ -111,7 +108,7 @@ class ServedModel:
 
     Equal requests of one call are sent once. A sample is a request of its own, with a seed that follows from
     `Sampling.seed`, its chat and its number, so that tokens and seconds are known for each; how far a server keeps to
-    a seed is its own affair. With a `journal` (a file of JSON lines, see `whether.engine.journal`) answers outlive the
+    a seed is its own affair. With a `journal` (a file of JSON lines, see `whether.served.journal`) answers outlive the
     process: the same call sends only what it lacks. It never holds the key.
     """
 

@@ -12,9 +12,10 @@ from references import model_config, naive_score
 
 from whether.config import ModelConfig
 from whether.engine.local import LocalModel
-from whether.engine.memory import MAX_BUDGET, Limits, bytes_per_token, default_budget, limits
-from whether.engine.requests import Request, Sampling
+from whether.engine.requests import Request
 from whether.errors import EngineError
+from whether.model.memory import MAX_BUDGET, Limits, bytes_per_token, default_budget, limits
+from whether.records import Sampling
 
 PROMPTS = [[5, 6, 7, *range(8, 8 + number % 5), number] for number in range(10, 40)]
 REQUESTS = [Request(tuple(prompt), rest) for prompt in PROMPTS for rest in ((3,), (3, 4), (9, 8, 7))]
@@ -128,7 +129,7 @@ def test_a_process_that_may_not_grow_answers_all_the_same():
         from pathlib import Path
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM
-        from whether.engine.memory import Limits
+        from whether.model.memory import Limits
         from whether.engine.scoring import score
         from whether.engine.requests import Request
         logging.basicConfig(stream=sys.stderr)

@@ -17,8 +17,8 @@ def count(model: Any, rows: list[Row]) -> tuple[int, int]:
     import torch
 
     from whether.finetune.losses import answer_scores
-    from whether.finetune.metering import counted_flops
     from whether.finetune.packing import Collator
+    from whether.model.metering import counted_flops
 
     batch = Collator(packed=True, mask_dtype=torch.float32)(rows)
     with counted_flops() as counter:
@@ -90,7 +90,7 @@ def test_attention_in_blocks_takes_fewer_operations_on_longer_batches(model: Any
     from whether.finetune.adapters import lora
     from whether.finetune.collators import make_collator
     from whether.finetune.losses import answer_scores
-    from whether.finetune.metering import counted_flops
+    from whether.model.metering import counted_flops
 
     rows = [Row([*range(10, 40), *[50 + n] * 20], [60 + n, 2]) for n in range(12)]
     adapted = lora(model, TASK, r=4, alpha=8)
@@ -113,7 +113,7 @@ def test_energy_is_that_of_packages_and_memory_and_counters_may_begin_again(
 ) -> None:
     import torch
 
-    from whether.finetune import metering
+    from whether.model import metering
 
     package = write_zone(tmp_path / "intel-rapl:0", "package-0", 900_000)
     memory = write_zone(tmp_path / "intel-rapl:0:1", "dram", 10)
@@ -130,7 +130,7 @@ def test_energy_is_that_of_packages_and_memory_and_counters_may_begin_again(
 def test_energy_that_nobody_tells_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from whether.finetune import metering
+    from whether.model import metering
 
     (write_zone(tmp_path / "intel-rapl:0", "package-0", 1)).unlink()
     monkeypatch.setattr(metering.rapl_counters, "__defaults__", (tmp_path,))

@@ -13,7 +13,7 @@ from whether.records import read_json
 if TYPE_CHECKING:
     import torch
 
-    from whether.engine.virtual_tokens import KeysValues
+    from whether.model.virtual_tokens import KeysValues
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def put_checkpoint(model: Any, folder: Path) -> Tuned:
     if kind == "weights":
         return Tuned(_put_weights(model, folder / WEIGHTS_FILE))
     if kind == "head":
-        from whether.engine.label_head import put_label_head
+        from whether.model.label_head import put_label_head
 
         labels: list[str] = read_json(folder / "checkpoint.json")["labels"]
         classifier = put_label_head(share_weights(model), labels)
@@ -143,7 +143,7 @@ def _put_adapter(model: Any, adapter: Path) -> Tuned:
         raise EngineError(f"{adapter} cannot be merged into the model: {first_line(error)}") from error
     import torch
 
-    from whether.engine.virtual_tokens import learned_keys_values
+    from whether.model.virtual_tokens import learned_keys_values
 
     with torch.no_grad():
         return Tuned(model, virtual_tokens=learned_keys_values(tuned.eval()))

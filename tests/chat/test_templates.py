@@ -2,7 +2,7 @@
 
 import pytest
 
-from whether.engine.templates import CHARACTERS, TemplateFault, fill
+from whether.chat.templates import CHARACTERS, TemplateFault, fill
 from whether.errors import ConfigError
 
 VARIABLES = {"labels": ["a", "b"], "instruction": "Say a or b.", "definitions": {"a": "first"}}

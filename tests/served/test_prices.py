@@ -9,7 +9,7 @@ import yaml
 from pipelines import price
 from whether.config import ServedConfig, TokenPrice
 from whether.errors import ConfigError, MissingPackageError, SourceError
-from whether.sources.prices import listed_price
+from whether.served.prices import listed_price
 
 TODAY = date(2026, 11, 28)
 GROQ = "https://api.groq.com/openai/v1"

@@ -1,43 +1,14 @@
-"""From a task and an example to chat messages, and from chat messages to tokens.
+"""From chat messages to tokens.
 
 Text from data is always encoded as text: a field that contains `<|im_end|>` or the like cannot end its message.
 """
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
-from whether.engine.templates import fill
 from whether.errors import EngineError
-from whether.records import Example, Task
-
-
-class Message(NamedTuple):
-    """One message of a chat."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
-Lesson = Callable[[Example], tuple[Sequence[Message], str]]
-"""From an example to the messages that it is asked with and the answer that is learnt."""
-
-
-def input_text(task: Task, example: Example) -> str:
-    """Return how an example's input reads in a prompt."""
-    if task.input_template:
-        return fill(task.input_template, dict(example.inputs), f"task {task.name}: input_template")
-    return "\n".join(example.inputs.values())
-
-
-def question(task: Task, example: Example) -> Message:
-    """Return the user message that asks for an answer to one example."""
-    return Message("user", input_text(task, example))
-
-
-def plain_messages(task: Task, example: Example) -> list[Message]:
-    """Return instruction and input, nothing else: the layout that checkpoints are tuned on and zero_shot uses."""
-    return [Message("system", task.instruction), question(task, example)]
+from whether.records import Message
 
 
 def transcript(messages: Sequence[Message]) -> str:

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from whether.config import ServedConfig
-from whether.engine.chat import Message
-from whether.engine.requests import GREEDY, Choices, Generation, JsonSchema, Sampling
-from whether.engine.served import ServedModel
 from whether.errors import EngineError
-from whether.records import STATE, sha256_plain
+from whether.records import GREEDY, STATE, Choices, Generation, JsonSchema, Message, Sampling, sha256_plain
+from whether.served.model import ServedModel
 
 CountTokens = Callable[[Sequence[Message]], int]
 """Tokens of a chat, by a tokenizer of this machine: the server's own is not known here."""

@@ -5,8 +5,9 @@ from typing import Any
 
 from whether.config import ModelConfig
 from whether.engine.local import LocalModel
-from whether.engine.requests import Request, Sampling
+from whether.engine.requests import Request
 from whether.engine.sampling import random_generator
+from whether.records import Sampling
 
 
 def model_config(dtype: str = "float32", threads: int | None = 1) -> ModelConfig:

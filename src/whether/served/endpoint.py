@@ -8,18 +8,18 @@ from typing import Any, TypeVar
 from urllib.parse import urljoin
 
 from pydantic import TypeAdapter
+from tqdm import tqdm
 
 from whether.config import ServedConfig
-from whether.engine.http import Body, Connection, Reply, api_key
-from whether.engine.journal import Entry, Journal
-from whether.engine.progress import progress_bar
 from whether.records import sha256_plain
+from whether.served.http import Body, Connection, Reply, api_key
+from whether.served.journal import Entry, Journal
 
 T = TypeVar("T")
 
 
 class Endpoint:
-    """The API of a served model, for many requests at once; `whether.engine.http` says what a fault does to one."""
+    """The API of a served model, for many requests at once; `whether.served.http` says what a fault does to one."""
 
     def __init__(self, config: ServedConfig, journal: Path | None = None):
         """Raise EngineError if the environment does not hold the key that `config` names."""
@@ -46,7 +46,9 @@ class Endpoint:
         keys = [self._key_of(path, body) for body in bodies]
         asked = Counter(keys)
         journal = self._journal
-        with journal.open() if journal else nullcontext(), progress_bar(progress, len(keys)) as bar:
+        hidden = True if progress is None else None  # None: where there is no terminal
+        bar = tqdm(total=len(keys), desc=progress, unit="prompt", disable=hidden)
+        with bar, journal.open() if journal else nullcontext():
             known = [journal.entries[key] for key in asked if key in journal.entries] if journal else []
             replies = {entry.key: Reply(adapter.validate_python(entry.reply), entry.seconds) for entry in known}
             bar.update(sum(asked[key] for key in replies))

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from whether.engine.chat import Message, encode, encode_answer, input_text, plain_messages, render
+from whether.chat.messages import input_text, plain_messages
 from whether.errors import ConfigError, EngineError
-from whether.records import Example, Task
+from whether.model.tokens import encode, encode_answer, render
+from whether.records import Example, Message, Task
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,67 @@
+"""What is asked of a model: messages, and how an answer to them is to be made."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+from whether.errors import EngineError
+
+
+class Message(NamedTuple):
+    """One message of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Sampling(NamedTuple):
+    """How tokens are drawn. The order of the filters is transformers': temperature, top_k, top_p."""
+
+    temperature: float = 0.0
+    """Logits are divided by it; 0 is greedy decoding: the most likely token, whatever the other fields say."""
+    top_k: int = 0
+    """Only so many of the most likely tokens can be drawn; 0: all."""
+    top_p: float = 1.0
+    """Only the most likely tokens whose probabilities reach this sum can be drawn."""
+    seed: int = 0
+    """A sample depends on the seed, its prompt and its number among the samples, and not on what is beside it."""
+    samples: int = 1
+    """Answers to each prompt, whose prompt is computed once."""
+
+
+GREEDY = Sampling()
+
+
+class Choices(NamedTuple):
+    """An answer must be one of these texts, in the tokens that the tokenizer spells it with."""
+
+    texts: tuple[str, ...]
+
+
+class JsonSchema(NamedTuple):
+    """An answer must be a JSON document that this schema allows, laid out as `json.dumps` does by default."""
+
+    schema: dict[str, Any]
+
+
+def check_settings(max_new_tokens: int, stop: Sequence[str], sampling: Sampling) -> None:
+    """Raise EngineError for a setting of an answer that is out of range."""
+    if max_new_tokens < 1:
+        raise EngineError(f"max_new_tokens must be at least 1, and is {max_new_tokens}")
+    if isinstance(stop, str) or "" in stop:
+        raise EngineError(f"stop must be a list of strings that are not empty, and is {stop!r}")
+    temperature, top_k, top_p, seed, samples = sampling
+    if not 0 <= temperature < float("inf"):
+        raise EngineError(f"temperature must be 0 (greedy) or a positive number, and is {temperature}")
+    if top_k < 0:
+        raise EngineError(f"top_k must be 0 (all tokens) or a positive number of tokens, and is {top_k}")
+    if not 0 < top_p <= 1:
+        raise EngineError(f"top_p must be a probability above 0 and at most 1, and is {top_p}")
+    if samples < 1:
+        raise EngineError(f"samples must be at least 1, and is {samples}")
+    if not -(2**63) <= seed < 2**63:
+        raise EngineError(f"seed must be a whole number of 64 bits, and is {seed}")
+
+
+def cut(text: str, stop: Sequence[str]) -> str:
+    """Return the text before the first stop string."""
+    return text[: min((text.find(string) for string in stop if string in text), default=len(text))]
