@@ -9,7 +9,8 @@ from whether.compare.decide import Candidate, Decision, comparisons, decide, kin
 from whether.compare.further import further_labels
 from whether.compare.reasons import reasons
 from whether.config import ConstraintsConfig, PolicyConfig
-from whether.records import Measurement, measurement
+from whether.metrics.catalogue import measurement
+from whether.records import Measurement
 from whether.stats.inference import score_difference
 from whether.stats.intervals import Inference, Interval, PairedDifference, rate_interval
 

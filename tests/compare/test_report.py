@@ -14,7 +14,16 @@ from synthetic_study import settings, write_study
 
 from whether.compare.compare import compare
 from whether.compare.terminal import show
-from whether.compare.wording import NAMES, energy, flops, p_value, seconds, signed, size, usd
+from whether.metrics.catalogue import METRIC_NAMES
+from whether.metrics.format import (
+    format_bytes,
+    format_energy,
+    format_flops,
+    format_p_value,
+    format_seconds,
+    format_signed,
+    format_usd,
+)
 from whether.records import Verdict, read_json, read_jsonl, write_jsonl
 
 ATTACK = "</p><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7 * 7 }}"
@@ -172,13 +181,28 @@ def test_terminal_is_quick_to_import():
 
 
 def test_numbers_read_well():
-    assert [usd(0), usd(12.5), usd(0.00058), usd(1234567)] == ["$0.00", "$12.50", "$0.00058", "$1,234,567.00"]
-    assert [signed(0.0), signed(-0.0001), signed(0.0312), signed(-0.05)] == ["0.0", "0.0", "+3.1", "−5.0"]
-    assert [seconds(0.0213), seconds(4), seconds(600), seconds(9000)] == ["21.3 ms", "4 s", "10 min", "2.5 h"]
-    assert [size(12), size(19.6e6), size(1.1e9)] == ["12 B", "18.7 MiB", "1.02 GiB"]
-    assert [flops(1.2345e13), flops(2e15), flops(4e9)] == ["12.3 TFLOP", "2 PFLOP", "0.004 TFLOP"]
-    assert [energy(12.3), energy(4567), energy(7.2e6)] == ["12.3 J", "4.57 kJ", "2 kWh"]
-    assert [p_value(0.0001), p_value(0.012), p_value(1.0)] == ["p < 0.001", "p = 0.012", "p = 1"]
+    assert [format_usd(0), format_usd(12.5), format_usd(0.00058), format_usd(1234567)] == [
+        "$0.00",
+        "$12.50",
+        "$0.00058",
+        "$1,234,567.00",
+    ]
+    assert [format_signed(0.0), format_signed(-0.0001), format_signed(0.0312), format_signed(-0.05)] == [
+        "0.0",
+        "0.0",
+        "+3.1",
+        "−5.0",
+    ]
+    assert [format_seconds(0.0213), format_seconds(4), format_seconds(600), format_seconds(9000)] == [
+        "21.3 ms",
+        "4 s",
+        "10 min",
+        "2.5 h",
+    ]
+    assert [format_bytes(12), format_bytes(19.6e6), format_bytes(1.1e9)] == ["12 B", "18.7 MiB", "1.02 GiB"]
+    assert [format_flops(1.2345e13), format_flops(2e15), format_flops(4e9)] == ["12.3 TFLOP", "2 PFLOP", "0.004 TFLOP"]
+    assert [format_energy(12.3), format_energy(4567), format_energy(7.2e6)] == ["12.3 J", "4.57 kJ", "2 kWh"]
+    assert [format_p_value(0.0001), format_p_value(0.012), format_p_value(1.0)] == ["p < 0.001", "p = 0.012", "p = 1"]
 
 
 def test_every_question_has_its_numbers_or_says_how_to_get_them(folder, page):
@@ -188,7 +212,7 @@ def test_every_question_has_its_numbers_or_says_how_to_get_them(folder, page):
         assert aspect.question in page
         assert aspect.metrics or aspect.otherwise
         for name in aspect.metrics:
-            assert NAMES[name] in page
+            assert METRIC_NAMES[name] in page
             assert all(name in arm.metrics for arm in verdict.arms.values())
 
 

@@ -14,11 +14,11 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 from repository import Study
 
-from whether.compare import wording
 from whether.errors import RecordError
 from whether.export.card import card
 from whether.export.facts import Facts, read_facts
 from whether.export.markdown import code, escaped, fenced, without_paths
+from whether.metrics.format import compact_interval, format_value
 from whether.model.loading import load_tokenizer
 from whether.records import Verdict, read_json, write_json
 
@@ -59,7 +59,7 @@ def test_the_text_says_the_numbers_of_the_records(study: Study) -> None:
     verdict = read_json(study.artifacts / "compare" / "verdict.json", Verdict)
     for arm in ("lora-zero_shot", "base-zero_shot"):
         measured = verdict.arms[arm].metrics["accuracy"]
-        value, interval = wording.value("accuracy", measured.value), wording.compact_interval("accuracy", measured)
+        value, interval = format_value("accuracy", measured.value), compact_interval("accuracy", measured)
         assert f"| `{arm}` | {value} ({interval})" in text
     assert re.search(r"`lora-zero_shot` minus `base-zero_shot`, accuracy: \+\d.*p = .* on 18 paired examples", text)
     for number in ("trained_tokens", "computed_tokens"):

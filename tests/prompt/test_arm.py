@@ -7,19 +7,10 @@ import pytest
 from whether.chat.messages import plain_messages
 from whether.config import ModelConfig, PromptConfig, ServingConfig
 from whether.errors import DataError, EngineError, RecordError
+from whether.metrics.catalogue import METRICS
 from whether.model.tokens import encode
 from whether.prompt.arm import run_arm
-from whether.records import (
-    METRICS,
-    Example,
-    Prediction,
-    Task,
-    read_json,
-    read_jsonl,
-    write_json,
-    write_jsonl,
-    write_text,
-)
+from whether.records import Example, Prediction, Task, read_json, read_jsonl, write_json, write_jsonl, write_text
 
 MODEL = ModelConfig(
     name="tiny", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1

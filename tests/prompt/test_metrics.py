@@ -2,8 +2,9 @@ from dataclasses import replace
 
 import pytest
 
+from whether.metrics.catalogue import METRICS
 from whether.prompt.metrics import latency_metrics, split_metrics
-from whether.records import METRICS, Prediction, Task
+from whether.records import Prediction, Task
 
 
 def predicted(target: str, answer: str | None, **changes) -> Prediction:

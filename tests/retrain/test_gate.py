@@ -7,7 +7,8 @@ import pytest
 
 from tests.retrain.conftest import bundle
 from whether.config import GateConfig, PolicyConfig
-from whether.records import ArmRecord, Example, Prediction, Provenance, Verdict, measurement
+from whether.metrics.catalogue import measurement
+from whether.records import ArmRecord, Example, Prediction, Provenance, Verdict
 from whether.retrain.gate import Sheet, judge
 from whether.stats.intervals import Inference
 

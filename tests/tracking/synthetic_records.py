@@ -8,7 +8,8 @@ from pathlib import Path
 import yaml
 
 from whether.config import CONF, Config, compose, write_params
-from whether.records import (
+from whether.metrics.catalogue import measurement  # fmt: skip
+from whether.records import (  # fmt: skip
     ArmRecord,
     Comparison,
     Crossover,
@@ -21,11 +22,10 @@ from whether.records import (
     Task,
     TrainingCost,
     Verdict,
-    measurement,
     write_json,
     write_jsonl,
     write_text,
-)  # fmt: skip
+)
 from whether.tracking.publish import Receipt
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,8 @@ from whether.compare import cost
 from whether.compare.load import Arm, Checkpoint
 from whether.config import Config, PricingConfig, TokenPrice
 from whether.errors import RecordError
-from whether.records import Measurement, measurement
+from whether.metrics.catalogue import measurement
+from whether.records import Measurement
 from whether.stats.inference import amount_interval
 from whether.stats.intervals import Floats, Inference, Interval
 

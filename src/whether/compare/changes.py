@@ -10,9 +10,10 @@ import numpy as np
 
 from whether.compare.decide import conclude
 from whether.compare.measure import clustered, codes
-from whether.compare.wording import HEADLINES, listing, points
 from whether.config import PolicyConfig
+from whether.metrics.format import format_points, join_names
 from whether.records import (
+    HEADLINES,
     ArmChange,
     ChangeConclusion,
     Changes,
@@ -145,7 +146,7 @@ def _settings(before: Provenance, after: Provenance) -> list[str]:
     if not before.settings or not after.settings:
         return []
     names = [name for name in after.settings if before.settings.get(name, "") != after.settings[name]]
-    return [f"the settings of {listing(names)}"] if names else []
+    return [f"the settings of {join_names(names)}"] if names else []
 
 
 def _short(commit: str | None) -> str:
@@ -164,9 +165,9 @@ def _reasons(found: Changes, now: Verdict) -> list[str]:
     else:
         sentences.append("Both were made from the same data, base model, settings and code.")
     for word in ("better", "worse"):
-        names = [f"{row.arm} ({points(row.difference)})" for row in found.arms if row.conclusion == word]
+        names = [f"{row.arm} ({format_points(row.difference)})" for row in found.arms if row.conclusion == word]
         if names:
-            sentences.append(f"Beyond noise, {word} than before: {listing(names)}.")
+            sentences.append(f"Beyond noise, {word} than before: {join_names(names)}.")
     moved = [row for row in found.arms if row.conclusion in ("better", "worse")]
     if found.arms and not moved:
         sentences.append("No arm's quality is shown to have changed.")
@@ -183,7 +184,7 @@ def _between(found: Changes, now: Verdict) -> list[str]:
             sign = 1 if row.arm_a == current else -1
             low, high = sorted((sign * row.ci_low, sign * row.ci_high))
             return [
-                f"On today's test examples {current} minus {then} is {points(sign * row.difference)} (interval"
-                f" {points(low)} to {points(high)})."
+                f"On today's test examples {current} minus {then} is {format_points(sign * row.difference)} (interval"
+                f" {format_points(low)} to {format_points(high)})."
             ]
     return []

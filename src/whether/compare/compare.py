@@ -20,7 +20,6 @@ from statistics import stdev
 from typing import Any, NamedTuple
 
 from whether.compare import arm_cost, cost, measure, plots, report, tables
-from whether.compare.aspects import aspects
 from whether.compare.decide import Candidate, Decision, Selection, comparisons, decide, select
 from whether.compare.further import further_labels, needs_runs
 from whether.compare.interaction import interactions
@@ -30,6 +29,7 @@ from whether.compare.provenance import provenance
 from whether.compare.reasons import SeedSpread, reasons
 from whether.config import Config, PolicyConfig
 from whether.errors import ConfigError, near_matches
+from whether.metrics.catalogue import aspects
 from whether.records import (
     ArmRecord,
     BreakEven,

@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from whether.compare.load import Training
-from whether.compare.wording import usd
 from whether.config import PolicyConfig, PricingConfig
+from whether.metrics.format import format_usd
 from whether.records import BreakEven, CostDriver, TrainingCost
 from whether.stats.intervals import Interval
 
@@ -182,8 +182,8 @@ def _crossing(tuned: str, prompt: str, apart: _Apart, policy: PolicyConfig, inte
     running, building, fixed = apart
     low, high = _ends(fixed, interval)
     facts = (
-        f"{tuned} costs {usd(abs(building))} {'more' if building > 0 else 'less'} to build and"
-        f" {usd(abs(running))} {'more' if running > 0 else 'less'} per 1,000 requests than {prompt}"
+        f"{tuned} costs {format_usd(abs(building))} {'more' if building > 0 else 'less'} to build and"
+        f" {format_usd(abs(running))} {'more' if running > 0 else 'less'} per 1,000 requests than {prompt}"
     )
     often = f" and retrained every {policy.retrain_months} months" if policy.retrain_months else ""
     if fixed <= 0 and running <= 0:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from whether.compare.wording import signed_usd, usd
+from whether.metrics.format import format_signed_usd, format_usd
 from whether.records import BreakEven, Verdict
 
 _REACH = 30
@@ -41,7 +41,7 @@ def paint_cost_volume(axes: Any, verdict: Verdict, colours: Mapping[str, str]) -
     ticks = [step * 10.0**power for power in decades for step in steps]
     axes.set_yticks([tick for tick in ticks if low <= tick <= high], minor=False)
     axes.set_ylim(low, high)
-    axes.yaxis.set_major_formatter(lambda tick, _: usd(tick))
+    axes.yaxis.set_major_formatter(lambda tick, _: format_usd(tick))
     axes.xaxis.set_major_formatter(lambda tick, _: _short(tick))
     axes.minorticks_off()
     axes.legend(frameon=False, fontsize=8.5, loc="upper left")
@@ -72,7 +72,7 @@ def paint_cost_drivers(axes: Any, found: BreakEven, colours: Mapping[str, str], 
     axes.tick_params(axis="y", length=0)
     axes.margins(x=0.12)
     axes.xaxis.set_major_locator(_few_ticks())
-    axes.xaxis.set_major_formatter(lambda tick, _: signed_usd(tick))
+    axes.xaxis.set_major_formatter(lambda tick, _: format_signed_usd(tick))
     axes.set(xlabel="cost a month, tuned minus prompt")
     axes.figure.set_size_inches(axes.figure.get_figwidth(), 0.9 + 0.3 * len(drivers))
 

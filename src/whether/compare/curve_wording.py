@@ -1,6 +1,7 @@
 """What a learning curve shows, in sentences."""
 
-from whether.compare.wording import NAMES, interval, listing, points, signed, usd, value
+from whether.metrics.catalogue import METRIC_NAMES
+from whether.metrics.format import format_interval, format_points, format_signed, format_usd, format_value, join_names
 from whether.records import Crossover, CurveLevel, LearningCurve
 
 
@@ -12,7 +13,7 @@ def curve_reasons(curve: LearningCurve, level: float) -> list[str]:
     if curve.dev_labels is not None and curve.dev_usd is not None:
         sentences.append(
             f"Both ways also use the labels of {curve.dev_labels:,} examples of dev, which choose the best step and the"
-            f" best prompt: {usd(curve.dev_usd)} on top at any number of labels."
+            f" best prompt: {format_usd(curve.dev_usd)} on top at any number of labels."
         )
     if len(curve.seeds) == 1:
         sentences.append(
@@ -31,13 +32,14 @@ def crossover_sentence(curve: LearningCurve, crossover: Crossover, level: float)
     if crossover.outcome == "at" and crossover.labels is not None and crossover.usd is not None:
         return (
             f"{name} overtakes the best prompt at about {crossover.labels:,} labels ({percent_level(level)} interval:"
-            f" {span}), which cost {usd(crossover.usd)}."
+            f" {span}), which cost {format_usd(crossover.usd)}."
         )
     where = f"{first.labels:,} labels on" if len(curve.levels) > 1 else f"{first.labels:,} labels"
     if crossover.outcome == "ahead":
         return (
             f"{name} is ahead of the best prompt {'from' if len(curve.levels) > 1 else 'with'} {where}, the smallest"
-            f" number measured, which cost {usd(first.usd)} (crossover, {percent_level(level)} interval: {span})."
+            f" number measured, which cost {format_usd(first.usd)} (crossover, {percent_level(level)} interval:"
+            f" {span})."
         )
     return (
         f"{name} does not overtake the best prompt with up to {last.labels:,} labels, the largest number measured"
@@ -60,13 +62,14 @@ def _span(crossover: Crossover, first: int, last: int) -> str:
 def _level_sentence(curve: LearningCurve, found: CurveLevel) -> str:
     tuned, prompting, difference = found.tuned.mean, found.prompting.mean, found.difference
     low, high = difference.ci_low, difference.ci_high
-    numbers = points(difference.value or 0.0)
+    numbers = format_points(difference.value or 0.0)
     if low is not None and high is not None:
-        numbers += f" ({signed(low)} to {signed(high)})"
+        numbers += f" ({format_signed(low)} to {format_signed(high)})"
     return (
-        f"With {found.labels:,} labels {curve.checkpoint} has {NAMES[curve.metric]} {value(curve.metric, tuned.value)}"
-        f" ({interval(curve.metric, tuned)}) and the best prompt, {listing(list(found.chosen))},"
-        f" {value(curve.metric, prompting.value)} ({interval(curve.metric, prompting)}): {numbers}."
+        f"With {found.labels:,} labels {curve.checkpoint} has {METRIC_NAMES[curve.metric]}"
+        f" {format_value(curve.metric, tuned.value)} ({format_interval(curve.metric, tuned)})"
+        f" and the best prompt, {join_names(list(found.chosen))},"
+        f" {format_value(curve.metric, prompting.value)} ({format_interval(curve.metric, prompting)}): {numbers}."
     )
 
 

@@ -20,8 +20,9 @@ from typing import Literal
 
 import numpy as np
 
-from whether.compare import wording
 from whether.config import ConstraintsConfig, PolicyConfig
+from whether.metrics.catalogue import METRIC_NAMES
+from whether.metrics.format import format_value
 from whether.records import Answer, Comparison
 from whether.stats.inference import holm
 from whether.stats.intervals import PairedDifference
@@ -99,12 +100,12 @@ def _broken(candidate: Candidate, constraints: ConstraintsConfig) -> list[str]:
         if limit is None:
             continue
         measured, metric = candidate.limits[name], "retention" if name == "retention_loss" else name
-        label = _LIMITED.get(name) or wording.NAMES[metric]
-        required = f"{'at least' if name in _AT_LEAST else 'at most'} {wording.value(metric, limit)} is required"
+        label = _LIMITED.get(name) or METRIC_NAMES[metric]
+        required = f"{'at least' if name in _AT_LEAST else 'at most'} {format_value(metric, limit)} is required"
         if measured is None:
             clauses.append(f"{candidate.name} has no measured {label}; {required}")
         elif measured < limit if name in _AT_LEAST else measured > limit:
-            clauses.append(f"{candidate.name} has {label} of {wording.value(metric, measured)}; {required}")
+            clauses.append(f"{candidate.name} has {label} of {format_value(metric, measured)}; {required}")
     return clauses
 
 

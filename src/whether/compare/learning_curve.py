@@ -29,16 +29,8 @@ from whether.compare.curve_data import CurveData, Way, arrange, load_points
 from whether.compare.curve_wording import curve_reasons
 from whether.compare.load import Study
 from whether.config import Config
-from whether.records import (
-    Crossover,
-    CurveLevel,
-    CurvePosition,
-    CurveValue,
-    LearningCurve,
-    Measurement,
-    PowerLaw,
-    measurement,
-)
+from whether.metrics.catalogue import measurement
+from whether.records import Crossover, CurveLevel, CurvePosition, CurveValue, LearningCurve, Measurement, PowerLaw
 from whether.stats.inference import macro_f1_interval, mean_interval
 from whether.stats.intervals import Floats, Inference, rate_interval
 from whether.stats.power_law import PowerLaws, crossings, fit

@@ -11,7 +11,8 @@ from whether.compare.arm_cost import costs, seconds_per_request
 from whether.compare.decide import Candidate, Kind, kind_of, pairs
 from whether.compare.load import Arm, Checkpoint, Study
 from whether.config import BASE, Config
-from whether.records import Measurement, Prediction, Task, measurement
+from whether.metrics.catalogue import ROBUSTNESS, measurement
+from whether.records import Measurement, Prediction, Task
 from whether.stats.inference import (
     macro_f1,
     macro_f1_difference,
@@ -21,12 +22,6 @@ from whether.stats.inference import (
     stratified_mean_interval,
 )
 from whether.stats.intervals import Codes, Floats, Inference, Interval, PairedDifference, rate_interval
-
-ROBUSTNESS = (
-    "sensitivity_spread", "sensitivity_worst", "sensitivity_deviation", "consistency", "majority_score",
-    "answer_entropy", "repeatability",
-)  # fmt: skip
-"""Metrics that a part of dev gives, by their names in `Robustness`."""
 
 
 def scores(predictions: Sequence[Prediction]) -> Floats:

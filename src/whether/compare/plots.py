@@ -19,8 +19,9 @@ from whether.compare.load import Study
 from whether.compare.measure import confusion
 from whether.compare.robustness import measured, paint_formats
 from whether.compare.tables import ranking
-from whether.compare.wording import NAMES, percent, usd
-from whether.records import METRICS, Measurement, Robustness, Verdict
+from whether.metrics.catalogue import METRIC_NAMES, METRICS
+from whether.metrics.format import format_percent, format_usd
+from whether.records import Measurement, Robustness, Verdict
 
 STYLE = (Path(__file__).with_name("colours.css")).read_text(encoding="utf-8")
 """The colours as CSS variables, for light and dark."""
@@ -73,13 +74,13 @@ def _quality(axes: Any, verdict: Verdict) -> None:
         face = colour if name in chosen else PLACEHOLDERS["surface"]
         axes.plot(row.value, place, MARKERS[arm.answer], color=colour, markerfacecolor=face, markersize=6)
     _baseline(verdict, axes.axvline)
-    values = [percent(verdict.arms[name].metrics[verdict.metric].value or 0.0) for name in names]
+    values = [format_percent(verdict.arms[name].metrics[verdict.metric].value or 0.0) for name in names]
     right = axes.secondary_yaxis("right")
     right.set_yticks(range(len(names)), values)
     right.tick_params(length=0)
     right.spines["right"].set_visible(False)
     axes.set_yticks(range(len(names)), names)
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.6, len(names) - 0.4), xlabel=f"{NAMES[verdict.metric]} on test")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.6, len(names) - 0.4), xlabel=f"{METRIC_NAMES[verdict.metric]} on test")
     axes.xaxis.set_major_formatter(lambda tick, _: f"{100 * tick:.0f}%")
     axes.tick_params(axis="y", length=0)
     axes.figure.set_size_inches(_WIDTH, 0.9 + 0.3 * len(names))
@@ -107,12 +108,12 @@ def _quality_cost(axes: Any, verdict: Verdict) -> None:
     prices = [arm.metrics["usd_per_1k"].value or 0.0 for arm in verdict.arms.values()]
     axes.set(xlim=(min(prices) / 1.3, max(prices) * 1.3), ylim=(-0.04, 1.06))
     _label_points(axes, verdict)
-    axes.set(xlabel="running cost of 1,000 requests", ylabel=f"{NAMES[verdict.metric]} on test")
+    axes.set(xlabel="running cost of 1,000 requests", ylabel=f"{METRIC_NAMES[verdict.metric]} on test")
     axes.yaxis.set_major_formatter(lambda tick, _: f"{100 * tick:.0f}%")
     decades = range(math.floor(math.log10(min(prices))) - 1, math.ceil(math.log10(max(prices))) + 1)
     steps = (1, 2, 5) if max(prices) < 30 * min(prices) else (1,)
     ticks = [step * 10.0**decade for decade in decades for step in steps]
-    axes.set_xticks(ticks, [usd(tick) for tick in ticks])
+    axes.set_xticks(ticks, [format_usd(tick) for tick in ticks])
     axes.set_xlim(min(prices) / 1.3, max(prices) * 1.3)
     axes.set_xticks([], minor=True)
     axes.figure.set_size_inches(_WIDTH, 3.2)

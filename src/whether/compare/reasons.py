@@ -5,9 +5,18 @@ from typing import NamedTuple
 
 from whether.compare.decide import KINDS, Candidate, Decision, Selection, against, too_few_runs
 from whether.compare.further import MOST, POWER
-from whether.compare.wording import KINDS as KIND_NAMES
-from whether.compare.wording import NAMES, interval, listing, p_value, points, signed, usd, value
 from whether.config import PolicyConfig
+from whether.metrics.catalogue import METRIC_NAMES
+from whether.metrics.format import (
+    format_interval,
+    format_p_value,
+    format_points,
+    format_signed,
+    format_usd,
+    format_value,
+    join_names,
+)
+from whether.records import APPROACH_NAMES as KIND_NAMES
 from whether.records import Comparison, Measurement
 
 
@@ -79,8 +88,8 @@ def reasons(
 def _headline(decision: Decision, measured: Measurement, metric: str) -> str:
     lead = "Best guess so far" if decision.answer == "inconclusive" else "Recommended"
     return (
-        f"{lead}: {decision.recommended}, with {NAMES[metric]} {value(metric, measured.value)}"
-        f" (interval {interval(metric, measured)}) on {measured.n:,} test examples."
+        f"{lead}: {decision.recommended}, with {METRIC_NAMES[metric]} {format_value(metric, measured.value)}"
+        f" (interval {format_interval(metric, measured)}) on {measured.n:,} test examples."
     )
 
 
@@ -98,7 +107,7 @@ def _further(labels: int | None, policy: PolicyConfig) -> str:
 
 def _runs(arms: Iterable[Candidate], policy: PolicyConfig) -> str:
     """Say that the policy asks for more training runs than there are."""
-    said = listing([f"{arm.name} {_times(arm.runs or 0)}" for arm in too_few_runs(arms, policy)])
+    said = join_names([f"{arm.name} {_times(arm.runs or 0)}" for arm in too_few_runs(arms, policy)])
     return (
         f"The data would give an answer, but about these training runs; others could say otherwise. The policy asks for"
         f" {policy.training_runs} runs, and trained was {said}: set"
@@ -121,7 +130,8 @@ def _more_runs(arms: Iterable[Candidate]) -> str:
 
 def _seeds(seeds: SeedSpread, metric: str) -> str:
     """Say how far training runs differ, and whether the intervals know it."""
-    spread = f"the {NAMES[metric]} of {seeds.checkpoint} had a standard deviation of {100 * seeds.deviation:.1f} points"
+    deviation = f"a standard deviation of {100 * seeds.deviation:.1f} points"
+    spread = f"the {METRIC_NAMES[metric]} of {seeds.checkpoint} had {deviation}"
     if seeds.is_in_intervals:
         return f"Training varies too: over {seeds.seeds} runs {spread}. The intervals here hold that."
     return (
@@ -132,9 +142,9 @@ def _seeds(seeds: SeedSpread, metric: str) -> str:
 
 def _floor(measured: Measurement, baseline: float, metric: str) -> str:
     return (
-        f"None of the arms has learnt the task: always giving the most frequent answer has {NAMES[metric]}"
-        f" {value(metric, baseline)}, and the best arm on dev is not shown to be above that (its interval starts at"
-        f" {value(metric, measured.ci_low)})."
+        f"None of the arms has learnt the task: always giving the most frequent answer has {METRIC_NAMES[metric]}"
+        f" {format_value(metric, baseline)}, and the best arm on dev is not shown to be above that (its interval starts"
+        f" at {format_value(metric, measured.ci_low)})."
     )
 
 
@@ -142,7 +152,7 @@ def _only(arm: Candidate, selection: Selection) -> str:
     others = [KIND_NAMES[kind] for kind in KINDS if kind != arm.kind]
     why = "kept the constraints" if selection.excluded else "was measured"
     return (
-        f"Nothing else {why}: there is no arm of the kinds {listing(others)} to compare it with, so this says that"
+        f"Nothing else {why}: there is no arm of the kinds {join_names(others)} to compare it with, so this says that"
         f" {KIND_NAMES[arm.kind]} works, not that it is better than the alternatives."
     )
 
@@ -151,7 +161,7 @@ def _differences(chosen: str, family: Sequence[Comparison], decision: Decision, 
     """One sentence for each arm that the chosen one is compared with."""
     sentences = []
     for other, difference, low, high, row in against(chosen, family):
-        numbers = f"{_points(-difference, -high, -low)}, adjusted {p_value(row.p_adjusted)}"
+        numbers = f"{_points(-difference, -high, -low)}, adjusted {format_p_value(row.p_adjusted)}"
         if decision.status[other] == "rejected":
             sentences.append(_rejected(other, family, policy))
         elif row.conclusion == "equivalent":
@@ -169,7 +179,9 @@ def _rejected(name: str, family: Sequence[Comparison], policy: PolicyConfig) -> 
     """Say which arm beats a rejected one most surely."""
     better = [row for row in against(name, family) if row[2] > 0 and row[4].p_adjusted < policy.alpha]
     other, difference, low, high, row = min(better, key=lambda item: (item[4].p_adjusted, -item[1]))
-    return f"{name} is worse than {other}: {_points(-difference, -high, -low)}, adjusted {p_value(row.p_adjusted)}."
+    return (
+        f"{name} is worse than {other}: {_points(-difference, -high, -low)}, adjusted {format_p_value(row.p_adjusted)}."
+    )
 
 
 def _undecided(name: str, family: Sequence[Comparison], decision: Decision, policy: PolicyConfig) -> str:
@@ -185,16 +197,18 @@ def _undecided(name: str, family: Sequence[Comparison], decision: Decision, poli
 
 def _costs(chosen: str, arms: Mapping[str, Candidate], policy: PolicyConfig) -> str:
     others = sorted((arm for arm in arms.values() if arm.name != chosen), key=lambda arm: arm.usd_per_month)
-    rest = listing([f"{usd(arm.usd_per_month)} for {arm.name}" for arm in others])
+    rest = join_names([f"{format_usd(arm.usd_per_month)} for {arm.name}" for arm in others])
     return (
         f"At {policy.monthly_requests:,} requests a month, building spread over {policy.months} months, {chosen} costs"
-        f" {usd(arms[chosen].usd_per_month)} a month, against {rest}."
+        f" {format_usd(arms[chosen].usd_per_month)} a month, against {rest}."
     )
 
 
 def _general_ability(chosen: str, change: Measurement, truncated: int) -> str:
     low, high = change.ci_low, change.ci_high
-    numbers = points(change.value or 0.0) if low is None or high is None else _points(change.value or 0.0, low, high)
+    numbers = (
+        format_points(change.value or 0.0) if low is None or high is None else _points(change.value or 0.0, low, high)
+    )
     cut = (
         f" {truncated:,} requests of that suite are longer than the model's context window and lost their beginnings."
         if truncated
@@ -210,4 +224,4 @@ def _margin(policy: PolicyConfig) -> str:
 
 
 def _points(difference: float, low: float, high: float) -> str:
-    return f"{signed(difference)} points ({signed(low)} to {signed(high)})"
+    return f"{format_signed(difference)} points ({format_signed(low)} to {format_signed(high)})"

@@ -11,15 +11,31 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from whether.compare import wording
 from whether.compare.cost_plots import shown_break_even
 from whether.compare.load import Study
-from whether.compare.measure import ROBUSTNESS, retention_changes
+from whether.compare.measure import retention_changes
 from whether.compare.plots import STYLE
 from whether.compare.robustness import format_table, measured, violations
 from whether.compare.tables import ranking
 from whether.config import BASE
-from whether.records import METRICS, Aspect, Comparison, Measurement, Prediction, Verdict
+from whether.metrics.catalogue import METRIC_NAMES, METRICS, ROBUSTNESS
+from whether.metrics.format import (
+    NOT_MEASURED,
+    compact_interval,
+    format_bytes,
+    format_energy,
+    format_flops,
+    format_interval,
+    format_p_value,
+    format_percent,
+    format_seconds,
+    format_signed,
+    format_signed_usd,
+    format_usd,
+    format_value,
+    significant,
+)
+from whether.records import APPROACH_NAMES, HEADLINES, Aspect, Comparison, Measurement, Prediction, Verdict
 from whether.stats.intervals import Inference
 
 _HERE = Path(__file__).parent
@@ -55,9 +71,9 @@ def render(verdict: Verdict, study: Study, drawings: dict[str, str], settings: I
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"value": lambda number, metric: wording.value(metric, number), "usd": wording.usd}
-    environment.filters |= {"signed": wording.signed, "p_value": wording.p_value, "signed_usd": wording.signed_usd}
-    environment.globals |= {"interval": wording.interval, "names": wording.NAMES, "kinds": wording.KINDS}
+    environment.filters |= {"value": lambda number, metric: format_value(metric, number), "usd": format_usd}
+    environment.filters |= {"signed": format_signed, "p_value": format_p_value, "signed_usd": format_signed_usd}
+    environment.globals |= {"interval": format_interval, "names": METRIC_NAMES, "kinds": APPROACH_NAMES}
     environment.globals["metrics"] = METRICS
     shown, differing = examples(verdict, study)
     chosen = list(verdict.representatives.values()) or ranking(verdict)
@@ -66,7 +82,7 @@ def render(verdict: Verdict, study: Study, drawings: dict[str, str], settings: I
         verdict=verdict,
         task=study.task,
         curve=verdict.learning_curve,
-        headline=wording.HEADLINES[verdict.answer],
+        headline=HEADLINES[verdict.answer],
         summary=summary(verdict),
         level=f"{100 * settings.level:g}%",
         leaderboards=leaderboards(verdict),
@@ -100,10 +116,10 @@ def summary(verdict: Verdict) -> str:
     metrics, metric = verdict.arms[verdict.recommended_arm].metrics, verdict.metric
     lead = "The best guess so far, " if verdict.answer == "inconclusive" else ""
     return (
-        f"{lead}{verdict.recommended_arm}{',' if lead else ''} reaches {wording.NAMES[metric]}"
-        f" {wording.value(metric, metrics[metric].value)} on test ({wording.interval(metric, metrics[metric])})"
-        f" and costs {wording.value('usd_to_build', metrics['usd_to_build'].value)} to build and"
-        f" {wording.value('usd_per_1k', metrics['usd_per_1k'].value)} per 1,000 requests."
+        f"{lead}{verdict.recommended_arm}{',' if lead else ''} reaches {METRIC_NAMES[metric]}"
+        f" {format_value(metric, metrics[metric].value)} on test ({format_interval(metric, metrics[metric])})"
+        f" and costs {format_value('usd_to_build', metrics['usd_to_build'].value)} to build and"
+        f" {format_value('usd_per_1k', metrics['usd_per_1k'].value)} per 1,000 requests."
     )
 
 
@@ -139,7 +155,7 @@ def _best(metric: str, verdict: Verdict) -> float | None:
 
 def _cell(metric: str, row: Measurement, best: float | None) -> dict[str, Any]:
     """Return one number of the leaderboard; intervals of token counts are left to leaderboard.csv."""
-    interval = "" if metric.endswith("tokens") else wording.compact_interval(metric, row)
+    interval = "" if metric.endswith("tokens") else compact_interval(metric, row)
     is_best = best is not None and row.value == best
     return {"metric": metric, "value": row.value, "interval": interval, "best": is_best}
 
@@ -170,9 +186,9 @@ def _comparison(row: Comparison) -> dict[str, str]:
     return {
         "a": row.arm_a,
         "b": row.arm_b,
-        "difference": wording.signed(row.difference),
-        "interval": f"{wording.signed(row.ci_low)} to {wording.signed(row.ci_high)}",
-        "p": wording.p_value(row.p_adjusted).removeprefix("p = ").removeprefix("p "),
+        "difference": format_signed(row.difference),
+        "interval": f"{format_signed(row.ci_low)} to {format_signed(row.ci_high)}",
+        "p": format_p_value(row.p_adjusted).removeprefix("p = ").removeprefix("p "),
         "conclusion": CONCLUSIONS[row.conclusion].format(a=row.arm_a, b=row.arm_b),
         "key": row.conclusion,
     }
@@ -192,11 +208,11 @@ def retention(study: Study, settings: Inference) -> list[dict[str, Any]]:
                     "checkpoint": checkpoint.name,
                     "task": task.removeprefix("whether_").replace("_", " "),
                     "n": result.n,
-                    "base": before and wording.percent(before.value),
-                    "tuned": wording.percent(result.value),
-                    "change": change and wording.signed(change.difference),
+                    "base": before and format_percent(before.value),
+                    "tuned": format_percent(result.value),
+                    "change": change and format_signed(change.difference),
                     "interval": change
-                    and f"{wording.signed(change.interval.low)} to {wording.signed(change.interval.high)}",
+                    and f"{format_signed(change.interval.low)} to {format_signed(change.interval.high)}",
                 }
             )
     return rows
@@ -206,20 +222,20 @@ def training_costs(verdict: Verdict) -> list[dict[str, str]]:
     """Return what making each tuned checkpoint took, as people read it."""
 
     def shown(number: float | None, form: Callable[[float], str]) -> str:
-        return wording.NOT_MEASURED if number is None else form(number)
+        return NOT_MEASURED if number is None else form(number)
 
     return [
         {
             "checkpoint": name,
             "labels": f"{row.labels:,}",
-            "tokens": shown(row.tokens, wording.plain),
-            "computed": shown(row.computed_tokens, wording.plain),
-            "flops": shown(row.flops, wording.flops),
-            "time": wording.seconds(row.seconds),
-            "energy": shown(row.energy, wording.energy),
-            "memory": shown(row.peak_memory, wording.size),
-            "device_memory": shown(row.peak_device_memory, wording.size),
-            "usd": shown(row.usd, wording.usd),
+            "tokens": shown(row.tokens, significant),
+            "computed": shown(row.computed_tokens, significant),
+            "flops": shown(row.flops, format_flops),
+            "time": format_seconds(row.seconds),
+            "energy": shown(row.energy, format_energy),
+            "memory": shown(row.peak_memory, format_bytes),
+            "device_memory": shown(row.peak_device_memory, format_bytes),
+            "usd": shown(row.usd, format_usd),
         }
         for name, row in verdict.training.items()
     ]

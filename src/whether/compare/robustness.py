@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from whether.compare import wording
 from whether.compare.load import Study
 from whether.compare.tables import ranking
+from whether.metrics.format import format_percent
 from whether.records import Robustness, Verdict
 
 
@@ -32,10 +32,10 @@ def paint_formats(axes: Any, arms: dict[str, Robustness], colours: dict[str, str
 def format_table(arms: dict[str, Robustness]) -> dict[str, Any]:
     """Return the score of each arm in each format: columns (arms) and rows (formats), the own one first."""
     formats = list(dict.fromkeys(name for one in arms.values() for name in one.variations))
-    rows = [{"name": "its own", "cells": [wording.percent(one.score) for one in arms.values()]}]
+    rows = [{"name": "its own", "cells": [format_percent(one.score) for one in arms.values()]}]
     for name in formats:
         found = [one.variations.get(name) for one in arms.values()]
-        cells = ["" if score is None else wording.percent(score.score) for score in found]
+        cells = ["" if score is None else format_percent(score.score) for score in found]
         rows.append({"name": name.replace("_", " "), "cells": cells})
     return {"columns": list(arms), "rows": rows}
 
@@ -46,6 +46,6 @@ def violations(study: Study, verdict: Verdict) -> list[dict[str, Any]]:
     for name in ranking(verdict):
         found = study.arms[name].adherence
         for one in found.violations if found else []:
-            share = wording.percent(one.count / found.n) if found else ""
+            share = format_percent(one.count / found.n) if found else ""
             rows.append({"arm": name, "kind": one.kind, "count": one.count, "share": share, "outputs": one.outputs[:2]})
     return rows

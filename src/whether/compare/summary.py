@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from whether.compare import wording
 from whether.compare.tables import ranking
-from whether.records import Changes, Verdict
+from whether.metrics.catalogue import METRIC_NAMES
+from whether.metrics.format import format_interval, format_points, format_value
+from whether.records import APPROACH_NAMES, HEADLINES, Changes, Verdict
 
 _COLUMNS = ("valid_rate", "latency_p95", "usd_per_1k", "usd_to_build", "retention_change")
 
@@ -14,7 +15,7 @@ def summary(verdict: Verdict, changes: Changes | None = None) -> str:
     made = verdict.provenance
     commit = f"commit {made.commit[:7]}{' with changes' if made.dirty else ''}, " if made.commit else ""
     sections = [
-        f"## {wording.HEADLINES[verdict.answer]}",
+        f"## {HEADLINES[verdict.answer]}",
         f"Task {verdict.task}, model {verdict.model}, {commit}{made.created_at[:10]}.",
         _list(verdict.reasons),
     ]
@@ -31,23 +32,23 @@ def _list(sentences: Sequence[str]) -> str:
 
 
 def _leaderboard(verdict: Verdict) -> str:
-    heads = ["arm", "kind", wording.NAMES[verdict.metric], "interval", *(wording.NAMES[name] for name in _COLUMNS)]
+    heads = ["arm", "kind", METRIC_NAMES[verdict.metric], "interval", *(METRIC_NAMES[name] for name in _COLUMNS)]
     rows = []
     for name in ranking(verdict):
         arm = verdict.arms[name]
         quality = arm.metrics[verdict.metric]
         label = f"**{name}**" if name == verdict.recommended_arm else name
         rows.append(
-            [label, wording.KINDS[arm.answer], wording.value(verdict.metric, quality.value),
-             wording.interval(verdict.metric, quality),
-             *(wording.value(metric, arm.metrics[metric].value) for metric in _COLUMNS)]
+            [label, APPROACH_NAMES[arm.answer], format_value(verdict.metric, quality.value),
+             format_interval(verdict.metric, quality),
+             *(format_value(metric, arm.metrics[metric].value) for metric in _COLUMNS)]
         )  # fmt: skip
     return table(heads, rows, left=2)
 
 
 def _changed(changes: Changes) -> str:
     rows = [
-        [row.arm, wording.points(row.difference), f"{wording.points(row.ci_low)} to {wording.points(row.ci_high)}",
+        [row.arm, format_points(row.difference), f"{format_points(row.ci_low)} to {format_points(row.ci_high)}",
          f"{row.n:,}", row.conclusion.replace("_", " ")]
         for row in changes.arms
     ]  # fmt: skip

@@ -8,9 +8,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from whether.compare import wording
 from whether.compare.tables import ranking
-from whether.records import Changes, Verdict
+from whether.metrics.catalogue import METRIC_NAMES
+from whether.metrics.format import format_interval, format_points, format_signed, format_value
+from whether.records import APPROACH_NAMES, HEADLINES, Changes, Verdict
 
 _COLOURS = {"inconclusive": "yellow", "no_difference": "cyan"}
 _CHANGES = {"better": "green", "worse": "red"}
@@ -22,7 +23,7 @@ def show(verdict: Verdict, console: Console | None = None) -> None:
     console = console or Console()
     colour = _COLOURS.get(verdict.answer, "green")
     console.print()
-    console.print(Text(wording.HEADLINES[verdict.answer], style=f"bold {colour}"))
+    console.print(Text(HEADLINES[verdict.answer], style=f"bold {colour}"))
     console.print(Text(f"task {verdict.task}, model {verdict.model}", style="dim"))
     console.print()
     for reason in verdict.reasons:
@@ -48,9 +49,9 @@ def show_changes(changes: Changes, console: Console | None = None) -> None:
         return
     rows, styles = [], []
     for row in changes.arms:
-        interval = f"{wording.signed(row.ci_low)} to {wording.signed(row.ci_high)}"
+        interval = f"{format_signed(row.ci_low)} to {format_signed(row.ci_high)}"
         shown = row.conclusion.replace("_", " ")
-        rows.append([row.arm, shown, wording.points(row.difference), interval, f"{row.n:,}"])
+        rows.append([row.arm, shown, format_points(row.difference), interval, f"{row.n:,}"])
         styles.append(_CHANGES.get(row.conclusion))
     console.print()
     heads = ("arm", "shown", "now minus then", "interval", "examples in both")
@@ -83,16 +84,16 @@ def _leaderboard(verdict: Verdict, columns: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("arm", no_wrap=True)
     table.add_column("kind", no_wrap=True)
-    table.add_column(wording.NAMES[verdict.metric], justify="right", no_wrap=True)
+    table.add_column(METRIC_NAMES[verdict.metric], justify="right", no_wrap=True)
     table.add_column("interval", justify="right", no_wrap=True)
     for metric in columns:
-        table.add_column(wording.NAMES[metric], justify="right", no_wrap=True)
+        table.add_column(METRIC_NAMES[metric], justify="right", no_wrap=True)
     for name in ranking(verdict):
         arm = verdict.arms[name]
         quality = arm.metrics[verdict.metric]
-        cells = [wording.value(verdict.metric, quality.value), wording.interval(verdict.metric, quality)]
-        cells += [wording.value(metric, arm.metrics[metric].value) for metric in columns]
+        cells = [format_value(verdict.metric, quality.value), format_interval(verdict.metric, quality)]
+        cells += [format_value(metric, arm.metrics[metric].value) for metric in columns]
         chosen = name == verdict.recommended_arm
         label = Text(("▸ " if chosen else "  ") + name)
-        table.add_row(label, wording.KINDS[arm.answer], *cells, style="bold" if chosen else None)
+        table.add_row(label, APPROACH_NAMES[arm.answer], *cells, style="bold" if chosen else None)
     return table

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from whether.compare import wording
 from whether.compare.plots import MARKERS, PLACEHOLDERS, STYLE, svg
-from whether.records import Changes, Verdict, write_text
+from whether.metrics.catalogue import METRIC_NAMES
+from whether.metrics.format import format_interval, format_points, format_signed, format_value
+from whether.records import HEADLINES, Changes, Verdict, write_text
 
 HEADS = ("date", "commit", "verdict", "arm", "quality", "interval", "USD a month")
 _MOST_LINES = 8
@@ -38,9 +39,9 @@ def trend_rows(points: Sequence[Point]) -> list[list[str]]:
         if arm is not None:
             quality = arm.metrics[verdict.metric]
             cells = [
-                wording.value(verdict.metric, quality.value),
-                wording.interval(verdict.metric, quality),
-                wording.value("usd_per_month", arm.metrics["usd_per_month"].value),
+                format_value(verdict.metric, quality.value),
+                format_interval(verdict.metric, quality),
+                format_value("usd_per_month", arm.metrics["usd_per_month"].value),
             ]
         rows.append([point.date, point.commit, verdict.answer, verdict.recommended_arm or "", *cells])
     return rows
@@ -61,12 +62,12 @@ def write_trend(points: Sequence[Point], file: Path) -> None:
         points=list(zip(points, trend_rows(points), strict=True)),
         last=points[0],
         tasks=tasks,
-        headlines=wording.HEADLINES,
-        metric=wording.NAMES[points[0].verdict.metric],
+        headlines=HEADLINES,
+        metric=METRIC_NAMES[points[0].verdict.metric],
         css=Markup(STYLE + (folder / "report.css").read_text("utf-8")),  # noqa: S704 - our own
         picture=Markup(svg("trend", _paint, points[::-1])),  # noqa: S704 - drawn by us, texts escaped by matplotlib
-        signed=wording.signed,
-        points_of=wording.points,
+        signed=format_signed,
+        points_of=format_points,
     )
     write_text(file, text)
 
@@ -95,7 +96,7 @@ def _paint(axes: Any, points: Sequence[Point]) -> None:
         ends[name] = places[-1], rows[-1].value or 0.0
     _name_lines(axes, ends)
     axes.set_xticks(range(len(points)), [f"{point.date[5:]}\n{point.commit[:7]}" for point in points], fontsize=7.5)
-    axes.set(xlim=(-0.5, len(points) - 0.5), ylim=(-0.02, 1.04), ylabel=f"{wording.NAMES[metric]} on test")
+    axes.set(xlim=(-0.5, len(points) - 0.5), ylim=(-0.02, 1.04), ylabel=f"{METRIC_NAMES[metric]} on test")
     axes.yaxis.set_major_formatter(lambda tick, _: f"{100 * tick:.0f}%")
     axes.figure.set_size_inches(max(4.4, 1.6 + 0.75 * len(points)), 3.6)
 

@@ -12,11 +12,22 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from whether.chat.messages import plain_messages
-from whether.compare import wording
 from whether.config import BASE
 from whether.export import markdown
 from whether.export.facts import Facts
 from whether.export.metadata import metadata, model_name, technique
+from whether.metrics.catalogue import METRIC_NAMES
+from whether.metrics.format import (
+    NOT_MEASURED,
+    compact_interval,
+    format_bytes,
+    format_p_value,
+    format_percent,
+    format_points,
+    format_seconds,
+    format_signed,
+    format_value,
+)
 from whether.model.loading import load_tokenizer
 from whether.model.tokens import render
 from whether.records import ArmRecord, Comparison, Example, Measurement, Message, to_plain, write_text
@@ -53,11 +64,11 @@ def _body(facts: Facts, tokenizer: Any) -> str:
         "code": markdown.code,
         "fenced": markdown.fenced,
         "literal": markdown.literal,
-        "value": lambda number, metric: wording.value(metric, number),
-        "count": lambda number: wording.NOT_MEASURED if number is None else f"{number:,}",
-        "seconds": lambda number: wording.NOT_MEASURED if number is None else wording.seconds(number),
-        "size": lambda number: wording.NOT_MEASURED if number is None else wording.size(number),
-        "percent": lambda number: wording.NOT_MEASURED if number is None else wording.percent(number),
+        "value": lambda number, metric: format_value(metric, number),
+        "count": lambda number: NOT_MEASURED if number is None else f"{number:,}",
+        "seconds": lambda number: NOT_MEASURED if number is None else format_seconds(number),
+        "size": lambda number: NOT_MEASURED if number is None else format_bytes(number),
+        "percent": lambda number: NOT_MEASURED if number is None else format_percent(number),
     }
     verdict, messages = facts.verdict, _example(facts)
     return environment.get_template("card.md.j2").render(
@@ -67,7 +78,7 @@ def _body(facts: Facts, tokenizer: Any) -> str:
         messages=messages,
         prompt=render(tokenizer, messages),
         columns=_columns(facts),
-        names=wording.NAMES,
+        names=METRIC_NAMES,
         arms=_arms(facts),
         measured=_measured,
         comparisons=_comparisons(facts),
@@ -111,8 +122,8 @@ def _own_arm(facts: Facts) -> tuple[str, ArmRecord] | None:
 
 
 def _measured(metric: str, found: Measurement) -> str:
-    interval = wording.compact_interval(metric, found)
-    return wording.value(metric, found.value) + (f" ({interval})" if interval else "")
+    interval = compact_interval(metric, found)
+    return format_value(metric, found.value) + (f" ({interval})" if interval else "")
 
 
 def _comparisons(facts: Facts) -> list[dict[str, str]]:
@@ -136,10 +147,10 @@ def _sentence(row: Comparison) -> dict[str, str]:
     return {
         "a": row.arm_a,
         "b": row.arm_b,
-        "metric": wording.NAMES[row.metric],
-        "difference": wording.points(row.difference),
-        "interval": f"{wording.signed(row.ci_low)} to {wording.signed(row.ci_high)}",
-        "p": wording.p_value(row.p_adjusted),
+        "metric": METRIC_NAMES[row.metric],
+        "difference": format_points(row.difference),
+        "interval": f"{format_signed(row.ci_low)} to {format_signed(row.ci_high)}",
+        "p": format_p_value(row.p_adjusted),
         "n": str(row.n),
     }
 
@@ -150,8 +161,8 @@ def _retention(facts: Facts) -> list[dict[str, str]]:
         {
             "task": task,
             "n": str(result.n),
-            "base": wording.percent(base[task].value) if task in base else wording.NOT_MEASURED,
-            "tuned": wording.percent(result.value),
+            "base": format_percent(base[task].value) if task in base else NOT_MEASURED,
+            "tuned": format_percent(result.value),
         }
         for task, result in (facts.retention or {}).items()
     ]

@@ -3,8 +3,8 @@
 import re
 from typing import Any
 
-from whether.compare import wording
 from whether.export.facts import Facts
+from whether.metrics.catalogue import METRIC_NAMES
 from whether.records import Measurement
 
 _QUALITY = ("accuracy", "exact_match", "macro_f1", "valid_rate")
@@ -69,7 +69,7 @@ def _result(facts: Facts, metric: str, found: Measurement, prompt: str | None = 
     shared: dict[str, Any] = {
         "metric_type": "accuracy" if metric == "retention" else metric,
         "metric_value": found.value,
-        "metric_name": wording.NAMES[metric] + (f" with the prompt {prompt}" if prompt else ""),
+        "metric_name": METRIC_NAMES[metric] + (f" with the prompt {prompt}" if prompt else ""),
         "metric_args": {key: value for key, value in arguments.items() if value is not None},
     }
     if metric == "retention":

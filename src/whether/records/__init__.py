@@ -32,12 +32,7 @@ from whether.records.learning_curve import (
     LearningCurve,
     PowerLaw,
 )
-from whether.records.metrics import (
-    METRICS,
-    Measurement,
-    MetricInfo,
-    measurement,
-)
+from whether.records.measurement import Measurement
 from whether.records.optimise import CandidateRecord, OptimiseRecord
 from whether.records.request import GREEDY, Choices, JsonSchema, Message, Sampling, check_settings, cut
 from whether.records.retrain import (
@@ -66,6 +61,8 @@ from whether.records.task import (
     Task,
 )
 from whether.records.verdict import (
+    APPROACH_NAMES,
+    HEADLINES,
     Answer,
     ArmRecord,
     Aspect,
@@ -79,11 +76,12 @@ from whether.records.verdict import (
 )
 
 __all__ = [
+    "APPROACH_NAMES",
     "ARTIFACTS",
     "COLLECTED",
     "DATA",
     "GREEDY",
-    "METRICS",
+    "HEADLINES",
     "STATE",
     "WARM",
     "Adherence",
@@ -122,7 +120,6 @@ __all__ = [
     "MeanScore",
     "Measurement",
     "Message",
-    "MetricInfo",
     "Night",
     "OptimiseRecord",
     "Outcome",
@@ -145,7 +142,6 @@ __all__ = [
     "Violation",
     "check_settings",
     "cut",
-    "measurement",
     "output_folder",
     "read_json",
     "read_jsonl",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from whether.records.metrics import Measurement
+from whether.records.measurement import Measurement
 
 
 @dataclass(frozen=True)

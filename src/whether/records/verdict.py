@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from whether.records.learning_curve import LearningCurve
-from whether.records.metrics import Measurement
+from whether.records.measurement import Measurement
 
 Answer = Literal["prompt", "fine_tune", "both", "no_difference", "inconclusive"]
 
@@ -197,3 +197,16 @@ class Verdict:
     """Quality against number of labels; None where it was not measured."""
     aspects: list[Aspect] = field(default_factory=list)
     """Every question, with the metrics that answer it."""
+
+
+APPROACH_NAMES = {"prompt": "prompt", "fine_tune": "fine-tune", "both": "both"}
+"""Answer → how it reads."""
+
+
+HEADLINES = {
+    "prompt": "Engineer the prompt",
+    "fine_tune": "Fine-tune the model",
+    "both": "Do both: fine-tune and engineer the prompt",
+    "no_difference": "No difference that matters: take the cheapest",
+    "inconclusive": "Inconclusive: the data cannot tell yet",
+}

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from whether.compare.measure import clustered, codes
-from whether.compare.wording import usd
 from whether.config import GateConfig, PolicyConfig
+from whether.metrics.format import format_usd
 from whether.records import BundleRecord, Example, GateConclusion, GateRecord, GateSide, Prediction, Verdict
 from whether.stats.inference import holm, macro_f1_difference, score_difference
 from whether.stats.intervals import Inference, PairedDifference, normal_quantile
@@ -89,8 +89,8 @@ def _decide(
         return "better", f"The challenger is better ({_sets(better)}), and not worse by the margin elsewhere."
     if costs[1] < costs[0] * (1 - policy.cost_margin):
         return "cheaper", (
-            f"The challenger is not worse by the margin, and costs {usd(costs[1])} a month from now on, against"
-            f" {usd(costs[0])}."
+            f"The challenger is not worse by the margin, and costs {format_usd(costs[1])} a month from now on, against"
+            f" {format_usd(costs[0])}."
         )
     return "undecided" if not sides else "same", "The challenger is neither better nor cheaper: the champion stays."
 

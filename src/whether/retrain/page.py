@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from whether import compare
-from whether.compare import wording
+from whether.metrics.format import format_percent
 from whether.records import Champion, MeanScore, Night, write_text
 from whether.retrain.wording import said_taken
 from whether.tracking.nights import DID
@@ -43,5 +43,5 @@ def _score(score: MeanScore | None) -> str:
     """Return a mean with its interval."""
     if score is None:
         return "–"
-    low, high = wording.percent(score.ci_low), wording.percent(score.ci_high)
-    return f"{wording.percent(score.mean)} ({low} to {high}, {score.n} rows)"
+    low, high = format_percent(score.ci_low), format_percent(score.ci_high)
+    return f"{format_percent(score.mean)} ({low} to {high}, {score.n} rows)"

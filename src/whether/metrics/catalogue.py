@@ -1,7 +1,9 @@
-"""How a metric is read: its unit, which way is better, and a value with its interval."""
+"""What people ask when they choose, and which numbers of an arm answer it."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from whether.records import Aspect, Verdict
+from whether.records.measurement import Measurement
 
 
 class MetricInfo(NamedTuple):
@@ -72,17 +74,83 @@ METRICS: dict[str, MetricInfo] = {
 }
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """A number with what is needed to judge it. `value` is None where it was not measured, never 0."""
+METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "exact_match": "exact match",
+    "macro_f1": "macro-F1",
+    "valid_rate": "valid outputs",
+    "input_tokens": "input tokens",
+    "computed_tokens": "computed tokens",
+    "output_tokens": "output tokens",
+    "retrieval_recall": "retrieval recall",
+    "sensitivity_spread": "spread over formats",
+    "sensitivity_worst": "worst format",
+    "sensitivity_deviation": "deviation over formats",
+    "consistency": "samples agree",
+    "majority_score": "majority of samples",
+    "answer_entropy": "entropy of samples",
+    "repeatability": "repeatability",
+    "seconds_per_request": "time in a batch",
+    "latency_p50": "latency p50",
+    "latency_p95": "latency p95",
+    "usd_per_1k": "USD per 1,000",
+    "usd_per_month": "USD per month",
+    "usd_to_build": "USD to build",
+    "usd_to_retrain": "USD to retrain",
+    "seconds_to_build": "time to build",
+    "labels_to_build": "labels to build",
+    "changed_outputs": "answers changed",
+    "retention": "retention",
+    "retention_change": "retention change",
+    "flexibility": "another task",
+    "unseen_labels": "unseen labels",
+    "perplexity": "perplexity",
+    "tokens_per_second": "tokens/s",
+    "peak_memory": "peak memory",
+    "disk": "disk",
+}
+"""Metric → how it reads."""
 
-    value: float | None
-    unit: str
-    higher_is_better: bool
-    ci_low: float | None = None
-    ci_high: float | None = None
-    n: int | None = None
-    """Observations behind the value."""
+
+ROBUSTNESS = (
+    "sensitivity_spread", "sensitivity_worst", "sensitivity_deviation", "consistency", "majority_score",
+    "answer_entropy", "repeatability",
+)  # fmt: skip
+"""Metrics that a part of dev gives, by their names in `Robustness`."""
+
+
+ASPECTS = (
+    Aspect("How good are the answers?", ["accuracy", "exact_match", "macro_f1"]),
+    Aspect("Do they have the form that the task asks for?", ["valid_rate"]),
+    Aspect("How far is its behaviour from that of base?", ["changed_outputs"]),
+    Aspect(
+        "Does it hold under harmless changes of the prompt, and over repeated samples?",
+        list(ROBUSTNESS),
+        'make run ARGS="robustness=default"',
+    ),
+    Aspect("What does it cost to build?", ["usd_to_build", "labels_to_build"]),
+    Aspect("How soon is it ready?", ["seconds_to_build"]),
+    Aspect("What does it cost to run?", ["usd_per_1k", "usd_per_month", "computed_tokens", "output_tokens"]),
+    Aspect("How long does a request take?", ["latency_p50", "latency_p95"]),
+    Aspect("What does a retraining cost?", ["usd_to_retrain"]),
+    Aspect("What does it need to run?", ["peak_memory", "disk", "tokens_per_second"]),
+    Aspect(
+        "Does the model keep its general ability?",
+        ["retention", "retention_change", "perplexity"],
+        "make run ARGS=\"benchmark.text=<JSONL with 'input'>\" for perplexity",
+    ),
+    Aspect(
+        "What does retrieval add?",
+        ["retrieval_recall"],
+        'make run ARGS="task=handbook prompt=[zero_shot,retrieval]"; the arms\' difference is in the comparisons',
+    ),
+    Aspect(
+        "Is it good at what it was not tuned for?",
+        ["flexibility", "unseen_labels"],
+        'make run ARGS="task@benchmark.other=fever", with another label task than the run\'s own, and'
+        " task.unseen_labels=[<label>] for labels that come later",
+    ),
+)
 
 
 def measurement(
@@ -92,3 +160,12 @@ def measurement(
     info = METRICS[metric]
     low, high = ci if ci else (None, None)
     return Measurement(value, info.unit, info.higher_is_better, low, high, n)
+
+
+def aspects(verdict: Verdict) -> list[Aspect]:
+    """Return every question with those of its metrics that the task has."""
+    measured = {name for arm in verdict.arms.values() for name in arm.metrics}
+    return [
+        Aspect(aspect.question, [name for name in aspect.metrics if name in measured], aspect.otherwise)
+        for aspect in ASPECTS
+    ]
