@@ -34,7 +34,7 @@ from synthetic_records import CREATED, Records
 
 from whether import entry
 from whether.config import Config, check, compose
-from whether.retrain.candidates import candidates
+from whether.tracking.candidates import candidates
 from whether.tracking.publish import publish
 
 ROOT = Path(__file__).parents[1]

@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.conftest import make_tiny_model
 from tests.retrain.workplace import Workplace, rows
+from whether.bundle.bundle import load_bundle
 from whether.errors import WhetherError
-from whether.retrain.bundles import load_bundle
 
 
 def main() -> int:

@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from whether import entry
+from whether.bundle.bundle import load_bundle
+from whether.bundle.champion import read_champion
+from whether.bundle.predictor import Answerer
 from whether.config import load
 from whether.errors import DataError
 from whether.prepare.rows import example_id, read_inputs
 from whether.records import ARTIFACTS, Example, Prediction, read_jsonl, write_json, write_jsonl
-from whether.retrain.answers import Answerer
-from whether.retrain.bundles import load_bundle
-from whether.retrain.promotion import read_champion
 from whether.sources.tables import place, read_rows
 
 

@@ -9,7 +9,7 @@ import os
 from whether import entry
 from whether.config import load
 from whether.records import ARTIFACTS, output_folder, write_json
-from whether.retrain.candidates import candidates
+from whether.tracking.candidates import candidates
 from whether.tracking.publish import publish
 
 

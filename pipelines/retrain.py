@@ -26,18 +26,20 @@ from typing import Any
 import yaml
 
 from whether import entry
+from whether.bundle import champion as promotion
+from whether.bundle.bundle import load_bundle, make_bundle
 from whether.config import Config, check, compose, load
 from whether.errors import ConfigError, near_matches
+from whether.intake import inbox
 from whether.records import ARTIFACTS, Night, to_plain
 from whether.repository import versions
-from whether.retrain import inbox, job, promotion
-from whether.retrain.bundles import load_bundle, make_bundle
+from whether.retrain import job
 from whether.retrain.lock import LockedError, alone
 from whether.retrain.page import write_page
 from whether.retrain.plots import draw_nights
 from whether.retrain.warm import with_warm_start
 from whether.tracking.models import publish_champion
-from whether.tracking.nights import publish_nights
+from whether.tracking.retraining import publish_nights
 
 STATUS = {"nothing": 0, "promoted": 0, "kept": 0, "failed": 1, "needs_person": 3}
 DETAILED = STATUS | {"promoted": 10, "kept": 11}

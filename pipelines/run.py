@@ -28,8 +28,8 @@ def main(argv: list[str]) -> int:
         return 0
     import yaml
 
-    from whether.retrain.candidates import candidates
     from whether.sources.ensure import ensure
+    from whether.tracking.candidates import candidates
     from whether.tracking.publish import publish
 
     text = compose(argv)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from whether.bundle.bundle import prompt_hash
 from whether.config import CONF, Config, check, compose
 from whether.records import BundleRecord, Champion, Night
-from whether.retrain.bundles import prompt_hash
 from whether.retrain.triggers import Evidence, Item
 
 ROOT = Path(__file__).parents[2]

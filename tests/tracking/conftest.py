@@ -11,7 +11,7 @@ import yaml
 from synthetic_records import ROOT, Records
 
 from whether.config import CONF, Config, check, compose
-from whether.retrain.candidates import candidates
+from whether.tracking.candidates import candidates
 from whether.tracking.publish import Receipt, publish
 
 

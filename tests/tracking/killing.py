@@ -11,7 +11,7 @@ from pathlib import Path
 from whether.entry import prepare_process
 prepare_process()
 from whether.config import load
-from whether.retrain.candidates import candidates
+from whether.tracking.candidates import candidates
 from whether.tracking.publish import publish
 from mlflow import MlflowClient
 from mlflow.tracing.client import TracingClient

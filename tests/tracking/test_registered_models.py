@@ -13,10 +13,10 @@ import yaml
 from killing import start_publishing
 from synthetic_records import ROOT, Records
 
+from whether.bundle.bundle import load_bundle, make_bundle
 from whether.errors import RecordError
 from whether.records import Champion, Example, read_json, read_jsonl, sha256_file, write_json
-from whether.retrain.bundles import load_bundle, make_bundle
-from whether.retrain.candidates import candidates
+from whether.tracking.candidates import candidates
 from whether.tracking.models import publish_champion, show_models
 from whether.tracking.publish import Receipt, publish
 from whether.tracking.registry import ModelRegistry
@@ -87,7 +87,7 @@ def test_the_recommended_arm_is_a_version_of_its_arms_run(registered: Records) -
     folder = Path(client(registered).download_artifacts(version.run_id, version.source.rpartition("/")[2]))
     described = yaml.safe_load((folder / "MLmodel").read_text())
     code = Path(described["flavors"]["python_function"]["model_code_path"]).name
-    assert (folder / code).read_text() == (ROOT / "src/whether/retrain/served_model.py").read_text()
+    assert (folder / code).read_text() == (ROOT / "src/whether/tracking/pyfunc_model.py").read_text()
     assert [column["name"] for column in json.loads(described["signature"]["inputs"])] == ["text"]
     first = read_jsonl(registered.artifacts / "prepare" / "train.jsonl", Example)[0]
     assert json.loads((folder / "serving_input_example.json").read_text()) == {

@@ -7,14 +7,14 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
+from whether.bundle import champion as promotion
+from whether.bundle.bundle import Bundle, load_bundle
+from whether.bundle.process import Asker
 from whether.compare.provenance import model_hash
 from whether.config import Config
 from whether.prepare.collected import collected_file
 from whether.prepare.rows import example_reader, read_inputs, read_table
 from whether.records import ARTIFACTS, Champion, CollectedRow, Example, Finding, Night
-from whether.retrain import promotion
-from whether.retrain.asking import Asker
-from whether.retrain.bundles import Bundle, load_bundle
 from whether.retrain.triggers import Evidence, Item, ask
 
 

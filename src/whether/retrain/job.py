@@ -13,8 +13,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from whether.bundle import champion as promotion
+from whether.bundle.bundle import Bundle, load_bundle, make_bundle
+from whether.bundle.process import Asker
 from whether.config import Config, write_params
 from whether.errors import RecordError, WhetherError
+from whether.intake import inbox
+from whether.intake.describe import for_a_person, only_bad, said_taken
 from whether.prepare.collected import collected_file
 from whether.records import (
     ARTIFACTS,
@@ -37,11 +42,8 @@ from whether.records import (
 )
 from whether.repository import versions
 from whether.repository.repro import repro
-from whether.retrain import gate, hooks, inbox, promotion
-from whether.retrain.asking import Asker
-from whether.retrain.bundles import Bundle, load_bundle, make_bundle
+from whether.retrain import gate, hooks
 from whether.retrain.gathering import Moment, champion_scores, findings
-from whether.retrain.wording import for_a_person, only_bad, said_taken
 from whether.sources.ensure import ensure
 from whether.stats.intervals import Inference, rate_interval
 

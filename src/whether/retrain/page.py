@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from whether import compare
+from whether.intake.describe import said_taken
 from whether.metrics.format import format_percent
 from whether.records import Champion, MeanScore, Night, write_text
-from whether.retrain.wording import said_taken
-from whether.tracking.nights import DID
+from whether.tracking.retraining import DID
 
 SHOWN = 200
 """Nights in the table: the last ones."""

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import numpy as np
 from pydantic import Field
 
+from whether.bundle.bundle import prompt_hash
 from whether.config import build
 from whether.records import BundleRecord, Champion, Finding, Night, sha256_plain, to_plain
-from whether.retrain.bundles import prompt_hash
 from whether.retrain.drift import Feature, Statistic, label_shift, permutation_test, text_statistic
 from whether.stats.sequential import evidence_of_p_values, evidence_of_scores, likely_change
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
+from whether.bundle.bundle import load_bundle
+from whether.bundle.champion import find_champion
 from whether.config import CheckpointConfig, Config, StartConfig
 from whether.errors import RecordError
 from whether.records import WARM, read_json
-from whether.retrain.bundles import load_bundle
-from whether.retrain.promotion import find_champion
 
 logger = logging.getLogger(__name__)
 

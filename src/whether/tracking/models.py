@@ -31,7 +31,7 @@ CONTENT = "whether.content"
 """Tag of a version: `BundleRecord.content`."""
 SHORT = 12
 """Characters of a hash that a person reads."""
-CODE = "whether.retrain.served_model"
+CODE = "whether.tracking.pyfunc_model"
 
 
 def model_name(task: str) -> str:

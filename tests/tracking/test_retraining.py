@@ -13,7 +13,7 @@ from tests.retrain.conftest import night
 from whether.config import CONF, Config, check, compose
 from whether.records import Finding, Night, write_jsonl
 from whether.tracking import store
-from whether.tracking.nights import publish_nights
+from whether.tracking.retraining import publish_nights
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 

@@ -11,11 +11,12 @@ import yaml
 
 from whether.config import CONF, SourceConfig, TaskConfig, check, compose
 from whether.errors import RecordError
+from whether.intake import inbox
 from whether.prepare.collected import read_collected
 from whether.prepare.prepare import prepare
 from whether.prepare.rows import example_id
 from whether.records import Example, Quarantined, read_json, read_jsonl
-from whether.retrain import gathering, inbox
+from whether.retrain import gathering
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 3, 1, 2, tzinfo=UTC)

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from whether.bundle.bundle import describe_bundle, write_bundle
+from whether.bundle.champion import find_champion
 from whether.config import BASE, Config
 from whether.errors import RecordError
 from whether.records import BundleRecord, Verdict, read_json
-from whether.retrain.bundles import describe_bundle, write_bundle
-from whether.retrain.promotion import find_champion
 from whether.tracking.models import model_name, model_note, version_tags
 from whether.tracking.views import ModelView, ModelViews
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from whether.intake.inbox import Intake
 from whether.records import Taken
-from whether.retrain.inbox import Intake
 
 
 def said_taken(taken: Taken) -> str:

@@ -4,9 +4,9 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
+from whether.bundle.bundle import Bundle, load_bundle
 from whether.errors import RecordError
 from whether.records import Champion, read_json, write_json
-from whether.retrain.bundles import Bundle, load_bundle
 
 
 def read_champion(folder: Path) -> Champion:

@@ -11,10 +11,10 @@ from typing import Any
 import mlflow
 import pandas as pd
 
+from whether.bundle.bundle import load_bundle
+from whether.bundle.predictor import Answerer
 from whether.prepare.rows import example_id
 from whether.records import Example
-from whether.retrain.answers import Answerer
-from whether.retrain.bundles import load_bundle
 
 
 class BundleModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from whether.bundle.bundle import Bundle
 from whether.compare.cost import usd_for_seconds
 from whether.compare.provenance import model_hash
 from whether.config import PricingConfig, ServedConfig
@@ -15,7 +16,6 @@ from whether.prompt.arm import build_prompt, prediction
 from whether.prompt.models import open_checkpoint, open_served
 from whether.prompt.strategies import Retrieval
 from whether.records import Example, Message, Prediction, Split, Task
-from whether.retrain.bundles import Bundle
 
 
 class Answerer:

@@ -16,6 +16,7 @@ from typing import Any
 
 from whether.config import Config, TaskConfig
 from whether.errors import RecordError
+from whether.intake.lines import Line, read_lines
 from whether.prepare.collected import collected_file, read_collected
 from whether.prepare.duplicates import normalised
 from whether.prepare.rows import Row, example_id, example_reader, read_inputs, read_table, target_text
@@ -29,7 +30,6 @@ from whether.records import (
     to_plain,
     write_jsonl,
 )
-from whether.sources.lines import Line, read_lines
 
 logger = logging.getLogger(__name__)
 
