@@ -6,12 +6,12 @@ python -m pipelines.estimate [override ...]
 import yaml
 
 from whether import entry
-from whether.compare.terminal import show_table
 from whether.config import check, compose, load
 from whether.errors import ConfigError
 from whether.prompt.arm import estimate_arm
 from whether.prompt.models import base_counter
 from whether.records import ARTIFACTS, Task, read_json
+from whether.report.terminal import show_table
 from whether.served.budget import Budgeted
 
 HEADS = ("arm", "requests", "tokens in", "tokens out", "USD")

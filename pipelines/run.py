@@ -11,12 +11,13 @@ import subprocess
 import sys
 
 from whether import entry
-from whether.compare.terminal import show
 from whether.config import check, compose, write_params
 from whether.errors import RecordError
 from whether.records import ARTIFACTS, Verdict, read_json
+from whether.report.terminal import show
 
-REPORT = ARTIFACTS / "compare" / "report.html"
+REPORT = ARTIFACTS / "report" / "report.html"
+VERDICT = ARTIFACTS / "compare" / "verdict.json"
 
 
 def main(argv: list[str]) -> int:
@@ -41,11 +42,9 @@ def main(argv: list[str]) -> int:
         return status
     # The stage `publish` ran already or came from the cache; a server or database that was away then is caught up here.
     receipt = publish(config, ARTIFACTS, candidates(config, ARTIFACTS), strict=False)
-    verdict = read_json(ARTIFACTS / "compare" / "verdict.json", Verdict)
+    verdict = read_json(VERDICT, Verdict)
     show(verdict)
-    print(
-        f"\nreport   {REPORT}\nverdict  {REPORT.with_name('verdict.json')}\nMLflow   `make ui`, then http://127.0.0.1:5000"
-    )
+    print(f"\nreport   {REPORT}\nverdict  {VERDICT}\nMLflow   `make ui`, then http://127.0.0.1:5000")
     model = receipt.models.get(verdict.recommended_arm or "")
     if model:
         print(f'model    mlflow.pyfunc.load_model("models:/{model}")')

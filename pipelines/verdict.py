@@ -21,11 +21,11 @@ from pathlib import Path
 
 from whether import entry
 from whether.compare.changes import changes, read_result
-from whether.compare.summary import summary, table
-from whether.compare.terminal import show, show_changes, show_table
-from whether.compare.trend import HEADS, Point, trend_rows, write_trend
 from whether.config import Config, TrackingConfig, load
 from whether.records import Changes, Verdict, read_json, to_plain
+from whether.report.markdown import summary, table
+from whether.report.terminal import show, show_changes, show_table
+from whether.report.trend import HEADS, Point, trend_rows, write_trend
 from whether.repository.revisions import COMPARE, RESULT, at_revision, past_verdicts
 from whether.stats.intervals import Inference
 from whether.tracking.connection import download
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
     if given.history is not None and (given.history < 1 or given.rev or given.against):
         parser.error("--history takes a number from 1 on, and neither --rev nor --against")
     if given.page and given.history is None:
-        parser.error("--page goes with --history; the report of one verdict is artifacts/compare/report.html")
+        parser.error("--page goes with --history; the report of one verdict is artifacts/report/report.html")
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         if given.history is not None:

@@ -97,7 +97,7 @@ def test_the_verdict_keeps_its_contract(clone: Clone) -> None:
     assert verdict["answer"] in ("prompt", "fine_tune", "both", "no_difference", "inconclusive")
     assert set(verdict["arms"]) == {"base-few_shot", "lora-few_shot"}
     assert {"reasons", "recommended_arm", "task", "model", "comparisons", "provenance"} <= set(verdict)
-    report = (clone.path / "artifacts/compare/report.html").read_text()
+    report = (clone.path / "artifacts/report/report.html").read_text()
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", report), "the report needs no network"
     assert len(report) < 2_000_000
 

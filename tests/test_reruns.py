@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.real(minutes=3), pytest.mark.story, pytest.mark.timeou
 CHANGED = ("checkpoint=", "prompt=", "curve=", "tuner.epochs=")
 GRID = [word for word in SETTINGS if not word.startswith(CHANGED)]
 GRID += ["tuner.epochs=1", "tuner.r=2", "checkpoint=[base,lora]", "curve=smoke", "curve.labels=[10]"]
-ALWAYS = {"compare", "publish"}
+ALWAYS = {"compare", "report", "publish"}
 LORA = {"finetune@lora", "prompt@lora-zero_shot", "prompt@lora-knn", "benchmark@lora", "curve@10-0"}
 
 

@@ -73,7 +73,7 @@ def test_a_served_model_is_compared_with_tuned_ones(study: Study) -> None:
         assert far["metrics"][name]["value"] is None, name
     assert verdict["pricing"]["served"]["served"]["usd_per_1m_output"] == 8
     assert {row["checkpoint"] for row in verdict["interactions"]} == {"linear_probe"}
-    report = (study.place.path / "artifacts/compare/report.html").read_text()
+    report = (study.place.path / "artifacts/report/report.html").read_text()
     assert "a served model: $2.00 for a million tokens in" in report
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from whether.compare.compare import reach_verdict
+from whether.compare.compare import compare, reach_verdict
 from whether.compare.load import load_study
 from whether.config import CONF, Config, check, compose
 from whether.records import (
@@ -22,6 +22,7 @@ from whether.records import (
     write_json,
     write_jsonl,
 )
+from whether.report.report import write_report
 
 ROOT = Path(__file__).parents[2]
 LABELS = ["add_to_playlist", "book_restaurant", "get_weather", "play_music", "rate_book", "search_creative_work",
@@ -198,3 +199,9 @@ def _profile(examples: dict[str, list[Example]]) -> dict[str, Any]:
         "used": used,
     }
     return {"rows": rows, "conflicts": {"count": 0, "first": []}, "splits": splits}
+
+
+def compare_and_report(config: Config, artifacts: Path, folder: Path) -> None:
+    """Write the verdict and its page into one folder."""
+    compare(config, artifacts=artifacts, folder=folder)
+    write_report(folder, artifacts=artifacts, folder=folder)

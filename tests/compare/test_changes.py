@@ -13,11 +13,11 @@ from synthetic_study import REALISTIC, ROOT, settings, write_study
 from pipelines import verdict as command
 from whether.compare.changes import Result, changes, read_result
 from whether.compare.compare import compare
-from whether.compare.summary import summary
-from whether.compare.terminal import show_changes
 from whether.config import CONF, compose, write_params
 from whether.errors import RecordError, TrackingError
 from whether.records import output_folder, write_json, write_jsonl
+from whether.report.markdown import summary
+from whether.report.terminal import show_changes
 from whether.stats.intervals import Inference
 
 QUICK = ("policy.resamples=500", "prompt=[zero_shot,few_shot,knn]", "checkpoint=[base,lora]")
@@ -151,7 +151,7 @@ def test_a_history_is_of_commits_and_of_nothing_else(wrong, capsys):
 
 def test_a_broken_file_of_outputs_is_one_error(earlier, tmp_path):
     write_json(tmp_path / "verdict.json", earlier.verdict)
-    line = {"id": "1", "inputs": {}, "target": "a", "arms": {"base-knn": {"answer": "a"}}}
+    line = {"id": "1", "inputs": {}, "target": "a", "arms": {"base-knn": {"output": "a", "answer": "a"}}}
     write_jsonl(tmp_path / "outputs.jsonl", [line])
     with pytest.raises(RecordError, match=r"outputs.jsonl, line 1.*score"):
         read_result(tmp_path)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter
-from synthetic_study import REALISTIC, ROOT, settings, verdict_of, write_study
+from synthetic_study import REALISTIC, ROOT, compare_and_report, settings, verdict_of, write_study
 
 from whether.compare.compare import compare
 from whether.compare.provenance import provenance
@@ -24,7 +24,7 @@ PROMISED = {
 OURS = {
     "further_labels", "metric", "baseline", "representatives", "status", "excluded", "interactions",
     "break_even", "training", "policy",
-    "pricing", "learning_curve", "aspects",
+    "pricing", "learning_curve", "aspects", "retention",
 }  # fmt: skip
 
 
@@ -171,11 +171,22 @@ def test_answers_to_other_examples_are_refused(copy, config, tmp_path):
         verdict_of(config, copy)
 
 
+def test_what_tuning_changed_in_each_task_of_the_suite(folder, artifacts):
+    tasks = read_json(folder / "verdict.json", Verdict).retention["lora"]
+    results = {name: read_json(artifacts / "benchmark" / name / "results.json") for name in ("base", "lora")}
+    assert tasks.keys() == results["lora"].keys()
+    for task, found in tasks.items():
+        assert (found.tuned, found.base) == (results["lora"][task]["value"], results["base"][task]["value"])
+        assert found.difference == pytest.approx(found.tuned - found.base)
+        assert found.ci_low < found.difference < found.ci_high
+        assert found.n == 60
+
+
 @pytest.mark.heavy
 def test_what_was_not_measured_is_null(copy, config, tmp_path):
     file = copy / "benchmark" / "lora" / "metrics.json"
     write_json(file, read_json(file) | {"perplexity": None, "retention": None})
-    compare(config, artifacts=copy, folder=tmp_path / "compare")
+    compare_and_report(config, copy, tmp_path / "compare")
     arm = read_json(tmp_path / "compare" / "verdict.json", Verdict).arms["lora-knn"]
     assert arm.metrics["perplexity"].value is None
     assert arm.metrics["retention_change"].value is None
@@ -290,7 +301,7 @@ def test_answers_to_unseen_labels_are_a_metric_of_their_own(artifacts, config, t
             for number in range(8)
         ]
         write_jsonl(file, rows + more)
-    compare(config, artifacts=study, folder=tmp_path / "out")
+    compare_and_report(config, study, tmp_path / "out")
     arms = read_json(tmp_path / "out" / "verdict.json", Verdict).arms
     assert {name: arm.metrics["unseen_labels"].value for name, arm in arms.items() if "knn" in name} == {
         "base-knn": 0.625, "lora-knn": 0.0,

@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 from synthetic_curve import law, scores, true_crossover, write_curve
-from synthetic_study import settings, verdict_of, write_study
+from synthetic_study import compare_and_report, settings, verdict_of, write_study
 
-from whether.compare.compare import compare
 from whether.compare.curve_data import CurveData, Reader
 from whether.compare.learning_curve import find_crossover, fit_curves, resample
-from whether.compare.terminal import show
 from whether.errors import RecordError
 from whether.records import (
     Crossover,
@@ -28,6 +26,7 @@ from whether.records import (
     write_json,
     write_jsonl,
 )
+from whether.report.terminal import show
 from whether.stats.intervals import Inference
 from whether.stats.power_law import PowerLaws, crossings, fit
 
@@ -37,7 +36,7 @@ WAYS = {"lora-zero_shot": TUNED, "base-few_shot": FEW_SHOT, "base-knn": KNN}
 
 
 def compared(artifacts: Path, folder: Path, *overrides: str) -> Verdict:
-    compare(settings("policy.resamples=500", *overrides), artifacts=artifacts, folder=folder)
+    compare_and_report(settings("policy.resamples=500", *overrides), artifacts, folder)
     return read_json(folder / "verdict.json", Verdict)
 
 

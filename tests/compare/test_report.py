@@ -10,10 +10,8 @@ from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
-from synthetic_study import settings, write_study
+from synthetic_study import compare_and_report, settings, write_study
 
-from whether.compare.compare import compare
-from whether.compare.terminal import show
 from whether.metrics.catalogue import METRIC_NAMES
 from whether.metrics.format import (
     format_bytes,
@@ -25,6 +23,7 @@ from whether.metrics.format import (
     format_usd,
 )
 from whether.records import Verdict, read_json, read_jsonl, write_jsonl
+from whether.report.terminal import show
 
 ATTACK = "</p><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7 * 7 }}"
 
@@ -36,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = read_jsonl(file)
     write_jsonl(file, [{**row, "output": ATTACK, "answer": None, "valid": False} for row in rows])
     folder = tmp_path_factory.mktemp("compare")
-    compare(settings("policy.resamples=300"), artifacts=artifacts, folder=folder)
+    compare_and_report(settings("policy.resamples=300"), artifacts, folder)
     return folder
 
 
@@ -96,7 +95,7 @@ def test_format_and_chance_are_shown(page, folder):
 @pytest.mark.heavy
 def test_page_without_such_measurements_has_no_section_for_them(tmp_path):
     artifacts = write_study(tmp_path / "artifacts", sizes=(20, 10, 30))
-    compare(settings("policy.resamples=100"), artifacts=artifacts, folder=tmp_path / "out")
+    compare_and_report(settings("policy.resamples=100"), artifacts, tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Format and chance" not in page
     assert read_json(tmp_path / "out" / "verdict.json", Verdict).arms["base-knn"].metrics["consistency"].value is None
@@ -139,7 +138,7 @@ def test_page_says_what_the_verdict_says(page, folder):
 def test_page_and_terminal_where_no_arm_is_allowed(tmp_path):
     artifacts = write_study(tmp_path / "artifacts", sizes=(20, 10, 30))
     limits = settings("policy.resamples=200", "policy.constraints.latency_p95=0.001")
-    compare(limits, artifacts=artifacts, folder=tmp_path / "compare")
+    compare_and_report(limits, artifacts, tmp_path / "compare")
     verdict = read_json(tmp_path / "compare" / "verdict.json", Verdict)
     assert (verdict.answer, verdict.recommended_arm) == ("inconclusive", None)
     assert verdict.excluded.keys() == verdict.arms.keys()
@@ -176,7 +175,7 @@ def test_terminal_shows_the_verdict_at_any_width(folder, width):
 @pytest.mark.heavy
 def test_terminal_is_quick_to_import():
     heavy = "{'torch', 'scipy', 'matplotlib', 'numpy', 'pandas', 'statsmodels', 'transformers'}"
-    code = f"import sys, whether.compare.terminal; sys.exit(str(found) if (found := {heavy} & set(sys.modules)) else 0)"
+    code = f"import sys, whether.report.terminal; sys.exit(str(found) if (found := {heavy} & set(sys.modules)) else 0)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -228,7 +227,7 @@ def test_costs_are_drawn(folder):
 def test_free_machines_and_labels_have_a_report_without_pictures_of_cost(tmp_path):
     artifacts = write_study(tmp_path / "artifacts")
     free = settings("policy.resamples=300", "pricing.usd_per_machine_hour=0", "pricing.usd_per_label=0")
-    compare(free, artifacts=artifacts, folder=tmp_path)
+    compare_and_report(free, artifacts, tmp_path)
     assert {path.name for path in (tmp_path / "plots").iterdir()} >= {"quality.svg"}
     assert not (tmp_path / "plots" / "cost_volume.svg").exists()
     assert "When does tuning pay?" in (tmp_path / "report.html").read_text()

@@ -9,9 +9,8 @@ import pytest
 from scipy.stats import norm, t
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
-from synthetic_study import REALISTIC, settings, verdict_of, write_study
+from synthetic_study import REALISTIC, compare_and_report, settings, verdict_of, write_study
 
-from whether.compare.compare import compare
 from whether.compare.decide import Candidate
 from whether.compare.further import further_labels, needs_runs
 from whether.config import Config, PolicyConfig
@@ -157,7 +156,7 @@ def chosen(*overrides: str) -> Config:
 
 @pytest.mark.heavy
 def test_a_verdict_on_three_training_runs(study, tmp_path):
-    compare(chosen("training_runs=3"), artifacts=study, folder=tmp_path)
+    compare_and_report(chosen("training_runs=3"), study, tmp_path)
     verdict = json.loads((tmp_path / "verdict.json").read_text())
     assert verdict["arms"].keys() == {"base-zero_shot", "base-knn", "lora-zero_shot", "lora-knn"}
     arm = verdict["arms"]["lora-zero_shot"]

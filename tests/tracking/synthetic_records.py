@@ -196,10 +196,11 @@ class Records:
         write_json(folder / "verdict.json", verdict)
         write_json(folder / "metrics.json", {"accuracy": 0.88})
         write_text(folder / "leaderboard.csv", "arm,accuracy\nlora-zero_shot,0.88\n")
-        write_text(folder / "report.html", "<!doctype html><title>Report</title><h1>Fine-tune the model</h1>")
-        write_text(folder / "plots" / "accuracy.svg", SVG)
-        write_text(folder / "plots" / "learning_curve.svg", SVG)
         write_text(folder / "learning_curve.csv", "labels,seed\n20,0\n")
+        report = self.artifacts / "report"
+        write_text(report / "report.html", "<!doctype html><title>Report</title><h1>Fine-tune the model</h1>")
+        write_text(report / "plots" / "accuracy.svg", SVG)
+        write_text(report / "plots" / "learning_curve.svg", SVG)
 
     def tracked_at(self, uri: str, **changes: object) -> Config:
         """Return the settings with another tracking server."""

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from whether.records import (
     ArmChange,
     ChangeConclusion,
     Changes,
+    OutputRow,
     Provenance,
     Verdict,
     read_json,
@@ -28,35 +28,16 @@ from whether.stats.intervals import Inference, PairedDifference
 _CONCLUSIONS: dict[str, ChangeConclusion] = {"a_better": "better", "b_better": "worse", "equivalent": "unchanged"}
 
 
-@dataclass(frozen=True)
-class ArmAnswer:
-    """What of an arm's answer to an example is compared; other keys are not read."""
-
-    answer: str | None
-    score: float
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A line of outputs.jsonl: a test example and each arm's answer to it."""
-
-    id: str
-    inputs: dict[str, str]
-    target: str
-    arms: dict[str, ArmAnswer]
-    group: str | None = None
-
-
 class Result(NamedTuple):
     """What a folder artifacts/compare says."""
 
     verdict: Verdict
-    outputs: list[Answered]
+    outputs: list[OutputRow]
 
 
 def read_result(folder: Path) -> Result:
     """Read a folder artifacts/compare. Raises RecordError for one that is incomplete or broken."""
-    return Result(read_json(folder / "verdict.json", Verdict), read_jsonl(folder / "outputs.jsonl", Answered))
+    return Result(read_json(folder / "verdict.json", Verdict), read_jsonl(folder / "outputs.jsonl", OutputRow))
 
 
 def changes(then: Result, now: Result, policy: PolicyConfig, settings: Inference) -> Changes:
@@ -92,12 +73,12 @@ def changes(then: Result, now: Result, policy: PolicyConfig, settings: Inference
     return found
 
 
-Pairs = list[tuple[Answered, Answered]]
+Pairs = list[tuple[OutputRow, OutputRow]]
 """Then and now."""
 
 
-def _shared(then: Sequence[Answered], now: Sequence[Answered]) -> Pairs:
-    def key(row: Answered) -> str:
+def _shared(then: Sequence[OutputRow], now: Sequence[OutputRow]) -> Pairs:
+    def key(row: OutputRow) -> str:
         return json.dumps([row.id, row.inputs, row.target], sort_keys=True)
 
     before = {key(row): row for row in then}

@@ -8,8 +8,8 @@ leaderboard.csv    an arm a row, best on test first; each metric with its interv
 comparisons.csv    a pair of arms a row
 learning_curve.csv a number of labels and a seed a row: quality tuned and prompted (absent where not measured)
 outputs.jsonl      a test example a line: inputs, target and every arm's answer, side by side
-plots/*.svg        quality with intervals, quality against cost and labels, confusion matrices, training loss
-report.html        all of it on one page that needs no network
+robustness.json    arm → `whether.records.Robustness`, of arms where it was measured
+adherence.json     arm → `whether.records.Adherence`
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any, NamedTuple
 
-from whether.compare import arm_cost, cost, measure, plots, report, tables
+from whether.compare import arm_cost, cost, measure, tables
 from whether.compare.decide import Candidate, Decision, Selection, comparisons, decide, select
 from whether.compare.further import further_labels, needs_runs
 from whether.compare.interaction import interactions
@@ -27,7 +27,7 @@ from whether.compare.learning_curve import learning_curve
 from whether.compare.load import Study, load_study
 from whether.compare.provenance import provenance
 from whether.compare.reasons import SeedSpread, reasons
-from whether.config import Config, PolicyConfig
+from whether.config import BASE, Config, PolicyConfig
 from whether.errors import ConfigError, near_matches
 from whether.metrics.catalogue import aspects
 from whether.records import (
@@ -37,6 +37,7 @@ from whether.records import (
     LearningCurve,
     Measurement,
     Verdict,
+    to_plain,
     write_json,
     write_jsonl,
     write_text,
@@ -48,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 
 def compare(config: Config, *, artifacts: Path, folder: Path) -> None:
-    """Compare every arm of `config` and write the verdict and its report into `folder`.
+    """Compare every arm of `config` and write the verdict and its tables into `folder`.
 
     Raises RecordError for a record of an arm that is missing or broken.
     """
@@ -63,10 +64,9 @@ def compare(config: Config, *, artifacts: Path, folder: Path) -> None:
     if verdict.learning_curve and verdict.learning_curve.levels:
         write_text(folder / "learning_curve.csv", tables.learning_curve(verdict.learning_curve))
     write_jsonl(folder / "outputs.jsonl", tables.outputs(study))
-    drawings = plots.draw(verdict, study)
-    for name, svg in drawings.items():
-        write_text(folder / "plots" / f"{name}.svg", plots.standalone(svg))
-    write_text(folder / "report.html", report.render(verdict, study, drawings, _inference(config)))
+    arms = study.arms.items()
+    write_json(folder / "robustness.json", {name: to_plain(arm.robustness) for name, arm in arms if arm.robustness})
+    write_json(folder / "adherence.json", {name: to_plain(arm.adherence) for name, arm in arms if arm.adherence})
 
 
 def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
@@ -121,6 +121,11 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
         policy=dataclasses.asdict(policy),
         pricing=_pricing(config),
         learning_curve=curve,
+        retention={
+            name: measure.task_retention(checkpoint, study.checkpoints[BASE], settings)
+            for name, checkpoint in study.checkpoints.items()
+            if checkpoint.tuned
+        },
     )
     return dataclasses.replace(verdict, aspects=aspects(verdict))
 

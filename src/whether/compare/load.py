@@ -84,8 +84,6 @@ class Checkpoint:
 
     name: str
     training: Training
-    history: list[dict[str, Any]]
-    """Steps (`step`, `loss`) and evaluations (`step`, `dev_loss`) in order; empty for base."""
     benchmark: Benchmark
     results: dict[str, TaskResult]
     samples: list[Sample]
@@ -213,7 +211,6 @@ def _load_checkpoint(name: str, settings: CheckpointConfig, artifacts: Path) -> 
     return Checkpoint(
         name=name,
         training=read_json(tuning / "metrics.json", Training),
-        history=read_jsonl(tuning / "history.jsonl") if settings.tuner else [],
         benchmark=read_json(benchmark / "metrics.json", Benchmark),
         results=read_json(benchmark / "results.json", dict[str, TaskResult]),
         samples=read_jsonl(benchmark / "samples.jsonl", Sample),

@@ -12,7 +12,7 @@ from whether.compare.decide import Candidate, Kind, kind_of, pairs
 from whether.compare.load import Arm, Checkpoint, Study
 from whether.config import BASE, Config
 from whether.metrics.catalogue import ROBUSTNESS, measurement
-from whether.records import Measurement, Prediction, Task
+from whether.records import Measurement, Prediction, Task, TaskRetention
 from whether.stats.inference import (
     macro_f1,
     macro_f1_difference,
@@ -200,6 +200,22 @@ def retention_changes(checkpoint: Checkpoint, base: Checkpoint, settings: Infere
     return changes
 
 
+def task_retention(checkpoint: Checkpoint, base: Checkpoint, settings: Inference) -> dict[str, TaskRetention]:
+    """Return what a tuned checkpoint scores on each task of the retention suite, and what tuning changed there."""
+    changes, found = retention_changes(checkpoint, base, settings), {}
+    for task, result in checkpoint.results.items():
+        before, change = base.results.get(task), changes.get(task)
+        found[task] = TaskRetention(
+            tuned=result.value,
+            base=before.value if before else None,
+            n=result.n,
+            difference=change.difference if change else None,
+            ci_low=change.interval.low if change else None,
+            ci_high=change.interval.high if change else None,
+        )
+    return found
+
+
 def _changed(arm: Arm, study: Study, settings: Inference) -> tuple[Any, ...]:
     """Return the share of answers that differ from base's, its interval and count; None where base has no such arm."""
     base = study.arms.get(f"{BASE}-{arm.prompt}")
@@ -283,11 +299,3 @@ def _mean(values: Floats, settings: Inference) -> tuple[float, Interval | None, 
 def every_pair(study: Study) -> list[tuple[str, str]]:
     """Return every pair of arms once, in the order of config."""
     return pairs(list(study.arms))
-
-
-def confusion(task: Task, predictions: Sequence[Prediction]) -> Any:
-    """Return counts of shape (labels, labels + 1): right label by answered one, the last column for invalid answers."""
-    answers, targets = _labels(task, predictions)
-    counts = np.zeros((len(task.labels), len(task.labels) + 1), dtype=np.int64)
-    np.add.at(counts, (targets, np.where(answers < 0, len(task.labels), answers)), 1)
-    return counts

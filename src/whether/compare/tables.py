@@ -6,17 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from whether.compare.load import Study
-from whether.records import LearningCurve, Verdict
-
-
-def ranking(verdict: Verdict) -> list[str]:
-    """Return the arms, best primary metric on test first (ties: cheaper to run)."""
-
-    def key(name: str) -> tuple[float, float]:
-        metrics = verdict.arms[name].metrics
-        return -(metrics[verdict.metric].value or 0.0), metrics["usd_per_1k"].value or 0.0
-
-    return sorted(verdict.arms, key=key)
+from whether.records import ArmOutput, LearningCurve, OutputRow, Verdict
 
 
 def metrics(verdict: Verdict) -> dict[str, dict[str, float]]:
@@ -33,7 +23,7 @@ def leaderboard(verdict: Verdict) -> str:
     columns = ["arm", "checkpoint", "prompt", "answer", f"dev_{verdict.metric}"]
     columns += [f"{metric}{part}" for metric in names for part in ("", "_ci_low", "_ci_high")]
     rows = []
-    for name in ranking(verdict):
+    for name in verdict.ranking():
         arm = verdict.arms[name]
         row: list[Any] = [name, arm.checkpoint, arm.prompt, arm.answer, arm.dev[verdict.metric]]
         for metric in names:
@@ -59,15 +49,12 @@ def learning_curve(curve: LearningCurve) -> str:
     return _csv(["labels", "seed", f"tuned_{curve.metric}", f"prompting_{curve.metric}"], rows)
 
 
-def outputs(study: Study) -> Iterator[dict[str, Any]]:
-    """Yield for each test example its id, inputs, target and every arm's output, answer, score and validity."""
+def outputs(study: Study) -> Iterator[OutputRow]:
+    """Yield each test example with every arm's answer to it."""
     for index, example in enumerate(study.examples):
-        answers = {
-            name: {key: getattr(arm.test[index], key) for key in ("output", "answer", "score", "valid")}
-            for name, arm in study.arms.items()
-        }
-        group = {} if example.group is None else {"group": example.group}
-        yield {"id": example.id, **group, "inputs": example.inputs, "target": example.target, "arms": answers}
+        rows = {name: arm.test[index] for name, arm in study.arms.items()}
+        arms = {name: ArmOutput(row.output, row.answer, row.score, row.valid) for name, row in rows.items()}
+        yield OutputRow(example.id, dict(example.inputs), example.target, arms, example.group)
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -162,6 +162,45 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class TaskRetention:
+    """What a tuned checkpoint scores on a task of the retention suite."""
+
+    tuned: float
+    """Mean score of the checkpoint, a fraction."""
+    base: float | None
+    """Of base; None where it was not measured."""
+    n: int
+    """Documents."""
+    difference: float | None = None
+    """Tuned minus base on the documents that both answered; None where there are none."""
+    ci_low: float | None = None
+    ci_high: float | None = None
+
+
+@dataclass(frozen=True)
+class ArmOutput:
+    """What an arm answered to a test example."""
+
+    output: str
+    """The text as the model wrote it."""
+    answer: str | None
+    """What was understood; None where nothing valid was found."""
+    score: float
+    valid: bool = True
+
+
+@dataclass(frozen=True)
+class OutputRow:
+    """A line of artifacts/compare/outputs.jsonl: a test example and each arm's answer to it."""
+
+    id: str
+    inputs: dict[str, str]
+    target: str
+    arms: dict[str, ArmOutput]
+    group: str | None = None
+
+
+@dataclass(frozen=True)
 class Verdict:
     """artifacts/compare/verdict.json, the product's contract: keys may be added, none is renamed."""
 
@@ -197,6 +236,17 @@ class Verdict:
     """Quality against number of labels; None where it was not measured."""
     aspects: list[Aspect] = field(default_factory=list)
     """Every question, with the metrics that answer it."""
+    retention: dict[str, dict[str, TaskRetention]] = field(default_factory=dict)
+    """Tuned checkpoint → task of the retention suite → what it scores there, and what tuning changed."""
+
+    def ranking(self) -> list[str]:
+        """Return the arms, best primary metric on test first (ties: cheaper to run)."""
+
+        def key(name: str) -> tuple[float, float]:
+            metrics = self.arms[name].metrics
+            return -(metrics[self.metric].value or 0.0), metrics["usd_per_1k"].value or 0.0
+
+        return sorted(self.arms, key=key)
 
 
 APPROACH_NAMES = {"prompt": "prompt", "fine_tune": "fine-tune", "both": "both"}

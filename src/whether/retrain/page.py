@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from whether import compare
+from whether import report
 from whether.intake.describe import said_taken
 from whether.metrics.format import format_percent
 from whether.records import Champion, MeanScore, Night, write_text
@@ -18,7 +18,7 @@ def write_page(nights: Sequence[Night], champion: Champion | None, picture: str,
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    styles = Path(compare.__file__).parent
+    styles = Path(report.__file__).parent
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,

@@ -44,6 +44,8 @@ class _Records:
     def __init__(self, config: Config, artifacts: Path):
         self.config = config
         self.artifacts = artifacts
+        report = artifacts / "report"  # of a revision before 0.2 the page is beside the verdict
+        self.report = report if report.exists() else artifacts / "compare"
         self.root = artifacts.resolve().parent
         self.verdict = read_json(artifacts / "compare" / "verdict.json", Verdict)
         self.created = datetime.fromisoformat(self.verdict.provenance.created_at)
@@ -82,10 +84,10 @@ class _Records:
 
     def pipeline(self) -> RunView:
         """Its time is the verdict's: runs are listed by time, and most stages may come from an earlier run's cache."""
-        verdict, compare = self.verdict, self.artifacts / "compare"
+        verdict, compare, report = self.verdict, self.artifacts / "compare", self.report
         recommended = verdict.arms.get(verdict.recommended_arm or "")
-        files = [(file, "") for file in shown_files(compare)]
-        files += [(file, "plots") for file in shown_files(compare / "plots")]
+        files = [(file, "") for folder in dict.fromkeys((compare, report)) for file in shown_files(folder)]
+        files += [(file, "plots") for file in shown_files(report / "plots")]
         files += [
             (file, "prepare") for file in shown_files(self.artifacts / "prepare") if file.stem not in self.examples
         ]
@@ -223,7 +225,7 @@ class _Records:
 
     def curve(self, curve: LearningCurve) -> RunView:
         """One run with number of labels as step, so that MLflow draws the curve."""
-        compare = self.artifacts / "compare"
+        compare, plots = self.artifacts / "compare", self.report / "plots"
         view = RunView(
             name="learning-curve",
             kind="curve",
@@ -235,7 +237,7 @@ class _Records:
             tags=self.tags | {"checkpoint": curve.checkpoint},
             metrics=curve_metrics(curve),
             history=curve_history(curve, self.created),
-            files=[(compare / "learning_curve.csv", ""), (compare / "plots" / "learning_curve.svg", "")],
+            files=[(compare / "learning_curve.csv", ""), (plots / "learning_curve.svg", "")],
         )
         shown = {"experiment": self.experiment, "params": view.params, "curve": dataclasses.asdict(curve)}
         return dataclasses.replace(view, content_key=sha256_plain(shown))

@@ -13,15 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from whether.compare.cost_plots import paint_cost_drivers, paint_cost_volume, shown_break_even
-from whether.compare.curve_plot import paint_learning_curve
-from whether.compare.load import Study
-from whether.compare.measure import confusion
-from whether.compare.robustness import measured, paint_formats
-from whether.compare.tables import ranking
 from whether.metrics.catalogue import METRIC_NAMES, METRICS
 from whether.metrics.format import format_percent, format_usd
 from whether.records import Measurement, Robustness, Verdict
+from whether.report.cost_plots import paint_cost_drivers, paint_cost_volume, shown_break_even
+from whether.report.curve_plots import paint_learning_curve
+from whether.report.data import ReportData
+from whether.report.formats import paint_formats
 
 STYLE = (Path(__file__).with_name("colours.css")).read_text(encoding="utf-8")
 """The colours as CSS variables, for light and dark."""
@@ -37,8 +35,9 @@ _MOST_LABELS = 24
 """A confusion matrix with more labels cannot be read; its place is outputs.jsonl."""
 
 
-def draw(verdict: Verdict, study: Study) -> dict[str, str]:
+def draw(data: ReportData) -> dict[str, str]:
     """Return every picture that this verdict has, by name, as SVG text."""
+    verdict = data.verdict
     pictures = {"quality": svg("quality", _quality, verdict)}
     # Their axes are logarithmic, and a price list may say that machines are free.
     costly = all(arm.metrics["usd_per_1k"].value for arm in verdict.arms.values())
@@ -51,21 +50,19 @@ def draw(verdict: Verdict, study: Study) -> dict[str, str]:
         pictures["cost_drivers"] = svg("cost_drivers", paint_cost_drivers, row, PLACEHOLDERS, kind)
     if verdict.learning_curve and verdict.learning_curve.levels:
         pictures["learning_curve"] = svg("learning_curve", paint_learning_curve, verdict.learning_curve, PLACEHOLDERS)
-    if study.task.output == "label" and len(study.task.labels) <= _MOST_LABELS:
+    if data.task.output == "label" and len(data.task.labels) <= _MOST_LABELS:
         for arm in verdict.representatives.values():
-            pictures[f"confusion_{arm}"] = svg(f"confusion_{arm}", _confusion, study, arm)
-    formats = measured(study, verdict)
-    if any(one.variations for one in formats.values()):
-        pictures["formats"] = svg("formats", _formats, verdict, formats)
-    for name, checkpoint in study.checkpoints.items():
-        if checkpoint.history:
-            pictures[f"training_{name}"] = svg(f"training_{name}", _training, checkpoint.history)
+            pictures[f"confusion_{arm}"] = svg(f"confusion_{arm}", _confusion, data, arm)
+    if any(one.variations for one in data.robustness.values()):
+        pictures["formats"] = svg("formats", _formats, verdict, data.robustness)
+    for name, history in data.history.items():
+        pictures[f"training_{name}"] = svg(f"training_{name}", _training, history)
     return pictures
 
 
 def _quality(axes: Any, verdict: Verdict) -> None:
     """Draw a forest plot: an arm a line, point and interval, best on top; the constant answer as a dotted line."""
-    names = ranking(verdict)[::-1]
+    names = verdict.ranking()[::-1]
     chosen = set(verdict.representatives.values())
     for place, name in enumerate(names):
         arm = verdict.arms[name]
@@ -95,7 +92,7 @@ def _formats(axes: Any, verdict: Verdict, formats: dict[str, Robustness]) -> Non
 
 def _quality_cost(axes: Any, verdict: Verdict) -> None:
     """Draw quality with its interval against the running cost; the recommended arm is ringed."""
-    for name in ranking(verdict):
+    for name in verdict.ranking():
         arm = verdict.arms[name]
         row, colour = arm.metrics[verdict.metric], PLACEHOLDERS[arm.answer]
         price = arm.metrics["usd_per_1k"].value
@@ -128,7 +125,7 @@ def _label_points(axes: Any, verdict: Verdict) -> None:
         for name, row in rows.items()
     }
     boxes = [(x - 0.02, x + 0.02, y - 0.03, y + 0.03) for x, y in points.values()]
-    for name in ranking(verdict):
+    for name in verdict.ranking():
         (x, y), width = points[name], 0.0255 * len(name)
         for side, rise in ((side, rise) for rise in (0, -0.07, 0.07, -0.14, 0.14, -0.21) for side in (1, -1)):
             left = x + 0.03 if side > 0 else x - 0.03 - width
@@ -144,9 +141,19 @@ def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
     return a[0] < b[1] and b[0] < a[1] and a[2] < b[3] and b[2] < a[3]
 
 
-def _confusion(axes: Any, study: Study, arm: str) -> None:
+def confusion(data: ReportData, arm: str) -> Any:
+    """Return counts of test examples, (labels, labels + 1): right label by row, answered by column, the last: none."""
+    from sklearn.metrics import confusion_matrix
+
+    labels, invalid = data.task.labels, ""
+    targets = [row.target for row in data.outputs]
+    answers = [row.arms[arm].answer or invalid for row in data.outputs]
+    return confusion_matrix(targets, answers, labels=[*labels, invalid])[:-1]
+
+
+def _confusion(axes: Any, data: ReportData, arm: str) -> None:
     """Draw the right label by row and the answered one by column, shaded by the share of the row."""
-    counts, labels = confusion(study.task, study.arms[arm].test), study.task.labels
+    counts, labels = confusion(data, arm), data.task.labels
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     for (row, column), count in np.ndenumerate(counts):
         if count:

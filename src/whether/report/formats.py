@@ -2,16 +2,8 @@
 
 from typing import Any
 
-from whether.compare.load import Study
-from whether.compare.tables import ranking
 from whether.metrics.format import format_percent
-from whether.records import Robustness, Verdict
-
-
-def measured(study: Study, verdict: Verdict) -> dict[str, Robustness]:
-    """Return what was measured, best arm on test first."""
-    found = {name: study.arms[name].robustness for name in ranking(verdict)}
-    return {name: one for name, one in found.items() if one is not None}
+from whether.records import Adherence, Robustness
 
 
 def paint_formats(axes: Any, arms: dict[str, Robustness], colours: dict[str, str], line: str) -> None:
@@ -40,12 +32,16 @@ def format_table(arms: dict[str, Robustness]) -> dict[str, Any]:
     return {"columns": list(arms), "rows": rows}
 
 
-def violations(study: Study, verdict: Verdict) -> list[dict[str, Any]]:
+def violations(arms: dict[str, Adherence]) -> list[dict[str, Any]]:
     """Return how outputs broke the form that was asked for: arm, kind, share and the first outputs."""
-    rows = []
-    for name in ranking(verdict):
-        found = study.arms[name].adherence
-        for one in found.violations if found else []:
-            share = format_percent(one.count / found.n) if found else ""
-            rows.append({"arm": name, "kind": one.kind, "count": one.count, "share": share, "outputs": one.outputs[:2]})
-    return rows
+    return [
+        {
+            "arm": name,
+            "kind": one.kind,
+            "count": one.count,
+            "share": format_percent(one.count / found.n),
+            "outputs": one.outputs[:2],
+        }
+        for name, found in arms.items()
+        for one in found.violations
+    ]

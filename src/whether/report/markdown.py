@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from whether.compare.tables import ranking
 from whether.metrics.catalogue import METRIC_NAMES
 from whether.metrics.format import format_interval, format_points, format_value
 from whether.records import APPROACH_NAMES, HEADLINES, Changes, Verdict
@@ -34,7 +33,7 @@ def _list(sentences: Sequence[str]) -> str:
 def _leaderboard(verdict: Verdict) -> str:
     heads = ["arm", "kind", METRIC_NAMES[verdict.metric], "interval", *(METRIC_NAMES[name] for name in _COLUMNS)]
     rows = []
-    for name in ranking(verdict):
+    for name in verdict.ranking():
         arm = verdict.arms[name]
         quality = arm.metrics[verdict.metric]
         label = f"**{name}**" if name == verdict.recommended_arm else name

@@ -8,7 +8,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from whether.compare.tables import ranking
 from whether.metrics.catalogue import METRIC_NAMES
 from whether.metrics.format import format_interval, format_points, format_signed, format_value
 from whether.records import APPROACH_NAMES, HEADLINES, Changes, Verdict
@@ -88,7 +87,7 @@ def _leaderboard(verdict: Verdict, columns: Sequence[str]) -> Table:
     table.add_column("interval", justify="right", no_wrap=True)
     for metric in columns:
         table.add_column(METRIC_NAMES[metric], justify="right", no_wrap=True)
-    for name in ranking(verdict):
+    for name in verdict.ranking():
         arm = verdict.arms[name]
         quality = arm.metrics[verdict.metric]
         cells = [format_value(verdict.metric, quality.value), format_interval(verdict.metric, quality)]

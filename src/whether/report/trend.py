@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from whether.compare.plots import MARKERS, PLACEHOLDERS, STYLE, svg
 from whether.metrics.catalogue import METRIC_NAMES
 from whether.metrics.format import format_interval, format_points, format_signed, format_value
 from whether.records import HEADLINES, Changes, Verdict, write_text
+from whether.report.plots import MARKERS, PLACEHOLDERS, STYLE, svg
 
 HEADS = ("date", "commit", "verdict", "arm", "quality", "interval", "USD a month")
 _MOST_LINES = 8

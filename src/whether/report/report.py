@@ -1,7 +1,7 @@
 """report.html: the verdict on one page that needs no network, from report.html.j2.
 
-Everything that a model or a data set wrote is untrusted: Jinja escapes it, and only our own pictures and styles are
-passed as markup.
+The stage `report` writes it and plots/*.svg into artifacts/report. Everything that a model or a data set wrote is
+untrusted: Jinja escapes it, and only our own pictures and styles are passed as markup.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,13 +11,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from whether.compare.cost_plots import shown_break_even
-from whether.compare.load import Study
-from whether.compare.measure import retention_changes
-from whether.compare.plots import STYLE
-from whether.compare.robustness import format_table, measured, violations
-from whether.compare.tables import ranking
-from whether.config import BASE
 from whether.metrics.catalogue import METRIC_NAMES, METRICS, ROBUSTNESS
 from whether.metrics.format import (
     NOT_MEASURED,
@@ -35,8 +28,11 @@ from whether.metrics.format import (
     format_value,
     significant,
 )
-from whether.records import APPROACH_NAMES, HEADLINES, Aspect, Comparison, Measurement, Prediction, Verdict
-from whether.stats.intervals import Inference
+from whether.records import APPROACH_NAMES, HEADLINES, ArmOutput, Aspect, Comparison, Measurement, Verdict, write_text
+from whether.report.cost_plots import shown_break_even
+from whether.report.data import ReportData, read_report_data
+from whether.report.formats import format_table, violations
+from whether.report.plots import STYLE, draw, standalone
 
 _HERE = Path(__file__).parent
 TABLES = {
@@ -66,8 +62,21 @@ CONCLUSIONS = {
 }
 
 
-def render(verdict: Verdict, study: Study, drawings: dict[str, str], settings: Inference) -> str:
-    """Return the page. `drawings` are the pictures of `whether.compare.plots`, by name."""
+def write_report(verdict: Path, *, artifacts: Path, folder: Path) -> None:
+    """Write report.html and plots/*.svg into `folder`; `verdict` is a folder like artifacts/compare.
+
+    Raises RecordError for a record that is missing or broken.
+    """
+    data = read_report_data(verdict, artifacts)
+    drawings = draw(data)
+    for name, svg in drawings.items():
+        write_text(folder / "plots" / f"{name}.svg", standalone(svg))
+    write_text(folder / "report.html", render(data, drawings))
+
+
+def render(data: ReportData, drawings: dict[str, str]) -> str:
+    """Return the page. `drawings` are the pictures of `whether.report.plots`, by name."""
+    verdict = data.verdict
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -75,30 +84,29 @@ def render(verdict: Verdict, study: Study, drawings: dict[str, str], settings: I
     environment.filters |= {"signed": format_signed, "p_value": format_p_value, "signed_usd": format_signed_usd}
     environment.globals |= {"interval": format_interval, "names": METRIC_NAMES, "kinds": APPROACH_NAMES}
     environment.globals["metrics"] = METRICS
-    shown, differing = examples(verdict, study)
-    chosen = list(verdict.representatives.values()) or ranking(verdict)
-    formats = measured(study, verdict)
+    shown, differing = examples(data)
+    chosen = list(verdict.representatives.values()) or verdict.ranking()
     return environment.get_template("report.html.j2").render(
         verdict=verdict,
-        task=study.task,
+        task=data.task,
         curve=verdict.learning_curve,
         headline=HEADLINES[verdict.answer],
         summary=summary(verdict),
-        level=f"{100 * settings.level:g}%",
+        level=f"{100 * data.level:g}%",
         leaderboards=leaderboards(verdict),
         status={"acceptable": "not worse than the best", "rejected": "shown to be worse", "undecided": "not settled"},
         decision=[_comparison(row) for row in verdict.comparisons if row.family == "decision"],
         exploratory=[_comparison(row) for row in verdict.comparisons if row.family == "exploratory"],
-        retention=retention(study, settings),
+        retention=retention(verdict),
         training_costs=training_costs(verdict),
         chosen=chosen,
         unmeasured=_unmeasured(verdict, chosen),
-        formats=format_table(formats) if formats else None,
-        subset=next((one for one in formats.values()), None),
-        violations=violations(study, verdict),
-        profile=study.profile,
-        balance=_balance(study),
-        tests=len(study.examples),
+        formats=format_table(data.robustness) if data.robustness else None,
+        subset=next(iter(data.robustness.values()), None),
+        violations=violations(data.adherence),
+        profile=data.profile,
+        balance=_balance(data.profile),
+        tests=len(data.outputs),
         training=_named(drawings, "training_"),
         confusions=_named(drawings, "confusion_"),
         examples=shown,
@@ -135,7 +143,7 @@ def leaderboards(verdict: Verdict) -> list[dict[str, Any]]:
         best = {name: _best(name, verdict) for name in columns}
         rows = [
             {"name": arm, "cells": [_cell(name, verdict.arms[arm].metrics[name], best[name]) for name in columns]}
-            for arm in ranking(verdict)
+            for arm in verdict.ranking()
         ]
         tables.append({"title": title, "columns": columns, "rows": rows})
     return tables
@@ -169,9 +177,9 @@ def _unmeasured(verdict: Verdict, arms: Sequence[str]) -> list[Aspect]:
     return [aspect for aspect in verdict.aspects if aspect.otherwise and not all(map(known, aspect.metrics))]
 
 
-def _balance(study: Study) -> list[dict[str, Any]]:
+def _balance(profile: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the labels of the test split with their counts and bar widths in percent, most frequent first."""
-    counts = study.profile["splits"]["test"]["labels"] or {}
+    counts = profile["splits"]["test"]["labels"] or {}
     most = max(counts.values(), default=1)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [{"label": label, "count": count, "width": round(100 * count / most, 1)} for label, count in ordered]
@@ -194,25 +202,21 @@ def _comparison(row: Comparison) -> dict[str, str]:
     }
 
 
-def retention(study: Study, settings: Inference) -> list[dict[str, Any]]:
+def retention(verdict: Verdict) -> list[dict[str, Any]]:
     """Return for each tuned checkpoint and task of the retention suite: base, tuned, and the paired change."""
-    base, rows = study.checkpoints[BASE], []
-    for checkpoint in study.checkpoints.values():
-        if not checkpoint.tuned:
-            continue
-        changes = retention_changes(checkpoint, base, settings)
-        for task, result in checkpoint.results.items():
-            before, change = base.results.get(task), changes.get(task)
+    rows = []
+    for checkpoint, tasks in verdict.retention.items():
+        for task, found in tasks.items():
+            known = found.difference is not None and found.ci_low is not None and found.ci_high is not None
             rows.append(
                 {
-                    "checkpoint": checkpoint.name,
+                    "checkpoint": checkpoint,
                     "task": task.removeprefix("whether_").replace("_", " "),
-                    "n": result.n,
-                    "base": before and format_percent(before.value),
-                    "tuned": format_percent(result.value),
-                    "change": change and format_signed(change.difference),
-                    "interval": change
-                    and f"{format_signed(change.interval.low)} to {format_signed(change.interval.high)}",
+                    "n": found.n,
+                    "base": None if found.base is None else format_percent(found.base),
+                    "tuned": format_percent(found.tuned),
+                    "change": format_signed(found.difference) if known else None,
+                    "interval": f"{format_signed(found.ci_low)} to {format_signed(found.ci_high)}" if known else None,
                 }
             )
     return rows
@@ -241,23 +245,23 @@ def training_costs(verdict: Verdict) -> list[dict[str, str]]:
     ]
 
 
-def examples(verdict: Verdict, study: Study) -> tuple[list[dict[str, Any]], int]:
+def examples(data: ReportData) -> tuple[list[dict[str, Any]], int]:
     """Return at most `SHOWN` test examples on which arms differ, those of compared arms first, and how many do."""
-    found = []
-    for index, example in enumerate(study.examples):
-        answers = {name: arm.test[index] for name, arm in study.arms.items()}
+    found, verdict = [], data.verdict
+    for example in data.outputs:
+        answers = example.arms
         if len({_shown(answer) for answer in answers.values()}) > 1:
             tags = _tags(answers, verdict)
             inputs = {key: _cut(text, _LONGEST_INPUT) for key, text in example.inputs.items()}
             found.append(
                 {"id": example.id, "inputs": inputs, "target": _cut(example.target, _LONGEST_INPUT), "tags": tags,
-                 "groups": _groups(answers, ranking(verdict))}
+                 "groups": _groups(answers, verdict.ranking())}
             )  # fmt: skip
     found.sort(key=lambda row: "disagree" not in row["tags"])
     return found[:SHOWN], len(found)
 
 
-def _tags(answers: dict[str, Prediction], verdict: Verdict) -> list[str]:
+def _tags(answers: dict[str, ArmOutput], verdict: Verdict) -> list[str]:
     """Return the filters that an example belongs to."""
     compared = verdict.representatives
     right = {kind: answers[name].score == 1 for kind, name in compared.items()}
@@ -272,7 +276,7 @@ def _tags(answers: dict[str, Prediction], verdict: Verdict) -> list[str]:
     return [name for name, holds in tags.items() if holds]
 
 
-def _groups(answers: dict[str, Prediction], order: Sequence[str]) -> list[dict[str, Any]]:
+def _groups(answers: dict[str, ArmOutput], order: Sequence[str]) -> list[dict[str, Any]]:
     """Return the different answers, right ones first, each with the arms that gave it."""
     groups: dict[str, dict[str, Any]] = {}
     for name in order:
@@ -283,7 +287,7 @@ def _groups(answers: dict[str, Prediction], order: Sequence[str]) -> list[dict[s
     return sorted(groups.values(), key=lambda group: (-group["score"], not group["valid"]))
 
 
-def _shown(answer: Prediction) -> str:
+def _shown(answer: ArmOutput) -> str:
     """Return what was understood, or the raw output where nothing was."""
     return answer.answer if answer.answer is not None else answer.output
 
