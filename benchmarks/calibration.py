@@ -30,7 +30,7 @@ import numpy as np
 from scipy.stats import norm
 
 from whether.compare.decide import KINDS, Candidate, Decision, Selection, comparisons, decide, pairs, select
-from whether.compare.further import further_labels
+from whether.compare.sample_size import further_labels
 from whether.config import ConstraintsConfig, PolicyConfig
 from whether.records import Comparison
 from whether.stats.inference import macro_f1_difference, macro_f1_interval, mean_interval, score_difference

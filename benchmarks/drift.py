@@ -33,8 +33,8 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from whether.config import Config, check, compose
-from whether.prompt import nearest
-from whether.prompt.nearest import sentence_encoder as encoder
+from whether.prompt import similarity as nearest
+from whether.prompt.similarity import sentence_encoder as encoder
 from whether.records import BundleRecord, Champion, Night
 from whether.retrain.triggers import Evidence, Item, ask
 from whether.stats.intervals import rate_interval

@@ -25,7 +25,7 @@ import numpy as np
 from whether.compare import measure
 from whether.compare.compare import judge
 from whether.compare.decide import Candidate, Decision
-from whether.compare.load import Study, load_study
+from whether.compare.results import Study, load_study
 from whether.config import PolicyConfig, load
 from whether.records import Verdict, read_json
 from whether.stats.intervals import Inference

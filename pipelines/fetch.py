@@ -7,7 +7,7 @@ import yaml
 
 from whether import entry
 from whether.config import check, compose, load
-from whether.sources.ensure import ensure
+from whether.sources.fetch import ensure
 
 
 def main(argv: list[str]) -> None:

@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
         return 0
     import yaml
 
-    from whether.sources.ensure import ensure
+    from whether.sources.fetch import ensure
     from whether.tracking.candidates import candidates
     from whether.tracking.publish import publish
 

@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 
 from whether.compare.compare import compare, reach_verdict
-from whether.compare.load import load_study
+from whether.compare.results import load_study
 from whether.config import CONF, Config, check, compose
 from whether.records import (
     Adherence,

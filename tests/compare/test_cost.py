@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from whether.compare.cost import Expense, break_even, training_cost, usd_to_build
-from whether.compare.load import Training
+from whether.compare.results import Training
 from whether.config import PolicyConfig, PricingConfig
 from whether.stats.intervals import Interval
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from whether.compare.decide import Candidate, Decision, comparisons, decide, kind_of, select
-from whether.compare.further import further_labels
 from whether.compare.reasons import reasons
+from whether.compare.sample_size import further_labels
 from whether.config import ConstraintsConfig, PolicyConfig
 from whether.metrics.catalogue import measurement
 from whether.records import Measurement

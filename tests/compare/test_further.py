@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from whether.compare.decide import Candidate
-from whether.compare.further import MOST, _root, further_labels
+from whether.compare.sample_size import MOST, _root, further_labels
 from whether.config import PolicyConfig
 from whether.stats.inference import score_difference
 from whether.stats.intervals import Inference, Interval, PairedDifference

@@ -6,8 +6,8 @@ import pytest
 from synthetic_study import settings, write_study
 
 from whether.compare.interaction import interactions
-from whether.compare.load import Study, load_study
 from whether.compare.measure import scores
+from whether.compare.results import Study, load_study
 from whether.stats.intervals import Inference
 
 SETTINGS = Inference(resamples=2000)

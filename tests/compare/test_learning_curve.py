@@ -13,7 +13,7 @@ from rich.console import Console
 from synthetic_curve import law, scores, true_crossover, write_curve
 from synthetic_study import compare_and_report, settings, verdict_of, write_study
 
-from whether.compare.curve_data import CurveData, Reader
+from whether.compare.curve_points import CurveData, Reader
 from whether.compare.learning_curve import find_crossover, fit_curves, resample
 from whether.errors import RecordError
 from whether.records import (

@@ -12,7 +12,7 @@ from statsmodels.stats.anova import anova_lm
 from synthetic_study import REALISTIC, compare_and_report, settings, verdict_of, write_study
 
 from whether.compare.decide import Candidate
-from whether.compare.further import further_labels, needs_runs
+from whether.compare.sample_size import further_labels, needs_runs
 from whether.config import Config, PolicyConfig
 from whether.records import read_json, read_jsonl
 from whether.stats.inference import macro_f1_difference, macro_f1_interval, mean_interval, score_difference

@@ -7,7 +7,7 @@ from references import model_config
 
 from whether.engine.local import LocalModel
 from whether.engine.requests import Request
-from whether.engine.vllm_model import VLLMModel
+from whether.engine.vllm import VLLMModel
 from whether.errors import EngineError, MissingPackageError
 from whether.model.tokens import encode
 from whether.records import Choices, JsonSchema, Message, Sampling

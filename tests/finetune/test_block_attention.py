@@ -25,7 +25,7 @@ def dense(query: Any, key: Any, value: Any, lengths: Sequence[int], prefix: int)
 def test_it_equals_the_dense_mask(kind: str, prefix: int, past: int) -> None:
     import torch
 
-    from whether.finetune.attention import attend, lay_out
+    from whether.finetune.packed_attention import attend, lay_out
 
     torch.manual_seed(0)
     lengths = LENGTHS[kind]
@@ -46,7 +46,7 @@ def test_it_equals_the_dense_mask(kind: str, prefix: int, past: int) -> None:
 def test_in_half_precision_it_is_as_close_as_rounding_allows() -> None:
     import torch
 
-    from whether.finetune.attention import attend, lay_out
+    from whether.finetune.packed_attention import attend, lay_out
 
     torch.manual_seed(0)
     lengths = LENGTHS["many"]
@@ -64,7 +64,7 @@ def test_in_half_precision_it_is_as_close_as_rounding_allows() -> None:
 
 
 def test_blocks_are_filled_with_whole_examples() -> None:
-    from whether.finetune.attention import fill
+    from whether.finetune.packed_attention import fill
 
     blocks = fill([9, 12, 3, 30, 1, 17, 17, 40], 40)
     assert blocks == [[7], [3, 0, 4], [5, 6, 2], [1]]

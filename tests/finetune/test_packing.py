@@ -69,7 +69,7 @@ def adapted(tiny_model: Path) -> Any:
 @pytest.fixture
 def in_blocks(adapted: Any) -> Iterator[Any]:
     """The same with attention in blocks of at most 4 tokens, where examples are not longer."""
-    from whether.finetune import attention
+    from whether.finetune import packed_attention as attention
 
     usual = adapted.config._attn_implementation
     attention.register()

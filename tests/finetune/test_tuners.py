@@ -63,7 +63,7 @@ def test_packed_batches_have_the_loss_and_gradients_of_padded_ones(  # noqa: PLR
 ) -> None:
     import torch
 
-    from whether.finetune import attention
+    from whether.finetune import packed_attention as attention
     from whether.finetune.losses import answer_scores
 
     attention.register()

@@ -16,7 +16,7 @@ from whether.prepare.collected import read_collected
 from whether.prepare.prepare import prepare
 from whether.prepare.rows import example_id
 from whether.records import Example, Quarantined, read_json, read_jsonl
-from whether.retrain import gathering
+from whether.retrain import evidence as gathering
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 3, 1, 2, tzinfo=UTC)

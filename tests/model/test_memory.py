@@ -138,7 +138,7 @@ def test_a_process_that_may_not_grow_answers_all_the_same():
                              num_attention_heads=2, num_key_value_heads=1, head_dim=8)
         torch.manual_seed(0)
         model = LlamaForCausalLM(config).eval().requires_grad_(False)
-        from whether.engine.probe import choose_path
+        from whether.engine.tree_check import choose_path
         assert choose_path(model)
         tokens = tuple(range(1, 1500))
         requests = [Request((0,), tokens), Request((0, 5), tokens[:700])]

@@ -158,7 +158,7 @@ def test_sentence_vectors_know_meaning(label_task: Task) -> None:
 def test_a_package_that_is_absent_is_named(
     by: str, package: str, label_task: Task, examples: list[Example], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("whether.prompt.nearest.find_spec", lambda name: None)  # noqa: ARG005
+    monkeypatch.setattr("whether.prompt.similarity.find_spec", lambda name: None)  # noqa: ARG005
     with pytest.raises(MissingPackageError, match=rf"package '{package}': pip install 'whether\[{by}\]'"):
         knn(label_task, examples, 0, examples=1, by=by)
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from whether.chat.messages import input_text
+from whether.prompt.formats import INPUT_FORMS, NAMES, Variation, applies, variations
 from whether.prompt.parse import parser
 from whether.prompt.strategies import few_shot, zero_shot
-from whether.prompt.variations import INPUT_FORMS, NAMES, Variation, applies, variations
 from whether.records import Example, Task
 
 

@@ -10,7 +10,7 @@ from whether.config import Config
 from whether.errors import RecordError
 from whether.records import Finding, Night
 from whether.retrain import job
-from whether.retrain.gathering import still_fired
+from whether.retrain.evidence import still_fired
 
 FIRED, QUIET = Finding("drift", True, "changed", 120.0, 100.0), Finding("drift", False, "ebbs", 80.0, 100.0)
 

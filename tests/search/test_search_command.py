@@ -13,7 +13,7 @@ from pipelines.search import main
 from whether.config import CONF, Config, check, compose, load
 from whether.errors import ConfigError, MissingPackageError, RecordError
 from whether.records import TrialRecord, read_jsonl
-from whether.search.propose import optuna
+from whether.search.suggest import optuna
 from whether.tracking.search import publish_search
 
 # MLflow's own, at every search; nobody sees it outside tests.

@@ -16,7 +16,7 @@ import yaml
 from whether.config import CONF, Config, DataConfig, SourceConfig, check, compose
 from whether.errors import ConfigError, DataError, SourceError
 from whether.repository.tracked import differing_files, refuse_rehashed
-from whether.sources.ensure import ensure
+from whether.sources.fetch import ensure
 
 ROOT = Path(__file__).parents[2]
 

@@ -19,14 +19,14 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any, NamedTuple
 
-from whether.compare import arm_cost, cost, measure, tables
+from whether.compare import cost, measure, tables
 from whether.compare.decide import Candidate, Decision, Selection, comparisons, decide, select
-from whether.compare.further import further_labels, needs_runs
 from whether.compare.interaction import interactions
 from whether.compare.learning_curve import learning_curve
-from whether.compare.load import Study, load_study
 from whether.compare.provenance import provenance
 from whether.compare.reasons import SeedSpread, reasons
+from whether.compare.results import Study, load_study
+from whether.compare.sample_size import further_labels, needs_runs
 from whether.config import BASE, Config, PolicyConfig
 from whether.errors import ConfigError, near_matches
 from whether.metrics.catalogue import aspects
@@ -239,11 +239,11 @@ def _break_even(selection: Selection, study: Study, config: Config) -> list[Brea
 
     def expense(name: str) -> cost.Expense:
         arm = study.arms[name]
-        return arm_cost.expense(arm, study.checkpoints[arm.checkpoint], study.pool, config.pricing)
+        return cost.expense(arm, study.checkpoints[arm.checkpoint], study.pool, config.pricing)
 
     def running(name: str) -> Any:
         arm = study.arms[name]
-        return 1000 * arm_cost.request_usd(arm, study.checkpoints[arm.checkpoint], config.pricing)
+        return 1000 * cost.request_usd(arm, study.checkpoints[arm.checkpoint], config.pricing)
 
     settings = measure.clustered(study.groups, _inference(config))
     return [

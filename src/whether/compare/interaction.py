@@ -9,8 +9,8 @@ from itertools import product
 
 import numpy as np
 
-from whether.compare.load import Arm, Study
 from whether.compare.measure import run_scores
+from whether.compare.results import Arm, Study
 from whether.config import BASE
 from whether.records import Interaction
 from whether.stats.inference import holm, score_difference

@@ -25,9 +25,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from whether.compare.curve_data import CurveData, Way, arrange, load_points
-from whether.compare.curve_wording import curve_reasons
-from whether.compare.load import Study
+from whether.compare.curve_points import CurveData, Way, arrange, load_points
+from whether.compare.curve_reasons import curve_reasons
+from whether.compare.results import Study
 from whether.config import Config
 from whether.metrics.catalogue import measurement
 from whether.records import Crossover, CurveLevel, CurvePosition, CurveValue, LearningCurve, Measurement, PowerLaw

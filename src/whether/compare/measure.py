@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from whether.compare.arm_cost import costs, seconds_per_request
+from whether.compare.cost import costs, seconds_per_request
 from whether.compare.decide import Candidate, Kind, kind_of, pairs
-from whether.compare.load import Arm, Checkpoint, Study
+from whether.compare.results import Arm, Checkpoint, Study
 from whether.config import BASE, Config
 from whether.metrics.catalogue import ROBUSTNESS, measurement
 from whether.records import Measurement, Prediction, Task, TaskRetention

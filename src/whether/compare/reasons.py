@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from whether.compare.decide import KINDS, Candidate, Decision, Selection, against, too_few_runs
-from whether.compare.further import MOST, POWER
+from whether.compare.sample_size import MOST, POWER
 from whether.config import PolicyConfig
 from whether.metrics.catalogue import METRIC_NAMES
 from whether.metrics.format import (

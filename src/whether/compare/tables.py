@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from whether.compare.load import Study
+from whether.compare.results import Study
 from whether.records import ArmOutput, LearningCurve, OutputRow, Verdict
 
 

@@ -8,7 +8,6 @@ from whether.config.arms import CheckpointConfig, PromptConfig, StartConfig, Tun
 from whether.config.components import argument_types, arguments, build
 from whether.config.composing import check, compose, load, write_params
 from whether.config.optimise import OptimiseConfig, ReflectConfig
-from whether.config.places import line_of
 from whether.config.retrain import GateConfig, RetrainConfig
 from whether.config.search import Options, Range, SearchConfig
 from whether.config.sections import (
@@ -27,6 +26,7 @@ from whether.config.sections import (
 from whether.config.served import ServedConfig, TokenPrice
 from whether.config.task import DataConfig, SourceConfig, SplitConfig, TaskConfig
 from whether.config.types import BASE, CONF, PARAMS, Component
+from whether.config.yaml_lines import line_of
 
 __all__ = [
     "BASE",

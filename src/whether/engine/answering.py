@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from whether.engine.generation import Answer, answer_on_tree, shared_lengths
-from whether.engine.plain import answer_plainly
 from whether.engine.prefix_tree import PrefixTree, Tokens
 from whether.engine.rows import Writer
+from whether.engine.unshared import answer_plainly
 from whether.model.memory import Limits
 from whether.records import Generation
 

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from whether.config import ModelConfig
 from whether.engine.answering import Answerer, Written, inference_mode
-from whether.engine.constraints import Walk, choice_walk
+from whether.engine.constraints import Walk, choice_walk, grammar_tokenizer, schema_walk
 from whether.engine.generation import Answer, shared_lengths, stop_finder
-from whether.engine.json_schema import grammar_tokenizer, schema_walk
 from whether.engine.prefix_tree import PrefixTree, Tokens
-from whether.engine.probe import choose_path
 from whether.engine.requests import Request
 from whether.engine.rows import Ending, Writer
 from whether.engine.scoring import score
+from whether.engine.tree_check import choose_path
 from whether.errors import EngineError
 from whether.model.info import context_window, cores, eos_token_ids, prefix_token_id
 from whether.model.loading import Tuned, load_base, pick_device, put_checkpoint, share_weights, uncollected

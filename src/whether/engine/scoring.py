@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from whether.engine import plain
+from whether.engine import unshared as plain
 from whether.engine.prefix_tree import Pass, PrefixTree, Tokens
 from whether.engine.requests import Request
 from whether.model.memory import Limits, within_memory

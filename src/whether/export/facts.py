@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from whether.compare.load import TaskResult
 from whether.compare.provenance import provenance
+from whether.compare.results import TaskResult
 from whether.config import BASE, Config
 from whether.errors import RecordError
 from whether.finetune.results import CheckpointRecord, FinetuneMetrics

@@ -12,7 +12,7 @@ import torch
 from accelerate.utils import send_to_device
 from peft import PeftModel
 
-from whether.finetune import attention
+from whether.finetune import packed_attention as attention
 from whether.finetune.data import Row
 from whether.finetune.losses import answer_counts, answer_scores
 from whether.finetune.packing import Collator

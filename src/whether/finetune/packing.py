@@ -10,8 +10,8 @@ one sequence; a mask lets every example see the prefix and itself, and positions
 
 So every answer token has the same context at the same positions as in a padded batch, and loss and gradients are equal
 up to rounding. Logits are computed only where an answer token is predicted. The mask is given to the model as it is, or
-in `blocks`, to the attention of `whether.finetune.attention`, which leaves out most of what it hides. `padded` is the
-plain layout, for models that cannot take such a mask and as the reference in tests.
+in `blocks`, to the attention of `whether.finetune.packed_attention`, which leaves out most of what it hides. `padded`
+is the plain layout, for models that cannot take such a mask and as the reference in tests.
 
 A batch is {"pieces": forward passes, "labels": int64 [examples, 1 + longest answer], "tokens": int}. Column 0 of the
 labels stands for the prompt; -100 marks what is not to be predicted, as everywhere in transformers. A piece holds the
@@ -44,7 +44,7 @@ class Collator:
     mask_dtype: "torch.dtype"
     """Of the model's activations; an additive mask must have it."""
     blocks: bool = False
-    """Whether the model has the attention of `whether.finetune.attention`, so that a packed mask can come in blocks."""
+    """Whether a packed mask can come in blocks: the model has the attention of `whether.finetune.packed_attention`."""
 
     def __call__(self, rows: Sequence[Row]) -> Batch:
         """Return the batch."""
@@ -127,7 +127,7 @@ def _layout(owners: Sequence[int], dtype: "torch.dtype") -> dict[str, Any]:
     """Return the model's arguments that say the same to the attention in blocks."""
     import torch
 
-    from whether.finetune.attention import lay_out
+    from whether.finetune.packed_attention import lay_out
 
     counts = torch.tensor(owners).bincount().tolist()
     layout = lay_out(counts[1:], counts[0], dtype)

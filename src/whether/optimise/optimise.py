@@ -22,9 +22,9 @@ from whether.errors import ConfigError, RecordError, near_matches
 from whether.model.tokens import encode
 from whether.optimise.best import prompt_yaml
 from whether.optimise.candidates import Candidate, drawn, written_by_hand
+from whether.optimise.evaluator import Judge
 from whether.optimise.halving import affordable, in_strata, rungs
 from whether.optimise.journal import Journal, Scored
-from whether.optimise.judge import Judge
 from whether.optimise.reflect import check_reflector, rewrite
 from whether.prompt.arm import build_prompt
 from whether.records import (

@@ -18,7 +18,7 @@ from whether.chat.messages import input_text, question
 from whether.config import ReflectConfig
 from whether.errors import ConfigError, MissingPackageError, WhetherError
 from whether.optimise.candidates import Candidate
-from whether.optimise.judge import Judge
+from whether.optimise.evaluator import Judge
 from whether.prompt.arm import build_prompt
 from whether.records import Example, Message, Sampling, Task
 from whether.served.budget import BeyondLimitError, Budgeted, CountTokens

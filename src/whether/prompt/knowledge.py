@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from whether.errors import ConfigError
-from whether.prompt.nearest import Nearness, index
+from whether.prompt.similarity import Nearness, index
 
 SUFFIXES = (".md", ".txt")
 

@@ -15,11 +15,11 @@ from whether.config import RobustnessConfig
 from whether.engine.requests import ChatModel
 from whether.errors import ConfigError, EngineError, near_matches
 from whether.prompt.answering import Answering
+from whether.prompt.formats import NAMES, Variation, applies, variations
 from whether.prompt.parse import judged
 from whether.prompt.selection import balanced
 from whether.prompt.strategies import Strategy
 from whether.prompt.together import Question, ask_together
-from whether.prompt.variations import NAMES, Variation, applies, variations
 from whether.records import Example, Robustness, Sampling, Task, VariationScore
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 from whether.chat.messages import input_text
-from whether.prompt.nearest import tfidf_vectorizer
+from whether.prompt.similarity import tfidf_vectorizer
 from whether.records import Example, Task
 
 

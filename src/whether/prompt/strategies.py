@@ -22,9 +22,9 @@ from whether.chat.messages import input_text, question
 from whether.chat.templates import fill
 from whether.errors import ConfigError
 from whether.prompt.knowledge import Knowledge, Passage
-from whether.prompt.nearest import Nearness, index
 from whether.prompt.parse import answer_schema
 from whether.prompt.selection import balanced, diverse
+from whether.prompt.similarity import Nearness, index
 from whether.records import Example, Message, Task
 
 Strategy = Callable[[Example], list[Message]]
@@ -97,7 +97,7 @@ def knn(
 ) -> Strategy:
     """Show each input's nearest labelled examples, the nearest last, beside the question (Liu et al. 2022).
 
-    Nearness is `by` one of `whether.prompt.nearest`'s measures over the rendered inputs. An example is never its own
+    Nearness is `by` one of `whether.prompt.similarity`'s measures over the rendered inputs. An example is never its own
     demonstration. Raises ConfigError if the pool holds too few examples.
     """
     _check_pool(pool, examples + 1)

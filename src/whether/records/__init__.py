@@ -5,7 +5,17 @@ folder is made beside its place and renamed into it, so a full disk or a kill le
 """
 
 from whether.records.changes import ArmChange, ChangeConclusion, Changes
-from whether.records.curve import CurveAnswer, CurvePoint, CurveTraining
+from whether.records.curve import (
+    Crossover,
+    CurveAnswer,
+    CurveLevel,
+    CurvePoint,
+    CurvePosition,
+    CurveTraining,
+    CurveValue,
+    LearningCurve,
+    PowerLaw,
+)
 from whether.records.files import (
     ARTIFACTS,
     COLLECTED,
@@ -24,14 +34,6 @@ from whether.records.files import (
     writing,
 )
 from whether.records.generation import Generation, Judgement, Score
-from whether.records.learning_curve import (
-    Crossover,
-    CurveLevel,
-    CurvePosition,
-    CurveValue,
-    LearningCurve,
-    PowerLaw,
-)
 from whether.records.measurement import Measurement
 from whether.records.optimise import CandidateRecord, OptimiseRecord
 from whether.records.request import GREEDY, Choices, JsonSchema, Message, Sampling, check_settings, cut

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from whether.records.learning_curve import LearningCurve
+from whether.records.curve import LearningCurve
 from whether.records.measurement import Measurement
 
 Answer = Literal["prompt", "fine_tune", "both", "no_difference", "inconclusive"]

@@ -204,22 +204,23 @@ def _comparison(row: Comparison) -> dict[str, str]:
 
 def retention(verdict: Verdict) -> list[dict[str, Any]]:
     """Return for each tuned checkpoint and task of the retention suite: base, tuned, and the paired change."""
-    rows = []
-    for checkpoint, tasks in verdict.retention.items():
-        for task, found in tasks.items():
-            known = found.difference is not None and found.ci_low is not None and found.ci_high is not None
-            rows.append(
-                {
-                    "checkpoint": checkpoint,
-                    "task": task.removeprefix("whether_").replace("_", " "),
-                    "n": found.n,
-                    "base": None if found.base is None else format_percent(found.base),
-                    "tuned": format_percent(found.tuned),
-                    "change": format_signed(found.difference) if known else None,
-                    "interval": f"{format_signed(found.ci_low)} to {format_signed(found.ci_high)}" if known else None,
-                }
-            )
-    return rows
+    return [
+        {
+            "checkpoint": checkpoint,
+            "task": task.removeprefix("whether_").replace("_", " "),
+            "n": found.n,
+            "base": None if found.base is None else format_percent(found.base),
+            "tuned": format_percent(found.tuned),
+            "change": None if found.difference is None else format_signed(found.difference),
+            "interval": _signed_interval(found.ci_low, found.ci_high),
+        }
+        for checkpoint, tasks in verdict.retention.items()
+        for task, found in tasks.items()
+    ]
+
+
+def _signed_interval(low: float | None, high: float | None) -> str | None:
+    return None if low is None or high is None else f"{format_signed(low)} to {format_signed(high)}"
 
 
 def training_costs(verdict: Verdict) -> list[dict[str, str]]:

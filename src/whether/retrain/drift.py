@@ -72,7 +72,7 @@ def sentence_classifier(texts: Sequence[str]) -> Statistic:
 
     Raises MissingPackageError where the extra `embeddings` is not installed.
     """
-    from whether.prompt.nearest import sentence_encoder
+    from whether.prompt.similarity import sentence_encoder
 
     encoder = sentence_encoder("the trigger meaning_drift")
     vectors = encoder.encode(list(texts), normalize_embeddings=True, show_progress_bar=False).astype(np.float64)

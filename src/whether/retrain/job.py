@@ -43,8 +43,8 @@ from whether.records import (
 from whether.repository import versions
 from whether.repository.repro import repro
 from whether.retrain import gate, hooks
-from whether.retrain.gathering import Moment, champion_scores, findings
-from whether.sources.ensure import ensure
+from whether.retrain.evidence import Moment, champion_scores, findings
+from whether.sources.fetch import ensure
 from whether.stats.intervals import Inference, rate_interval
 
 logger = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ def write_page(nights: Sequence[Night], champion: Champion | None, picture: str,
     )  # fmt: skip
     environment.filters["score"] = _score
     text = environment.get_template(
-        "nights.html.j2"
+        "page.html.j2"
     ).render(
         nights=list(nights)[: -SHOWN - 1 : -1],
         count=len(nights),

@@ -39,8 +39,8 @@ from whether.records import (
 )
 from whether.search.best import best_trial, checkpoint_yaml
 from whether.search.plots import draw
-from whether.search.propose import importance, optuna, propose
 from whether.search.space import Settings, Space
+from whether.search.suggest import importance, optuna, propose
 
 if TYPE_CHECKING:
     from whether.search.trial import Question

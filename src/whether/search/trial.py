@@ -17,8 +17,8 @@ from whether.finetune import finetune
 from whether.finetune.finetune import Data
 from whether.finetune.history import Evaluation, History, from_log
 from whether.records import SearchRecord, TrialRecord, sha256_folder, sha256_plain
-from whether.search.propose import is_hopeless
 from whether.search.space import Settings, Space
+from whether.search.suggest import is_hopeless
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from whether.engine import plain
+from whether.engine import unshared as plain
 from whether.engine.attention import NAME, register
 from whether.engine.prefix_tree import PrefixTree, Tokens
 

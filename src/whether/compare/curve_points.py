@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from whether.compare.load import Arm, Study
 from whether.compare.measure import codes
+from whether.compare.results import Arm, Study
 from whether.config import BASE, CurveConfig
 from whether.errors import RecordError
 from whether.records import CurveAnswer, CurvePoint, Prediction, read_json, read_jsonl
