@@ -33,7 +33,7 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from whether.config import Config, check, compose
-from whether.prompt import similarity as nearest
+from whether.prompt import similarity
 from whether.prompt.similarity import sentence_encoder as encoder
 from whether.records import BundleRecord, Champion, Night
 from whether.retrain.triggers import Evidence, Item, ask
@@ -163,7 +163,7 @@ class Delay:
 @cache
 def settings(triggers: tuple[str, ...]) -> Config:
     """The configuration as it is shipped, with these triggers; texts are encoded once."""
-    nearest.sentence_encoder = cache(lambda needed_for: Remembering(encoder(needed_for)))
+    similarity.sentence_encoder = cache(lambda needed_for: Remembering(encoder(needed_for)))
     return check(yaml.safe_load(compose([f"trigger=[{','.join(triggers)}]"])))
 
 

@@ -116,8 +116,8 @@ def trl(prepared: Prepared, variant: str) -> Side:
     from torch.utils.data import SequentialSampler
     from trl import SFTConfig, SFTTrainer
 
-    from whether.finetune.arguments import make_arguments
     from whether.finetune.order import Order
+    from whether.finetune.trainer import make_arguments
 
     arguments = make_arguments(TUNER, len(prepared.train), seed=0, cpu=True, output_dir=prepared.folder)
     same = (

@@ -16,7 +16,7 @@ from tiny_tuner import tuner
 
 from whether.config import ModelConfig
 from whether.errors import EngineError
-from whether.finetune.disk import in_units, refusal
+from whether.finetune.checkpoints import in_units, refusal
 from whether.records import STATE, Example, read_json, read_jsonl, write_jsonl
 
 LONG = tuner(epochs=8, evaluations_per_epoch=1)
@@ -72,7 +72,7 @@ def test_a_signal_that_is_ignored_stays_ignored(
 ) -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        from whether.finetune.stopping import Stop
+        from whether.finetune.callbacks import Stop
 
         with Stop().listening():
             assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN

@@ -1,8 +1,8 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from whether.finetune.history import Evaluation, History, Step, from_log, write_history
-from whether.records import read_jsonl
+from whether.finetune.results import History, from_log, write_history
+from whether.records import Evaluation, Step, read_jsonl
 
 STEPS = [Step(n, n / 2, 1 / n, 1e-3, 0.5, 100, 40, 0.1, 4, 2e9, None) for n in (1, 2, 3, 4)]
 EVALUATIONS = [Evaluation(n, n / 2, 2 / n, 0.5, 0.25, 0.3, None, 1000, None) for n in (2, 4)]

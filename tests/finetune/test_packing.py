@@ -69,13 +69,13 @@ def adapted(tiny_model: Path) -> Any:
 @pytest.fixture
 def in_blocks(adapted: Any) -> Iterator[Any]:
     """The same with attention in blocks of at most 4 tokens, where examples are not longer."""
-    from whether.finetune import packed_attention as attention
+    from whether.finetune import packed_attention
 
     usual = adapted.config._attn_implementation
-    attention.register()
-    adapted.get_base_model().set_attn_implementation(attention.NAME)
+    packed_attention.register()
+    adapted.get_base_model().set_attn_implementation(packed_attention.NAME)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attention, "WIDTH", 4)
+        patch.setattr(packed_attention, "WIDTH", 4)
         yield adapted
     adapted.get_base_model().set_attn_implementation(usual)
 

@@ -63,10 +63,10 @@ def test_packed_batches_have_the_loss_and_gradients_of_padded_ones(  # noqa: PLR
 ) -> None:
     import torch
 
-    from whether.finetune import packed_attention as attention
+    from whether.finetune import packed_attention
     from whether.finetune.losses import answer_scores
 
-    attention.register()
+    packed_attention.register()
     monkeypatch.setattr("whether.finetune.packing.OWN_TOKENS", own_tokens)
     model = adapted(name, tiny_model, label_task)
     rows = [Row(row.prompt, [index]) for index, row in enumerate(ROWS)] if name == "linear_probe" else ROWS
@@ -75,7 +75,7 @@ def test_packed_batches_have_the_loss_and_gradients_of_padded_ones(  # noqa: PLR
         model.zero_grad()
         if packed and blocks:
             (model if name in ("full", "linear_probe") else model.get_base_model()).set_attn_implementation(
-                attention.NAME
+                packed_attention.NAME
             )
         batch = Collator(packed, torch.float32, blocks=blocks)(rows)
         loss = answer_scores(model, batch)[0].sum() / batch["labels"].ne(IGNORED).sum()

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whether.config import ModelConfig
-from whether.engine.answering import Answerer, Written, inference_mode
 from whether.engine.constraints import Walk, choice_walk, grammar_tokenizer, schema_walk
-from whether.engine.generation import Answer, shared_lengths, stop_finder
+from whether.engine.generation import Answer, Answerer, Written, inference_mode, shared_lengths, stop_finder
 from whether.engine.prefix_tree import PrefixTree, Tokens
 from whether.engine.requests import Request
 from whether.engine.rows import Ending, Writer

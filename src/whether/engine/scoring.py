@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from whether.engine import unshared as plain
+from whether.engine import unshared
 from whether.engine.prefix_tree import Pass, PrefixTree, Tokens
 from whether.engine.requests import Request
 from whether.model.memory import Limits, within_memory
@@ -122,10 +122,10 @@ def _score_plainly(
 ) -> Iterator[Sequence[Tokens]]:
     """Add every target to the totals, and yield the sequences of each batch after it."""
     sequences = list(targets)
-    for indices in plain.batches([len(sequence) for sequence in sequences], limits.nodes):
+    for indices in unshared.batches([len(sequence) for sequence in sequences], limits.nodes):
         batch = [sequences[index] for index in indices]
         start = min(target.first for sequence in batch for target in targets[sequence])
-        logits = plain.logits(model, batch, start)
+        logits = unshared.logits(model, batch, start)
         for sequence, row in zip(batch, logits, strict=True):
             for request, first, tokens in targets[sequence]:
                 places = range(first - start, first - start + len(tokens))

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from whether.engine import unshared as plain
+from whether.engine import unshared
 from whether.engine.attention import NAME, register
 from whether.engine.prefix_tree import PrefixTree, Tokens
 
@@ -87,8 +87,8 @@ def _distance(one: "Tensor", other: "Tensor") -> float:
 def _plain(model: Any, sequences: Sequence[Tokens]) -> "list[Tensor]":
     """Return the logits [length, vocabulary] of each sequence, computed without the tree."""
     found: dict[int, Tensor] = {}
-    for places in plain.batches([len(tokens) for tokens in sequences], sys.maxsize):
-        found |= zip(places, plain.logits(model, [sequences[place] for place in places], 0), strict=True)
+    for places in unshared.batches([len(tokens) for tokens in sequences], sys.maxsize):
+        found |= zip(places, unshared.logits(model, [sequences[place] for place in places], 0), strict=True)
     return [found[place] for place in range(len(sequences))]
 
 

@@ -16,8 +16,17 @@ from whether.compare.provenance import provenance
 from whether.compare.results import TaskResult
 from whether.config import BASE, Config
 from whether.errors import RecordError
-from whether.finetune.results import CheckpointRecord, FinetuneMetrics
-from whether.records import Example, Provenance, Task, Verdict, read_json, read_jsonl, sha256_file
+from whether.records import (
+    CheckpointRecord,
+    Example,
+    FinetuneMetrics,
+    Provenance,
+    Task,
+    Verdict,
+    read_json,
+    read_jsonl,
+    sha256_file,
+)
 
 logger = logging.getLogger(__name__)
 

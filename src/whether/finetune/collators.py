@@ -12,7 +12,7 @@ import torch
 from accelerate.utils import send_to_device
 from peft import PeftModel
 
-from whether.finetune import packed_attention as attention
+from whether.finetune import packed_attention
 from whether.finetune.data import Row
 from whether.finetune.losses import answer_counts, answer_scores
 from whether.finetune.packing import Collator
@@ -37,9 +37,9 @@ def make_collator(model: Any, rows: Sequence[Row]) -> Collator:
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     usual = base.config._attn_implementation
     expected = _token_losses(model, sample, Collator(False, dtype))
-    attention.register()
+    packed_attention.register()
     for blocks in (True, False):
-        base.set_attn_implementation(attention.NAME if blocks else usual)
+        base.set_attn_implementation(packed_attention.NAME if blocks else usual)
         collator = Collator(True, dtype, blocks)
         try:
             difference = float((_token_losses(model, sample, collator) - expected).abs().max())

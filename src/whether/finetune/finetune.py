@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from whether.chat.messages import Lesson
 from whether.config import ModelConfig, StartConfig, TunerConfig, build
 from whether.errors import ConfigError, EngineError, RecordError
-from whether.finetune import checkpoints, history, processes, results
+from whether.finetune import checkpoints, processes, results
+from whether.finetune.checkpoints import room
 from whether.finetune.data import encode_rows, label_rows, plainly
-from whether.finetune.disk import room
 from whether.finetune.micro_batches import ADVICE
 from whether.finetune.results import Trained
 from whether.model.loading import load_base, pick_device
@@ -156,7 +156,7 @@ def train(
     return Trained(
         best=state / f"checkpoint-{end['best_global_step']}",
         best_step=end["best_global_step"],
-        history=history.from_log(end["log_history"]),
+        history=results.from_log(end["log_history"]),
         stopped_early=end["global_step"] < end["max_steps"],
         trainable_parameters=sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad),
         shared_prefix=trainer.collator.packed,
@@ -210,15 +210,14 @@ def run(trainer: Any, state: Path) -> dict[str, Any]:
     """Train from the last whole checkpoint to the end, if that was not the end; return what Trainer knew there."""
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from whether.finetune.callbacks import Bar
-    from whether.finetune.stopping import Stop
+    from whether.finetune.callbacks import Bar, Stop
 
     start, values = processes.from_main(lambda: latest(state))
     if start and checkpoints.stopped(values):
         return values
     if start:
         logger.info("going on from step %s of an unfinished run", values["global_step"])
-        trainer.micro_batches.size = history.from_log(values["log_history"]).steps[-1].micro_batch_size
+        trainer.micro_batches.size = results.from_log(values["log_history"]).steps[-1].micro_batch_size
     stop = Stop()
     trainer.add_callback(stop)
     trained = sum(weight.nbytes for weight in trainer.model.parameters() if weight.requires_grad)

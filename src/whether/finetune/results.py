@@ -7,105 +7,48 @@ and of a tuned one:
 
 - adapter/: peft's adapter_config.json and adapter_model.safetensors, the weights at the best step; or, where no adapter
   was trained, weights.safetensors: the trained weights by name
-- history.jsonl: `Step` and `Evaluation` of whether.finetune.history, a line each
+- history.jsonl: `Step` and `Evaluation` of whether.finetune.results, a line each
 - loss.csv: step, split (train or dev), loss
 - loss.svg: the same, drawn
 """
 
+import csv
 import dataclasses
+import io
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from whether.config import ModelConfig, ServedConfig, TunerConfig
-from whether.finetune.history import Evaluation, History, write_history
 from whether.model.loading import WEIGHTS_FILE
-from whether.records import write_json, writing
+from whether.records import (
+    CheckpointKind,
+    CheckpointRecord,
+    Evaluation,
+    FinetuneMetrics,
+    Step,
+    write_json,
+    write_jsonl,
+    write_text,
+    writing,
+)
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["base", "adapter", "weights", "head", "served"]
-"""Kinds of checkpoint."""
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 @dataclass(frozen=True)
-class CheckpointRecord:
-    """What a checkpoint is: checkpoint.json."""
+class History:
+    """Steps and evaluations in order."""
 
-    kind: Kind
-    """What is put on the base model: `base`: nothing; `adapter`: peft's, in adapter/; `weights`: those of
-    weights.safetensors in place of its own; `head`: a linear classifier of `labels` in place of its output head;
-    `served`: another model answers, and nothing of it is here."""
-    name: str
-    model: str
-    """Name of the base model, or of the served one."""
-    seed: int
-    disk: int
-    """Bytes that are stored beside the base model."""
-    trainable_parameters: int
-    tuner: dict[str, Any] | None = None
-    """The settings; None where nothing was tuned."""
-    base_url: str | None = None
-    """Address of a served model's API."""
-    dtype: str | None = None
-    """Precision of the base model in training."""
-    shared_prefix: bool | None = None
-    """Whether tokens that all examples share were computed once; False where the model cannot."""
-    steps: int | None = None
-    """Optimizer steps that were made."""
-    best_step: int | None = None
-    """The step whose weights are kept: the best on dev."""
-    stopped_early: bool | None = None
-    labels: list[str] | None = None
-    """What the rows of a head stand for."""
-    micro_batch_size: int | None = None
-    """Examples that went through the model at once, at most, where memory was least: halved whenever it ran out."""
-
-
-@dataclass(frozen=True)
-class FinetuneMetrics:
-    """What a checkpoint took and how well it does on dev: metrics.json.
-
-    Costs are those of the steps that led to the result: steps that a killed run had to repeat count once.
-    """
-
-    labels_used: int
-    """Rows trained on."""
-    dev_labels_used: int
-    """Rows that chose the best step."""
-    steps: int
-    examples: int
-    """Trained on, repetitions included."""
-    trained_tokens: int
-    """Of prompts and answers, as they are counted in requests, repetitions included."""
-    computed_tokens: int
-    """Positions that were computed for them: the shared prefix counts once a batch."""
-    train_seconds: float
-    """Wall time of the optimizer steps."""
-    train_seconds_with_evaluation: float
-    """The same and that of the evaluations on dev."""
-    flops: float | None = None
-    """Floating-point operations of the optimizer steps, as whether.model.metering counts them; 0 for base."""
-    energy: float | None = None
-    """Joules of the optimizer steps and the evaluations on dev; None where the machine does not tell."""
-    tokens_per_second: float | None = None
-    """`trained_tokens` over `train_seconds`."""
-    examples_per_second: float | None = None
-    peak_memory: int | None = None
-    """Bytes of resident memory of the process."""
-    peak_device_memory: int | None = None
-    """Bytes allocated on the accelerator; None without one."""
-    dev_loss: float | None = None
-    """Of the kept weights: mean over the answer tokens of dev."""
-    dev_token_accuracy: float | None = None
-    dev_exact: float | None = None
-    """Share of dev examples answered exactly by greedy decoding."""
+    steps: list[Step]
+    evaluations: list[Evaluation]
 
 
 class Trained(NamedTuple):
@@ -120,7 +63,7 @@ class Trained(NamedTuple):
     shared_prefix: bool
     train_rows: int
     dev_rows: int
-    kind: Kind
+    kind: CheckpointKind
     labels: list[str] | None
 
     @property
@@ -252,3 +195,53 @@ def metrics(tuner: TunerConfig, trained: Trained) -> FinetuneMetrics:
         dev_token_accuracy=best.dev_token_accuracy,
         dev_exact=best.dev_exact,
     )
+
+
+def from_log(log: Iterable[dict[str, Any]]) -> History:
+    """Read Trainer's log: it is saved with each checkpoint, so no step of a resumed run is lost or doubled."""
+    steps, evaluations = list[Step](), list[Evaluation]()
+    for entry in log:
+        if "loss" in entry:
+            steps.append(Step(**{key: entry[key] for key in Step.__dataclass_fields__}))
+        elif "eval_loss" in entry:
+            evaluations.append(
+                Evaluation(
+                    step=entry["step"],
+                    epoch=entry["epoch"],
+                    dev_loss=entry["eval_loss"],
+                    dev_token_accuracy=entry["eval_token_accuracy"],
+                    dev_exact=entry["eval_exact"],
+                    seconds=entry["eval_runtime"],
+                    energy=entry["eval_energy"],
+                    peak_memory=entry["peak_memory"],
+                    peak_device_memory=entry["peak_device_memory"],
+                )
+            )
+    return History(steps, evaluations)
+
+
+def write_history(history: History, folder: Path) -> None:
+    """Write history.jsonl, loss.csv (step, split, loss) and loss.svg."""
+    lines: list[Step | Evaluation] = [*history.steps, *history.evaluations]
+    write_jsonl(folder / "history.jsonl", sorted(lines, key=lambda line: (line.step, isinstance(line, Evaluation))))
+    losses = [(step.step, "train", step.loss) for step in history.steps]
+    losses += [(evaluation.step, "dev", evaluation.dev_loss) for evaluation in history.evaluations]
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([("step", "split", "loss"), *losses])
+    write_text(folder / "loss.csv", table.getvalue())
+    _plot(history, folder / "loss.svg")
+
+
+def _plot(history: History, path: Path) -> None:
+    """Draw both losses; the same history gives the same bytes."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context({"svg.hashsalt": "whether", "svg.fonttype": "none"}), writing(path):
+        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([s.step for s in history.steps], [s.loss for s in history.steps], label="train", linewidth=1)
+        axes.plot([e.step for e in history.evaluations], [e.dev_loss for e in history.evaluations], "o-", label="dev")
+        axes.set(xlabel="optimizer step", ylabel="loss (nats per answer token)", yscale="log")
+        axes.legend(frameon=False)
+        figure.savefig(path, format="svg", metadata={"Date": None})

@@ -16,13 +16,12 @@ from typing import Any
 import torch
 from peft import PeftModel
 from safetensors.torch import save_file
-from transformers import EarlyStoppingCallback, PrinterCallback, Trainer
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainingArguments
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from whether.config import TunerConfig
 from whether.errors import DivergedError
 from whether.finetune import processes
-from whether.finetune.arguments import make_arguments
 from whether.finetune.callbacks import Bar, Schedule, Seal
 from whether.finetune.collators import make_collator
 from whether.finetune.data import Row
@@ -196,3 +195,46 @@ def make_trainer(
 def peak_device_memory() -> int | None:
     """Return the most memory that tensors have had on the accelerator, in bytes; None on CPU."""
     return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+
+
+def make_arguments(tuner: TunerConfig, examples: int, *, seed: int, cpu: bool, output_dir: Path) -> TrainingArguments:
+    """Return Trainer's settings for training on so many examples."""
+    steps = math.ceil(examples / tuner.batch_size) * tuner.epochs
+    share = math.ceil(tuner.batch_size / processes.count())
+    arguments = TrainingArguments(
+        output_dir=str(output_dir),
+        num_train_epochs=tuner.epochs,
+        # Of training steps it counts only for Trainer's own log: `Steps` hands each process all rows of a step.
+        per_device_train_batch_size=share,
+        per_device_eval_batch_size=2 * share,
+        average_tokens_across_devices=False,
+        learning_rate=tuner.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=math.ceil(tuner.warmup_ratio * steps),
+        optim="adamw_torch",
+        weight_decay=tuner.weight_decay,
+        max_grad_norm=tuner.max_grad_norm,
+        seed=seed,
+        data_seed=seed,
+        use_cpu=cpu,
+        # `Schedule` asks for evaluations and checkpoints, so that the last step has one; these only switch them on.
+        eval_strategy="steps",
+        eval_steps=steps + 1,
+        save_strategy="steps",
+        save_steps=steps + 1,
+        metric_for_best_model="score",
+        greater_is_better=True,
+        restore_callback_states_from_checkpoint=True,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        # `Bar` shows progress in place of Trainer's own callbacks, which print a line a step.
+        disable_tqdm=True,
+        log_level_replica="error",
+        report_to="none",
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_pin_memory=False,
+    )
+    # Otherwise Trainer would spread each batch over all GPUs of the machine.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments

@@ -5,6 +5,7 @@ folder is made beside its place and renamed into it, so a full disk or a kill le
 """
 
 from whether.records.changes import ArmChange, ChangeConclusion, Changes
+from whether.records.checkpoint import CheckpointKind, CheckpointRecord, Evaluation, FinetuneMetrics, Step
 from whether.records.curve import (
     Crossover,
     CurveAnswer,
@@ -101,6 +102,8 @@ __all__ = [
     "Champion",
     "ChangeConclusion",
     "Changes",
+    "CheckpointKind",
+    "CheckpointRecord",
     "Choices",
     "CollectedRow",
     "Comparison",
@@ -113,8 +116,10 @@ __all__ = [
     "CurveTraining",
     "CurveValue",
     "Destination",
+    "Evaluation",
     "Example",
     "Finding",
+    "FinetuneMetrics",
     "GateConclusion",
     "GateRecord",
     "GateSide",
@@ -140,6 +145,7 @@ __all__ = [
     "Score",
     "SearchRecord",
     "Split",
+    "Step",
     "Taken",
     "Task",
     "TaskRetention",

@@ -15,8 +15,8 @@ from whether.config import ModelConfig, SearchConfig
 from whether.errors import DivergedError
 from whether.finetune import finetune
 from whether.finetune.finetune import Data
-from whether.finetune.history import Evaluation, History, from_log
-from whether.records import SearchRecord, TrialRecord, sha256_folder, sha256_plain
+from whether.finetune.results import History, from_log
+from whether.records import Evaluation, SearchRecord, TrialRecord, sha256_folder, sha256_plain
 from whether.search.space import Settings, Space
 from whether.search.suggest import is_hopeless
 
