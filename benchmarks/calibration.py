@@ -29,12 +29,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import norm
 
-from whether.compare.decide import KINDS, Candidate, Decision, Selection, comparisons, decide, pairs, select
-from whether.compare.sample_size import further_labels
+from whether.compare.decide import APPROACHES, ArmSummary, Decision, Selection, comparisons, decide, pairs, select
+from whether.compare.sample_size import labels_needed
 from whether.config import ConstraintsConfig, PolicyConfig
 from whether.records import Comparison
 from whether.stats.inference import macro_f1_difference, macro_f1_interval, mean_interval, score_difference
-from whether.stats.intervals import Codes, Floats, Inference, PairedDifference, rate_interval
+from whether.stats.intervals import Codes, Floats, InferenceSettings, PairedDifference, rate_interval
 
 SIZES = (50, 100, 200, 500, 2000)
 """Numbers of test examples."""
@@ -51,7 +51,7 @@ CHUNK = 25
 class Study(NamedTuple):
     """Arms on the same test examples."""
 
-    candidates: list[Candidate]
+    candidates: list[ArmSummary]
     scores: dict[str, Floats]
     """Arm → right (1) or wrong (0) on each test example."""
 
@@ -105,7 +105,7 @@ def simulated(rates: Sequence[float], n: int, correlation: float, rng: np.random
     costs = rng.lognormal(0, 1, len(rates))
     limits = dict.fromkeys(vars(ConstraintsConfig()), 0.0)
     candidates = [
-        Candidate(name, KINDS[number % 3], float(right[number, :n].mean()), 100, float(costs[number]), limits)
+        ArmSummary(name, APPROACHES[number % 3], float(right[number, :n].mean()), 100, float(costs[number]), limits)
         for number, name in enumerate(names)
     ]
     return Study(candidates, dict(zip(names, right[:, n:], strict=True)))
@@ -123,7 +123,7 @@ def judge(study: Study, policy: PolicyConfig) -> Judged:
 
 def differences(study: Study, names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], PairedDifference]:
     """Return the paired difference of each pair."""
-    return {(a, b): score_difference(study.scores[a], study.scores[b], Inference()) for a, b in names}
+    return {(a, b): score_difference(study.scores[a], study.scores[b], InferenceSettings()) for a, b in names}
 
 
 # The six questions.
@@ -201,7 +201,7 @@ def _two_rates(n: int, rng: np.random.Generator) -> tuple[list[float], Study]:
 
 def _rate_holds(cell: Cell, rng: np.random.Generator) -> Sequence[float]:
     rates, study = _two_rates(cell[1], rng)
-    return (_holds(mean_interval(study.scores["arm-0"], Inference()), rates[0]),)
+    return (_holds(mean_interval(study.scores["arm-0"], InferenceSettings()), rates[0]),)
 
 
 def _difference_holds(cell: Cell, rng: np.random.Generator) -> Sequence[float]:
@@ -220,7 +220,7 @@ def _grouped_difference_holds(cell: Cell, rng: np.random.Generator) -> Sequence[
     difficulty = within**0.5 * group + (1 - within) ** 0.5 * own
     noise = between**0.5 * difficulty[0] + (1 - between) ** 0.5 * difficulty[1:]
     right = (noise < norm.ppf(rates)[:, None]).astype(np.float64)
-    found = score_difference(right[0], right[1], Inference(resamples=100, clusters=clusters))
+    found = score_difference(right[0], right[1], InferenceSettings(resamples=100, clusters=clusters))
     return (_holds(found.interval, rates[0] - rates[1]),)
 
 
@@ -235,12 +235,12 @@ def _graded(n: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
 
 def _graded_holds(cell: Cell, rng: np.random.Generator) -> Sequence[float]:
     mean, scores = _graded(cell[1], rng)
-    return (_holds(mean_interval(scores[0], Inference(resamples=RESAMPLES)), mean[0]),)
+    return (_holds(mean_interval(scores[0], InferenceSettings(resamples=RESAMPLES)), mean[0]),)
 
 
 def _graded_difference_holds(cell: Cell, rng: np.random.Generator) -> Sequence[float]:
     mean, scores = _graded(cell[1], rng)
-    found = score_difference(scores[0], scores[1], Inference(resamples=RESAMPLES))
+    found = score_difference(scores[0], scores[1], InferenceSettings(resamples=RESAMPLES))
     return (_holds(found.interval, mean[0] - mean[1]),)
 
 
@@ -259,12 +259,12 @@ def _answers(n: int, rng: np.random.Generator) -> tuple[list[float], Codes, Code
 
 def _macro_f1_holds(cell: Cell, rng: np.random.Generator) -> Sequence[float]:
     true, answers, targets = _answers(cell[1], rng)
-    return (_holds(macro_f1_interval(answers[0], targets, Inference(resamples=RESAMPLES)), true[0]),)
+    return (_holds(macro_f1_interval(answers[0], targets, InferenceSettings(resamples=RESAMPLES)), true[0]),)
 
 
 def _macro_f1_difference_holds(cell: Cell, rng: np.random.Generator) -> Sequence[float]:
     true, answers, targets = _answers(cell[1], rng)
-    found = macro_f1_difference(answers[0], answers[1], targets, Inference(resamples=RESAMPLES))
+    found = macro_f1_difference(answers[0], answers[1], targets, InferenceSettings(resamples=RESAMPLES))
     return (_holds(found.interval, true[0] - true[1]),)
 
 
@@ -363,7 +363,7 @@ def _continued(cell: Cell, rng: np.random.Generator) -> Sequence[float]:
     if judged.decision.outcome != "undecided":
         return np.nan, np.nan, np.nan
     representatives = list(judged.selection.representatives.values())
-    further = further_labels(judged.decision.blocking, representatives, judged.differences, policy, 0)
+    further = labels_needed(judged.decision.blocking, representatives, judged.differences, policy, 0)
     if further is None:
         return 1, np.nan, np.nan
     more = simulated(rates, further, correlation, rng)
@@ -403,7 +403,7 @@ def _runs_hold(cell: Cell, rng: np.random.Generator) -> Sequence[float]:
     total[:runs] += shift * rng.standard_normal((runs, 1))
     cuts = np.array([norm.ppf(rate) * (1 + shift**2) ** 0.5] * runs + [norm.ppf(rate + gap)])
     is_right = total < cuts[:, None]
-    truth, settings = -gap, Inference(resamples=100)
+    truth, settings = -gap, InferenceSettings(resamples=100)
     tuned, prompted = is_right[:runs].astype(np.float64), is_right[runs].astype(np.float64)
     found = score_difference(tuned if runs > 1 else tuned[0], prompted, settings)
     macro: float = np.nan

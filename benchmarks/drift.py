@@ -35,8 +35,8 @@ from tqdm.auto import tqdm
 from whether.config import Config, check, compose
 from whether.prompt import similarity
 from whether.prompt.similarity import sentence_encoder as encoder
-from whether.records import BundleRecord, Champion, Night
-from whether.retrain.triggers import Evidence, Item, ask
+from whether.records import BundleRecord, Champion, RetrainingRun
+from whether.retrain.triggers import Evidence, ObservedRow, evaluate
 from whether.stats.intervals import rate_interval
 
 SHIPPED = ("input_drift", "length_drift", "vocabulary_drift", "label_drift", "quality_drop")
@@ -245,7 +245,7 @@ def first_alarm(
     config = replace(config, seed=series)
     draw, accuracy, every = DRIFTS[drift]
     items = as_items(draw(random, 0, START), 0)
-    past: list[Night] = []
+    past: list[RetrainingRun] = []
     answered: dict[str, float] = {}
     for number in range(1, nights + 1):
         items += as_items(draw(random, number, count), number)
@@ -264,20 +264,22 @@ def first_alarm(
             measured=lambda requests: {},  # noqa: ARG005
             model_hash=lambda: "m",
         )
-        findings = [ask(evidence, name) for name in triggers]
+        findings = [evaluate(evidence, name) for name in triggers]
         fired = [finding.trigger for finding in findings if finding.fired]
         if fired:
             return number, fired[0]
         time = (BEGIN + timedelta(days=number)).isoformat()
         made = every > 0 and number % every == 0
-        past.append(Night(number, time, time, "kept" if made else "nothing", "", findings=findings, examined=made))
+        past.append(
+            RetrainingRun(number, time, time, "kept" if made else "nothing", "", findings=findings, examined=made)
+        )
     return None
 
 
-def as_items(drawn: Sequence[Row], night: int) -> list[Item]:
+def as_items(drawn: Sequence[Row], night: int) -> list[ObservedRow]:
     """Return rows as triggers see them; a row that is drawn twice is two."""
     return [
-        Item(text, label, night, night, f"{(7919 * (1000 * night + place)) % 1_000_003:07d}")
+        ObservedRow(text, label, night, night, f"{(7919 * (1000 * night + place)) % 1_000_003:07d}")
         for place, (text, label) in enumerate(drawn)
     ]
 

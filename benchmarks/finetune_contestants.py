@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TextIO
 
 from whether import entry
 from whether.config import TunerConfig, build
-from whether.finetune.data import Row, encode_rows, plainly
+from whether.finetune.data import TrainingRow, encode_rows, plain_format
 from whether.finetune.finetune import read_data, set_threads
 from whether.model.loading import load_base
 from whether.model.memory import peak_memory
@@ -55,8 +55,8 @@ class Prepared(NamedTuple):
     model: Any
     """With its adapter."""
     tokenizer: Any
-    train: list[Row]
-    dev: list[Row]
+    train: list[TrainingRow]
+    dev: list[TrainingRow]
     folder: Path
     """For what a trainer writes."""
 
@@ -86,7 +86,7 @@ def main() -> None:
     model, tokenizer = load_base(ARTIFACTS / "model", getattr(torch, dtype))
     data = read_data(ARTIFACTS / "prepare")
     train, dev = (
-        encode_rows(tokenizer, plainly(data.task), examples, MAX_LENGTH, split)
+        encode_rows(tokenizer, plain_format(data.task), examples, MAX_LENGTH, split)
         for split, examples in (("train", data.train[: STEPS * BATCH_SIZE]), ("dev", data.dev))
     )
     set_seed(0)
@@ -116,7 +116,7 @@ def trl(prepared: Prepared, variant: str) -> Side:
     from torch.utils.data import SequentialSampler
     from trl import SFTConfig, SFTTrainer
 
-    from whether.finetune.order import Order
+    from whether.finetune.order import StepSampler
     from whether.finetune.trainer import make_arguments
 
     arguments = make_arguments(TUNER, len(prepared.train), seed=0, cpu=True, output_dir=prepared.folder)
@@ -128,7 +128,7 @@ def trl(prepared: Prepared, variant: str) -> Side:
     settings: dict[str, Any] = {key: getattr(arguments, key) for key in same}
     # Autocast off: the weights have the precision already. No checkpoints of activations: that takes a third longer.
     settings |= {"bf16": False, "gradient_checkpointing": False, "completion_only_loss": True, "save_strategy": "no"}
-    order = Order(len(prepared.train), BATCH_SIZE, seed=0)
+    order = StepSampler(len(prepared.train), BATCH_SIZE, seed=0)
     rows = [
         {"input_ids": [*row.prompt, *row.answer], "completion_mask": [0] * len(row.prompt) + [1] * len(row.answer)}
         for row in map(prepared.train.__getitem__, chain.from_iterable(order))

@@ -58,7 +58,7 @@ def measure(requests: int) -> dict[str, Any]:
     from whether.config import ModelConfig
     from whether.engine.local import LocalModel
     from whether.engine.prefix_tree import PrefixTree
-    from whether.engine.requests import Request
+    from whether.engine.requests import ScoringRequest
     from whether.model.memory import peak_memory
     from whether.records import Example, Task, read_json, read_jsonl
 
@@ -73,13 +73,13 @@ def measure(requests: int) -> dict[str, Any]:
     shots = "".join(f"Utterance: {_text(row)}\nIntent: {row.target}\n\n" for row in rows[:EXAMPLES])
     head = encode(f"{task.instruction}\n\n{shots}")
     labels = [tuple(encode(f" {label}")) for label in task.labels or ()]
-    local.loglikelihoods([Request(tuple(head), label) for label in labels])
+    local.loglikelihoods([ScoringRequest(tuple(head), label) for label in labels])
     before = psutil.Process().memory_info().rss
     asked = []
     for number in range(-(-requests // len(labels))):
         query = f"Utterance: {_text(rows[number % len(rows)])} ({number})\nIntent:"
         context = (*head, *encode(query))
-        asked += [Request(context, label) for label in labels]
+        asked += [ScoringRequest(context, label) for label in labels]
     asked = asked[:requests]
     inputs = psutil.Process().memory_info().rss - before
     start = time.perf_counter()

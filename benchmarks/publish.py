@@ -34,7 +34,7 @@ from synthetic_records import CREATED, Records
 
 from whether import entry
 from whether.config import Config, check, compose
-from whether.tracking.candidates import candidates
+from whether.tracking.candidates import registered_arms
 from whether.tracking.publish import publish
 
 ROOT = Path(__file__).parents[1]
@@ -82,7 +82,7 @@ def many_arms(scratch: Path, uri: str, log: Path, arms: int, examples: int) -> d
     records.write_all()
     before, start = len(requests(log)), time.perf_counter()
     config = records.tracked_at(uri)
-    publish(config, records.artifacts, candidates(config, records.artifacts))
+    publish(config, records.artifacts, registered_arms(config, records.artifacts))
     seconds = time.perf_counter() - start
     count = 2 * len(settings.prompts)
     asked = len(requests(log)) - before
@@ -102,7 +102,7 @@ def many_runs(scratch: Path, uri: str, runs: int) -> dict[str, Any]:
                 records.write_arm(checkpoint, prompt, number)
         records.write_verdict(CREATED + timedelta(days=number))
         start = time.perf_counter()
-        publish(config, records.artifacts, candidates(config, records.artifacts))
+        publish(config, records.artifacts, registered_arms(config, records.artifacts))
         seconds.append(time.perf_counter() - start)
     found = httpx2.get(f"{uri}/api/2.0/mlflow/experiments/get-by-name", params={"experiment_name": "many-runs"}).json()
     body = {

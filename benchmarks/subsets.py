@@ -23,12 +23,12 @@ from typing import NamedTuple
 import numpy as np
 
 from whether.compare import measure
-from whether.compare.compare import judge
-from whether.compare.decide import Candidate, Decision
-from whether.compare.results import Study, load_study
+from whether.compare.compare import compare_representatives
+from whether.compare.decide import ArmSummary, Decision
+from whether.compare.results import Results, load_results
 from whether.config import PolicyConfig, load
 from whether.records import Verdict, read_json
-from whether.stats.intervals import Inference
+from whether.stats.intervals import InferenceSettings
 
 SIZES = (50, 100, 200, 400, 800, 1600)
 
@@ -36,10 +36,10 @@ SIZES = (50, 100, 200, 400, 800, 1600)
 class Finished(NamedTuple):
     """A finished pipeline, ready to be judged again."""
 
-    study: Study
-    candidates: list[Candidate]
+    study: Results
+    candidates: list[ArmSummary]
     metric: str
-    settings: Inference
+    settings: InferenceSettings
     policy: PolicyConfig
 
 
@@ -75,11 +75,11 @@ def main() -> None:
 def read(artifacts: Path, params: Path) -> Finished:
     """Read the records of a pipeline and its verdict."""
     config, verdict = load(params), read_json(artifacts / "compare" / "verdict.json", Verdict)
-    study = load_study(config, artifacts)
+    study = load_results(config, artifacts)
     candidates = [
         measure.candidate(study.arms[name], arm.metrics, arm.dev, verdict.metric) for name, arm in verdict.arms.items()
     ]
-    settings = Inference(level=1 - config.policy.alpha, resamples=2_000, seed=config.seed)
+    settings = InferenceSettings(level=1 - config.policy.alpha, resamples=2_000, seed=config.seed)
     return Finished(study, candidates, verdict.metric, settings, config.policy)
 
 
@@ -91,7 +91,9 @@ def judged_on(finished: Finished, rows: Sequence[int]) -> Decision:
         examples=[study.examples[row] for row in rows],
         arms={name: replace(arm, test=[arm.test[row] for row in rows]) for name, arm in study.arms.items()},
     )
-    return judge(part, finished.candidates, finished.metric, finished.settings, finished.policy).decision
+    return compare_representatives(
+        part, finished.candidates, finished.metric, finished.settings, finished.policy
+    ).decision
 
 
 def shares(decisions: Sequence[Decision], whole: Decision) -> tuple[float, float, float]:

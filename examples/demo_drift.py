@@ -15,8 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from whether.records import Night, read_jsonl
-from whether.retrain.plots import draw_nights
+from whether.records import RetrainingRun, read_jsonl
+from whether.retrain.plots import plot_runs
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "build" / "demo-drift"
@@ -133,7 +133,7 @@ def without_retraining(weeks: list[list[dict[str, str]]]) -> list[float | None]:
 
 def draw(first: list[float | None]) -> None:
     """Draw the nights, with the first champion's quality beside the champion's."""
-    draw_nights(read_jsonl(WORK / "retrain" / "nights.jsonl", Night), DEMO / "demo_drift.svg", unchanged=first)
+    plot_runs(read_jsonl(WORK / "retrain" / "nights.jsonl", RetrainingRun), DEMO / "demo_drift.svg", unchanged=first)
 
 
 def in_work(module: str, *arguments: str, capture: bool = False) -> str:

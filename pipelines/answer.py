@@ -15,12 +15,12 @@ from pathlib import Path
 from whether import entry
 from whether.bundle.bundle import load_bundle
 from whether.bundle.champion import read_champion
-from whether.bundle.predictor import Answerer
+from whether.bundle.predictor import BundlePredictor
 from whether.config import load
 from whether.errors import DataError
 from whether.prepare.rows import example_id, read_inputs
 from whether.records import ARTIFACTS, Example, Prediction, read_jsonl, write_json, write_jsonl
-from whether.sources.tables import place, read_rows
+from whether.sources.tables import location, read_rows
 
 
 def main(argv: list[str]) -> None:
@@ -43,9 +43,9 @@ def main(argv: list[str]) -> None:
             try:
                 inputs = read_inputs(config.task, row)
             except ValueError as error:
-                raise DataError(f"{place(given.rows, line)}: {error}") from None
+                raise DataError(f"{location(given.rows, line)}: {error}") from None
             examples.append(Example(example_id(inputs), inputs, ""))
-    answerer = Answerer(bundle, ARTIFACTS / "model")
+    answerer = BundlePredictor(bundle, ARTIFACTS / "model")
     answers = answerer.answer(examples)
     if given.out:
         write_jsonl(given.out, [replace(line, prompt="") for line in answers])

@@ -7,14 +7,14 @@ from whether import entry
 from whether.benchmark.benchmark import benchmark, write_unmeasured
 from whether.config import load
 from whether.records import ARTIFACTS, output_folder
-from whether.repository.tracked import refuse_rehashed
+from whether.repository.tracked import require_committed_data
 
 
 def main(argv: list[str]) -> None:
     """Benchmark one checkpoint."""
     (checkpoint,) = argv
     config = load()
-    refuse_rehashed()
+    require_committed_data()
     with output_folder(ARTIFACTS / "benchmark" / checkpoint) as folder:
         if config.checkpoints[checkpoint].served or config.checkpoints[checkpoint].repeats:
             write_unmeasured(folder)

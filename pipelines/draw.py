@@ -2,7 +2,7 @@
 
 from whether import entry
 from whether.config import load
-from whether.curve.draw import draw
+from whether.curve.draw import curve_data
 from whether.records import ARTIFACTS, output_folder
 
 
@@ -10,7 +10,7 @@ def main(_: list[str]) -> None:
     """Draw one order for each seed."""
     config = load()
     with output_folder(ARTIFACTS / "curve" / "order") as folder:
-        draw(config.curve.seeds, artifacts=ARTIFACTS, folder=folder)
+        curve_data(config.curve.seeds, artifacts=ARTIFACTS, folder=folder)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from whether.errors import ConfigError
 from whether.prompt.arm import estimate_arm
 from whether.prompt.models import base_counter
 from whether.records import ARTIFACTS, Task, read_json
-from whether.report.terminal import show_table
-from whether.served.budget import Budgeted
+from whether.report.terminal import print_table
+from whether.served.budget import BudgetedModel
 
 HEADS = ("arm", "requests", "tokens in", "tokens out", "USD")
 
@@ -39,12 +39,12 @@ def main(argv: list[str]) -> int:
             total += found.usd
             counts = [f"{count:,}" for count in (found.requests, found.input_tokens, found.output_tokens)]
             rows.append([f"{checkpoint}-{name}", *counts, f"{found.usd:.4f}"])
-        spent = Budgeted(settings, checkpoint, base_counter(ARTIFACTS / "model")).spent()
+        spent = BudgetedModel(settings, checkpoint, base_counter(ARTIFACTS / "model")).spent()
         limit = "no limit" if settings.max_cost is None else f"of {settings.max_cost:g} allowed"
         rows.append([f"{checkpoint}: spent so far", "", "", "", f"{spent:.4f}"])
         rows.append([f"{checkpoint}: afterwards", "", "", limit, f"{spent + total:.4f}"])
         beyond |= settings.max_cost is not None and spent + total > settings.max_cost
-    show_table(HEADS, rows, left=1)
+    print_table(HEADS, rows, left=1)
     print("\ntokens in: about, by the base model's tokenizer; tokens out and USD: at most; nothing was sent")
     return int(beyond)
 

@@ -7,12 +7,12 @@ import yaml
 
 from whether import entry
 from whether.config import check, compose, load
-from whether.sources.fetch import ensure
+from whether.sources.fetch import fetch_all
 
 
 def main(argv: list[str]) -> None:
     """Fetch what is missing, check what is there."""
-    ensure(check(yaml.safe_load(compose(argv))) if argv else load())
+    fetch_all(check(yaml.safe_load(compose(argv))) if argv else load())
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ python -m pipelines.finetune <checkpoint>
 from collections.abc import Sequence
 
 from whether import entry
-from whether.chat.messages import Lesson
+from whether.chat.messages import TrainingFormat
 from whether.config import load
-from whether.finetune.data import plainly
+from whether.finetune.data import plain_format
 from whether.finetune.finetune import finetune
 from whether.finetune.processes import only_main
 from whether.finetune.results import write_served
-from whether.prompt.training import lessons
+from whether.prompt.training import training_format
 from whether.records import ARTIFACTS, Example, Task, output_folder
 
 
@@ -31,9 +31,9 @@ def main(argv: list[str]) -> None:
     tuner, seed = config.checkpoints[name].tuner, config.seed + config.checkpoints[name].run - 1
     prompt = tuner and tuner.prompt
 
-    def learnt(task: Task, pool: Sequence[Example]) -> Lesson:
+    def learnt(task: Task, pool: Sequence[Example]) -> TrainingFormat:
         where = f"checkpoints.{name}.tuner.prompt"
-        return lessons(prompt, task, pool, config.seed, where) if prompt else plainly(task)
+        return training_format(prompt, task, pool, config.seed, where) if prompt else plain_format(task)
 
     with only_main(output_folder(ARTIFACTS / "finetune" / name)) as folder:
         finetune(name, tuner, config.model, seed, artifacts=ARTIFACTS, folder=folder, learnt=learnt)

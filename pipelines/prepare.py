@@ -4,13 +4,13 @@ from whether import entry
 from whether.config import load
 from whether.prepare.prepare import prepare
 from whether.records import ARTIFACTS, output_folder
-from whether.repository.tracked import refuse_rehashed
+from whether.repository.tracked import require_committed_data
 
 
 def main(_: list[str]) -> None:
     """Read, check, clean, split, describe."""
     config = load()
-    refuse_rehashed()
+    require_committed_data()
     with output_folder(ARTIFACTS / "prepare") as folder:
         prepare(config.task, config.seed, model_folder=ARTIFACTS / "model", folder=folder)
 

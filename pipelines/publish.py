@@ -9,14 +9,14 @@ import os
 from whether import entry
 from whether.config import load
 from whether.records import ARTIFACTS, output_folder, write_json
-from whether.tracking.candidates import candidates
+from whether.tracking.candidates import registered_arms
 from whether.tracking.publish import publish
 
 
 def main(_: list[str]) -> None:
     """Publish what is not there yet."""
     by_hand, config = "DVC_STAGE" not in os.environ, load()
-    receipt = publish(config, ARTIFACTS, candidates(config, ARTIFACTS), strict=by_hand)
+    receipt = publish(config, ARTIFACTS, registered_arms(config, ARTIFACTS), strict=by_hand)
     with output_folder(ARTIFACTS / "publish") as folder:
         write_json(folder / "receipt.json", receipt)
 

@@ -26,20 +26,21 @@ from typing import Any
 import yaml
 
 from whether import entry
-from whether.bundle import champion as promotion
+from whether.bundle import champion as champions
 from whether.bundle.bundle import load_bundle, make_bundle
+from whether.bundle.champion import read_champion, read_champion_or_none
 from whether.config import Config, check, compose, load
 from whether.errors import ConfigError, near_matches
 from whether.intake import inbox
-from whether.records import ARTIFACTS, Night, to_plain
+from whether.records import ARTIFACTS, RetrainingRun, to_builtins
 from whether.repository import versions
 from whether.retrain import job
-from whether.retrain.lock import LockedError, alone
+from whether.retrain.lock import LockedError, job_lock
 from whether.retrain.page import write_page
-from whether.retrain.plots import draw_nights
+from whether.retrain.plots import plot_runs
 from whether.retrain.warm import with_warm_start
 from whether.tracking.models import publish_champion
-from whether.tracking.retraining import publish_nights
+from whether.tracking.retraining import publish_runs
 
 STATUS = {"nothing": 0, "promoted": 0, "kept": 0, "failed": 1, "needs_person": 3}
 DETAILED = STATUS | {"promoted": 10, "kept": 11}
@@ -72,7 +73,7 @@ def main(argv: list[str]) -> int:
             return dry_run(with_warm_start(text, config)[1], request, now)
         if request.action == "status":  # reads only: a person asks while a night is at work
             return status(config, text, request, now)
-        with alone(Path(config.retrain.folder), now):
+        with job_lock(Path(config.retrain.folder), now):
             text, config = with_warm_start(text, config)
             return ACTIONS[request.action](config, text, request, now)
     except LockedError as error:
@@ -82,7 +83,7 @@ def main(argv: list[str]) -> int:
 
 def night(config: Config, text: str, request: Request, now: datetime) -> int:
     """Do a night's work."""
-    work = job.begin(config, now)
+    work = job.start(config, now)
     with logged(work.folder / "logs" / f"{work.number:06d}.log"):
         done = job.run(work, text, forced=request.force)
         publish(config)
@@ -92,34 +93,34 @@ def night(config: Config, text: str, request: Request, now: datetime) -> int:
 
 def dry_run(config: Config, request: Request, now: datetime) -> int:
     """Print what a night would do."""
-    for sentence in job.plan(job.begin(config, now), forced=request.force):
+    for sentence in job.dry_run(job.start(config, now), forced=request.force):
         print(sentence)
     return 0
 
 
 def rollback(config: Config, _text: str, _request: Request, now: datetime) -> int:
     """Let the previous champion answer again."""
-    work = job.begin(config, now)
-    champion = promotion.rollback(work.folder, work.number - 1, work.now)
+    work = job.start(config, now)
+    champion = champions.rollback(work.folder, work.number - 1, work.now)
     publish(config)
-    print(json.dumps({"outcome": "rolled_back", **to_plain(champion)}))
+    print(json.dumps({"outcome": "rolled_back", **to_builtins(champion)}))
     return 0
 
 
 def promote(config: Config, _text: str, request: Request, now: datetime) -> int:
     """Let an arm of the last pipeline run, of whose settings params.yaml tells, be the champion: a person says so."""
     config = load() if not request.overrides else config
-    work = job.begin(config, now)
+    work = job.start(config, now)
     bundle = make_bundle(request.arm, config, ARTIFACTS, work.folder / "bundles")
-    champion = promotion.promote(work.folder, bundle, work.number - 1, work.now, f"{request.arm}, chosen by a person")
+    champion = champions.promote(work.folder, bundle, work.number - 1, work.now, f"{request.arm}, chosen by a person")
     publish(config)
-    print(json.dumps({"outcome": "promoted", "arm": request.arm, **to_plain(champion)}))
+    print(json.dumps({"outcome": "promoted", "arm": request.arm, **to_builtins(champion)}))
     return 0
 
 
 def withdraw(config: Config, _text: str, request: Request, now: datetime) -> int:
     """Take rows of some nights out of the data, into quarantine."""
-    work = job.begin(config, now)
+    work = job.start(config, now)
     rows = inbox.withdraw(config, request.nights, work.number)
     versions.version_data()
     print(json.dumps({"outcome": "withdrawn", "rows": rows, "nights": list(request.nights)}))
@@ -129,11 +130,11 @@ def withdraw(config: Config, _text: str, request: Request, now: datetime) -> int
 def status(config: Config, _text: str, _request: Request, _now: datetime) -> int:
     """Print the champion and the last nights."""
     folder = Path(config.retrain.folder)
-    champion = promotion.read_champion(folder)
+    champion = read_champion(folder)
     record = load_bundle(folder / "bundles" / champion.champion).record
     nights = [summary(past) for past in job.read_nights(folder)[-7:]]
     shown = {"arm": record.arm, "model": record.model, record.metric: record.quality}
-    print(json.dumps({**to_plain(champion), **shown, "nights": nights}, indent=2))
+    print(json.dumps({**to_builtins(champion), **shown, "nights": nights}, indent=2))
     return 0
 
 
@@ -180,10 +181,10 @@ def parse(argv: Sequence[str]) -> Request:
     return Request(action=action, nights=nights, overrides=overrides, **own)
 
 
-def summary(done: Night) -> dict[str, object]:
+def summary(done: RetrainingRun) -> dict[str, object]:
     """Return what a scheduler wants to know, in a line."""
     fired = [found.trigger for found in done.findings if found.fired]
-    taken = to_plain(done.taken)
+    taken = to_builtins(done.taken)
     return {
         "night": done.number, "task": done.task, "outcome": done.outcome, "reason": done.reason, "fired": fired,
         "challenger": done.challenger, "champion": done.champion_arm, "bundle": done.champion, "taken": taken,
@@ -197,9 +198,9 @@ def publish(config: Config) -> None:
     nights = job.read_nights(folder)
     if nights:
         picture = folder / "nights.svg"
-        draw_nights(nights, picture)
-        write_page(nights, promotion.find_champion(folder), picture.read_text("utf-8"), folder / "report.html")
-        publish_nights(config, folder)
+        plot_runs(nights, picture)
+        write_page(nights, read_champion_or_none(folder), picture.read_text("utf-8"), folder / "report.html")
+        publish_runs(config, folder)
     publish_champion(config, folder)
 
 

@@ -14,7 +14,7 @@ from whether import entry
 from whether.config import check, compose, write_params
 from whether.errors import RecordError
 from whether.records import ARTIFACTS, Verdict, read_json
-from whether.report.terminal import show
+from whether.report.terminal import print_verdict
 
 REPORT = ARTIFACTS / "report" / "report.html"
 VERDICT = ARTIFACTS / "compare" / "verdict.json"
@@ -29,21 +29,21 @@ def main(argv: list[str]) -> int:
         return 0
     import yaml
 
-    from whether.sources.fetch import ensure
-    from whether.tracking.candidates import candidates
+    from whether.sources.fetch import fetch_all
+    from whether.tracking.candidates import registered_arms
     from whether.tracking.publish import publish
 
     text = compose(argv)
     config = check(yaml.safe_load(text))
-    ensure(config)
+    fetch_all(config)
     write_params(text)
     status = repro()
     if status:
         return status
     # The stage `publish` ran already or came from the cache; a server or database that was away then is caught up here.
-    receipt = publish(config, ARTIFACTS, candidates(config, ARTIFACTS), strict=False)
+    receipt = publish(config, ARTIFACTS, registered_arms(config, ARTIFACTS), strict=False)
     verdict = read_json(VERDICT, Verdict)
-    show(verdict)
+    print_verdict(verdict)
     print(f"\nreport   {REPORT}\nverdict  {VERDICT}\nMLflow   `make ui`, then http://127.0.0.1:5000")
     model = receipt.models.get(verdict.recommended_arm or "")
     if model:

@@ -9,7 +9,7 @@ from whether import entry
 from whether.config import load
 from whether.errors import EngineError
 from whether.records import ARTIFACTS
-from whether.search.best import found_better, write_checkpoint
+from whether.search.best import improved, write_checkpoint
 from whether.search.search import search
 from whether.tracking.search import publish_search
 
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
         raise EngineError(f"no trial came to its end: lower the bounds of learning_rate, and see {folder}/trials.jsonl")
     text = (folder / "best.yaml").read_text(encoding="utf-8")
     print(text)
-    if not found_better(folder):
+    if not improved(folder):
         print(f"nothing to write: no trial was better than {given.checkpoint} as it is")
     elif given.write:
         print(f"written to {write_checkpoint(given.checkpoint, text)}")

@@ -22,12 +22,12 @@ from pathlib import Path
 from whether import entry
 from whether.compare.changes import changes, read_result
 from whether.config import Config, TrackingConfig, load
-from whether.records import Changes, Verdict, read_json, to_plain
+from whether.records import Changes, Verdict, read_json, to_builtins
 from whether.report.markdown import summary, table
-from whether.report.terminal import show, show_changes, show_table
-from whether.report.trend import HEADS, Point, trend_rows, write_trend
-from whether.repository.revisions import COMPARE, RESULT, at_revision, past_verdicts
-from whether.stats.intervals import Inference
+from whether.report.terminal import print_changes, print_table, print_verdict
+from whether.report.trend import COLUMNS, TrendRow, trend_rows, write_trend
+from whether.repository.revisions import COMPARE, RESULT, at_revision, verdict_history
+from whether.stats.intervals import InferenceSettings
 from whether.tracking.connection import download
 
 RUN = "runs:/"
@@ -57,21 +57,21 @@ def main(argv: list[str]) -> None:
         verdict = read_json(folder / "verdict.json", Verdict)
         changed = since(given.against, folder, scratch / "then") if given.against else None
     if given.json:
-        print(json.dumps(to_plain(verdict) | ({"changes": to_plain(changed)} if changed else {}), indent=2))
+        print(json.dumps(to_builtins(verdict) | ({"changes": to_builtins(changed)} if changed else {}), indent=2))
     elif given.markdown:
         print(summary(verdict, changed), end="")
     else:
-        show(verdict)
+        print_verdict(verdict)
         if changed:
-            show_changes(changed)
+            print_changes(changed)
 
 
 def show_history(given: argparse.Namespace, scratch: Path) -> None:
     """Show verdicts over time: as JSON, as a table or as a page."""
-    past = past_verdicts(given.history, scratch)
-    points = [Point(row.commit, row.date, row.verdict) for row in past]
+    past = verdict_history(given.history, scratch)
+    points = [TrendRow(row.commit, row.date, row.verdict) for row in past]
     if given.json:
-        rows = [{"commit": row.commit, "date": row.date, **to_plain(row.verdict)} for row in points]
+        rows = [{"commit": row.commit, "date": row.date, **to_builtins(row.verdict)} for row in points]
         print(json.dumps(rows, indent=2))
     elif given.page:
         config = load()
@@ -79,9 +79,9 @@ def show_history(given: argparse.Namespace, scratch: Path) -> None:
         write_trend([one._replace(changes=found) for one, found in zip_longest(points, changed)], given.page)
         print(f"written to {given.page}")
     elif given.markdown:
-        print(table(HEADS, trend_rows(points), left=4))
+        print(table(COLUMNS, trend_rows(points), left=4))
     else:
-        show_table(HEADS, trend_rows(points), left=4)
+        print_table(COLUMNS, trend_rows(points), left=4)
 
 
 def earlier(name: str, folder: Path, tracking: TrackingConfig) -> Path:
@@ -106,7 +106,7 @@ def since(name: str, now: Path, scratch: Path) -> Changes:
 
 def between(then: Path, now: Path, config: Config) -> Changes:
     """Return what changed between two folders like artifacts/compare."""
-    settings = Inference(level=1 - config.policy.alpha, resamples=config.policy.resamples, seed=config.seed)
+    settings = InferenceSettings(level=1 - config.policy.alpha, resamples=config.policy.resamples, seed=config.seed)
     return changes(read_result(then), read_result(now), config.policy, settings)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from whether.config import ModelConfig
 from whether.engine.local import LocalModel
-from whether.engine.requests import Request
+from whether.engine.requests import ScoringRequest
 from whether.engine.sampling import random_generator
 from whether.records import Sampling
 
@@ -16,7 +16,7 @@ def model_config(dtype: str = "float32", threads: int | None = 1) -> ModelConfig
     return ModelConfig(name="tiny", source=source, licence="none", dtype=dtype, device="cpu", threads=threads)
 
 
-def naive_score(model: Any, request: Request) -> tuple[float, bool]:
+def naive_score(model: Any, request: ScoringRequest) -> tuple[float, bool]:
     """Score one request as one sequence, without cache, mask or batch."""
     import torch
 

@@ -255,7 +255,7 @@ def scoring_app(local: Any, model: str, key: str) -> Any:
 
     @app.post("/v1/chat/completions")
     async def chat(request: ChatCompletionRequest) -> Any:
-        from whether.engine.requests import Request as Scoring
+        from whether.engine.requests import ScoringRequest as Scoring
         from whether.records import Message
 
         if request.model != model:

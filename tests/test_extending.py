@@ -12,7 +12,7 @@ import yaml
 from tests.retrain.conftest import evidence
 from whether.config import CONF, Config, build, check, compose
 from whether.records import Example, Task
-from whether.retrain.triggers import Item
+from whether.retrain.triggers import ObservedRow
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs/extending.md").read_text()
@@ -89,7 +89,7 @@ def test_the_experiment_changes_what_it_says(extended: Path) -> None:
 @pytest.mark.heavy
 def test_the_trigger_fires_on_long_rows(extended: Path) -> None:
     config = composed("trigger=[long_inputs]")
-    short, long = Item("a few words", "x", 1, 1, "s"), Item("word " * 201, "x", 1, 1, "l")
+    short, long = ObservedRow("a few words", "x", 1, 1, "s"), ObservedRow("word " * 201, "x", 1, 1, "l")
     known = evidence(config, [short] * 9, [])
     assert set(config.retrain.triggers) == {"long_inputs"}
     trigger = config.retrain.triggers["long_inputs"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from whether.errors import WhetherError
-from whether.records import writing
+from whether.records import named_write_errors
 
 logger = logging.getLogger("whether")
 
@@ -26,24 +26,24 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     atexit.register(gc.freeze)  # at its end Python would go through all objects once more: most of a second
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        with writing(Path.cwd()):
+        with named_write_errors(Path.cwd()):
             status = main(sys.argv[1:])
     except WhetherError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    except (KeyboardInterrupt, Terminated) as error:
-        word, code = ("terminated", 143) if isinstance(error, Terminated) else ("interrupted", 130)
+    except (KeyboardInterrupt, TerminatedError) as error:
+        word, code = ("terminated", 143) if isinstance(error, TerminatedError) else ("interrupted", 130)
         print(f"{word}: run the same command again to go on", file=sys.stderr)
         sys.exit(code)
     sys.exit(status or 0)
 
 
-class Terminated(SystemExit):
+class TerminatedError(SystemExit):
     """SIGTERM has come. As a SystemExit it passes event loops and everything that catches an Exception."""
 
 
 def _terminate(number: int, frame: object) -> NoReturn:  # noqa: ARG001 - Python's signature
-    raise Terminated(128 + number)
+    raise TerminatedError(128 + number)
 
 
 def prepare_process() -> None:

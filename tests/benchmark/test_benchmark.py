@@ -11,12 +11,12 @@ import pytest
 import yaml
 
 from whether.benchmark.benchmark import benchmark
-from whether.benchmark.other import measure_other
+from whether.benchmark.other import measure_unseen_task
 from whether.benchmark.speed import measure_speed
 from whether.benchmark.text import measure_perplexity
 from whether.config import BenchmarkConfig, ModelConfig, SourceConfig, TaskConfig
 from whether.engine.local import LocalModel
-from whether.engine.requests import Request
+from whether.engine.requests import ScoringRequest
 from whether.errors import ConfigError, DataError, EngineError, RecordError
 from whether.model.tokens import encode, encode_answer
 from whether.records import Message, read_json, read_jsonl, write_json, write_jsonl
@@ -229,15 +229,15 @@ OTHER = TaskConfig(
 def test_another_task_is_answered_by_the_likeliest_label(place: Path) -> None:
     Path("mood.csv").write_text("text,mood\n" + "".join(f"line {n},{('good', 'bad')[n % 2]}\n" for n in range(30)))
     local = LocalModel.load(Path("artifacts/model"), None, MODEL)
-    found = measure_other(local, OTHER, 12, 0)
+    found = measure_unseen_task(local, OTHER, 12, 0)
     assert (found.task, found.n) == ("mood", 12)
-    assert found == measure_other(local, OTHER, 12, 0)
+    assert found == measure_unseen_task(local, OTHER, 12, 0)
     right = 0
     for n in sorted(range(2, 32), key=lambda line: hashlib.sha256(f"0:{line}".encode()).hexdigest())[:12]:
         messages = [Message("system", "Which mood: bad, good?"), Message("user", f"line {n - 2}")]
         prompt = tuple(encode(local.tokenizer, messages))
         scores = local.loglikelihoods(
-            [Request(prompt, tuple(encode_answer(local.tokenizer, label))) for label in ("bad", "good")]
+            [ScoringRequest(prompt, tuple(encode_answer(local.tokenizer, label))) for label in ("bad", "good")]
         )
         right += (scores[1].log_likelihood > scores[0].log_likelihood) == (n % 2 == 0)
     assert found.accuracy == right / 12
@@ -249,12 +249,12 @@ def test_another_task_is_answered_by_the_likeliest_label(place: Path) -> None:
 def test_another_task_that_cannot_be_scored_is_one_error(place: Path) -> None:
     local = LocalModel.load(Path("artifacts/model"), None, MODEL)
     with pytest.raises(DataError, match=r"mood.csv is missing"):
-        measure_other(local, OTHER, 12, 0)
+        measure_unseen_task(local, OTHER, 12, 0)
     Path("mood.csv").write_text("text,moods\nhello,good\n")
     with pytest.raises(DataError, match=r"no column 'mood', which benchmark\.other names; did you mean 'moods'"):
-        measure_other(local, OTHER, 12, 0)
+        measure_unseen_task(local, OTHER, 12, 0)
     with pytest.raises(ConfigError, match=r"benchmark\.other: mood cannot be scored: a label task is needed"):
-        measure_other(local, replace(OTHER, output="text"), 12, 0)
+        measure_unseen_task(local, replace(OTHER, output="text"), 12, 0)
 
 
 def test_speed_is_measured_on_as_many_requests_as_the_settings_say(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from whether.chat.messages import input_text, plain_messages
+from whether.chat.messages import render_input, zero_shot_messages
 from whether.errors import ConfigError, EngineError
 from whether.model.tokens import encode, encode_answer, render
 from whether.records import Example, Message, Task
@@ -18,7 +18,7 @@ def tokenizer(tiny_model: Path) -> AutoTokenizer:
 
 
 def test_tokens_are_those_of_the_rendered_prompt(tokenizer: AutoTokenizer, label_task: Task) -> None:
-    messages = plain_messages(label_task, Example("1", {"text": "my invoice"}, "billing"))
+    messages = zero_shot_messages(label_task, Example("1", {"text": "my invoice"}, "billing"))
     text = render(tokenizer, messages)
     assert text.endswith("<|im_start|>user\nmy invoice<|im_end|>\n<|im_start|>assistant\n")
     assert encode(tokenizer, messages) == tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -34,8 +34,8 @@ def test_tokens_are_those_of_the_rendered_prompt(tokenizer: AutoTokenizer, label
     ],
 )
 def test_control_tokens_in_data_stay_text(tokenizer: AutoTokenizer, label_task: Task, attack: str) -> None:
-    harmless = encode(tokenizer, plain_messages(label_task, Example("1", {"text": "harmless"}, "tech")))
-    attacked = encode(tokenizer, plain_messages(label_task, Example("1", {"text": attack}, "tech")))
+    harmless = encode(tokenizer, zero_shot_messages(label_task, Example("1", {"text": "harmless"}, "tech")))
+    attacked = encode(tokenizer, zero_shot_messages(label_task, Example("1", {"text": attack}, "tech")))
     special = set(tokenizer.get_added_vocab().values())
     structure = [token for token in harmless if token in special]
     assert [token for token in attacked if token in special] == structure
@@ -51,7 +51,7 @@ def test_an_answer_ends_its_turn(tokenizer: AutoTokenizer) -> None:
 def test_a_missing_variable_is_named_with_what_there_is(label_task: Task) -> None:
     task = replace(label_task, input_template="Ticket:\n{{ txt }}")
     with pytest.raises(ConfigError, match=r"task tickets: input_template.*'txt' is undefined; did you mean 'text'"):
-        input_text(task, Example("1", {"text": "a"}, "tech"))
+        render_input(task, Example("1", {"text": "a"}, "tech"))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_missing_variable_is_named_with_what_there_is(label_task: Task) -> Non
 def test_a_template_cannot_leave_its_sandbox(label_task: Task, template: str) -> None:
     task = replace(label_task, input_template=template)
     with pytest.raises(ConfigError, match="task tickets: input_template"):
-        input_text(task, Example("1", {"text": "a"}, "tech"))
+        render_input(task, Example("1", {"text": "a"}, "tech"))
 
 
 def test_a_model_without_chat_template_is_refused(tiny_model: Path) -> None:

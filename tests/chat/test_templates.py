@@ -2,7 +2,7 @@
 
 import pytest
 
-from whether.chat.templates import CHARACTERS, TemplateFault, fill
+from whether.chat.templates import CHARACTERS, TemplateError, render_template
 from whether.errors import ConfigError
 
 VARIABLES = {"labels": ["a", "b"], "instruction": "Say a or b.", "definitions": {"a": "first"}}
@@ -10,14 +10,15 @@ VARIABLES = {"labels": ["a", "b"], "instruction": "Say a or b.", "definitions": 
 
 def test_a_template_reads_its_variables() -> None:
     template = "{{ instruction }}\n{% for label in labels %}\n{{ loop.index }} {{ label | upper }}\n{% endfor %}\nend"
-    assert fill(template, VARIABLES, "x") == "Say a or b.\n1 A\n2 B\nend"
-    assert fill("{% for x in [] %}y{% else %}none{% endfor %}{{ range(3) | join }}", {}, "x") == "none012"
+    assert render_template(template, VARIABLES, "x") == "Say a or b.\n1 A\n2 B\nend"
+    assert render_template("{% for x in [] %}y{% else %}none{% endfor %}{{ range(3) | join }}", {}, "x") == "none012"
     assert (
-        fill("{{ 7 % 4 }} {{ 'ab' * 2 }} {{ 2 ** 10 }} {{ 'aXb' | replace('X', '-') }}", {}, "x") == "3 abab 1024 a-b"
+        render_template("{{ 7 % 4 }} {{ 'ab' * 2 }} {{ 2 ** 10 }} {{ 'aXb' | replace('X', '-') }}", {}, "x")
+        == "3 abab 1024 a-b"
     )
     joined = "{{ 1 ~ 'b' ~ [3] }} {{ [3] + [4] }} {{ [1, 2] | join('-') }}"
-    assert fill(joined, {}, "x") == "1b[3] [3, 4] 1-2"
-    assert fill("{% macro m(x) %}{{ x ~ labels[0] }}{% endmacro %}{{ m(2) }}", VARIABLES, "x") == "2a"
+    assert render_template(joined, {}, "x") == "1b[3] [3, 4] 1-2"
+    assert render_template("{% macro m(x) %}{{ x ~ labels[0] }}{% endmacro %}{{ m(2) }}", VARIABLES, "x") == "2a"
 
 
 @pytest.mark.heavy
@@ -63,8 +64,8 @@ def test_a_template_reads_its_variables() -> None:
 )
 def test_what_is_wrong_is_named_with_its_line(template: str, line: int | None, reason: str) -> None:
     with pytest.raises(ConfigError) as error:
-        fill(template, VARIABLES, "conf/x.yaml")
-    assert isinstance(error.value, TemplateFault)
+        render_template(template, VARIABLES, "conf/x.yaml")
+    assert isinstance(error.value, TemplateError)
     assert reason in error.value.reason
     assert str(error.value).startswith("conf/x.yaml, line ")
     if line is not None:
@@ -73,5 +74,5 @@ def test_what_is_wrong_is_named_with_its_line(template: str, line: int | None, r
 
 def test_a_long_text_made_step_by_step_ends() -> None:
     doubling = "{% set a = 'x' * 999999 %}" + "{% set a = a ~ a %}" * 3 + "{{ a }}"
-    with pytest.raises(TemplateFault, match=f"{CHARACTERS:,} characters"):
-        fill(doubling, {}, "x")
+    with pytest.raises(TemplateError, match=f"{CHARACTERS:,} characters"):
+        render_template(doubling, {}, "x")

@@ -8,15 +8,15 @@ import numpy as np
 import yaml
 
 from whether.compare.compare import compare, reach_verdict
-from whether.compare.results import load_study
+from whether.compare.results import load_results
 from whether.config import CONF, Config, check, compose
 from whether.records import (
     Adherence,
     Example,
+    FormatScore,
     Prediction,
     Robustness,
     Task,
-    VariationScore,
     Verdict,
     Violation,
     write_json,
@@ -46,7 +46,7 @@ def settings(*overrides: str) -> Config:
 
 def verdict_of(config: Config, artifacts: Path) -> Verdict:
     """Return the verdict alone, without the tables, pictures and page that `compare` writes with it."""
-    return reach_verdict(config, load_study(config, artifacts), artifacts)
+    return reach_verdict(config, load_results(config, artifacts), artifacts)
 
 
 def write_study(
@@ -127,9 +127,9 @@ def _write_arm(
 
 def _write_robustness(folder: Path, accuracy: float) -> None:
     other = {"input_colon": accuracy, "labels_upper": accuracy * 0.6}
-    variations = {name: VariationScore(score, 1 - score) for name, score in other.items()}
+    variations = {name: FormatScore(score, 1 - score) for name, score in other.items()}
     if "zero" not in folder.name:
-        variations["demonstrations_reversed"] = VariationScore(accuracy * 0.9, 0.1)
+        variations["demonstrations_reversed"] = FormatScore(accuracy * 0.9, 0.1)
     worst = accuracy * 0.6
     measured = Robustness(
         examples=30, score=accuracy, repeatability=1.0, variations=variations, sensitivity_spread=accuracy - worst,

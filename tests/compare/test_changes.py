@@ -11,31 +11,31 @@ from rich.console import Console
 from synthetic_study import REALISTIC, ROOT, settings, write_study
 
 from pipelines import verdict as command
-from whether.compare.changes import Result, changes, read_result
+from whether.compare.changes import VerdictFiles, changes, read_result
 from whether.compare.compare import compare
 from whether.config import CONF, compose, write_params
 from whether.errors import RecordError, TrackingError
 from whether.records import output_folder, write_json, write_jsonl
 from whether.report.markdown import summary
-from whether.report.terminal import show_changes
-from whether.stats.intervals import Inference
+from whether.report.terminal import print_changes
+from whether.stats.intervals import InferenceSettings
 
 QUICK = ("policy.resamples=500", "prompt=[zero_shot,few_shot,knn]", "checkpoint=[base,lora]")
 
 
-def result(folder: Path, *overrides: str, **study: object) -> Result:
+def result(folder: Path, *overrides: str, **study: object) -> VerdictFiles:
     artifacts = write_study(folder / "artifacts", **study)
     with output_folder(artifacts / "compare") as out:
         compare(settings(*QUICK, *overrides), artifacts=artifacts, folder=out)
     return read_result(artifacts / "compare")
 
 
-def found(then: Result, now: Result):
-    return changes(then, now, settings().policy, Inference(resamples=500))
+def found(then: VerdictFiles, now: VerdictFiles):
+    return changes(then, now, settings().policy, InferenceSettings(resamples=500))
 
 
 @pytest.fixture(scope="module")
-def earlier(tmp_path_factory: pytest.TempPathFactory) -> Result:
+def earlier(tmp_path_factory: pytest.TempPathFactory) -> VerdictFiles:
     return result(tmp_path_factory.mktemp("earlier"))
 
 
@@ -76,13 +76,13 @@ def test_changed_settings_and_policy_are_named(earlier, tmp_path):
 
 def test_arms_that_came_and_went(earlier):
     gone = {name: arm for name, arm in earlier.verdict.arms.items() if name != "base-knn"}
-    report = found(Result(replace(earlier.verdict, arms=gone), earlier.outputs), earlier)
+    report = found(VerdictFiles(replace(earlier.verdict, arms=gone), earlier.outputs), earlier)
     assert report.added == ["base-knn"]
     assert [row.arm for row in report.arms] == list(gone)
 
 
 def test_nothing_in_common_is_said(earlier):
-    report = found(Result(earlier.verdict, []), earlier)
+    report = found(VerdictFiles(earlier.verdict, []), earlier)
     assert report.arms == []
     assert report.reasons[-1].startswith("No arm can be compared with itself")
 
@@ -96,7 +96,7 @@ def test_summary_and_terminal_show_it(earlier, tmp_path):
     assert "| lora-zero_shot | −" in text
     assert f"**{now.verdict.recommended_arm}**" in text
     console = Console(file=io.StringIO(), width=120, color_system=None)
-    show_changes(report, console)
+    print_changes(report, console)
     assert "now minus then" in console.file.getvalue()
 
 

@@ -5,14 +5,14 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from whether.compare.decide import Candidate, Decision, comparisons, decide, kind_of, select
+from whether.compare.decide import ArmSummary, Decision, approach_of, comparisons, decide, select
 from whether.compare.reasons import reasons
-from whether.compare.sample_size import further_labels
+from whether.compare.sample_size import labels_needed
 from whether.config import ConstraintsConfig, PolicyConfig
 from whether.metrics.catalogue import measurement
 from whether.records import Measurement
 from whether.stats.inference import score_difference
-from whether.stats.intervals import Inference, Interval, PairedDifference, rate_interval
+from whether.stats.intervals import InferenceSettings, Interval, PairedDifference, rate_interval
 
 POLICY = PolicyConfig(margin=0.03, resamples=100)
 NO_LIMITS = {"latency_p95": 0.1, "usd_per_1k": 0.01, "peak_memory": 1e9, "valid_rate": 1.0, "retention_loss": 0.0,
@@ -20,19 +20,21 @@ NO_LIMITS = {"latency_p95": 0.1, "usd_per_1k": 0.01, "peak_memory": 1e9, "valid_
 KINDS = {"base-zero_shot": "prompt", "base-knn": "prompt", "lora-zero_shot": "fine_tune", "lora-knn": "both"}
 
 
-def candidate(name: str, dev: float = 0.9, cost: float = 1.0, tokens: float = 100, **limits: float | None) -> Candidate:
-    return Candidate(name, KINDS[name], dev, tokens, cost, NO_LIMITS | limits)
+def candidate(
+    name: str, dev: float = 0.9, cost: float = 1.0, tokens: float = 100, **limits: float | None
+) -> ArmSummary:
+    return ArmSummary(name, KINDS[name], dev, tokens, cost, NO_LIMITS | limits)
 
 
 def difference(value: float, half: float, p: float, n: int = 208) -> PairedDifference:
     return PairedDifference(value, Interval(value - half, value + half), p, n, half / 1.96 * n**0.5)
 
 
-def answer(arms: list[Candidate], differences: dict, lows: float = 0.8, baseline: float = 0.15) -> Decision:
+def answer(arms: list[ArmSummary], differences: dict, lows: float = 0.8, baseline: float = 0.15) -> Decision:
     selection = select(arms, POLICY.constraints)
     family = comparisons(differences, "accuracy", "decision", POLICY)
     decision = decide(selection, family, dict.fromkeys(KINDS, lows), baseline, POLICY)
-    further = further_labels(decision.blocking, list(selection.representatives.values()), differences, POLICY, 0)
+    further = labels_needed(decision.blocking, list(selection.representatives.values()), differences, POLICY, 0)
     quality = dict.fromkeys(KINDS, Measurement(0.9, "fraction", True, lows, 0.95, 208))
     sentences = reasons(
         decision,
@@ -55,7 +57,7 @@ CLOSE = {("lora-zero_shot", "lora-knn"): difference(0.0, 0.02, 1.0)}
 
 
 def test_kinds_of_arms():
-    assert [kind_of(tuned, plain) for tuned in (False, True) for plain in (True, False)] == [
+    assert [approach_of(tuned, plain) for tuned in (False, True) for plain in (True, False)] == [
         "prompt", "prompt", "fine_tune", "both",
     ]  # fmt: skip
 
@@ -205,10 +207,10 @@ def arms_by_correlation(rng: np.random.Generator, n: int, rates: list[float]) ->
     return [(np.where(use[k], shared, own[k]) < rate).astype(float) for k, rate in enumerate(rates)]
 
 
-def study(rng: np.random.Generator, n: int, rates: list[float]) -> tuple[list[Candidate], dict, dict[str, float]]:
+def study(rng: np.random.Generator, n: int, rates: list[float]) -> tuple[list[ArmSummary], dict, dict[str, float]]:
     arms = [PROMPT, TUNED, BOTH]
     scores = dict(zip((arm.name for arm in arms), arms_by_correlation(rng, n, rates), strict=True))
-    found = {(a, b): score_difference(scores[a], scores[b], Inference()) for a, b in combinations(scores, 2)}
+    found = {(a, b): score_difference(scores[a], scores[b], InferenceSettings()) for a, b in combinations(scores, 2)}
     return arms, found, {name: rate_interval(row.sum(), n, 0.95).low for name, row in scores.items()}
 
 
@@ -242,7 +244,7 @@ def test_further_labels_settle_most_cases(rates):
         arms, found, lows = study(rng, 200, rates)
         selection = select(arms, POLICY.constraints)
         first = decide(selection, comparisons(found, "accuracy", "decision", POLICY), lows, 0.2, POLICY)
-        further = further_labels(first.blocking, arms, found, POLICY, 0)
+        further = labels_needed(first.blocking, arms, found, POLICY, 0)
         if not further:
             continue
         asked += 1

@@ -7,18 +7,18 @@ from synthetic_study import settings, write_study
 
 from whether.compare.interaction import interactions
 from whether.compare.measure import scores
-from whether.compare.results import Study, load_study
-from whether.stats.intervals import Inference
+from whether.compare.results import Results, load_results
+from whether.stats.intervals import InferenceSettings
 
-SETTINGS = Inference(resamples=2000)
+SETTINGS = InferenceSettings(resamples=2000)
 
 
-def study(folder: Path, **accuracies: float) -> Study:
+def study(folder: Path, **accuracies: float) -> Results:
     named = {name.replace("__", "-"): accuracy for name, accuracy in accuracies.items()}
     artifacts = write_study(folder, accuracies=named, sizes=(40, 20, 400))
     prompts = ",".join(dict.fromkeys(name.split("-")[1] for name in named))
     checkpoints = ",".join(dict.fromkeys(name.split("-")[0] for name in named))
-    return load_study(settings(f"prompt=[{prompts}]", f"checkpoint=[{checkpoints}]", "curve=none"), artifacts)
+    return load_results(settings(f"prompt=[{prompts}]", f"checkpoint=[{checkpoints}]", "curve=none"), artifacts)
 
 
 @pytest.mark.heavy

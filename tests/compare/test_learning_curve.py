@@ -26,8 +26,8 @@ from whether.records import (
     write_json,
     write_jsonl,
 )
-from whether.report.terminal import show
-from whether.stats.intervals import Inference
+from whether.report.terminal import print_verdict
+from whether.stats.intervals import InferenceSettings
 from whether.stats.power_law import PowerLaws, crossings, fit
 
 LABELS = (20, 50, 120)
@@ -271,7 +271,7 @@ def test_page_and_terminal_say_it(folder: Path) -> None:
     assert 'href="#labels"' in page
     assert (folder / "plots" / "learning_curve.svg").exists()
     console = Console(file=io.StringIO(), width=300)
-    show(verdict, console)
+    print_verdict(verdict, console)
     assert f"• Labels: {curve.reasons[0]}" in console.file.getvalue()
 
 
@@ -311,7 +311,9 @@ def test_examples_that_come_in_groups_tell_less() -> None:
     rows = len(single.targets)
 
     def width(data: CurveData) -> float:
-        return float(np.ptp(np.quantile(resample(data, Inference(resamples=800))["tuned"][:, 0], [0.025, 0.975])))
+        return float(
+            np.ptp(np.quantile(resample(data, InferenceSettings(resamples=800))["tuned"][:, 0], [0.025, 0.975]))
+        )
 
     # Every example five times, and each five a group: no more is known than from one of them.
     copies = {name: np.repeat(getattr(single, name), 5, axis=-1) for name in ("tuned", "prompting", "targets")}
@@ -326,7 +328,7 @@ def covered(seeds: int, studies: int = 100) -> float:
     truth, count = true_crossover(TUNED, KNN, LABELS[0], LABELS[-1]), 0
     for study in range(studies):
         found = find_crossover(
-            fit_curves(simulated(study, seeds), Inference(resamples=200, seed=1000 + study)), 0.95, 0.1
+            fit_curves(simulated(study, seeds), InferenceSettings(resamples=200, seed=1000 + study)), 0.95, 0.1
         )
         count += (found.ci_low or 0) <= truth <= (found.ci_high or np.inf)
     return count / studies
@@ -349,7 +351,7 @@ def test_seeds_vary_in_resamples_as_much_as_they_do() -> None:
     for seeds, found in deviations.items():
         for study in range(60):
             data = simulated(study, seeds, examples=2000, deviation=0.05)
-            found.append(resample(data, Inference(resamples=200, seed=1000 + study))["tuned"][:, 0].var())
+            found.append(resample(data, InferenceSettings(resamples=200, seed=1000 + study))["tuned"][:, 0].var())
         # 2,000 examples leave a variance of about 0.45 · 0.55 / 2,000; the rest is that of the mean over seeds.
         expected = 0.05**2 / seeds + 0.45 * 0.55 / 2000
         assert np.mean(found) == pytest.approx(expected, rel=0.35)

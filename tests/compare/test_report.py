@@ -23,7 +23,7 @@ from whether.metrics.format import (
     format_usd,
 )
 from whether.records import Verdict, read_json, read_jsonl, write_jsonl
-from whether.report.terminal import show
+from whether.report.terminal import print_verdict
 
 ATTACK = "</p><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7 * 7 }}"
 
@@ -144,7 +144,7 @@ def test_page_and_terminal_where_no_arm_is_allowed(tmp_path):
     assert verdict.excluded.keys() == verdict.arms.keys()
     page = (tmp_path / "compare" / "report.html").read_text()
     console = Console(file=io.StringIO(), width=90)
-    show(verdict, console)
+    print_verdict(verdict, console)
     for text in (page, console.file.getvalue()):
         assert "No arm keeps the hard constraints" in text
 
@@ -164,7 +164,7 @@ def test_pictures_follow_the_theme(folder):
 def test_terminal_shows_the_verdict_at_any_width(folder, width):
     verdict = read_json(folder / "verdict.json", Verdict)
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    show(verdict, console)
+    print_verdict(verdict, console)
     text = console.file.getvalue()
     assert f"▸ {verdict.recommended_arm}" in text
     assert max(map(len, text.splitlines())) <= width

@@ -11,15 +11,15 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 from synthetic_study import REALISTIC, compare_and_report, settings, verdict_of, write_study
 
-from whether.compare.decide import Candidate
-from whether.compare.sample_size import further_labels, needs_runs
+from whether.compare.decide import ArmSummary
+from whether.compare.sample_size import labels_needed, needs_more_runs
 from whether.config import Config, PolicyConfig
 from whether.records import read_json, read_jsonl
 from whether.stats.inference import macro_f1_difference, macro_f1_interval, mean_interval, score_difference
-from whether.stats.intervals import Inference, Interval, PairedDifference, mean, mean_difference
-from whether.stats.runs import _crossed
+from whether.stats.intervals import InferenceSettings, Interval, PairedDifference, mean, mean_difference
+from whether.stats.runs import _two_way_variance
 
-QUICK = Inference(resamples=200)
+QUICK = InferenceSettings(resamples=200)
 FURTHER = {f"lora_run{run}-{prompt}": REALISTIC[f"lora-{prompt}"] for run in (2, 3) for prompt in ("zero_shot", "knn")}
 
 
@@ -35,7 +35,7 @@ def test_the_variance_is_that_of_a_two_way_analysis_of_variance():
     rows = [(score, run, unit) for run, line in enumerate(scores) for unit, score in enumerate(line)]
     frame = pd.DataFrame(rows, columns=["score", "run", "unit"])
     squares = anova_lm(ols("score ~ C(run) + C(unit)", frame).fit())["mean_sq"]
-    found = _crossed((scores,), mean, QUICK)
+    found = _two_way_variance((scores,), mean, QUICK)
     excess = squares["C(run)"] - squares["Residual"]
     assert excess > 0
     assert found.run_error**2 == pytest.approx(excess / scores.size)
@@ -47,7 +47,7 @@ def test_the_variance_is_that_of_a_two_way_analysis_of_variance():
 
 def test_the_p_value_is_that_of_the_interval_that_ends_at_zero():
     scores, other = right(3, 100, 0.3), right(1, 100, 0.0, seed=1, rate=0.55)[0]
-    found = _crossed((scores, other), mean_difference, QUICK)
+    found = _two_way_variance((scores, other), mean_difference, QUICK)
     assert 1e-6 < found.p_value() < 0.5
     low, high = found.spread(1 - found.p_value()).interval
     assert min(abs(low), abs(high)) == pytest.approx(0, abs=1e-9)
@@ -56,8 +56,8 @@ def test_the_p_value_is_that_of_the_interval_that_ends_at_zero():
 
 def test_the_jackknife_of_a_mean_gives_its_scores_back():
     scores = right(3, 40, 0.3)
-    direct = _crossed((scores,), mean, QUICK)
-    by_jackknife = _crossed((scores,), lambda values, axis: values.mean(axis), QUICK)
+    direct = _two_way_variance((scores,), mean, QUICK)
+    by_jackknife = _two_way_variance((scores,), lambda values, axis: values.mean(axis), QUICK)
     assert by_jackknife == pytest.approx(direct)
 
 
@@ -136,12 +136,12 @@ def test_intervals_hold_the_truth_of_training_where_those_of_one_run_do_not():
 
 
 def test_no_number_of_labels_is_named_where_training_runs_stand_in_the_way():
-    arms = [Candidate("base-knn", "prompt", 0.9, 100, 1.0, {}), Candidate("lora-knn", "both", 0.9, 100, 2.0, {}, 3)]
+    arms = [ArmSummary("base-knn", "prompt", 0.9, 100, 1.0, {}), ArmSummary("lora-knn", "both", 0.9, 100, 2.0, {}, 3)]
     row = PairedDifference(0.0, Interval(-0.08, 0.08), 0.9, 200, 0.3, run_error=0.03)
     words = (["base-knn"], arms, {("base-knn", "lora-knn"): row}, PolicyConfig(margin=0.03), 0)
-    assert further_labels(*words) is None
-    assert needs_runs(*words)
-    assert not needs_runs(*words[:2], {("base-knn", "lora-knn"): row._replace(run_error=0.0)}, *words[3:])
+    assert labels_needed(*words) is None
+    assert needs_more_runs(*words)
+    assert not needs_more_runs(*words[:2], {("base-knn", "lora-knn"): row._replace(run_error=0.0)}, *words[3:])
 
 
 @pytest.fixture(scope="module")

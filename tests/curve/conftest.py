@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from whether.config import CurveConfig, ModelConfig, PromptConfig, TunerConfig
-from whether.curve.draw import draw
+from whether.curve.draw import curve_data
 from whether.records import Example, Task, write_json, write_jsonl
 
 STRATEGIES = "whether.prompt.strategies"
@@ -22,7 +22,7 @@ def artifacts(
     for split, part in (("train", examples[:18]), ("dev", examples[18:24]), ("test", examples[24:])):
         write_jsonl(folder / "prepare" / f"{split}.jsonl", part)
     (folder / "model").symlink_to(tiny_model)
-    draw([0, 1], artifacts=folder, folder=folder / "curve" / "order")
+    curve_data([0, 1], artifacts=folder, folder=folder / "curve" / "order")
     return folder
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from whether.curve.draw import draw
-from whether.curve.order import draw_order
+from whether.curve.draw import curve_data
+from whether.curve.order import label_order
 from whether.records import Example, Task, read_json, read_jsonl
 
 
@@ -20,7 +20,7 @@ def uneven() -> list[Example]:
 
 
 def test_each_beginning_holds_the_labels_in_proportion(label_task: Task, uneven: Sequence[Example]) -> None:
-    order = draw_order(label_task, uneven, 3)
+    order = label_order(label_task, uneven, 3)
     shares = {"billing": 0.6, "tech": 0.3, "other": 0.1}
     for size in range(1, 121):
         counts = Counter(example.target for example in order[:size])
@@ -29,22 +29,22 @@ def test_each_beginning_holds_the_labels_in_proportion(label_task: Task, uneven:
 
 
 def test_a_longer_beginning_contains_a_shorter_one(label_task: Task, uneven: Sequence[Example]) -> None:
-    order = draw_order(label_task, uneven, 0)
+    order = label_order(label_task, uneven, 0)
     assert sorted(example.id for example in order) == sorted(example.id for example in uneven)
     assert {example.id for example in order[:40]} < {example.id for example in order[:80]}
 
 
 def test_the_seed_decides_and_the_order_of_rows_does_not(label_task: Task, uneven: Sequence[Example]) -> None:
-    assert draw_order(label_task, uneven[::-1], 0) == draw_order(label_task, uneven, 0)
-    first, second = ({example.id for example in draw_order(label_task, uneven, seed)[:40]} for seed in (0, 1))
+    assert label_order(label_task, uneven[::-1], 0) == label_order(label_task, uneven, 0)
+    first, second = ({example.id for example in label_order(label_task, uneven, seed)[:40]} for seed in (0, 1))
     assert len(first & second) < 30
 
 
 def test_a_task_without_labels_has_an_order_too(label_task: Task, uneven: Sequence[Example]) -> None:
     task = replace(label_task, output="text", labels=[], metric="exact_match")
-    order = draw_order(task, uneven, 0)
+    order = label_order(task, uneven, 0)
     assert len({example.id for example in order}) == 120
-    assert order != draw_order(label_task, uneven, 0)
+    assert order != label_order(label_task, uneven, 0)
 
 
 def test_the_stage_writes_a_file_a_seed_and_without_seeds_none(artifacts: Path, tmp_path: Path) -> None:
@@ -52,5 +52,5 @@ def test_the_stage_writes_a_file_a_seed_and_without_seeds_none(artifacts: Path, 
     assert orders[0] != orders[1]
     assert {example.id for example in orders[0]} == {example.id for example in orders[1]}
     (tmp_path / "none").mkdir()
-    draw([], artifacts=artifacts, folder=tmp_path / "none")
+    curve_data([], artifacts=artifacts, folder=tmp_path / "none")
     assert {file.name: read_json(file) for file in (tmp_path / "none").iterdir()} == {"pool.json": {"examples": 18}}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from whether.config import CurveConfig, ModelConfig
-from whether.curve.point import measure_point, repeats_for
+from whether.curve.point import epoch_repeats, measure_point
 from whether.finetune.finetune import finetune
 from whether.prompt.arm import run_arm
 from whether.records import STATE, CurveAnswer, CurvePoint, Example, output_folder, read_json, read_jsonl
@@ -177,7 +177,7 @@ def test_few_examples_are_shown_until_there_are_steps_enough(
 ) -> None:
     assert curve.tuner is not None
     tuner = replace(curve.tuner, epochs=4, batch_size=16)
-    assert repeats_for(labels, tuner, min_steps) == repeats
+    assert epoch_repeats(labels, tuner, min_steps) == repeats
     assert tuner.epochs * -(-labels * repeats // tuner.batch_size) >= min_steps
     if repeats > 1:
         assert tuner.epochs * -(-labels * (repeats - 1) // tuner.batch_size) < min_steps

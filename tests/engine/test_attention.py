@@ -3,8 +3,8 @@ import random
 import pytest
 import torch
 
-from whether.engine.attention import BLOCK, MULTIPLE, lay_out, tree_mask
-from whether.engine.caches import Chain
+from whether.engine.attention import BLOCK, MULTIPLE, block_layout, tree_mask
+from whether.engine.caches import PrefixCache
 from whether.engine.prefix_tree import Pass, PrefixTree
 
 
@@ -28,7 +28,7 @@ def random_tree(seed: int, vocabulary: int, branches: int = 12, longest: int = 9
 @pytest.mark.parametrize("max_nodes", [7, 64, 512])
 def test_blocks_and_one_mask_give_the_same_logits(tiny, seed, max_nodes):
     tree = random_tree(seed, tiny.model.config.vocab_size)
-    blocks, dense = Chain(tiny.model, 700, in_blocks=True), Chain(tiny.model, 700, in_blocks=False)
+    blocks, dense = PrefixCache(tiny.model, 700, in_blocks=True), PrefixCache(tiny.model, 700, in_blocks=False)
     with torch.inference_mode():
         for step in tree.passes(max_nodes, len(tree.sequences)):
             nodes = range(len(step.tokens))
@@ -39,7 +39,7 @@ def test_blocks_and_one_mask_give_the_same_logits(tiny, seed, max_nodes):
 def test_blocks_hold_each_node_once_and_show_what_the_mask_shows(seed):
     tree = random_tree(seed, 1000)
     for step in tree.passes(256, 1000):
-        blocks = lay_out(step, torch.float32)
+        blocks = block_layout(step, torch.float32)
         queries, keys = blocks.queries, blocks.keys
         assert torch.equal(queries.reshape(-1)[blocks.place], torch.arange(len(step.tokens)))
         if blocks.mask is None:
@@ -59,11 +59,11 @@ def test_blocks_see_no_more_than_they_need():
     branches = [[-1, *range(40 * start, 40 * start + 39)] for start in range(12)]
     parents = [parent for branch in branches for parent in branch]
     step = Pass(5, list(range(480)), parents, [5 + node % 40 for node in range(480)], 0, [])
-    blocks = lay_out(step, torch.float32)
+    blocks = block_layout(step, torch.float32)
     assert blocks.queries.shape == (12, 40)
     assert blocks.keys.shape == (12, 40 + MULTIPLE)  # the last of them is the chain
 
 
 def test_a_chain_needs_no_mask():
     chain = Pass(5, [1, 2, 3], [-1, 0, 1], [5, 6, 7], 0, [range(3)])
-    assert lay_out(chain, torch.float32).mask is None
+    assert block_layout(chain, torch.float32).mask is None

@@ -17,7 +17,7 @@ from whether.engine.local import LocalModel
 from whether.errors import EngineError, MissingPackageError
 from whether.model.memory import Limits
 from whether.model.tokens import encode_answer
-from whether.records import Choices, JsonSchema, Message, Sampling
+from whether.records import Choice, JsonSchema, Message, Sampling
 
 PROMPTS = [[5, 6, 7, 8, 9], [5, 6, 7, 30], [90, 91]]
 LABELS = ("play_music", "play", "rate_book", "playlist", "add_to_playlist", "play")
@@ -70,7 +70,7 @@ def best_choice(local, prompt, texts):
 def test_greedy_choice_is_the_best_walk(tiny, monkeypatch, *, texts, prompts, max_rows, uses_tree):
     monkeypatch.setattr(tiny, "limits", Limits(rows=max_rows))
     monkeypatch.setattr(tiny, "uses_tree", uses_tree)
-    answers = tiny.sample(prompts, max_new_tokens=16, constraint=Choices(tuple(texts)))
+    answers = tiny.sample(prompts, max_new_tokens=16, constraint=Choice(tuple(texts)))
     for prompt, (answer,) in zip(prompts, answers, strict=True):
         assert answer.text == best_choice(tiny, prompt, texts)
         assert answer.finished
@@ -82,7 +82,7 @@ def test_greedy_choice_is_the_best_walk(tiny, monkeypatch, *, texts, prompts, ma
 def test_sampled_choices_have_the_walks_probabilities(tiny):
     texts = ("a", "b", "z", "!")
     (answers,) = tiny.sample(
-        [PROMPTS[0]], max_new_tokens=3, sampling=Sampling(1.5, samples=5000), constraint=Choices(texts)
+        [PROMPTS[0]], max_new_tokens=3, sampling=Sampling(1.5, samples=5000), constraint=Choice(texts)
     )
     tokens = [encode_answer(tiny.tokenizer, text)[0] for text in texts]
     probabilities = (naive_logits(tiny.model, PROMPTS[0])[tokens] / 1.5).softmax(-1)
@@ -93,7 +93,7 @@ def test_sampled_choices_have_the_walks_probabilities(tiny):
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("constraint", [Choices(LABELS), JsonSchema(SCHEMAS["labels"])])
+@pytest.mark.parametrize("constraint", [Choice(LABELS), JsonSchema(SCHEMAS["labels"])])
 @pytest.mark.parametrize("sampling", [Sampling(), WARM, WARM._replace(top_k=2), WARM._replace(top_p=0.8)])
 def test_both_paths_and_any_batch_agree(tiny, monkeypatch, constraint, sampling):
     def texts(prompts):
@@ -110,7 +110,7 @@ def test_both_paths_and_any_batch_agree(tiny, monkeypatch, constraint, sampling)
 
 
 def test_a_choice_that_begins_another(tiny):
-    answers = tiny.sample(PROMPTS, max_new_tokens=20, sampling=WARM, constraint=Choices(LABELS))
+    answers = tiny.sample(PROMPTS, max_new_tokens=20, sampling=WARM, constraint=Choice(LABELS))
     seen = {answer.text for samples in answers for answer in samples}
     assert seen <= set(LABELS)
     assert {"play", "playlist", "play_music"} <= seen
@@ -121,10 +121,10 @@ def test_where_no_choice_is_left_the_model_is_not_asked(tiny, monkeypatch):
     step = DecodingBatch.step
     monkeypatch.setattr(DecodingBatch, "step", lambda self, tokens: steps.append(len(tokens)) or step(self, tokens))
     long = "a very long label that no other begins like"
-    answers = tiny.sample(PROMPTS, max_new_tokens=60, constraint=Choices((long, "some other one of many words")))
+    answers = tiny.sample(PROMPTS, max_new_tokens=60, constraint=Choice((long, "some other one of many words")))
     assert {len(answer.token_ids) > 5 for samples in answers for answer in samples} == {True}
     assert steps == []
-    tiny.sample(PROMPTS, max_new_tokens=60, constraint=Choices((long + " end", long + ", or not")))
+    tiny.sample(PROMPTS, max_new_tokens=60, constraint=Choice((long + " end", long + ", or not")))
     assert steps == [], "what all choices begin with is computed with the prompt"
     schema = {"enum": [{"intent": "one label"}, {"intent": "other"}]}
     ((answer,),) = tiny.sample([PROMPTS[0]], max_new_tokens=60, constraint=JsonSchema(schema))
@@ -133,7 +133,7 @@ def test_where_no_choice_is_left_the_model_is_not_asked(tiny, monkeypatch):
 
 
 def test_texts_of_special_tokens_are_text(tiny):
-    choices = Choices(("<|im_end|>", "<|im_start|>user"))
+    choices = Choice(("<|im_end|>", "<|im_start|>user"))
     ((answer,),) = tiny.sample([[5]], max_new_tokens=40, constraint=choices)
     assert answer.text in choices.texts
     with pytest.raises(EngineError, match=r"demands the text '<\|im_end\|>'.*special token"):
@@ -143,7 +143,7 @@ def test_texts_of_special_tokens_are_text(tiny):
 def test_a_stop_string_cuts_a_constrained_answer(tiny, monkeypatch):
     for uses_tree in (True, False):
         monkeypatch.setattr(tiny, "uses_tree", uses_tree)
-        answers = tiny.sample(PROMPTS, max_new_tokens=30, stop=["_"], sampling=WARM, constraint=Choices(LABELS))
+        answers = tiny.sample(PROMPTS, max_new_tokens=30, stop=["_"], sampling=WARM, constraint=Choice(LABELS))
         assert {answer.text for samples in answers for answer in samples} <= {"play", "rate", "playlist", "add"}
         ((answer,),) = tiny.sample([[5]], max_new_tokens=90, stop=["}"], constraint=JsonSchema(SCHEMAS["labels"]))
         assert answer.text.startswith('{"intent": "')
@@ -153,12 +153,12 @@ def test_a_stop_string_cuts_a_constrained_answer(tiny, monkeypatch):
 
 def test_choices_that_cannot_be_kept(tiny, tiny_model, tmp_path, monkeypatch):
     def ask(*texts, local=tiny, max_new_tokens=8):
-        return local.sample([[5]], max_new_tokens=max_new_tokens, constraint=Choices(texts))
+        return local.sample([[5]], max_new_tokens=max_new_tokens, constraint=Choice(texts))
 
     with pytest.raises(EngineError, match="at least one text"):
         ask()
     with pytest.raises(EngineError, match=r"at least one text.*'yes'"):
-        tiny.sample([[5]], max_new_tokens=8, constraint=Choices("yes"))
+        tiny.sample([[5]], max_new_tokens=8, constraint=Choice("yes"))
     with pytest.raises(EngineError, match=r"'zebra zebra' has \d+ tokens, more than max_new_tokens \(2\)"):
         ask("a", "zebra zebra", max_new_tokens=2)
     shutil.copytree(tiny_model, tmp_path / "model")
@@ -197,7 +197,7 @@ def test_a_document_that_is_cut_says_so(tiny):
 
 
 def test_chats_with_a_constraint(tiny):
-    ((answer,),) = tiny.answer([[Message("user", "Hi")]], max_new_tokens=20, constraint=Choices(LABELS))
+    ((answer,),) = tiny.answer([[Message("user", "Hi")]], max_new_tokens=20, constraint=Choice(LABELS))
     assert answer.text in LABELS
 
 
@@ -251,13 +251,13 @@ def test_real_model(real_model):
         "additionalProperties": False,
     }
     for sampling in (Sampling(), Sampling(temperature=1.0, top_p=0.95, samples=3)):
-        labels = local.answer(chats, max_new_tokens=10, sampling=sampling, constraint=Choices(INTENTS))
+        labels = local.answer(chats, max_new_tokens=10, sampling=sampling, constraint=Choice(INTENTS))
         assert {answer.text for samples in labels for answer in samples} <= set(INTENTS)
         documents = local.answer(chats, max_new_tokens=24, sampling=sampling, constraint=JsonSchema(schema))
         for answer in (answer for samples in documents for answer in samples):
             assert answer.finished
             jsonschema.validate(json.loads(answer.text), schema)
-        (alone,) = local.answer(chats[4:5], max_new_tokens=10, sampling=sampling, constraint=Choices(INTENTS))
+        (alone,) = local.answer(chats[4:5], max_new_tokens=10, sampling=sampling, constraint=Choice(INTENTS))
         assert [answer.token_ids for answer in alone] == [answer.token_ids for answer in labels[4]]
 
 

@@ -8,7 +8,7 @@ import pytest
 from references import model_config
 
 from whether.engine.local import LocalModel
-from whether.engine.requests import Request
+from whether.engine.requests import ScoringRequest
 from whether.errors import EngineError
 
 
@@ -39,7 +39,7 @@ def test_adapter_is_merged(tiny_model, tmp_path, use_dora):
     unmerged = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), tmp_path / "adapter")
     with torch.inference_mode():
         expected = unmerged(torch.tensor([[5, 6, 7]])).logits[0, -1].log_softmax(-1)[8].item()
-    request = Request((5, 6, 7), (8,))
+    request = ScoringRequest((5, 6, 7), (8,))
     assert local.loglikelihoods([request])[0].log_likelihood == pytest.approx(expected, abs=1e-4)
     assert base.loglikelihoods([request])[0].log_likelihood != pytest.approx(expected, abs=1e-2)
     assert type(local.model) is type(base.model), "the adapter's layers are still there"
@@ -136,7 +136,7 @@ def test_what_a_loaded_model_tells(tiny):
 def test_bfloat16(tiny_model, tiny):
     local = LocalModel.load(tiny_model, None, model_config("bfloat16"))
     assert local.uses_tree
-    requests = [Request((5, 6, 7, token), (8, 9)) for token in range(10)]
+    requests = [ScoringRequest((5, 6, 7, token), (8, 9)) for token in range(10)]
     for rough, exact in zip(local.loglikelihoods(requests), tiny.loglikelihoods(requests), strict=True):
         assert rough.log_likelihood == pytest.approx(exact.log_likelihood, abs=0.3)
 

@@ -4,7 +4,7 @@ import pytest
 from references import naive_score, transformers_tokens
 
 from whether.engine.local import LocalModel
-from whether.engine.requests import Request
+from whether.engine.requests import ScoringRequest
 from whether.errors import EngineError
 
 SMALL = {
@@ -45,7 +45,9 @@ def test_every_architecture_gives_right_numbers(tiny, caplog, name, options, use
     assert local.uses_tree == uses_tree, caplog.text
     assert ("computed again for each request" in caplog.text) != uses_tree
     stem = tuple(range(10, 30))
-    requests = [Request((*stem, token), (token + 1, 5)) for token in (40, 50, 60)] + [Request(stem[:3], stem[3:])]
+    requests = [ScoringRequest((*stem, token), (token + 1, 5)) for token in (40, 50, 60)] + [
+        ScoringRequest(stem[:3], stem[3:])
+    ]
     for request, result in zip(requests, local.loglikelihoods(requests), strict=True):
         assert result.log_likelihood == pytest.approx(naive_score(model, request)[0], abs=1e-4)
     prompts = [[*stem, 40], [*stem, 41, 42, 43], list(stem[:5])]

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from references import model_config, naive_score
 
 from whether.engine.local import LocalModel
-from whether.engine.requests import Request
+from whether.engine.requests import ScoringRequest
 from whether.errors import EngineError
 from whether.model.memory import Limits
 
 TOKENS = st.lists(st.integers(0, 3), max_size=9).map(tuple)
-REQUESTS = st.lists(st.builds(Request, TOKENS.filter(len), TOKENS), max_size=12)
+REQUESTS = st.lists(st.builds(ScoringRequest, TOKENS.filter(len), TOKENS), max_size=12)
 
 
 def check(local, requests, tolerance=1e-4):
@@ -47,7 +47,11 @@ def test_long_requests_that_share_much(tiny, monkeypatch, vocabulary, seed):
     stem = tokens(300)
     texts = [(*stem, *tokens(200), 5) for _ in range(6)]
     texts += [text[: choose.randrange(1, len(text))] + tokens(90) for text in texts * 3]
-    check(tiny, [Request(text[:cut], text[cut:]) for text in texts for cut in (1, choose.randint(1, len(text)))], 1e-3)
+    check(
+        tiny,
+        [ScoringRequest(text[:cut], text[cut:]) for text in texts for cut in (1, choose.randint(1, len(text)))],
+        1e-3,
+    )
 
 
 def test_hard_requests(tiny):
@@ -55,14 +59,14 @@ def test_hard_requests(tiny):
     check(
         tiny,
         [
-            Request(whole[:30], whole[30:]),
-            Request(whole[:30], whole[30:]),  # twice the same
-            Request(whole[:10], whole[10:]),  # the same tokens, another boundary
-            Request(whole, (1, 2)),  # starts with the whole text of others
-            Request(whole[:1], whole[1:2]),
-            Request(whole[:5], ()),
-            Request(whole[:30], (7,)),
-            Request((7,), whole),
+            ScoringRequest(whole[:30], whole[30:]),
+            ScoringRequest(whole[:30], whole[30:]),  # twice the same
+            ScoringRequest(whole[:10], whole[10:]),  # the same tokens, another boundary
+            ScoringRequest(whole, (1, 2)),  # starts with the whole text of others
+            ScoringRequest(whole[:1], whole[1:2]),
+            ScoringRequest(whole[:5], ()),
+            ScoringRequest(whole[:30], (7,)),
+            ScoringRequest((7,), whole),
         ],
     )
 
@@ -71,7 +75,7 @@ def test_is_greedy_of_the_models_own_answer(tiny):
     (answer,) = tiny.generate([[5, 6, 7]], max_new_tokens=5)
     continuation = tuple(answer.token_ids)
     greedy, other = tiny.loglikelihoods(
-        [Request((5, 6, 7), continuation), Request((5, 6, 7), (*continuation[:-1], continuation[-1] ^ 1))]
+        [ScoringRequest((5, 6, 7), continuation), ScoringRequest((5, 6, 7), (*continuation[:-1], continuation[-1] ^ 1))]
     )
     assert greedy.is_greedy
     assert not other.is_greedy
@@ -79,20 +83,22 @@ def test_is_greedy_of_the_models_own_answer(tiny):
 
 
 def test_empty_context_is_the_token_that_begins_a_text(tiny):
-    assert tiny.loglikelihoods([Request((), (5, 6))]) == tiny.loglikelihoods([Request((tiny.prefix_token_id,), (5, 6))])
+    assert tiny.loglikelihoods([ScoringRequest((), (5, 6))]) == tiny.loglikelihoods(
+        [ScoringRequest((tiny.prefix_token_id,), (5, 6))]
+    )
 
 
 def test_longest_request_fits_and_the_next_does_not(tiny):
     window = tiny.context_window
-    (result,) = tiny.loglikelihoods([Request((1,) * window, (2,))])
+    (result,) = tiny.loglikelihoods([ScoringRequest((1,) * window, (2,))])
     assert result.log_likelihood < 0
     with pytest.raises(EngineError, match=f"request 1 has {window} \\+ 2 tokens.*{window}"):
-        tiny.loglikelihoods([Request((1,), (2,)), Request((1,) * window, (2, 3))])
+        tiny.loglikelihoods([ScoringRequest((1,), (2,)), ScoringRequest((1,) * window, (2, 3))])
 
 
 def test_other_requests_beside_it_change_nothing_but_rounding(tiny):
-    request = Request((9, 8, 7), (6, 5))
-    others = [Request((9, 8, token), (6, 5, token)) for token in range(30)]
+    request = ScoringRequest((9, 8, 7), (6, 5))
+    others = [ScoringRequest((9, 8, token), (6, 5, token)) for token in range(30)]
     (alone,) = tiny.loglikelihoods([request])
     among = tiny.loglikelihoods([*others, request])[-1]
     assert among.log_likelihood == pytest.approx(alone.log_likelihood, abs=1e-5)
@@ -106,7 +112,7 @@ def test_rolling_scores_each_token_once_in_its_window(tiny, max_length):
     for start in range(0, 25, max_length):
         end = min(start + max_length, 25)
         context = inputs[max(0, end - max_length) : start + 1]  # the last window reaches back to be full
-        expected += naive_score(tiny.model, Request(tuple(context), tuple(tokens[start:end])))[0]
+        expected += naive_score(tiny.model, ScoringRequest(tuple(context), tuple(tokens[start:end])))[0]
     (result,) = tiny.rolling_loglikelihoods([tokens], max_length)
     assert result.log_likelihood == pytest.approx(expected, abs=1e-3)
     assert result.tokens == 25
@@ -120,4 +126,7 @@ def test_real_model_labels(real_model):
     queries = ["Play some jazz.", "Will it rain in Oslo?", "日本の天気は?"]
     labels = ["play_music", "play", "rate_book", ""]
     contexts = [encode(f"{prefix}User: {query}\nIntent:") for query in queries]
-    check(local, [Request(context, encode(f" {label}" if label else "")) for context in contexts for label in labels])
+    check(
+        local,
+        [ScoringRequest(context, encode(f" {label}" if label else "")) for context in contexts for label in labels],
+    )

@@ -6,11 +6,11 @@ import pytest
 from references import model_config
 
 from whether.engine.local import LocalModel
-from whether.engine.requests import Request
+from whether.engine.requests import ScoringRequest
 from whether.engine.vllm import VLLMModel
 from whether.errors import EngineError, MissingPackageError
 from whether.model.tokens import encode
-from whether.records import Choices, JsonSchema, Message, Sampling
+from whether.records import Choice, JsonSchema, Message, Sampling
 
 installed = find_spec("vllm") is not None
 needs_vllm = pytest.mark.skipif(not installed, reason="vllm is not installed: pip install 'whether[vllm]'")
@@ -65,7 +65,9 @@ def test_greedy_answers_are_those_of_a_local_model(local, served):
 def test_log_likelihoods_are_those_of_a_local_model(local, served):
     prompts = [tuple(encode(local.tokenizer, chat)) for chat in CHATS]
     labels = [tuple(local.tokenizer(text)["input_ids"]) for text in ("Paris", "Yes, very cold.", "4", "")]
-    requests = [Request(prompt, label) for prompt in prompts for label in labels] + [Request((), prompts[0][:9])]
+    requests = [ScoringRequest(prompt, label) for prompt in prompts for label in labels] + [
+        ScoringRequest((), prompts[0][:9])
+    ]
     for ours, theirs in zip(served.loglikelihoods(requests), local.loglikelihoods(requests), strict=True):
         assert ours.log_likelihood == pytest.approx(theirs.log_likelihood, abs=2e-3)
         assert (ours.is_greedy, ours.tokens) == (theirs.is_greedy, theirs.tokens)
@@ -79,7 +81,7 @@ def test_checkpoint(local, real_model, tmp_path):
     write_adapter(real_model, tmp_path)
     tuned = local.with_checkpoint(tmp_path)
     served = VLLMModel.load(real_model, tmp_path, model_config(), context_window=512, cache_bytes=2**28)
-    request = Request(tuple(encode(local.tokenizer, CHATS[0]))[-60:], (5, 6))
+    request = ScoringRequest(tuple(encode(local.tokenizer, CHATS[0]))[-60:], (5, 6))
     (ours,), (theirs,), (base,) = (model.loglikelihoods([request]) for model in (served, tuned, local))
     assert ours.log_likelihood == pytest.approx(theirs.log_likelihood, abs=2e-3)
     assert ours.log_likelihood != pytest.approx(base.log_likelihood, abs=0.1)
@@ -88,7 +90,7 @@ def test_checkpoint(local, real_model, tmp_path):
 @needs_vllm
 @pytest.mark.real
 def test_constraints_and_samples(served):
-    for (answer,) in served.answer(CHATS, max_new_tokens=8, constraint=Choices(("red", "green"))):
+    for (answer,) in served.answer(CHATS, max_new_tokens=8, constraint=Choice(("red", "green"))):
         assert answer.text in ("red", "green")
     for (answer,) in served.answer(CHATS, max_new_tokens=40, constraint=JsonSchema(COLOUR)):
         assert "colour" in answer.text
@@ -107,6 +109,6 @@ def test_what_it_refuses(served):
     with pytest.raises(EngineError, match=r"chat 0 has \d+ tokens.*2048"):
         served.answer([[Message("user", "word " * 3000)]], max_new_tokens=4)
     with pytest.raises(EngineError, match=r"request 0 has 1 \+ 2047 tokens.*2048"):
-        served.loglikelihoods([Request((5,), (6,) * 2047)])
+        served.loglikelihoods([ScoringRequest((5,), (6,) * 2047)])
     with pytest.raises(EngineError, match="vLLM refuses the request"):
         served.answer(CHATS[:1], max_new_tokens=4, constraint=JsonSchema({"type": "nonsense"}))

@@ -16,7 +16,7 @@ from repository import Study
 
 from whether.errors import RecordError
 from whether.export.card import card
-from whether.export.facts import Facts, read_facts
+from whether.export.facts import CardData, read_card_data
 from whether.export.markdown import code, escaped, fenced, without_paths
 from whether.metrics.format import compact_interval, format_value
 from whether.model.loading import load_tokenizer
@@ -25,11 +25,11 @@ from whether.records import Verdict, read_json, write_json
 TABLES = MarkdownIt("commonmark").enable("table")
 
 
-def facts_of(study: Study, dtype: str = "float32") -> Facts:
-    return read_facts("lora", study.config, study.artifacts, dtype)
+def facts_of(study: Study, dtype: str = "float32") -> CardData:
+    return read_card_data("lora", study.config, study.artifacts, dtype)
 
 
-def written(study: Study, facts: Facts | None = None) -> str:
+def written(study: Study, facts: CardData | None = None) -> str:
     return card(facts or facts_of(study), load_tokenizer(study.artifacts / "model"))
 
 
@@ -128,7 +128,7 @@ def test_a_verdict_that_dvc_knows_to_be_old_is_left_out(study: Study, caplog: py
 def test_params_of_another_task_are_refused(study: Study) -> None:
     config = replace(study.config, task=replace(study.config.task, name="reviews"))
     with pytest.raises(RecordError, match=r"holds the task tickets, and params.yaml says reviews: run `dvc repro`"):
-        read_facts("lora", config, study.artifacts, "float32")
+        read_card_data("lora", config, study.artifacts, "float32")
 
 
 HOSTILE = "a|b ``` `x` </script><img src=x> [l](http://e.example) *b* _i_ # h\n---\nevil: true {{ 7*7 }} \\ \"q\" 'é'"

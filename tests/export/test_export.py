@@ -15,10 +15,10 @@ from repository import Study
 from serving import transformers_server
 from tiny_tuner import tuner
 
-from whether.chat.messages import plain_messages
+from whether.chat.messages import zero_shot_messages
 from whether.config import CheckpointConfig
 from whether.engine.local import LocalModel
-from whether.engine.requests import Request
+from whether.engine.requests import ScoringRequest
 from whether.errors import ConfigError, EngineError, RecordError
 from whether.export.export import _check_weights, export
 from whether.finetune.finetune import finetune
@@ -57,9 +57,9 @@ def answers_like_the_engine(study: Study, folder: Path, name: str = "lora", coun
     assert model.dtype == torch.float32
     task = read_json(study.artifacts / "prepare" / "task.json", Task)
     examples = read_jsonl(study.artifacts / "prepare" / "test.jsonl", Example)[:count]
-    asked = [plain_messages(task, example) for example in examples]
+    asked = [zero_shot_messages(task, example) for example in examples]
     prompts = [encode(engine.tokenizer, messages) for messages in asked]
-    likely = [Request(tuple(prompt), tuple(encode_answer(engine.tokenizer, label)))
+    likely = [ScoringRequest(tuple(prompt), tuple(encode_answer(engine.tokenizer, label)))
               for prompt in prompts for label in task.labels]  # fmt: skip
     expected = engine.generate(prompts, max_new_tokens=task.max_new_tokens)
     assert [row.token_ids for row in expected] != [
@@ -125,7 +125,7 @@ def test_a_server_of_transformers_answers_the_same(study: Study, tmp_path: Path)
     engine = LocalModel.load(study.artifacts / "model", study.artifacts / "finetune" / "lora", study.config.model)
     task = read_json(study.artifacts / "prepare" / "task.json", Task)
     example = read_jsonl(study.artifacts / "prepare" / "test.jsonl", Example)[0]
-    messages = plain_messages(task, example)
+    messages = zero_shot_messages(task, example)
     ((expected,),) = engine.answer([messages], max_new_tokens=8)
     with transformers_server(Path("merged"), tmp_path / "log") as url:
         body = {"model": "merged", "messages": [message._asdict() for message in messages], "max_tokens": 8}
@@ -142,7 +142,7 @@ def test_lm_eval_scores_the_folder_as_the_engine_scores_the_checkpoint(study: St
     peer = HFLM(pretrained="merged", device="cpu", dtype="auto", batch_size=1)
     asked = [("Which team?", " billing"), ("A longer question, with a comma.", " technical")]
     instances = [Instance("loglikelihood", {}, pair, index) for index, pair in enumerate(asked)]
-    encoded = [Request(*(tuple(ids) for ids in peer._encode_pair(*pair))) for pair in asked]
+    encoded = [ScoringRequest(*(tuple(ids) for ids in peer._encode_pair(*pair))) for pair in asked]
     expected = [score.log_likelihood for score in engine.loglikelihoods(encoded)]
     assert [value for value, _ in peer.loglikelihood(instances, disable_tqdm=True)] == pytest.approx(expected, abs=2e-4)
 
@@ -272,9 +272,9 @@ def test_weights_that_do_not_come_back_are_noticed(study: Study) -> None:
 def test_killed_it_leaves_no_folder(study: Study, warm: Path) -> None:
     import yaml
 
-    from whether.records import to_plain, write_text
+    from whether.records import to_builtins, write_text
 
-    write_text(Path("params.yaml"), yaml.safe_dump(json.loads(json.dumps(to_plain(study.config), default=str))))
+    write_text(Path("params.yaml"), yaml.safe_dump(json.loads(json.dumps(to_builtins(study.config), default=str))))
     command = [str(warm / "python"), "-m", "pipelines.export", "lora", "merged"]
     process = subprocess.Popen(command)
     while process.poll() is None and not list(Path().glob(".merged.*/*")):

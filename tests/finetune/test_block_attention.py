@@ -25,7 +25,7 @@ def dense(query: Any, key: Any, value: Any, lengths: Sequence[int], prefix: int)
 def test_it_equals_the_dense_mask(kind: str, prefix: int, past: int) -> None:
     import torch
 
-    from whether.finetune.packed_attention import attend, lay_out
+    from whether.finetune.packed_attention import block_layout, blocked_attention
 
     torch.manual_seed(0)
     lengths = LENGTHS[kind]
@@ -34,7 +34,7 @@ def test_it_equals_the_dense_mask(kind: str, prefix: int, past: int) -> None:
         torch.randn(1, rows, heads, 8).transpose(1, 2).requires_grad_()
         for rows, heads in ((length, 6), (past + length, 2), (past + length, 2))
     )
-    found = attend(query, key, value, lay_out(lengths, prefix, torch.float32))
+    found = blocked_attention(query, key, value, block_layout(lengths, prefix, torch.float32))
     expected = dense(query, key, value, lengths, prefix)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     weights = torch.randn_like(expected)
@@ -46,7 +46,7 @@ def test_it_equals_the_dense_mask(kind: str, prefix: int, past: int) -> None:
 def test_in_half_precision_it_is_as_close_as_rounding_allows() -> None:
     import torch
 
-    from whether.finetune.packed_attention import attend, lay_out
+    from whether.finetune.packed_attention import block_layout, blocked_attention
 
     torch.manual_seed(0)
     lengths = LENGTHS["many"]
@@ -55,7 +55,7 @@ def test_in_half_precision_it_is_as_close_as_rounding_allows() -> None:
     exact = [part.double().requires_grad_() for part in (query, key, value)]
     rounded = [part.requires_grad_() for part in (query, key, value)]
     expected = dense(*exact, lengths, 50)
-    found = attend(*rounded, lay_out(lengths, 50, torch.bfloat16))
+    found = blocked_attention(*rounded, block_layout(lengths, 50, torch.bfloat16))
     assert (found - expected).norm() <= 0.01 * expected.norm()
     weights = torch.randn(expected.shape).bfloat16()
     gradients = torch.autograd.grad((found * weights).sum(), rounded)
@@ -64,7 +64,7 @@ def test_in_half_precision_it_is_as_close_as_rounding_allows() -> None:
 
 
 def test_blocks_are_filled_with_whole_examples() -> None:
-    from whether.finetune.packed_attention import fill
+    from whether.finetune.packed_attention import first_fit
 
-    blocks = fill([9, 12, 3, 30, 1, 17, 17, 40], 40)
+    blocks = first_fit([9, 12, 3, 30, 1, 17, 17, 40], 40)
     assert blocks == [[7], [3, 0, 4], [5, 6, 2], [1]]

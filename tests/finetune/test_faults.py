@@ -16,7 +16,7 @@ from tiny_tuner import tuner
 
 from whether.config import ModelConfig
 from whether.errors import EngineError
-from whether.finetune.checkpoints import in_units, refusal
+from whether.finetune.checkpoints import disk_error, format_bytes
 from whether.records import STATE, Example, read_json, read_jsonl, write_jsonl
 
 LONG = tuner(epochs=8, evaluations_per_epoch=1)
@@ -72,9 +72,9 @@ def test_a_signal_that_is_ignored_stays_ignored(
 ) -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        from whether.finetune.callbacks import Stop
+        from whether.finetune.callbacks import GracefulStop
 
-        with Stop().listening():
+        with GracefulStop().listening():
             assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
             assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
@@ -182,12 +182,12 @@ def test_a_full_disk_is_one_error_that_keeps_the_last_checkpoint(
 
 
 def test_only_refusals_of_space_are_taken_for_a_full_disk(tmp_path: Path) -> None:
-    assert refusal(OSError(28, "No space left on device"), tmp_path, 1) == "the disk is full"
-    assert refusal(ValueError("I/O error: No space left on device (os error 28)"), tmp_path, 1) == "the disk is full"
-    assert refusal(RuntimeError("basic_ios::clear: iostream error"), tmp_path, 1000) is None
-    assert refusal(OSError(13, "Permission denied"), tmp_path, 1) is None
+    assert disk_error(OSError(28, "No space left on device"), tmp_path, 1) == "the disk is full"
+    assert disk_error(ValueError("I/O error: No space left on device (os error 28)"), tmp_path, 1) == "the disk is full"
+    assert disk_error(RuntimeError("basic_ios::clear: iostream error"), tmp_path, 1000) is None
+    assert disk_error(OSError(13, "Permission denied"), tmp_path, 1) is None
     assert list(tmp_path.iterdir()) == []
-    assert [in_units(size) for size in (12, 1500, 147_000, 2_500_000, 7 * 10**9)] == [
+    assert [format_bytes(size) for size in (12, 1500, 147_000, 2_500_000, 7 * 10**9)] == [
         "12 bytes", "1.5 kB", "147 kB", "2.5 MB", "7 GB",
     ]  # fmt: skip
 

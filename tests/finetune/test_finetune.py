@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from tiny_tuner import tuner
 
-from whether.chat.messages import Lesson
-from whether.config import ModelConfig, PromptConfig, StartConfig, TunerConfig
+from whether.chat.messages import TrainingFormat
+from whether.config import ModelConfig, PromptConfig, TunerConfig, WarmStartConfig
 from whether.engine.local import LocalModel
-from whether.engine.requests import Request
+from whether.engine.requests import ScoringRequest
 from whether.entry import prepare_process
 from whether.errors import ConfigError, DataError, EngineError, RecordError
-from whether.finetune.data import encode_rows, plainly
+from whether.finetune.data import encode_rows, plain_format
 from whether.finetune.finetune import finetune, read_data, state_key
 from whether.model.tokens import encode, encode_answer
-from whether.prompt.training import lessons
+from whether.prompt.training import training_format
 from whether.records import STATE, Example, Task, output_folder, read_json, read_jsonl, sha256_file, write_jsonl
 
 
@@ -130,7 +130,7 @@ def test_records_agree_with_each_other_and_with_the_weights(
     model = PeftModel.from_pretrained(base, folder / "adapter").eval()
     data = read_data(artifacts / "prepare")
     right = 0
-    for row in encode_rows(tokenizer, plainly(data.task), data.dev, 128, "dev"):
+    for row in encode_rows(tokenizer, plain_format(data.task), data.dev, 128, "dev"):
         written = model.generate(
             input_ids=torch.tensor([row.prompt]), max_new_tokens=len(row.answer), do_sample=False, pad_token_id=2,
             attention_mask=torch.ones(1, len(row.prompt), dtype=torch.int64),
@@ -222,8 +222,8 @@ def test_a_checkpoint_is_tuned_with_its_prompt(
     with pytest.raises(ConfigError, match="a tuner with a prompt is for the stage `finetune` alone"):
         finetune("lora", settings, model_config, 0, artifacts=artifacts, folder=tmp_path)
 
-    def learnt(task: Task, pool: Sequence[Example]) -> Lesson:
-        return lessons(prompt, task, pool, 0, "here")
+    def learnt(task: Task, pool: Sequence[Example]) -> TrainingFormat:
+        return training_format(prompt, task, pool, 0, "here")
 
     folder = tmp_path / "prompted"
     folder.mkdir()
@@ -231,9 +231,9 @@ def test_a_checkpoint_is_tuned_with_its_prompt(
     plain = tune(tmp_path / "plain", artifacts, model_config, tuner())
     # The loss on dev is that of the prompt's own answers, counted independently; all rows but three share its turns.
     local = LocalModel.load(artifacts / "model", folder, model_config)
-    lesson = lessons(prompt, label_task, examples[:22], 0, "here")
+    lesson = training_format(prompt, label_task, examples[:22], 0, "here")
     asked = [
-        Request(tuple(encode(local.tokenizer, messages)), tuple(encode_answer(local.tokenizer, answer)))
+        ScoringRequest(tuple(encode(local.tokenizer, messages)), tuple(encode_answer(local.tokenizer, answer)))
         for messages, answer in map(lesson, examples[22:])
     ]
     scores = local.loglikelihoods(asked)
@@ -248,7 +248,7 @@ def test_a_checkpoint_is_tuned_with_its_prompt(
 def test_training_goes_on_from_another_adapter(tmp_path: Path, artifacts: Path, model_config: ModelConfig) -> None:
     first = tune(tmp_path / "first", artifacts, model_config, tuner())
     weights = first / "adapter/adapter_model.safetensors"
-    start = StartConfig(str(first / "adapter"), sha256_file(weights))
+    start = WarmStartConfig(str(first / "adapter"), sha256_file(weights))
     second = tune(tmp_path / "second", artifacts, model_config, replace(tuner(), start=start))
     losses = [read_jsonl(folder / "history.jsonl")[0]["loss"] for folder in (first, second)]
     assert losses[1] < losses[0] / 2

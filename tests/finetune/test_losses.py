@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 
-from whether.finetune.data import Row
+from whether.finetune.data import TrainingRow
 from whether.finetune.losses import answer_scores
 from whether.finetune.packing import Collator
 
 VOCABULARY = 49_152
-ROWS = [Row(prompt=[1, 2, 3, 4 + index], answer=[10 + index, 5, 2]) for index in range(16)]
+ROWS = [TrainingRow(prompt=[1, 2, 3, 4 + index], answer=[10 + index, 5, 2]) for index in range(16)]
 
 
 def loss_and_gradient(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

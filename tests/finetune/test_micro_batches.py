@@ -12,12 +12,12 @@ from tiny_tuner import tuner
 
 from whether.config import ModelConfig
 from whether.errors import ConfigError, EngineError
-from whether.finetune.data import Row
-from whether.finetune.micro_batches import MicroBatches, random_numbers
+from whether.finetune.data import TrainingRow
+from whether.finetune.micro_batches import MicroBatches, rng_snapshot
 from whether.records import read_json, read_jsonl, write_json
 
 PLAIN = {"_target_": "whether.finetune.adapters.lora", "r": 4, "alpha": 8}
-ROWS = [Row([1, 2, number], [number]) for number in range(10)]
+ROWS = [TrainingRow([1, 2, number], [number]) for number in range(10)]
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def test_a_step_is_the_same_up_to_rounding_whatever_the_micro_batch(
             assert other[key] == pytest.approx(one[key], rel=1e-5), (key, one)
 
 
-def failing_above(limit: int, done: list[int]) -> Callable[[Sequence[Row]], int]:
-    def work(part: Sequence[Row]) -> int:
+def failing_above(limit: int, done: list[int]) -> Callable[[Sequence[TrainingRow]], int]:
+    def work(part: Sequence[TrainingRow]) -> int:
         if len(part) > limit:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
         done.extend(row.answer[0] for row in part)
@@ -66,7 +66,7 @@ def test_what_was_done_before_memory_ran_out_is_taken_back() -> None:
     batches, done = MicroBatches(4, "training"), list[int]()
     failures = iter([False, True])
 
-    def work(part: Sequence[Row]) -> None:
+    def work(part: Sequence[TrainingRow]) -> None:
         if next(failures, False):
             raise MemoryError
         done.extend(row.answer[0] for row in part)
@@ -81,7 +81,7 @@ def test_one_example_that_is_too_much_is_an_error_with_a_remedy() -> None:
 
 
 def test_other_errors_pass() -> None:
-    def work(part: Sequence[Row]) -> None:
+    def work(part: Sequence[TrainingRow]) -> None:
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes"):
@@ -91,7 +91,7 @@ def test_other_errors_pass() -> None:
 def test_random_numbers_are_drawn_again() -> None:
     import torch
 
-    restore = random_numbers(torch.device("cpu"))
+    restore = rng_snapshot(torch.device("cpu"))
     first = torch.rand(3)
     restore()
     assert torch.equal(torch.rand(3), first)

@@ -6,8 +6,16 @@ from typing import Any
 
 import pytest
 
-from whether.finetune.data import Row
-from whether.finetune.packing import IGNORED, Collator, answer_labels, computed_tokens, grouped, packed, shared_prefix
+from whether.finetune.data import TrainingRow
+from whether.finetune.packing import (
+    IGNORED,
+    Collator,
+    answer_labels,
+    computed_tokens,
+    group_rows,
+    packed,
+    shared_prefix,
+)
 from whether.model.tokens import encode, encode_answer
 from whether.records import Message, Task
 
@@ -18,22 +26,22 @@ TASK = Task(
 PREFIX = list(range(10, 40))
 BATCHES = {
     "shared instruction": [
-        Row([*PREFIX, 50, 51], [60, 2]),
-        Row([*PREFIX, 52], [61, 62, 2]),
-        Row([*PREFIX, 53, 54, 55], [60, 2]),
+        TrainingRow([*PREFIX, 50, 51], [60, 2]),
+        TrainingRow([*PREFIX, 52], [61, 62, 2]),
+        TrainingRow([*PREFIX, 53, 54, 55], [60, 2]),
     ],
-    "nothing shared": [Row([5, 6, 7], [60, 2]), Row([8, 9], [61, 2])],
-    "one prompt is another's beginning": [Row(PREFIX, [60, 2]), Row([*PREFIX, 50], [61, 2])],
-    "equal prompts": [Row(PREFIX, [60, 2]), Row(PREFIX, [61, 62, 63, 2])],
-    "one row": [Row([*PREFIX, 50], [60, 2])],
-    "one-token prompts and answers": [Row([5], [2]), Row([5], [60])],
+    "nothing shared": [TrainingRow([5, 6, 7], [60, 2]), TrainingRow([8, 9], [61, 2])],
+    "one prompt is another's beginning": [TrainingRow(PREFIX, [60, 2]), TrainingRow([*PREFIX, 50], [61, 2])],
+    "equal prompts": [TrainingRow(PREFIX, [60, 2]), TrainingRow(PREFIX, [61, 62, 63, 2])],
+    "one row": [TrainingRow([*PREFIX, 50], [60, 2])],
+    "one-token prompts and answers": [TrainingRow([5], [2]), TrainingRow([5], [60])],
 }
 
 
 def test_the_layout_is_the_one_in_the_docstring() -> None:
     import torch
 
-    piece = packed([Row([10, 11, 12, 23, 24], [25, 2]), Row([10, 11, 12, 33], [34, 2])], torch.float32)
+    piece = packed([TrainingRow([10, 11, 12, 23, 24], [25, 2]), TrainingRow([10, 11, 12, 33], [34, 2])], torch.float32)
     inputs = piece["inputs"]
     assert inputs["input_ids"].tolist() == [[10, 11, 12, 23, 24, 25, 33, 34]]
     assert inputs["position_ids"].tolist() == [[0, 1, 2, 3, 4, 5, 3, 4]]
@@ -80,7 +88,9 @@ def in_blocks(adapted: Any) -> Iterator[Any]:
     adapted.get_base_model().set_attn_implementation(usual)
 
 
-def loss_and_gradients(model: Any, rows: list[Row], pack: bool, *, blocks: bool = False) -> tuple[Any, dict[str, Any]]:
+def loss_and_gradients(
+    model: Any, rows: list[TrainingRow], pack: bool, *, blocks: bool = False
+) -> tuple[Any, dict[str, Any]]:
     import torch
 
     from whether.finetune.losses import answer_scores
@@ -150,8 +160,8 @@ def test_every_example_keeps_a_prompt_token_of_its_own() -> None:
 
 
 def test_groups_keep_order_and_limit() -> None:
-    rows = [Row([*PREFIX, *[50] * size], [60, 2]) for size in (3, 3, 20, 1, 1, 1)]
-    groups = grouped(rows, len(PREFIX), 10)
+    rows = [TrainingRow([*PREFIX, *[50] * size], [60, 2]) for size in (3, 3, 20, 1, 1, 1)]
+    groups = group_rows(rows, len(PREFIX), 10)
     assert [row for group in groups for row in group] == rows
     assert [len(group) for group in groups] == [2, 1, 3]
 
@@ -172,7 +182,9 @@ def test_packed_equals_padded_on_the_real_model(real_model: Path) -> None:
         "Rain in Oslo on Monday?": "get_weather",
     }
     rows = [
-        Row(encode(tokenizer, [Message("system", system), Message("user", text)]), encode_answer(tokenizer, label))
+        TrainingRow(
+            encode(tokenizer, [Message("system", system), Message("user", text)]), encode_answer(tokenizer, label)
+        )
         for text, label in asked.items()
     ]
     model = lora(base, TASK, r=4, alpha=8)

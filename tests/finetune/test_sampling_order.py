@@ -4,30 +4,30 @@ from collections import Counter
 
 import pytest
 
-from whether.finetune.data import Row
-from whether.finetune.order import Order, Steps
+from whether.finetune.data import TrainingRow
+from whether.finetune.order import StepLoader, StepSampler
 
 CLASSES = ["often"] * 17 + ["seldom"] * 3 + ["once"]
 
 
-def epoch(order: Order, number: int) -> list[int]:
+def epoch(order: StepSampler, number: int) -> list[int]:
     order.set_epoch(number)
     return [index for step in order for index in step]
 
 
 def test_every_row_comes_once_an_epoch_in_an_order_of_its_own() -> None:
-    order = Order(10, 4, seed=0)
+    order = StepSampler(10, 4, seed=0)
     assert [len(step) for step in order] == [4, 4, 2]
     assert len(order) == 3
     first, second = epoch(order, 0), epoch(order, 1)
     assert sorted(first) == sorted(second) == list(range(10))
     assert first != second
-    assert first == epoch(Order(10, 4, seed=0), 0) != epoch(Order(10, 4, seed=7), 0)
+    assert first == epoch(StepSampler(10, 4, seed=0), 0) != epoch(StepSampler(10, 4, seed=7), 0)
 
 
 @pytest.mark.parametrize("number", range(5))
 def test_balanced_draws_every_class_equally_often_and_keeps_the_length(number: int) -> None:
-    drawn = epoch(Order(len(CLASSES), 4, seed=0, classes=CLASSES), number)
+    drawn = epoch(StepSampler(len(CLASSES), 4, seed=0, classes=CLASSES), number)
     assert Counter(CLASSES[index] for index in drawn) == {"often": 7, "seldom": 7, "once": 7}
     uses = Counter(drawn)
     assert max(uses[index] for index in range(17)) == 1
@@ -35,21 +35,21 @@ def test_balanced_draws_every_class_equally_often_and_keeps_the_length(number: i
 
 
 def test_what_does_not_divide_goes_to_random_classes() -> None:
-    order = Order(20, 4, seed=0, classes=CLASSES[:20])
+    order = StepSampler(20, 4, seed=0, classes=CLASSES[:20])
     favoured = set()
     for number in range(10):
         counts = Counter(CLASSES[index] for index in epoch(order, number))
         assert counts == {"often": 10, "seldom": 10}
-    order = Order(5, 4, seed=0, classes=["a", "a", "b", "b", "b"])
+    order = StepSampler(5, 4, seed=0, classes=["a", "a", "b", "b", "b"])
     for number in range(10):
         favoured.add(Counter("aabbb"[index] for index in epoch(order, number)).most_common(1)[0])
     assert favoured == {("a", 3), ("b", 3)}
 
 
 def test_steps_hand_over_rows_and_the_labels_that_are_counted() -> None:
-    rows = [Row([1, 2, number], [number, 9]) for number in range(5)]
-    order = Order(5, 2, seed=3)
-    steps = Steps(rows, order)
+    rows = [TrainingRow([1, 2, number], [number, 9]) for number in range(5)]
+    order = StepSampler(5, 2, seed=3)
+    steps = StepLoader(rows, order)
     steps.set_epoch(1)
     for indices, step in zip(order, steps, strict=True):
         assert list(step["rows"].rows) == [rows[index] for index in indices]

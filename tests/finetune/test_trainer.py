@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from whether.finetune.data import Row
+from whether.finetune.data import TrainingRow
 from whether.records import Task
 
 TARGETS: dict[str, str | list[str]] = {"sliding window": "all-linear", "recurrence": ["in_proj"]}
-ROWS = [Row([*range(10, 40), 50 + n], [60 + n, 2]) for n in range(6)]
+ROWS = [TrainingRow([*range(10, 40), 50 + n], [60 + n, 2]) for n in range(6)]
 
 
 def test_a_model_that_takes_the_mask_is_packed(tiny_model: Path, label_task: Task) -> None:
@@ -88,12 +88,12 @@ def test_the_score_orders_by_exact_examples_then_by_loss() -> None:
 
 @pytest.mark.parametrize(("count", "steps"), [(6, 72), (6, 75), (4, 3), (5, 5)])
 def test_the_schedule_is_even_and_ends_with_the_last_step(count: int, steps: int) -> None:
-    from whether.finetune.callbacks import Schedule
+    from whether.finetune.callbacks import EvaluationSchedule
 
     asked = []
     for step in range(1, steps + 1):
         control = SimpleNamespace(should_evaluate=False, should_save=False)
-        Schedule(count).on_step_end(None, SimpleNamespace(global_step=step, max_steps=steps), control)
+        EvaluationSchedule(count).on_step_end(None, SimpleNamespace(global_step=step, max_steps=steps), control)
         assert control.should_evaluate == control.should_save
         if control.should_evaluate:
             asked.append(step)

@@ -14,19 +14,23 @@ import yaml
 from tiny_tuner import tuner
 from tuners import TUNERS
 
-from whether.chat.messages import plain_messages
+from whether.chat.messages import zero_shot_messages
 from whether.config import CONF, ModelConfig, build, check, compose
 from whether.engine.local import LocalModel
-from whether.engine.requests import Request
+from whether.engine.requests import ScoringRequest
 from whether.errors import ConfigError, EngineError, MissingPackageError
-from whether.finetune.data import Row, encode_rows, plainly
+from whether.finetune.data import TrainingRow, encode_rows, plain_format
 from whether.finetune.finetune import finetune, read_data
 from whether.finetune.packing import IGNORED, Collator
 from whether.records import STATE, Sampling, Task, read_json
 
 CONF_FOLDER = Path(__file__).parents[2] / CONF
 PREFIX = list(range(10, 40))
-ROWS = [Row([*PREFIX, 50, 51], [60, 2]), Row([*PREFIX, 52], [61, 62, 2]), Row([*PREFIX, 53, 54, 55], [60, 2])]
+ROWS = [
+    TrainingRow([*PREFIX, 50, 51], [60, 2]),
+    TrainingRow([*PREFIX, 52], [61, 62, 2]),
+    TrainingRow([*PREFIX, 53, 54, 55], [60, 2]),
+]
 RATES = {"full": 1e-2, "linear_probe": 5e-2, "ia3": 1e-1, "vera": 1e-1}
 
 
@@ -69,7 +73,7 @@ def test_packed_batches_have_the_loss_and_gradients_of_padded_ones(  # noqa: PLR
     packed_attention.register()
     monkeypatch.setattr("whether.finetune.packing.OWN_TOKENS", own_tokens)
     model = adapted(name, tiny_model, label_task)
-    rows = [Row(row.prompt, [index]) for index, row in enumerate(ROWS)] if name == "linear_probe" else ROWS
+    rows = [TrainingRow(row.prompt, [index]) for index, row in enumerate(ROWS)] if name == "linear_probe" else ROWS
     results = []
     for packed in (True, False):
         model.zero_grad()
@@ -96,14 +100,14 @@ def tune(name: str, folder: Path, artifacts: Path, model: ModelConfig, **changes
 
 def answers(local: LocalModel, artifacts: Path) -> list[str]:
     data = read_data(artifacts / "prepare")
-    chats = [plain_messages(data.task, example) for example in data.dev]
+    chats = [zero_shot_messages(data.task, example) for example in data.dev]
     return [answer.text for (answer,) in local.answer(chats, max_new_tokens=12)]
 
 
 def dev_loss(local: LocalModel, artifacts: Path) -> float:
     data = read_data(artifacts / "prepare")
-    rows = encode_rows(local.tokenizer, plainly(data.task), data.dev, 128, "dev")
-    scores = local.loglikelihoods([Request(tuple(row.prompt), tuple(row.answer)) for row in rows])
+    rows = encode_rows(local.tokenizer, plain_format(data.task), data.dev, 128, "dev")
+    scores = local.loglikelihoods([ScoringRequest(tuple(row.prompt), tuple(row.answer)) for row in rows])
     return -sum(score.log_likelihood for score in scores) / sum(score.tokens for score in scores)
 
 
@@ -142,18 +146,18 @@ def test_the_engine_answers_as_the_tuned_model_was_measured(
 def test_interrupted_training_ends_with_the_same_weights(
     name: str, tmp_path: Path, artifacts: Path, model_config: ModelConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from whether.finetune.callbacks import Seal
+    from whether.finetune.callbacks import SealCheckpoint
 
     whole = tune(name, tmp_path / "whole", artifacts, model_config)
-    on_save = Seal.on_save
+    on_save = SealCheckpoint.on_save
 
-    def interrupt(self: Seal, args: Any, state: Any, control: Any, **options: Any) -> None:
+    def interrupt(self: SealCheckpoint, args: Any, state: Any, control: Any, **options: Any) -> None:
         on_save(self, args, state, control, **options)
         if state.global_step == 9:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Seal, "on_save", interrupt)
+        patch.setattr(SealCheckpoint, "on_save", interrupt)
         with pytest.raises(KeyboardInterrupt):
             tune(name, tmp_path / "interrupted", artifacts, model_config)
     assert list(STATE.glob(f"finetune/{name}-*/checkpoint-9"))
@@ -182,7 +186,7 @@ def test_virtual_tokens_in_the_engine_are_those_of_peft(  # noqa: PLR0917 - fixt
     local = LocalModel.load(tiny_model, tmp_path, model_config)
     local.uses_tree = tree
     prompts: Sequence[list[int]] = [[5, 6, 7], [5, 6, 8, 9], [5, 6, 7], [11] * 40]
-    requests = [Request(tuple(prompt), (9, 10 + index)) for index, prompt in enumerate(prompts)]
+    requests = [ScoringRequest(tuple(prompt), (9, 10 + index)) for index, prompt in enumerate(prompts)]
     for score, (context, continuation) in zip(local.loglikelihoods(requests), requests, strict=True):
         with torch.no_grad():
             logits = model(torch.tensor([[*context, *continuation]])).logits[0, -3:-1].log_softmax(-1)
@@ -209,11 +213,11 @@ def test_a_linear_probe_draws_labels_and_keeps_the_language_model(
     probe = LocalModel.load(artifacts / "model", folder, model_config)
     base = LocalModel.load(artifacts / "model", None, model_config)
     data = read_data(artifacts / "prepare")
-    chats = [plain_messages(data.task, example) for example in data.dev]
+    chats = [zero_shot_messages(data.task, example) for example in data.dev]
     drawn = probe.answer(chats, max_new_tokens=1, sampling=Sampling(temperature=5.0, samples=20, seed=0))
     assert all({answer.text for answer in of_one} <= set(data.task.labels) for of_one in drawn)
     assert any(len({answer.text for answer in of_one}) > 1 for of_one in drawn)
-    request = Request((5, 6, 7), (8, 9))
+    request = ScoringRequest((5, 6, 7), (8, 9))
     assert probe.loglikelihoods([request]) == base.loglikelihoods([request])
 
     labels = read_data(artifacts / "prepare").task.labels

@@ -50,8 +50,8 @@ def deliver(name, *rows):
 
 
 def night(config, number=1, now=NOW):
-    intake = inbox.look(config, number, now)
-    inbox.take(intake, config, number)
+    intake = inbox.plan_intake(config, number, now)
+    inbox.apply_intake(intake, config, number)
     return intake.taken
 
 
@@ -171,10 +171,10 @@ def test_a_night_that_reads_a_file_again_doubles_no_arrival(config):
 def test_the_same_night_again_changes_nothing(config):
     rows = [{"text": f"play number {number}", "label": "music"} for number in range(30)]
     deliver("a.jsonl", *rows, "broken")
-    intake = inbox.look(config, 1, NOW)
+    intake = inbox.plan_intake(config, 1, NOW)
     first = [(row.id, row.destination) for row in intake.rows]
     # Killed after the rows were written and before the file left the inbox.
-    inbox.take(replace_files(intake, []), config, 1)
+    inbox.apply_intake(replace_files(intake, []), config, 1)
     assert night(config).labelled == 0
     assert [(row.id, row.destination) for row in collected()] == first
     assert len(quarantined()) == 1
@@ -300,7 +300,7 @@ def test_an_inbox_that_is_a_file(config):
     Path("inbox").rmdir()
     Path("inbox").write_text("")
     with pytest.raises(RecordError, match="inbox is a file"):
-        inbox.look(config, 1, NOW)
+        inbox.plan_intake(config, 1, NOW)
 
 
 def test_a_broken_csv_and_bytes_that_are_no_text(config):

@@ -12,13 +12,13 @@ from references import model_config, naive_score
 
 from whether.config import ModelConfig
 from whether.engine.local import LocalModel
-from whether.engine.requests import Request
+from whether.engine.requests import ScoringRequest
 from whether.errors import EngineError
 from whether.model.memory import MAX_BUDGET, Limits, bytes_per_token, default_budget, limits
 from whether.records import Sampling
 
 PROMPTS = [[5, 6, 7, *range(8, 8 + number % 5), number] for number in range(10, 40)]
-REQUESTS = [Request(tuple(prompt), rest) for prompt in PROMPTS for rest in ((3,), (3, 4), (9, 8, 7))]
+REQUESTS = [ScoringRequest(tuple(prompt), rest) for prompt in PROMPTS for rest in ((3,), (3, 4), (9, 8, 7))]
 
 
 class Ceiling:

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from tuners import TASK
 
-from whether.finetune.data import Row
+from whether.finetune.data import TrainingRow
 
-ROWS = [Row([*range(10, 40), 50 + n], [60 + n, 2]) for n in range(6)]
+ROWS = [TrainingRow([*range(10, 40), 50 + n], [60 + n, 2]) for n in range(6)]
 PREDICTED = 12
 
 
-def count(model: Any, rows: list[Row]) -> tuple[int, int]:
+def count(model: Any, rows: list[TrainingRow]) -> tuple[int, int]:
     """Return the operations of one step on a packed batch, and its length."""
     import torch
 
@@ -92,7 +92,7 @@ def test_attention_in_blocks_takes_fewer_operations_on_longer_batches(model: Any
     from whether.finetune.losses import answer_scores
     from whether.model.metering import counted_flops
 
-    rows = [Row([*range(10, 40), *[50 + n] * 20], [60 + n, 2]) for n in range(12)]
+    rows = [TrainingRow([*range(10, 40), *[50 + n] * 20], [60 + n, 2]) for n in range(12)]
     adapted = lora(model, TASK, r=4, alpha=8)
     dense, _ = count(adapted, rows)
     batch = make_collator(adapted, rows)(rows)

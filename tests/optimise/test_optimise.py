@@ -15,9 +15,9 @@ import yaml
 from whether.config import CONF, Config, PromptConfig, check, compose
 from whether.errors import ConfigError, RecordError
 from whether.optimise.best import prompt_yaml, write_prompt
-from whether.optimise.candidates import drawn, written_by_hand
-from whether.optimise.halving import Rung, affordable, evaluations, in_strata, rungs
-from whether.optimise.journal import Journal, Scored
+from whether.optimise.candidates import manual_prompts, sample_candidates
+from whether.optimise.halving import Rung, evaluations, max_candidates, rungs, stratified_order
+from whether.optimise.journal import ScoredExample, ScoreJournal
 from whether.optimise.optimise import optimise
 from whether.prompt.strategies import few_shot
 from whether.records import CandidateRecord, Example, OptimiseRecord, Task, read_json, read_jsonl
@@ -35,35 +35,37 @@ def test_rounds_double_the_examples_and_keep_a_share() -> None:
 
 
 def test_a_budget_lowers_the_number_of_candidates() -> None:
-    assert affordable(20, 100, None, first=16, keep=0.4) == 20
-    count = affordable(20, 100, 500, first=16, keep=0.4)
+    assert max_candidates(20, 100, None, first=16, keep=0.4) == 20
+    count = max_candidates(20, 100, 500, first=16, keep=0.4)
     assert evaluations(rungs(count, 100, first=16, keep=0.4)) <= 500
     assert evaluations(rungs(count + 1, 100, first=16, keep=0.4)) > 500
-    assert affordable(20, 100, 50, first=16, keep=0.4) == 0
+    assert max_candidates(20, 100, 50, first=16, keep=0.4) == 0
 
 
 def test_every_beginning_of_the_order_is_balanced(examples: list[Example]) -> None:
     skewed = [example for example in examples if example.target != "tech"] + examples[1:2]
-    ordered = in_strata(examples, 0)
+    ordered = stratified_order(examples, 0)
     assert sorted(ordered, key=str) == sorted(examples, key=str)
     assert {example.target for example in ordered[:3]} == {"billing", "tech", "other"}
-    assert {example.target for example in in_strata(skewed, 3)[:3]} == {"billing", "tech", "other"}
-    assert in_strata(examples, 0) == ordered != in_strata(examples, 1)
+    assert {example.target for example in stratified_order(skewed, 3)[:3]} == {"billing", "tech", "other"}
+    assert stratified_order(examples, 0) == ordered != stratified_order(examples, 1)
 
 
 def test_candidates_are_of_every_kind_and_follow_the_seed(settings: Settings, label_task: Task) -> None:
     config = settings().optimise
-    first = [one.name for one in drawn(config, label_task, 12, 0, 9)]
-    assert first == [one.name for one in drawn(config, label_task, 12, 0, 9)]
-    assert first != [one.name for one in drawn(config, label_task, 12, 1, 9)]
+    first = [one.name for one in sample_candidates(config, label_task, 12, 0, 9)]
+    assert first == [one.name for one in sample_candidates(config, label_task, 12, 0, 9)]
+    assert first != [one.name for one in sample_candidates(config, label_task, 12, 1, 9)]
     assert [sum(word in name for name in first) for word in ("no examples", "draw", "nearest")] == [3, 3, 3]
     text = replace(label_task, output="text", labels=[])
-    assert {one.prompt.answering["_target_"].rsplit(".")[-1] for one in drawn(config, text, 12, 0, 999)} == {"greedy"}
-    assert not any("draw" in one.name for one in drawn(config, label_task, 2, 0, 999))
+    assert {
+        one.prompt.answering["_target_"].rsplit(".")[-1] for one in sample_candidates(config, text, 12, 0, 999)
+    } == {"greedy"}
+    assert not any("draw" in one.name for one in sample_candidates(config, label_task, 2, 0, 999))
 
 
 def test_the_runs_own_prompts_are_those_by_hand(composed: Config) -> None:
-    assert [one.name for one in written_by_hand(composed.prompts)] == ["few_shot", "knn"]
+    assert [one.name for one in manual_prompts(composed.prompts)] == ["few_shot", "knn"]
 
 
 def test_another_draw_is_another_set(label_task: Task, examples: list[Example]) -> None:
@@ -112,10 +114,10 @@ def test_the_prompt_file_is_composed_as_any_other(tmp_path: Path, settings: Sett
         checkpoint="base", key="", task="snips", model="m", seed=0, dev_examples=10, candidates=3, rungs=[10],
         evaluations=30, seconds=12.34, best="", best_score=0.5, by_hand="knn", by_hand_score=0.4, difference=0.1,
     )  # fmt: skip
-    for one in drawn(config, label_task, 12, 0, 999):
-        from whether.records import to_plain
+    for one in sample_candidates(config, label_task, 12, 0, 999):
+        from whether.records import to_builtins
 
-        text = prompt_yaml(record, CandidateRecord(one.name, False, to_plain(one.prompt), 10, 0.5, None))
+        text = prompt_yaml(record, CandidateRecord(one.name, False, to_builtins(one.prompt), 10, 0.5, None))
         assert "knn: 40.0%" in text
         assert yaml.safe_load(text)["strategy"] == one.prompt.strategy
     write_prompt("base", text, tmp_path / "conf")
@@ -145,14 +147,14 @@ def test_what_was_asked_is_not_asked_again(
 
 def test_a_line_that_a_kill_cut_off_is_asked_again(tmp_path: Path) -> None:
     file = tmp_path / "journal.jsonl"
-    journal = Journal(file)
-    journal.add("a", 1.5, [Scored("x", 1.0, 7), Scored("y", 0.0, None)])
+    journal = ScoreJournal(file)
+    journal.add("a", 1.5, [ScoredExample("x", 1.0, 7), ScoredExample("y", 0.0, None)])
     file.write_text(file.read_text() + '\n{"candidate": "b", "sec')
-    again = Journal(file)
-    assert again.known("a") == {"x": Scored("x", 1.0, 7), "y": Scored("y", 0.0, None)}
+    again = ScoreJournal(file)
+    assert again.known("a") == {"x": ScoredExample("x", 1.0, 7), "y": ScoredExample("y", 0.0, None)}
     assert (again.known("b"), again.seconds, again.evaluations) == ({}, 1.5, 2)
-    again.add("b", 1.0, [Scored("x", 0.5, 1)])
-    assert Journal(file).known("b") == {"x": Scored("x", 0.5, 1)}
+    again.add("b", 1.0, [ScoredExample("x", 0.5, 1)])
+    assert ScoreJournal(file).known("b") == {"x": ScoredExample("x", 0.5, 1)}
 
 
 @pytest.mark.heavy

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from serving import Proxy, content, sampling_copy, status, transformers_server
 
-from whether.chat.templates import fill
+from whether.chat.templates import render_template
 from whether.config import CONF, Config, PromptConfig, ReflectConfig, ServedConfig, TokenPrice, load
 from whether.errors import ConfigError, EngineError
 from whether.optimise.optimise import optimise
@@ -122,4 +122,4 @@ def test_the_shipped_settings_are_chosen_by_name(monkeypatch: pytest.MonkeyPatch
     "text", ["plain", "{{ a }} {% b %} {# c #}", "{{{ {%% {", "{% raw %}x{% endraw %}", '{"a": {}}']
 )
 def test_whatever_a_model_writes_is_text(text: str) -> None:
-    assert fill(literal(text), {}, "x") == text
+    assert render_template(literal(text), {}, "x") == text

@@ -8,24 +8,24 @@ from rapidfuzz import fuzz
 
 from whether.prepare import duplicates
 from whether.prepare.duplicates import drop_duplicates, drop_near_duplicates, normalised
-from whether.prepare.rows import Row
+from whether.prepare.rows import SourceRow
 from whether.records import Example
 
 
-def rows(texts: Sequence[str], targets: Sequence[str] | None = None) -> list[Row]:
+def rows(texts: Sequence[str], targets: Sequence[str] | None = None) -> list[SourceRow]:
     return [
-        Row(line, Example(str(line), {"text": text}, targets[line - 1] if targets else "a"))
+        SourceRow(line, Example(str(line), {"text": text}, targets[line - 1] if targets else "a"))
         for line, text in enumerate(texts, 1)
     ]
 
 
-def lines(kept: Sequence[Row]) -> list[int]:
+def lines(kept: Sequence[SourceRow]) -> list[int]:
     return [row.line for row in kept]
 
 
-def greedy(table: Sequence[Row], threshold: float) -> list[int]:
+def greedy(table: Sequence[SourceRow], threshold: float) -> list[int]:
     """What is meant, written in the plainest way."""
-    kept: list[Row] = []
+    kept: list[SourceRow] = []
     for row in table:
         if all(fuzz.token_sort_ratio(normalised(row), normalised(other)) < threshold * 100 for other in kept):
             kept.append(row)
@@ -39,7 +39,10 @@ def test_case_and_white_space_do_not_make_a_difference() -> None:
 
 
 def test_two_inputs_do_not_run_into_each_other() -> None:
-    table = [Row(1, Example("1", {"a": "x y", "b": "z"}, "a")), Row(2, Example("2", {"a": "x", "b": "y z"}, "a"))]
+    table = [
+        SourceRow(1, Example("1", {"a": "x y", "b": "z"}, "a")),
+        SourceRow(2, Example("2", {"a": "x", "b": "y z"}, "a")),
+    ]
     assert lines(drop_duplicates(table).kept) == [1, 2]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from whether.config import SourceConfig, TaskConfig
 from whether.errors import ConfigError, DataError
-from whether.prepare.rows import read_table
+from whether.prepare.rows import read_examples
 from whether.records import Example
 
 SCHEMA = {"type": "object", "properties": {"intent": {"enum": ["a", "b"]}}, "required": ["intent"]}
@@ -27,7 +27,7 @@ def jsonl(tmp_path: Path, *rows: dict[str, Any]) -> Path:
 
 
 def examples(config: TaskConfig) -> list[Example]:
-    return [row.example for row in read_table(config).rows]
+    return [row.example for row in read_examples(config).rows]
 
 
 def test_columns_become_inputs_and_target(tmp_path: Path) -> None:
@@ -97,41 +97,41 @@ def test_a_bad_row_is_named_with_line_and_reason(
     if changed.get("output") == "json":
         good["answer"] = {"intent": "a"}
     with pytest.raises(DataError, match=rf"rows\.jsonl, line 2: .*{reason}"):
-        read_table(task(jsonl(tmp_path, good, row), **changed))
+        read_examples(task(jsonl(tmp_path, good, row), **changed))
 
 
 def test_an_error_names_the_first_five_bad_rows(tmp_path: Path) -> None:
     path = jsonl(tmp_path, {"text": "x", "answer": "a"}, *[{"text": "", "answer": "a"}] * 8)
     with pytest.raises(DataError, match=r"max_bad_rows=0") as raised:
-        read_table(task(path))
+        read_examples(task(path))
     assert [f"line {number}:" in str(raised.value) for number in range(1, 9)] == [False] + [True] * 5 + [False] * 2
 
 
 def test_so_many_bad_rows_as_allowed_are_set_aside(tmp_path: Path) -> None:
     path = jsonl(tmp_path, {"text": "", "answer": "a"}, {"text": "x", "answer": "a"}, {"text": "y", "answer": ""})
-    table = read_table(task(path, max_bad_rows=2))
+    table = read_examples(task(path, max_bad_rows=2))
     assert [row.line for row in table.rows] == [2]
     assert [(bad.line, bad.row["answer"]) for bad in table.rejected] == [(1, "a"), (3, "")]
     with pytest.raises(DataError, match="max_bad_rows=1"):
-        read_table(task(path, max_bad_rows=1))
+        read_examples(task(path, max_bad_rows=1))
 
 
 def test_a_wrong_column_is_named_with_near_matches(tmp_path: Path) -> None:
     path = jsonl(tmp_path, {"texts": "x", "answer": "a"})
     with pytest.raises(DataError, match=r"no column 'text', which task\.inputs\.message names; did you mean 'texts'"):
-        read_table(task(path))
+        read_examples(task(path))
     with pytest.raises(DataError, match=r"no column 'reply', which task\.target names"):
-        read_table(task(path, inputs={"message": "texts"}, target="reply"))
+        read_examples(task(path, inputs={"message": "texts"}, target="reply"))
     with pytest.raises(
         ConfigError, match=r"task\.target over the columns.*'anser' is undefined; did you mean 'answer'"
     ):
-        read_table(task(path, inputs={"message": "texts"}, target="{{ anser }}"))
+        read_examples(task(path, inputs={"message": "texts"}, target="{{ anser }}"))
 
 
 def test_a_schema_that_is_none_is_refused(tmp_path: Path) -> None:
     path = jsonl(tmp_path, {"text": "x", "answer": {}})
     with pytest.raises(ConfigError, match=r"task\.schema is not a JSON Schema"):
-        read_table(task(path, output="json", schema={"type": "objekt"}))
+        read_examples(task(path, output="json", schema={"type": "objekt"}))
 
 
 def test_the_group_is_a_column_that_no_row_lacks(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_the_group_is_a_column_that_no_row_lacks(tmp_path: Path) -> None:
     assert [example.group for example in examples(task(path, group="who"))] == ["7", "x"]
     assert [example.group for example in examples(task(path))] == [None, None]
     with pytest.raises(DataError, match=r"no column 'whom', which task\.group names; did you mean 'who'"):
-        read_table(task(path, group="whom"))
+        read_examples(task(path, group="whom"))
     path = jsonl(tmp_path, {"text": "A", "answer": "a", "who": ""})
     with pytest.raises(DataError, match=r"line 1: the group is missing \(who\)"):
-        read_table(task(path, group="who"))
+        read_examples(task(path, group="who"))

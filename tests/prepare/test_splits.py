@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from whether.config import SplitConfig
 from whether.errors import DataError
-from whether.prepare.rows import Row
+from whether.prepare.rows import SourceRow
 from whether.prepare.splits import SPLITS, apportion, draw_sample, split
 from whether.records import Example
 
@@ -20,8 +20,8 @@ def make(counts: dict[str, int]) -> list[Example]:
     ]
 
 
-def rows(examples: list[Example]) -> list[Row]:
-    return [Row(line, example) for line, example in enumerate(examples, 1)]
+def rows(examples: list[Example]) -> list[SourceRow]:
+    return [SourceRow(line, example) for line, example in enumerate(examples, 1)]
 
 
 COUNTS = {"a": 100, "b": 37, "c": 3}

@@ -14,15 +14,15 @@ from whether.errors import ConfigError, EngineError
 from whether.model.tokens import encode, encode_answer
 from whether.prompt.answering import (
     CONTENT_FREE,
+    constrained_choice,
     greedy,
+    json_answer,
     label_scores,
-    one_of_labels,
     self_consistency,
-    structured,
 )
 from whether.prompt.parse import answer_schema
 from whether.prompt.strategies import few_shot, zero_shot
-from whether.records import GREEDY, Choices, Example, Generation, JsonSchema, Message, Sampling, Task
+from whether.records import GREEDY, Choice, Example, Generation, JsonSchema, Message, Sampling, Task
 
 MODEL = ModelConfig(
     name="tiny", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1
@@ -42,7 +42,7 @@ class Says:
         max_new_tokens: int,
         stop: Sequence[str] = (),  # noqa: ARG002 - the protocol's signature
         sampling: Sampling = GREEDY,
-        constraint: Choices | JsonSchema | None = None,  # noqa: ARG002
+        constraint: Choice | JsonSchema | None = None,  # noqa: ARG002
         progress: str | None = None,  # noqa: ARG002
     ) -> list[list[Generation]]:
         self.samplings.append(sampling)
@@ -107,7 +107,7 @@ def test_samples_of_the_engine_are_repeated_by_the_seed(
 def test_with_labels_as_constraint_every_answer_is_valid(
     local: LocalModel, label_task: Task, examples: list[Example]
 ) -> None:
-    replies = asked(one_of_labels(label_task, 0), local, label_task, examples)
+    replies = asked(constrained_choice(label_task, 0), local, label_task, examples)
     assert {reply.answer for reply in replies} <= set(label_task.labels)
     assert any(reply.answer is None for reply in asked(greedy(label_task, 0), local, label_task, examples))
 
@@ -171,7 +171,7 @@ def test_a_served_model_has_no_scores(label_task: Task, examples: list[Example])
         asked(label_scores(label_task, 0), Says(), label_task, examples[:1])
 
 
-@pytest.mark.parametrize("way", [one_of_labels, label_scores])
+@pytest.mark.parametrize("way", [constrained_choice, label_scores])
 def test_ways_for_labels_say_so(label_task: Task, way) -> None:
     with pytest.raises(ConfigError, match="needs a task with labels, and tickets has output: text"):
         way(replace(label_task, output="text", labels=[]), 0)
@@ -179,7 +179,7 @@ def test_ways_for_labels_say_so(label_task: Task, way) -> None:
 
 def test_structured_answers_are_read_as_the_schema_says(label_task: Task, examples: list[Example]) -> None:
     texts = ['{"answer": "tech"}', '{"answer": "nonsense"}', '{"answer": "tech", "why": "x"}', "tech", '["tech"]', "{"]
-    way = structured(label_task, 0)
+    way = json_answer(label_task, 0)
     replies = asked(way, Says(*texts), label_task, examples[:6])
     assert [reply.answer for reply in replies] == ["tech", None, None, None, None, None]
     assert json.loads(way.show("tech")) == {"answer": "tech"}
@@ -188,7 +188,7 @@ def test_structured_answers_are_read_as_the_schema_says(label_task: Task, exampl
 
 def test_a_json_task_keeps_its_own_schema(label_task: Task, examples: list[Example]) -> None:
     task = replace(label_task, output="json", labels=[], schema={"type": "object", "required": ["queue"]})
-    way = structured(task, 0)
+    way = json_answer(task, 0)
     replies = asked(way, Says('{"queue": 1}', "{}"), task, examples[:2])
     assert [reply.answer for reply in replies] == ['{"queue": 1}', None]
     assert way.show('{"queue": 1}') == '{"queue": 1}'
@@ -199,6 +199,6 @@ def test_a_schema_as_constraint_makes_every_answer_valid(
     local: LocalModel, label_task: Task, examples: list[Example]
 ) -> None:
     pytest.importorskip("llguidance")
-    way = structured(label_task, 0, constrained=True, max_new_tokens=24)
+    way = json_answer(label_task, 0, constrained=True, max_new_tokens=24)
     replies = asked(way, local, label_task, examples[:6])
     assert {reply.answer for reply in replies} <= set(label_task.labels)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from whether.chat.messages import plain_messages
+from whether.chat.messages import zero_shot_messages
 from whether.config import ModelConfig, PromptConfig, ServingConfig
 from whether.errors import DataError, EngineError, RecordError
 from whether.metrics.catalogue import METRICS
@@ -77,7 +77,7 @@ def test_outputs_are_those_of_transformers(make_artifacts, tiny_model, label_tas
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
     for line, example in zip(read_jsonl(folder / "predictions.jsonl", Prediction), examples[10:], strict=True):
-        ids = torch.tensor([encode(tokenizer, plain_messages(label_task, example))])
+        ids = torch.tensor([encode(tokenizer, zero_shot_messages(label_task, example))])
         written = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=6)
         assert line.output == tokenizer.decode(written[0, ids.shape[1] :], skip_special_tokens=True)
         assert line.input_tokens == ids.shape[1]
@@ -143,7 +143,7 @@ def test_recall_of_passages_is_measured_with_every_answering(
     task = replace(label_task, output="text", metric="exact_match", labels=[])
     prompt = PromptConfig(
         strategy={"_target_": "whether.prompt.strategies.retrieval", "folder": str(tmp_path / "notes"), "examples": 2},
-        answering={"_target_": "whether.prompt.answering.structured"},
+        answering={"_target_": "whether.prompt.answering.json_answer"},
     )
     lines = read_jsonl(run(make_artifacts(tiny_model, task, examples), prompt) / "predictions.jsonl", Prediction)
     assert [line.retrieved for line in lines] == [line.target == "tech" for line in lines]

@@ -10,14 +10,14 @@ import pytest
 from whether.config import ModelConfig, PromptConfig, RobustnessConfig, ServingConfig
 from whether.errors import ConfigError
 from whether.prompt.adherence import adherence, violation
-from whether.prompt.answering import Answering, Reply, greedy, label_scores, structured
+from whether.prompt.answering import DecodingStrategy, Reply, greedy, json_answer, label_scores
 from whether.prompt.arm import run_arm
-from whether.prompt.robustness import Own, measure_robustness
+from whether.prompt.robustness import Baseline, measure_robustness
 from whether.prompt.strategies import zero_shot
 from whether.records import (
     GREEDY,
     Adherence,
-    Choices,
+    Choice,
     Example,
     Generation,
     JsonSchema,
@@ -46,7 +46,7 @@ class Reads:
         max_new_tokens: int,  # noqa: ARG002 - the protocol's signature
         stop: Sequence[str] = (),  # noqa: ARG002
         sampling: Sampling = GREEDY,
-        constraint: Choices | JsonSchema | None = None,  # noqa: ARG002
+        constraint: Choice | JsonSchema | None = None,  # noqa: ARG002
         progress: str | None = None,  # noqa: ARG002
     ) -> list[list[Generation]]:
         return [[self._one(chat, number) for number in range(sampling.samples)] for chat in chats]
@@ -62,8 +62,8 @@ def dev(examples: list[Example]) -> list[Example]:
     return [example for example in examples if example.target == "billing"]
 
 
-def measure(config: RobustnessConfig, task: Task, dev: list[Example], answering: Answering) -> Robustness:
-    own = Own(zero_shot(task, dev, 0), answering, {example.id: "billing" for example in dev})
+def measure(config: RobustnessConfig, task: Task, dev: list[Example], answering: DecodingStrategy) -> Robustness:
+    own = Baseline(zero_shot(task, dev, 0), answering, {example.id: "billing" for example in dev})
     return measure_robustness(
         config, task, dev, dev, 0, model=Reads(), own=own, name="x",
         build=lambda varied, pool: (zero_shot(varied, pool, 0), greedy(varied, 0)),
@@ -104,7 +104,7 @@ def test_what_is_switched_off_is_not_measured(label_task: Task, dev: list[Exampl
 @pytest.mark.heavy
 def test_a_format_that_does_not_fit_is_left_out_and_the_arm_is_kept(artifacts: Path) -> None:
     """The arm's own prompts just fit the context of 1,024 tokens; a heading more does not."""
-    from whether.chat.messages import plain_messages
+    from whether.chat.messages import zero_shot_messages
     from whether.model.loading import load_tokenizer
     from whether.model.tokens import encode
     from whether.records import write_jsonl
@@ -115,9 +115,9 @@ def test_a_format_that_does_not_fit_is_left_out_and_the_arm_is_kept(artifacts: P
     long = rows[0]
     for words in range(500, 1100):
         long = replace(rows[0], inputs={"text": "a " * words})
-        if len(encode(tokenizer, plain_messages(task, long))) >= 1024 - task.max_new_tokens - 1:
+        if len(encode(tokenizer, zero_shot_messages(task, long))) >= 1024 - task.max_new_tokens - 1:
             break
-    assert len(encode(tokenizer, plain_messages(task, long))) + task.max_new_tokens <= 1024
+    assert len(encode(tokenizer, zero_shot_messages(task, long))) + task.max_new_tokens <= 1024
     write_jsonl(artifacts / "prepare" / "dev.jsonl", [long, *rows[1:]])
     folder = artifacts / "prompt" / "base-it"
     prompt = PromptConfig(strategy={"_target_": f"{STRATEGIES}.zero_shot"})
@@ -184,7 +184,7 @@ def test_what_is_wrong_with_an_output_is_named(label_task: Task) -> None:
     assert violation(label_task, thinking, reply("so tech", finished=False)) == (
         "'Answer:' is missing, cut at the most new tokens"
     )
-    form = structured(label_task, 0)
+    form = json_answer(label_task, 0)
     for text, expected in [
         ('{"answer": "nothing"}', "breaks the schema: enum at $.answer"),
         ('Sure: {"answer": "tech"}', "JSON with text around it"),

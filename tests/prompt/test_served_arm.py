@@ -11,7 +11,7 @@ from whether.errors import EngineError
 from whether.prompt.arm import estimate_arm, run_arm
 from whether.prompt.models import base_counter
 from whether.records import Prediction, read_json, read_jsonl
-from whether.served.budget import Budgeted
+from whether.served.budget import BudgetedModel
 
 MODEL = ModelConfig(
     name="tiny", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1
@@ -95,7 +95,7 @@ def test_an_estimate_is_what_is_then_sent(artifacts, server, folder, prompt, rob
         assert len(proxy.reached) == before.requests
         after = estimated(artifacts, served, prompt, robustness)
         assert (after.requests, after.usd) == (0, 0.0)
-        budget = Budgeted(served, "far", base_counter(artifacts / "model"))
+        budget = BudgetedModel(served, "far", base_counter(artifacts / "model"))
         used = budget.served.usage()
     assert used.input_tokens == before.input_tokens
     assert used.output_tokens <= before.output_tokens
@@ -133,8 +133,8 @@ def test_a_run_that_broke_off_sends_what_is_missing(artifacts, server, folder) -
 def test_a_server_that_does_not_tell_tokens(artifacts, server, folder) -> None:
     with Proxy(server, [without_usage]) as proxy:
         run(artifacts, far(proxy, folder, concurrency=1))
-        budget = Budgeted(far(proxy, folder), "far", base_counter(artifacts / "model"))
+        budget = BudgetedModel(far(proxy, folder), "far", base_counter(artifacts / "model"))
         with pytest.raises(EngineError, match="does not tell how many tokens an answer took"):
             budget.spent()
         free = replace(PRICE, usd_per_1m_input=0.0, usd_per_1m_output=0.0)
-        assert Budgeted(far(proxy, folder, price=free), "far", base_counter(artifacts / "model")).spent() == 0.0
+        assert BudgetedModel(far(proxy, folder, price=free), "far", base_counter(artifacts / "model")).spent() == 0.0

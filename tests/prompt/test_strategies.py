@@ -6,7 +6,7 @@ import pytest
 
 from whether.config import arguments, build
 from whether.errors import ConfigError, MissingPackageError
-from whether.prompt.knowledge import cut_into_passages
+from whether.prompt.knowledge import chunk
 from whether.prompt.strategies import few_shot, fixed, knn, retrieval, zero_shot
 from whether.records import Example, Task
 
@@ -238,5 +238,5 @@ def test_a_knowledge_folder_without_text_is_an_error(
 
 def test_passages_are_paragraphs_and_long_ones_are_cut() -> None:
     text = "one two\n\nthree four five\n\n" + " ".join(f"w{number}" for number in range(9))
-    assert cut_into_passages(text, 5) == ["one two\n\nthree four five", "w0 w1 w2 w3 w4", "w5 w6 w7 w8"]
-    assert cut_into_passages(" \n\n ", 5) == []
+    assert chunk(text, 5) == ["one two\n\nthree four five", "w0 w1 w2 w3 w4", "w5 w6 w7 w8"]
+    assert chunk(" \n\n ", 5) == []

@@ -10,10 +10,10 @@ import pytest
 from whether.config import ModelConfig
 from whether.engine.local import LocalModel
 from whether.errors import EngineError
-from whether.prompt.answering import Answering, greedy, label_scores, one_of_labels, self_consistency
+from whether.prompt.answering import DecodingStrategy, constrained_choice, greedy, label_scores, self_consistency
 from whether.prompt.strategies import few_shot, zero_shot
-from whether.prompt.together import Question, ask_together
-from whether.records import Example, Generation, Judgement, Message, Task
+from whether.prompt.together import RequestGroup, generate_batched
+from whether.records import Example, Generation, LabelScores, Message, Task
 
 MODEL = ModelConfig(
     name="tiny", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1
@@ -30,7 +30,7 @@ class Counted:
         self.calls.append(len(chats))
         return self.model.answer(chats, **options)
 
-    def judge(self, chats: Sequence[Sequence[Message]], answers: Sequence[str]) -> list[Judgement]:
+    def judge(self, chats: Sequence[Sequence[Message]], answers: Sequence[str]) -> list[LabelScores]:
         return self.model.judge(chats, answers)
 
 
@@ -39,19 +39,19 @@ def model(tiny_model: Path) -> Counted:
     return Counted(LocalModel.load(tiny_model, None, MODEL))
 
 
-def questions(task: Task, examples: list[Example]) -> list[Question]:
-    answerings: list[Answering] = [
+def questions(task: Task, examples: list[Example]) -> list[RequestGroup]:
+    answerings: list[DecodingStrategy] = [
         greedy(task, 0),
-        one_of_labels(task, 0),
+        constrained_choice(task, 0),
         greedy(task, 0),
         label_scores(task, 0),
         self_consistency(task, 0, samples=2),
         greedy(task, 0, max_new_tokens=3),
-        one_of_labels(task, 0),
+        constrained_choice(task, 0),
     ]
     strategies = [zero_shot(task, examples, 0), few_shot(task, examples, 0, examples=2)]
     return [
-        Question(answering, strategies[place % 2], examples[place : place + 4])
+        RequestGroup(answering, strategies[place % 2], examples[place : place + 4])
         for place, answering in enumerate(answerings)
     ]
 
@@ -60,7 +60,7 @@ def test_each_is_answered_as_by_itself_and_alike_ones_share_a_call(
     model: Counted, label_task: Task, examples: list[Example]
 ) -> None:
     asked = questions(label_task, examples)
-    together = ask_together(model, asked)
+    together = generate_batched(model, asked)
     assert model.calls == [8, 8, 4, 4]
     for replies, question in zip(together, asked, strict=True):
         alone = question.ask(model)
@@ -76,7 +76,7 @@ def test_one_that_is_too_long_has_its_error_and_the_others_their_answers(
 ) -> None:
     long = [replace(examples[0], inputs={"text": "a " * 3000})]
     first, second = questions(label_task, examples)[::2][:2]
-    good, bad, other = ask_together(model, [first, second._replace(examples=long), second])
+    good, bad, other = generate_batched(model, [first, second._replace(examples=long), second])
     assert isinstance(bad, EngineError)
     assert "context window" in str(bad)
     for replies, question in [(good, first), (other, second)]:

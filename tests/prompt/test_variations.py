@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from whether.chat.messages import input_text
-from whether.prompt.formats import INPUT_FORMS, NAMES, Variation, applies, variations
+from whether.chat.messages import render_input
+from whether.prompt.formats import INPUT_FORMS, NAMES, PromptFormat, changes_prompt, prompt_formats
 from whether.prompt.parse import parser
 from whether.prompt.strategies import few_shot, zero_shot
 from whether.records import Example, Task
@@ -27,21 +27,21 @@ def pool(examples: list[Example]) -> list[Example]:
     return [replace(one, target="tech_support") if one.target == "tech" else one for one in examples]
 
 
-def by_name(task: Task) -> dict[str, Variation]:
-    return {variation.name: variation for variation in variations(task, 0)}
+def by_name(task: Task) -> dict[str, PromptFormat]:
+    return {variation.name: variation for variation in prompt_formats(task, 0)}
 
 
 def test_there_are_ten_at_least_for_labels_and_for_text(task: Task, pool: list[Example]) -> None:
     text = replace(task, output="text", labels=[], definitions={})
     for varied, least in ((task, 16), (text, 10)):
-        found = variations(varied, 0)
+        found = prompt_formats(varied, 0)
         assert len({one.name for one in found}) == len(found)
         assert {one.name for one in found} <= set(NAMES)
         own = few_shot(varied, pool, 0, examples=5)
         changing = [
             one
             for one in found
-            if applies(
+            if changes_prompt(
                 one, own, one.strategy(few_shot(one.task, [one.example(row) for row in pool], 0, examples=5)), pool
             )
         ]
@@ -52,15 +52,15 @@ def test_there_are_ten_at_least_for_labels_and_for_text(task: Task, pool: list[E
 @pytest.mark.parametrize("template", ["", "Q: {{ text }}"])
 def test_an_input_keeps_its_words(task: Task, pool: list[Example], name: str, template: str) -> None:
     own = replace(task, input_template=template)
-    read = input_text(by_name(own)[name].task, pool[0])
-    assert read != input_text(own, pool[0])
-    assert input_text(own, pool[0]) in read
+    read = render_input(by_name(own)[name].task, pool[0])
+    assert read != render_input(own, pool[0])
+    assert render_input(own, pool[0]) in read
 
 
 def test_fields_are_named(task: Task) -> None:
     two = replace(task, inputs=["text", "sent_at"])
     example = Example("x", {"text": "hello {{ 1 }}", "sent_at": "noon"}, "other")
-    assert input_text(by_name(two)["fields_named"].task, example) == "Text: hello {{ 1 }}\nSent At: noon"
+    assert render_input(by_name(two)["fields_named"].task, example) == "Text: hello {{ 1 }}\nSent At: noon"
     assert "fields_named" not in by_name(replace(two, input_template="{{ text }}"))
 
 
@@ -88,7 +88,7 @@ def test_labels_that_would_become_one_stay(task: Task, pool: list[Example]) -> N
     alike = replace(task, labels=["a_b", "a b", "c"])
     assert by_name(alike)["labels_spaced"].labels == {}
     own = zero_shot(alike, pool, 0)
-    assert not applies(by_name(alike)["labels_spaced"], own, zero_shot(alike, pool, 0), pool[:3])
+    assert not changes_prompt(by_name(alike)["labels_spaced"], own, zero_shot(alike, pool, 0), pool[:3])
 
 
 def test_labels_are_listed_in_other_ways(task: Task) -> None:
@@ -115,4 +115,4 @@ def test_demonstrations_change_their_order_and_nothing_else(task: Task, pool: li
 def test_without_demonstrations_their_order_is_nothing_to_vary(task: Task, pool: list[Example]) -> None:
     own = zero_shot(task, pool, 0)
     for name in ("demonstrations_reversed", "demonstrations_shuffled"):
-        assert not applies(by_name(task)[name], own, by_name(task)[name].strategy(own), pool[:3])
+        assert not changes_prompt(by_name(task)[name], own, by_name(task)[name].strategy(own), pool[:3])

@@ -9,8 +9,8 @@ import yaml
 
 from whether.bundle.bundle import prompt_hash
 from whether.config import CONF, Config, check, compose
-from whether.records import BundleRecord, Champion, Night
-from whether.retrain.triggers import Evidence, Item
+from whether.records import BundleRecord, Champion, RetrainingRun
+from whether.retrain.triggers import Evidence, ObservedRow
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 3, 1, 2, tzinfo=UTC)
@@ -33,13 +33,13 @@ def bundle(config: Config, **changed: object) -> BundleRecord:
     return replace(record, **changed)  # type: ignore[arg-type]
 
 
-def night(number: int, **changed: object) -> Night:
+def night(number: int, **changed: object) -> RetrainingRun:
     """A night that did nothing."""
     time = f"2026-02-{number:02d}T02:00:00+00:00"
-    return replace(Night(number, time, time, "nothing", ""), **changed)  # type: ignore[arg-type]
+    return replace(RetrainingRun(number, time, time, "nothing", ""), **changed)  # type: ignore[arg-type]
 
 
-def evidence(config: Config, items: list[Item], nights: list[Night], **changed: object) -> Evidence:
+def evidence(config: Config, items: list[ObservedRow], nights: list[RetrainingRun], **changed: object) -> Evidence:
     """What is known on the night after those, with a champion that is always right."""
     found = Evidence(
         number=nights[-1].number + 1 if nights else 1,

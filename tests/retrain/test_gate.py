@@ -9,10 +9,10 @@ from tests.retrain.conftest import bundle
 from whether.config import GateConfig, PolicyConfig
 from whether.metrics.catalogue import measurement
 from whether.records import ArmRecord, Example, Prediction, Provenance, Verdict
-from whether.retrain.gate import Sheet, judge
-from whether.stats.intervals import Inference
+from whether.retrain.gate import PairedAnswers, decide_promotion
+from whether.stats.intervals import InferenceSettings
 
-SETTINGS = Inference(resamples=500)
+SETTINGS = InferenceSettings(resamples=500)
 
 
 def verdict(excluded=(), **usd_per_1k):
@@ -39,11 +39,11 @@ def sheet(name, champion, challenger, n, both=0):
     in_both = places < both
     only_champion = (places >= both) & (places < both + champion)
     only_challenger = (places >= both + champion) & (places < both + champion + challenger)
-    return Sheet(name, rows, answers(in_both | only_champion), answers(in_both | only_challenger))
+    return PairedAnswers(name, rows, answers(in_both | only_champion), answers(in_both | only_challenger))
 
 
 def decided(config, sheets, champion=None, challenger=None, found=None, **gate):
-    return judge(
+    return decide_promotion(
         champion or bundle(config),
         challenger or bundle(config, id="bbbbbbbbbbbb"),
         found or verdict(),

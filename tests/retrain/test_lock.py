@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import psutil
 import pytest
 
-from whether.retrain.lock import MARK, LockedError, alone
+from whether.retrain.lock import ENVIRONMENT_MARK, LockedError, job_lock
 
 HOLD = """
 import sys, time, subprocess
@@ -38,7 +38,7 @@ def holder(tmp_path):
 def test_the_second_one_is_told_who_is_at_work(holder, tmp_path):
     with (
         pytest.raises(LockedError, match=rf"locked by pid {holder.pid} since 2026-01-02T00:00:00\+00:00"),
-        alone(tmp_path, datetime.now(UTC)),
+        job_lock(tmp_path, datetime.now(UTC)),
     ):
         pass
 
@@ -48,23 +48,23 @@ def test_a_lock_of_a_process_that_was_killed_is_taken_over(holder, tmp_path):
     holder.kill()
     holder.wait()
     assert psutil.Process(holder.child).is_running()
-    with alone(tmp_path, datetime.now(UTC)):
-        assert os.environ[MARK]
+    with job_lock(tmp_path, datetime.now(UTC)):
+        assert os.environ[ENVIRONMENT_MARK]
         deadline = time.time() + 5
         while psutil.pid_exists(holder.child) and psutil.Process(holder.child).status() != "zombie":
             assert time.time() < deadline, "what the killed job had started runs on"
             time.sleep(0.05)
-    assert MARK not in os.environ
+    assert ENVIRONMENT_MARK not in os.environ
     assert not (tmp_path / "holder.json").exists()
 
 
 def test_one_after_the_other(tmp_path):
     for _ in range(2):
-        with alone(tmp_path, datetime.now(UTC)):
+        with job_lock(tmp_path, datetime.now(UTC)):
             assert (tmp_path / "holder.json").exists()
 
 
 def test_a_broken_note_is_no_reason_to_stop(tmp_path):
     (tmp_path / "holder.json").write_text("{")
-    with alone(tmp_path, datetime.now(UTC)):
+    with job_lock(tmp_path, datetime.now(UTC)):
         pass

@@ -1,12 +1,12 @@
 from pathlib import Path
 
 from tests.retrain.conftest import night
-from whether.records import Champion, Finding, MeanScore, Night
+from whether.records import Champion, Finding, MeanScore, RetrainingRun
 from whether.retrain.page import write_page
-from whether.retrain.plots import draw_nights
+from whether.retrain.plots import plot_runs
 
 
-def some_nights() -> list[Night]:
+def some_nights() -> list[RetrainingRun]:
     return [
         night(
             number,
@@ -22,8 +22,8 @@ def some_nights() -> list[Night]:
     ]
 
 
-def written(tmp_path: Path, nights: list[Night], champion: Champion | None) -> str:
-    draw_nights(nights, tmp_path / "nights.svg")
+def written(tmp_path: Path, nights: list[RetrainingRun], champion: Champion | None) -> str:
+    plot_runs(nights, tmp_path / "nights.svg")
     write_page(nights, champion, (tmp_path / "nights.svg").read_text(), tmp_path / "report.html")
     return (tmp_path / "report.html").read_text()
 

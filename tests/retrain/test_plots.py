@@ -4,7 +4,7 @@ import pytest
 
 from tests.retrain.conftest import night
 from whether.records import Finding, MeanScore
-from whether.retrain.plots import draw_nights
+from whether.retrain.plots import plot_runs
 
 
 @pytest.mark.heavy
@@ -19,7 +19,7 @@ def test_nights_are_drawn_the_same_way_each_time(tmp_path: Path) -> None:
         for number in range(1, 9)
     ]
     for name in ("a.svg", "b.svg"):
-        draw_nights(nights, tmp_path / name, unchanged=[0.8, None] + [0.7] * 6)
+        plot_runs(nights, tmp_path / name, unchanged=[0.8, None] + [0.7] * 6)
     text = (tmp_path / "a.svg").read_text()
     assert text == (tmp_path / "b.svg").read_text()
     for words in ("never retrained", "champion of the time", "promoted", "input_drift"):
@@ -29,5 +29,5 @@ def test_nights_are_drawn_the_same_way_each_time(tmp_path: Path) -> None:
 
 @pytest.mark.heavy
 def test_a_first_night_without_anything(tmp_path: Path) -> None:
-    draw_nights([night(1)], tmp_path / "a.svg")
+    plot_runs([night(1)], tmp_path / "a.svg")
     assert "score on the night" in (tmp_path / "a.svg").read_text()

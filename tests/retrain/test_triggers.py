@@ -8,10 +8,10 @@ import pytest
 
 from tests.retrain.conftest import NOW, bundle, evidence, night
 from whether.config import ConstraintsConfig
-from whether.records import Champion, Finding, sha256_plain
+from whether.records import Champion, Finding, sha256_json
 from whether.retrain import triggers
-from whether.retrain.triggers import Item
-from whether.stats.sequential import evidence_of_p_values
+from whether.retrain.triggers import ObservedRow
+from whether.stats.sequential import p_value_e_process
 
 WORDS = [*"sun rain snow wind fog hail storm frost heat cloud".split(), *"will there be any soon".split()]  # noqa: SIM905
 OTHER = [*"song album band tune singer".split(), *"play me that one now".split()]  # noqa: SIM905
@@ -20,7 +20,7 @@ OTHER = [*"song album band tune singer".split(), *"play me that one now".split()
 def items(night_number, count, words=WORDS, labels=("a", "b"), start=0):
     random = np.random.default_rng((night_number, start))
     return [
-        Item(
+        ObservedRow(
             " ".join(random.choice(words, random.integers(3, 8))), str(random.choice(labels)), night_number,
             night_number, f"{night_number}-{start + number}",
         )
@@ -29,7 +29,7 @@ def items(night_number, count, words=WORDS, labels=("a", "b"), start=0):
 
 
 def ask(config, name, known):
-    return triggers.ask(replace(known, config=replace(known.config, retrain=config.retrain)), name)
+    return triggers.evaluate(replace(known, config=replace(known.config, retrain=config.retrain)), name)
 
 
 def test_every_trigger_that_is_shipped_is_tested(config):
@@ -43,7 +43,7 @@ def test_new_labels(config):
     known = [*items(0, 300), *items(1, 50), *items(2, 49)]
     found = ask(config, "new_labels", evidence(config, known, [night(1)]))
     assert (found.fired, found.statistic, found.threshold) == (False, 99, 100)
-    more = [*known, *items(2, 1, start=49), Item("without", None, 2, 0, "x")]
+    more = [*known, *items(2, 1, start=49), ObservedRow("without", None, 2, 0, "x")]
     assert ask(config, "new_labels", evidence(config, more, [night(1)])).fired
     after = evidence(config, more, [night(1, examined=True)])
     assert ask(config, "new_labels", after).statistic == 50
@@ -85,12 +85,12 @@ def test_the_p_values_of_a_quiet_series_are_independent(config, name):
             texts = [" ".join(random.choice(60, random.integers(2, 9)).astype(str)) for _ in range(12)]
             labels = random.choice(["a", "b", "c"], 12, p=[0.6, 0.3, 0.1])
             known += [
-                Item(text, str(label), place, place, f"{sha256_plain(f'{number} {place} {row}')}")
+                ObservedRow(text, str(label), place, place, f"{sha256_json(f'{number} {place} {row}')}")
                 for row, (text, label) in enumerate(zip(texts, labels, strict=True))
             ]
             if place:
                 seeded = replace(config, seed=number)
-                found = triggers.ask(evidence(seeded, known, past), name)
+                found = triggers.evaluate(evidence(seeded, known, past), name)
                 past.append(night(place, findings=[found]))
         means.append(np.mean([one.findings[0].p_value for one in past]))
     # Of independent uniform p-values the sum of squares is chi-square: 53.7 is its 99.5% point for 30 series.
@@ -143,7 +143,7 @@ def test_a_challenger_begins_a_new_series_only_under_strong_evidence(config, evi
     known = [row for number in range(5) for row in items(number, 60)]
     found = ask(config, "length_drift", evidence(config, known, past))
     series = [*p_values, found.p_value] if goes_on else [found.p_value]
-    assert found.statistic == pytest.approx(evidence_of_p_values(series))
+    assert found.statistic == pytest.approx(p_value_e_process(series))
     assert found.rows == 60
 
 

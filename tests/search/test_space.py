@@ -7,7 +7,7 @@ import pytest
 import yaml
 from tiny_tuner import tuner
 
-from whether.config import CONF, Options, Range, SearchConfig, TunerConfig, check, compose
+from whether.config import CONF, Categorical, Range, SearchConfig, TunerConfig, check, compose
 from whether.errors import ConfigError
 from whether.search.space import Space
 
@@ -43,7 +43,7 @@ def test_settings_go_where_they_belong() -> None:
 def test_null_takes_a_setting_out() -> None:
     found = SearchConfig({"epochs": None, "learning_rate": {"low": 1, "high": 2, "choices": None}}).parameters
     assert found == {"learning_rate": Range(1.0, 2.0)}
-    assert SearchConfig({"epochs": {"choices": [1], "low": None}}).parameters == {"epochs": Options((1,))}
+    assert SearchConfig({"epochs": {"choices": [1], "low": None}}).parameters == {"epochs": Categorical((1,))}
 
 
 @pytest.mark.parametrize(

@@ -35,10 +35,10 @@ from serving import (
 
 from whether.config import ServedConfig
 from whether.engine.local import LocalModel
-from whether.engine.requests import Request
+from whether.engine.requests import ScoringRequest
 from whether.errors import EngineError, RecordError
 from whether.model.tokens import encode
-from whether.records import Choices, JsonSchema, Message, Sampling
+from whether.records import Choice, JsonSchema, Message, Sampling
 from whether.served.http import MAX_RETRY_AFTER, _retry_after
 from whether.served.journal import Entry, Journal
 from whether.served.model import ServedModel
@@ -492,17 +492,17 @@ def test_arguments_are_checked(config):
 
 def test_choices(tiny, keyed, server, config):
     asked, labels = chats(5), ("billing", "tech", "other")
-    answers = ServedModel(keyed).answer(asked, max_new_tokens=6, constraint=Choices(labels))
+    answers = ServedModel(keyed).answer(asked, max_new_tokens=6, constraint=Choice(labels))
     for (answer,), chat in zip(answers, asked, strict=True):
         context = tuple(encode(tiny.tokenizer, chat))
         ends = [tuple(tiny.tokenizer(label, add_special_tokens=False)["input_ids"]) for label in labels]
-        scores = tiny.loglikelihoods([Request(context, end) for end in ends])
+        scores = tiny.loglikelihoods([ScoringRequest(context, end) for end in ends])
         assert answer.text == max(zip(scores, labels, strict=True))[1]
     with (
         Proxy(server) as proxy,
         pytest.raises(EngineError, match="does not say that it can hold an answer to given choices"),
     ):
-        ServedModel(config(proxy.url)).answer(asked, max_new_tokens=6, constraint=Choices(labels))
+        ServedModel(config(proxy.url)).answer(asked, max_new_tokens=6, constraint=Choice(labels))
     assert proxy.arrived == []
 
 
@@ -543,7 +543,7 @@ def test_log_likelihoods_equal_the_model(tiny, keyed):
     for context, continuation in PAIRS:
         kept = context.rstrip() if continuation else context
         whole = ids(context + continuation)
-        requests.append(Request(whole[: len(ids(kept))], whole[len(ids(kept)) :]))
+        requests.append(ScoringRequest(whole[: len(ids(kept))], whole[len(ids(kept)) :]))
     scores = ServedModel(keyed).text_loglikelihoods(PAIRS)
     for score, alone in zip(scores, tiny.loglikelihoods(requests), strict=True):
         assert score.log_likelihood == pytest.approx(alone.log_likelihood, abs=1e-4)

@@ -15,8 +15,8 @@ import yaml
 
 from whether.config import CONF, Config, DataConfig, SourceConfig, check, compose
 from whether.errors import ConfigError, DataError, SourceError
-from whether.repository.tracked import differing_files, refuse_rehashed
-from whether.sources.fetch import ensure
+from whether.repository.tracked import changed_files, require_committed_data
+from whether.sources.fetch import fetch_all
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,7 +56,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Config]:
         run(sys.executable, "-m", "dvc", "init", "--quiet")
         Path(".gitignore").write_text("/data\n")
         with pytest.raises(SourceError, match=r"data\.dvc is missing.*`dvc add data`"):
-            ensure(settings)
+            fetch_all(settings)
         run(sys.executable, "-m", "dvc", "add", "--quiet", "data")
         run("git", "add", ".")
     return folder, settings
@@ -81,13 +81,13 @@ def fresh_clone() -> None:
 def test_a_fresh_clone_gets_data_and_dvc_has_them(config: Config) -> None:
     before = Path("data.dvc").read_bytes()
     fresh_clone()
-    ensure(config)
+    fetch_all(config)
     assert sorted(path.name for path in Path("data/pack").iterdir()) == ["one.jsonl", "two.jsonl"]
     assert Path("data.dvc").read_bytes() == before
     shutil.rmtree("data")
     shutil.rmtree(Path.cwd().parent / "cache")  # no package any more: from DVC's cache, or not at all
-    ensure(config)
-    assert differing_files() == []
+    fetch_all(config)
+    assert changed_files() == []
 
 
 def test_changed_data_are_refused_by_name_and_data_dvc_stays(config: Config) -> None:
@@ -96,7 +96,7 @@ def test_changed_data_are_refused_by_name_and_data_dvc_stays(config: Config) -> 
     Path("data/pack/two.jsonl").unlink()
     Path("data/new.txt").write_text("new")
     with pytest.raises(SourceError, match=r"changed: data/new\.txt, data/pack/one\.jsonl, data/pack/two\.jsonl\. If"):
-        ensure(config)
+        fetch_all(config)
     assert Path("data.dvc").read_bytes() == before
 
 
@@ -104,7 +104,7 @@ def test_changed_data_are_refused_without_a_cache_to_compare_with(config: Config
     shutil.rmtree(".dvc/cache")
     Path("data/pack/one.jsonl").write_text('{"input": "mine", "target": "y"}\n')
     with pytest.raises(SourceError, match=r"changed: data/\. If you meant it"):
-        ensure(config)
+        fetch_all(config)
 
 
 @pytest.mark.heavy
@@ -113,7 +113,7 @@ def test_a_package_that_builds_other_data_is_refused(config: Config) -> None:
     other = replace(config, data=replace(config.data, members={"one": "one"}))
     before = Path("data.dvc").read_bytes()
     with pytest.raises(SourceError, match=r"data/ is not what data\.dvc says"):
-        ensure(other)
+        fetch_all(other)
     assert Path("data.dvc").read_bytes() == before
 
 
@@ -122,21 +122,21 @@ def test_a_hash_that_dvc_rewrote_is_refused_until_it_is_staged(config: Config) -
     Path("data/pack/one.jsonl").write_text('{"input": "mine", "target": "y"}\n')
     run(sys.executable, "-m", "dvc", "add", "--quiet", "data")  # as `dvc repro` does it
     with pytest.raises(SourceError, match=r"`git add data\.dvc` and run again"):
-        refuse_rehashed()
+        require_committed_data()
     with pytest.raises(SourceError, match=r"`git add data\.dvc` and run again"):
-        ensure(config)
+        fetch_all(config)
     run("git", "add", "data.dvc")
-    refuse_rehashed()
-    ensure(config)
+    require_committed_data()
+    fetch_all(config)
 
 
 def test_a_missing_file_of_a_task_is_refused_with_those_that_are_there(config: Config) -> None:
     missing = replace(config, task=replace(config.task, source=SourceConfig(path="data/pack/on.jsonl")))
     with pytest.raises(DataError, match=r"data/pack/on\.jsonl is missing.*did you mean 'one\.jsonl'"):
-        ensure(missing)
+        fetch_all(missing)
 
 
 def test_a_hub_task_inside_data_is_refused(config: Config) -> None:
     source = SourceConfig(path="data/a.jsonl", hub="owner/name", revision="r", split="train")
     with pytest.raises(ConfigError, match="put a hub data set beside it"):
-        ensure(replace(config, task=replace(config.task, source=source)))
+        fetch_all(replace(config, task=replace(config.task, source=source)))

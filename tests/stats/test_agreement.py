@@ -6,7 +6,7 @@ from scipy import stats
 from statsmodels.stats.weightstats import DescrStatsW
 
 from whether.stats.inference import score_difference
-from whether.stats.intervals import Inference, rate_interval
+from whether.stats.intervals import InferenceSettings, rate_interval
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -38,7 +38,7 @@ def test_rate_interval_is_scipys(successes, n):
 def test_p_value_of_rates_is_the_sign_test_of_scipy(n, seed):
     a, b = rights(n, (0.7, 0.6), seed)
     gained, lost = int((a > b).sum()), int((a < b).sum())
-    assert score_difference(a, b, Inference()).p_value == pytest.approx(
+    assert score_difference(a, b, InferenceSettings()).p_value == pytest.approx(
         stats.binomtest(gained, gained + lost).pvalue, abs=1e-12
     )
 
@@ -47,7 +47,7 @@ def test_p_value_of_rates_is_the_sign_test_of_scipy(n, seed):
 @pytest.mark.parametrize("seed", range(3))
 def test_graded_differences_of_many_examples_are_those_of_the_t_test(seed):
     a, b = grades(500, seed)
-    found, expected = score_difference(a, b, Inference()), DescrStatsW(a - b)
+    found, expected = score_difference(a, b, InferenceSettings()), DescrStatsW(a - b)
     width = np.ptp(expected.tconfint_mean(0.05))
     assert found.interval == pytest.approx(expected.tconfint_mean(0.05), abs=0.05 * width)
     assert found.p_value == pytest.approx(expected.ttest_mean()[1], abs=0.01)
@@ -58,7 +58,7 @@ def test_graded_differences_of_many_examples_are_those_of_the_t_test(seed):
 def test_results_are_those_of_mlflow(make, seed):
     module = pytest.importorskip("mlflow.genai.evaluation.comparison.paired_comparison", reason="needs mlflow 3.18")
     a, b = make(seed)
-    found = score_difference(a, b, Inference())
+    found = score_difference(a, b, InferenceSettings())
     expected = module._compare_paired_values("score", b, a, value_type="numeric")
     assert found.difference == pytest.approx(expected.diff, abs=1e-12)
     if expected.method == "mcnemar_exact":

@@ -17,9 +17,9 @@ from whether.stats.inference import (
     score_difference,
     stratified_mean_interval,
 )
-from whether.stats.intervals import Inference, rate_interval, tango_interval
+from whether.stats.intervals import InferenceSettings, rate_interval, tango_interval
 
-QUICK = Inference(resamples=2000)
+QUICK = InferenceSettings(resamples=2000)
 
 
 def pairs(gained: int, lost: int, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -81,7 +81,7 @@ def bca_by_hand(values: np.ndarray, resamples: int, seed: int) -> tuple[float, f
 def test_graded_difference_is_the_bca_interval_written_out():
     rng = np.random.default_rng(3)
     a, b = rng.beta(4, 2, 150), rng.beta(3, 2, 150)
-    result = score_difference(a, b, Inference(resamples=20_000))
+    result = score_difference(a, b, InferenceSettings(resamples=20_000))
     assert tuple(result.interval) == pytest.approx(bca_by_hand(a - b, 20_000, 11), abs=0.003)
     signs = np.random.default_rng(5).choice([-1, 1], (20_000, 150))
     by_hand = (abs((signs * (a - b)).mean(1)) >= abs((a - b).mean())).mean()
@@ -136,13 +136,13 @@ def test_means_of_what_cannot_spread():
 
 def test_strata_are_resampled_by_themselves():
     strata = [np.array([1.0] * 30 + [0.0] * 30), np.array([1.0] * 10 + [0.0] * 50)]
-    low, high = stratified_mean_interval(strata, Inference())
+    low, high = stratified_mean_interval(strata, InferenceSettings())
     error = math.sqrt(sum(stratum.var() / 60 for stratum in strata)) / 2
     assert (low, high) == pytest.approx((1 / 3 - 1.96 * error, 1 / 3 + 1.96 * error), abs=0.01)
-    still = stratified_mean_interval([np.zeros(60), np.zeros(20)], Inference())
+    still = stratified_mean_interval([np.zeros(60), np.zeros(20)], InferenceSettings())
     assert still.low == pytest.approx(0, abs=1e-12)
     assert still.high == pytest.approx(rate_interval(0, 60, 0.95).high)
-    assert stratified_mean_interval([np.zeros(1)], Inference()) is None
+    assert stratified_mean_interval([np.zeros(1)], InferenceSettings()) is None
 
 
 def test_holm_by_hand_and_by_statsmodels():
@@ -225,7 +225,7 @@ def test_intervals_of_grouped_rows_hold_the_truth(kind):
         clusters = np.repeat(np.arange(40), rng.integers(1, 8, 40))
         shared = rng.standard_normal((2, 40))[:, clusters] * 0.6**0.5
         noise = shared + rng.standard_normal((2, len(clusters))) * 0.4**0.5
-        settings = Inference(resamples=100, clusters=clusters)
+        settings = InferenceSettings(resamples=100, clusters=clusters)
         right = (noise < stats.norm.ppf([[0.8], [0.7]])).astype(float)
         if kind == "rate":
             interval, truth = mean_interval(right[0], settings), 0.8

@@ -8,12 +8,12 @@ from scipy.integrate import quad
 from whether.stats.sequential import (
     EXPONENTS,
     RISKS,
-    evidence_of_p_values,
-    evidence_of_scores,
-    likely_change,
+    change_point,
+    mean_e_process,
     mean_factor,
     p_factor,
-    stake,
+    p_value_e_process,
+    prior_weight,
     wealth,
 )
 
@@ -42,18 +42,18 @@ def test_the_factor_of_scores_has_expectation_one_at_most(least, risk):
 
 
 def test_evidence_of_scores():
-    assert evidence_of_scores([], 0.9) == pytest.approx(1)
+    assert mean_e_process([], 0.9) == pytest.approx(1)
     good, bad = np.array([1.0] * 19 + [0.0]), np.array([1.0] * 14 + [0.0] * 6)
-    assert evidence_of_scores([good] * 30, 0.9) < 1
-    assert evidence_of_scores([good] * 30 + [bad] * 8, 0.9) > 100
-    assert evidence_of_scores([bad] * 9, 0.0) == 1
+    assert mean_e_process([good] * 30, 0.9) < 1
+    assert mean_e_process([good] * 30 + [bad] * 8, 0.9) > 100
+    assert mean_e_process([bad] * 9, 0.0) == 1
 
 
 def test_wealth_is_one_at_first_and_starts_anew_every_night():
     assert wealth([]) == 1
     assert wealth([1.0] * 50) == pytest.approx(1)
-    assert wealth([4.0]) == pytest.approx(stake(1) * 4 + 1 - stake(1))
-    assert sum(stake(night) for night in range(1, 100_000)) == pytest.approx(1, abs=1e-4)
+    assert wealth([4.0]) == pytest.approx(prior_weight(1) * 4 + 1 - prior_weight(1))
+    assert sum(prior_weight(night) for night in range(1, 100_000)) == pytest.approx(1, abs=1e-4)
     quiet_then_change = [0.5] * 200 + [20.0] * 6
     assert wealth(quiet_then_change) > 20 > wealth(quiet_then_change[:200])
 
@@ -68,14 +68,14 @@ def test_a_long_quiet_series_rarely_raises_an_alarm():
         under_way, kept = np.zeros(len(EXPONENTS)), 1.0
         highest = 0.0
         for night in range(1, 201):  # as `wealth` does, after every night
-            kept -= stake(night)
-            under_way = (under_way + stake(night)) * factors[:, night - 1]
+            kept -= prior_weight(night)
+            under_way = (under_way + prior_weight(night)) * factors[:, night - 1]
             highest = max(highest, float(under_way.mean()) + kept)
-        assert evidence_of_p_values(p_values) == pytest.approx(float(under_way.mean()) + kept)
+        assert p_value_e_process(p_values) == pytest.approx(float(under_way.mean()) + kept)
         alarms += highest >= 20
     assert alarms <= 0.05 * 400
 
 
 def test_the_likely_change_is_where_p_values_become_small():
-    assert likely_change([0.5, 0.9, 0.01, 0.2, 0.02]) == 2
-    assert likely_change([0.7]) == 0
+    assert change_point([0.5, 0.9, 0.01, 0.2, 0.02]) == 2
+    assert change_point([0.7]) == 0

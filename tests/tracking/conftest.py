@@ -11,7 +11,7 @@ import yaml
 from synthetic_records import ROOT, Records
 
 from whether.config import CONF, Config, check, compose
-from whether.tracking.candidates import candidates
+from whether.tracking.candidates import registered_arms
 from whether.tracking.publish import Receipt, publish
 
 
@@ -93,7 +93,7 @@ def registered_once(
     def first(made: Records) -> Receipt:
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(made.root)
-            return publish(made.config, made.artifacts, candidates(made.config, made.artifacts))
+            return publish(made.config, made.artifacts, registered_arms(made.config, made.artifacts))
 
     return published_records(tmp_path_factory.mktemp("registered"), settings, empty_database, first)
 

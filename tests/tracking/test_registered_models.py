@@ -16,8 +16,8 @@ from synthetic_records import ROOT, Records
 from whether.bundle.bundle import load_bundle, make_bundle
 from whether.errors import RecordError
 from whether.records import Champion, Example, read_json, read_jsonl, sha256_file, write_json
-from whether.tracking.candidates import candidates
-from whether.tracking.models import publish_champion, show_models
+from whether.tracking.candidates import registered_arms
+from whether.tracking.models import publish_champion, register_models
 from whether.tracking.publish import Receipt, publish
 from whether.tracking.registry import ModelRegistry
 from whether.tracking.store import Experiment
@@ -35,7 +35,7 @@ def in_the_repository(request: pytest.FixtureRequest, monkeypatch: pytest.Monkey
 
 def show(records: Records, **tracking: object) -> Receipt:
     config = replace(records.config, tracking=replace(records.config.tracking, **tracking))
-    return publish(config, records.artifacts, candidates(config, records.artifacts))
+    return publish(config, records.artifacts, registered_arms(config, records.artifacts))
 
 
 def edit_verdict(records: Records, **changes: object) -> str:
@@ -121,13 +121,13 @@ def test_what_another_machine_registers_meanwhile_is_registered_once(
 ) -> None:
     # Another machine, which this one's lock does not bind, registers the same while this one uploads.
     upload = ModelRegistry.upload
-    models = candidates(records.config, records.artifacts)
+    models = registered_arms(records.config, records.artifacts)
     assert models is not None
 
     def upload_last(registry: ModelRegistry, run_id: str, folder: Path, target: str) -> None:
         monkeypatch.setattr(ModelRegistry, "upload", upload)
         other = Experiment(client(records), client(records).get_run(run_id).info.experiment_id)
-        show_models(other, replace(models, aliases={}), lambda _: run_id)
+        register_models(other, replace(models, aliases={}), lambda _: run_id)
         upload(registry, run_id, folder, target)
 
     monkeypatch.setattr(ModelRegistry, "upload", upload_last)
@@ -204,7 +204,7 @@ def test_a_full_disk_costs_a_warning_and_a_later_sync(
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(tempfile, "tempdir", str(small_disk))
-        models = candidates(records.config, records.artifacts)
+        models = registered_arms(records.config, records.artifacts)
         receipt = publish(records.config, records.artifacts, models, strict=False)
     assert receipt.pending
     assert "the model of lora-zero_shot cannot be registered" in str(receipt.reason)
@@ -216,7 +216,7 @@ def test_a_full_disk_costs_a_warning_and_a_later_sync(
 def test_an_arm_whose_weights_are_gone_is_no_model(records: Records) -> None:
     (records.artifacts / "finetune" / "lora").rename(records.artifacts / "gone")
     with pytest.raises(RecordError, match=r"finetune/lora is missing.*dvc repro"):
-        candidates(records.config, records.artifacts)
+        registered_arms(records.config, records.artifacts)
 
 
 @pytest.mark.real

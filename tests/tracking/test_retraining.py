@@ -11,9 +11,9 @@ from mlflow import MlflowClient
 
 from tests.retrain.conftest import night
 from whether.config import CONF, Config, check, compose
-from whether.records import Finding, Night, write_jsonl
+from whether.records import Finding, RetrainingRun, write_jsonl
 from whether.tracking import store
-from whether.tracking.retraining import publish_nights
+from whether.tracking.retraining import publish_runs
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
@@ -25,17 +25,17 @@ def config(tmp_path: Path) -> Config:
     return check(yaml.safe_load(compose([f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"], ROOT / CONF)))
 
 
-def nights(count: int) -> list[Night]:
+def nights(count: int) -> list[RetrainingRun]:
     return [
         night(number, task="snips", findings=[Finding("age", False, "young", float(number), 90.0)])
         for number in range(1, count + 1)
     ]
 
 
-def show(config: Config, folder: Path, shown: Sequence[Night]) -> str:
+def show(config: Config, folder: Path, shown: Sequence[RetrainingRun]) -> str:
     write_jsonl(folder / "nights.jsonl", shown)
     (folder / "report.html").write_text(f"{len(shown)} nights")
-    found = publish_nights(config, folder, folder)
+    found = publish_runs(config, folder, folder)
     assert found
     return found
 
@@ -107,7 +107,7 @@ def test_what_a_failure_leaves_of_a_further_night_is_made_whole(
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, method, fails)
         write_jsonl(tmp_path / "nights.jsonl", nights(3))
-        assert publish_nights(config, tmp_path, tmp_path) is None
+        assert publish_runs(config, tmp_path, tmp_path) is None
     last = show(config, tmp_path, nights(later))
     found = runs(config)
     assert len(found) == later + 1

@@ -14,7 +14,7 @@ samples.jsonl   each document: task, doc_id, score (1.0 right, 0.0 not), so that
 
 from pathlib import Path
 
-from whether.benchmark.other import measure_other
+from whether.benchmark.other import measure_unseen_task
 from whether.benchmark.retention import run_suite
 from whether.benchmark.speed import measure_speed
 from whether.benchmark.text import measure_perplexity
@@ -35,7 +35,7 @@ def benchmark(
     local = LocalModel.load(artifacts / "model", artifacts / "finetune" / checkpoint, model)
     speed = measure_speed(local, config.speed_requests, config.speed_batch, seed)
     suite = run_suite(local, config, seed)
-    other = measure_other(local, config.other, config.other_examples, seed) if config.other else None
+    other = measure_unseen_task(local, config.other, config.other_examples, seed) if config.other else None
     perplexity = measure_perplexity(local, Path(config.text), config.text_tokens) if config.text else None
 
     write_json(folder / "results.json", {name: result._asdict() for name, result in suite.results.items()})

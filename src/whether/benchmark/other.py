@@ -9,9 +9,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from whether.chat.messages import plain_messages
+from whether.chat.messages import zero_shot_messages
 from whether.config import TaskConfig
-from whether.engine.requests import Request
+from whether.engine.requests import ScoringRequest
 from whether.errors import ConfigError, DataError, near_matches
 from whether.model.tokens import encode, encode_answer
 from whether.records import Example, Task
@@ -29,7 +29,7 @@ class OtherTask(NamedTuple):
     n: int
 
 
-def measure_other(local: "LocalModel", config: TaskConfig, examples: int, seed: int) -> OtherTask:
+def measure_unseen_task(local: "LocalModel", config: TaskConfig, examples: int, seed: int) -> OtherTask:
     """Answer at most `examples` rows of a label task, the same ones for every checkpoint.
 
     Raises ConfigError for a task that has no labels, DataError for rows that cannot be read.
@@ -37,7 +37,9 @@ def measure_other(local: "LocalModel", config: TaskConfig, examples: int, seed: 
     task, rows = _read(config)
     chosen = sorted(rows, key=lambda row: hashlib.sha256(f"{seed}:{row.id}".encode()).hexdigest())[:examples]
     requests = [
-        Request(tuple(encode(local.tokenizer, plain_messages(task, row))), tuple(encode_answer(local.tokenizer, label)))
+        ScoringRequest(
+            tuple(encode(local.tokenizer, zero_shot_messages(task, row))), tuple(encode_answer(local.tokenizer, label))
+        )
         for row in chosen
         for label in task.labels
     ]

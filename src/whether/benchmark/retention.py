@@ -27,7 +27,7 @@ class TaskResult(NamedTuple):
     """Documents."""
 
 
-class Sample(NamedTuple):
+class BenchmarkSample(NamedTuple):
     """One document: two checkpoints answer the same ones."""
 
     task: str
@@ -35,18 +35,18 @@ class Sample(NamedTuple):
     score: float
 
 
-class Suite(NamedTuple):
+class SuiteResults(NamedTuple):
     """What a checkpoint reached on every task."""
 
     retention: float
     results: dict[str, TaskResult]
-    samples: list[Sample]
+    samples: list[BenchmarkSample]
     truncated_requests: int
     """Requests that were longer than the context window and lost their beginnings; a document has one a choice."""
     truncated_tokens: int
 
 
-def run_suite(local: "LocalModel", config: BenchmarkConfig, seed: int) -> Suite:
+def run_suite(local: "LocalModel", config: BenchmarkConfig, seed: int) -> SuiteResults:
     """Score the first `config.limit` documents of each task. Raises ConfigError and DataError."""
     with _quiet(), _own_data() if config.include_path else ExitStack():
         from lm_eval.evaluator import evaluate
@@ -66,11 +66,11 @@ def run_suite(local: "LocalModel", config: BenchmarkConfig, seed: int) -> Suite:
     metrics = {name: _metric(report["results"][name], loaded["tasks"].get(name)) for name in report["results"]}
     results = {name: _task_result(name, metrics[name], report, loaded["groups"]) for name in config.tasks}
     samples = [
-        Sample(task, sample["doc_id"], float(sample[metrics[task]]))
+        BenchmarkSample(task, sample["doc_id"], float(sample[metrics[task]]))
         for task, rows in report["samples"].items()
         for sample in rows
     ]
-    return Suite(
+    return SuiteResults(
         retention=fmean(result.value for result in results.values()),
         results=results,
         samples=samples,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Passage:
+class TextPassage:
     """A line of the text file; other keys are not read."""
 
     input: str
@@ -33,7 +33,7 @@ def measure_perplexity(local: "LocalModel", path: Path, max_tokens: int) -> Perp
     The last one may be cut. Raises RecordError for a file or line that cannot be read, DataError for one without text.
     """
     texts, room = [], max_tokens
-    for passage in read_jsonl(path, Passage):
+    for passage in read_jsonl(path, TextPassage):
         texts.append(local.tokenizer(passage.input, add_special_tokens=False)["input_ids"][:room])
         room -= len(texts[-1])
     scores = local.rolling_loglikelihoods([text for text in texts if text])

@@ -30,13 +30,13 @@ from whether.records import (
     Prediction,
     Task,
     Verdict,
+    named_write_errors,
     read_json,
     read_jsonl,
     sha256_file,
-    sha256_plain,
-    to_plain,
+    sha256_json,
+    to_builtins,
     write_json,
-    writing,
 )
 
 NOT_NEEDED = {"history.jsonl", "loss.csv", "loss.svg"}
@@ -70,30 +70,28 @@ class Bundle(NamedTuple):
 def make_bundle(arm: str, config: Config, artifacts: Path, bundles: Path) -> Bundle:
     """Put an arm of the last pipeline run into a bundle, unless it is there already. Raises RecordError."""
     verdict = read_json(artifacts / "compare" / "verdict.json", Verdict)
-    record, sources = describe_bundle(arm, verdict, config, artifacts)
+    record, sources = bundle_record(arm, verdict, config, artifacts)
     target = bundles / record.id
     if not (target / "bundle.json").exists():
         folder = bundles / ".making"
-        with writing(folder):
+        with named_write_errors(folder):
             shutil.rmtree(folder, ignore_errors=True)
         write_bundle(record, sources, folder)
-        with writing(target):
+        with named_write_errors(target):
             folder.rename(target)
     return load_bundle(target)
 
 
 def write_bundle(record: BundleRecord, sources: Mapping[str, Path], folder: Path) -> None:
     """Copy a bundle's files into a new folder; what names them is written last."""
-    with writing(folder):
+    with named_write_errors(folder):
         for name, source in sources.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, folder / name)
     write_json(folder / "bundle.json", record)
 
 
-def describe_bundle(
-    arm: str, verdict: Verdict, config: Config, artifacts: Path
-) -> tuple[BundleRecord, dict[str, Path]]:
+def bundle_record(arm: str, verdict: Verdict, config: Config, artifacts: Path) -> tuple[BundleRecord, dict[str, Path]]:
     """Return what the bundle of an arm of the last pipeline run is, and its files: path in the bundle → file to copy.
 
     Nothing is written. Raises RecordError for an arm that the verdict or `config` does not know.
@@ -114,11 +112,11 @@ def describe_bundle(
     sources["verdict.json"] = artifacts / "compare" / "verdict.json"
     sources |= {
         name: file
-        for name, file in _below("checkpoint", artifacts / "finetune" / found.checkpoint)
+        for name, file in _files_under("checkpoint", artifacts / "finetune" / found.checkpoint)
         if file.name not in NOT_NEEDED
     }
     if prompt.strategy.get("folder"):
-        sources |= dict(_below("knowledge", Path(prompt.strategy["folder"])))
+        sources |= dict(_files_under("knowledge", Path(prompt.strategy["folder"])))
     metrics = {name: measured.value for name, measured in found.metrics.items() if measured.value is not None}
     scores = [line.score for line in read_jsonl(sources["predictions.jsonl"], Prediction) if line.split == "test"]
     record = BundleRecord(
@@ -142,10 +140,10 @@ def describe_bundle(
         served=dataclasses.asdict(served) if served else None,
         files={name: sha256_file(file) for name, file in sorted(sources.items())},
     )
-    return dataclasses.replace(record, id=sha256_plain(to_plain(record))[:12]), sources
+    return dataclasses.replace(record, id=sha256_json(to_builtins(record))[:12]), sources
 
 
-def _below(name: str, folder: Path) -> list[tuple[str, Path]]:
+def _files_under(name: str, folder: Path) -> list[tuple[str, Path]]:
     """Return the files of a folder, with their paths in the bundle. Raises RecordError where there are none."""
     if not folder.is_dir():
         raise RecordError(f"{folder} is missing, which a bundle needs as {name}/: run `dvc repro` to make it")
@@ -156,7 +154,7 @@ def prompt_hash(config: Config, name: str) -> str:
     """Return the hash of all that a prompt says: its settings, the task's wording and output."""
     task = config.task
     said = [task.instruction, task.input_template, task.output, task.answer_pattern, task.schema, task.definitions]
-    return sha256_plain([dataclasses.asdict(config.prompts[name]), *said, task.max_new_tokens])
+    return sha256_json([dataclasses.asdict(config.prompts[name]), *said, task.max_new_tokens])
 
 
 def load_bundle(folder: Path) -> Bundle:

@@ -17,7 +17,7 @@ def read_champion(folder: Path) -> Champion:
     return read_json(file, Champion)
 
 
-def find_champion(folder: Path) -> Champion | None:
+def read_champion_or_none(folder: Path) -> Champion | None:
     """Return who is the champion, None where nobody is. Raises RecordError for a file that is broken."""
     return read_champion(folder) if (folder / "champion.json").exists() else None
 
@@ -25,7 +25,7 @@ def find_champion(folder: Path) -> Champion | None:
 def promote(folder: Path, bundle: Bundle, night: int, now: datetime, reason: str) -> Champion:
     """Let a bundle be the champion, and remember the one before. Raises RecordError if it is not whole."""
     load_bundle(bundle.folder)
-    before = find_champion(folder)
+    before = read_champion_or_none(folder)
     if before is not None and before.champion == bundle.record.id:
         return before
     made = Champion(
@@ -58,7 +58,7 @@ def rollback(folder: Path, night: int, now: datetime) -> Champion:
 
 def prune(folder: Path, keep: int) -> list[str]:
     """Remove all but the newest `keep` bundles, champion and previous champion aside; return what was removed."""
-    champion = find_champion(folder)
+    champion = read_champion_or_none(folder)
     needed = {champion.champion, champion.previous} if champion else set()
     made = [path for path in (folder / "bundles").glob("*") if (path / "bundle.json").exists()]
     old = sorted(made, key=lambda path: (path / "bundle.json").stat().st_mtime, reverse=True)[keep:]

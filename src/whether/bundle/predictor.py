@@ -13,12 +13,12 @@ from whether.config import PricingConfig, ServedConfig
 from whether.errors import EngineError
 from whether.prompt.answering import greedy
 from whether.prompt.arm import build_prompt, prediction
-from whether.prompt.models import open_checkpoint, open_served
+from whether.prompt.models import connect, load_checkpoint
 from whether.prompt.strategies import Retrieval
 from whether.records import Example, Message, Prediction, Split, Task
 
 
-class Answerer:
+class BundlePredictor:
     """A bundle on its base model."""
 
     def __init__(self, bundle: Bundle, model_folder: Path, *, keep: bool = True):
@@ -41,9 +41,9 @@ class Answerer:
         )
         self._served = bundle.served
         self._opened = (
-            open_served(bundle.served)
+            connect(bundle.served)
             if bundle.served and not keep
-            else open_checkpoint(record.checkpoint, model_folder, bundle.checkpoint_folder, bundle.model, bundle.served)
+            else load_checkpoint(record.checkpoint, model_folder, bundle.checkpoint_folder, bundle.model, bundle.served)
         )
         if self._opened.is_probe:
             self._answering = greedy(bundle.task, record.seed)
@@ -74,7 +74,7 @@ class Answerer:
             retrieved = strategy.holds_answer(example) if isinstance(strategy, Retrieval) else None
             prompt = self._opened.show(chats[example.id])
             found[example.id] = prediction(self._task, split, example, prompt, reply, retrieved=retrieved)
-        return [found.get(example.id) or _unanswered(example, split) for example in examples]
+        return [found.get(example.id) or _empty_prediction(example, split) for example in examples]
 
     def measure(self, examples: Sequence[Example], requests: int, pricing: PricingConfig) -> dict[str, float]:
         """Return latency_p95 of requests sent alone, usd_per_1k of a batch, and peak_memory.
@@ -103,7 +103,7 @@ class Answerer:
 
     def _measure_served(self, examples: Sequence[Example], requests: int, served: ServedConfig) -> dict[str, float]:
         chosen = list({example.id: example for example in examples}.values())[:requests]
-        replies = self._answering.ask(open_served(served).model, self._strategy, chosen)
+        replies = self._answering.ask(connect(served).model, self._strategy, chosen)
         found = {"latency_p95": float(np.percentile([reply.generation.seconds for reply in replies], 95))}
         counts = [
             (one.input_tokens, one.output_tokens, one.cached_tokens or 0)
@@ -119,5 +119,5 @@ class Answerer:
         return window is None or self._opened.count(chat) + self._answering.max_new_tokens <= window
 
 
-def _unanswered(example: Example, split: Split) -> Prediction:
+def _empty_prediction(example: Example, split: Split) -> Prediction:
     return Prediction(example.id, split, "", None, example.target, 0.0, False, "", None, None, None, 0.0)

@@ -10,7 +10,7 @@ from whether.errors import EngineError
 from whether.records import Example, Prediction, read_json, read_jsonl, write_jsonl
 
 
-class Asker:
+class BundleProcess:
     """Gets answers of bundles, and keeps them in retrain/answers/<bundle>.jsonl."""
 
     def __init__(self, folder: Path, keep: bool = True):

@@ -10,13 +10,13 @@ from typing import Any
 from jinja2 import (
     Environment,
     StrictUndefined,
-    TemplateError,
     TemplateSyntaxError,
     UndefinedError,
     nodes,
     pass_eval_context,
 )
 from jinja2.exceptions import SecurityError
+from jinja2.exceptions import TemplateError as JinjaError
 from jinja2.filters import do_join
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
@@ -32,7 +32,7 @@ _CONCATENATE = "_concatenate"
 _UNBOUNDED_FILTERS = ("center", "format", "indent", "random")
 
 
-class TemplateFault(ConfigError):
+class TemplateError(ConfigError):
     """What is wrong with a template, and in which of its lines."""
 
     def __init__(self, where: str, line: int, reason: str):
@@ -120,7 +120,7 @@ def _replace(text: str, old: str, new: str) -> str:
     return str(text).replace(str(old), str(new))
 
 
-class _Turns:
+class _StepBudget:
     """Counts turns of loops, and ends a rendering that makes too many."""
 
     def __init__(self) -> None:
@@ -143,7 +143,7 @@ def _template(text: str) -> Any:
     return _environment().from_string(text)
 
 
-def fill(template: str, variables: dict[str, Any], where: str) -> str:
+def render_template(template: str, variables: dict[str, Any], where: str) -> str:
     """Render a sandboxed template.
 
     Raises TemplateFault, a ConfigError that begins with `where` and the line, for a syntax error, a variable that is
@@ -151,15 +151,15 @@ def fill(template: str, variables: dict[str, Any], where: str) -> str:
     """
     try:
         parts, length = list[str](), 0
-        for part in _template(template).generate({**variables, _TICK: _Turns(), _CONCATENATE: _concatenated}):
+        for part in _template(template).generate({**variables, _TICK: _StepBudget(), _CONCATENATE: _concatenated}):
             parts.append(part)
             length += len(part)
             if length > CHARACTERS:
                 raise SecurityError(f"it renders to more than {CHARACTERS:,} characters")
     except TemplateSyntaxError as error:
-        raise TemplateFault(where, error.lineno, error.message or "syntax error") from None
-    except (TemplateError, ArithmeticError, TypeError, ValueError, LookupError, RecursionError) as error:
-        raise TemplateFault(where, _line(error), _reason(error, variables)) from None
+        raise TemplateError(where, error.lineno, error.message or "syntax error") from None
+    except (JinjaError, ArithmeticError, TypeError, ValueError, LookupError, RecursionError) as error:
+        raise TemplateError(where, _line(error), _reason(error, variables)) from None
     return "".join(parts)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from whether.compare.decide import conclude
-from whether.compare.measure import clustered, codes
+from whether.compare.measure import clustered, encode_labels
 from whether.config import PolicyConfig
 from whether.metrics.format import format_points, join_names
 from whether.records import (
@@ -23,24 +23,24 @@ from whether.records import (
     read_jsonl,
 )
 from whether.stats.inference import holm, macro_f1_difference, score_difference
-from whether.stats.intervals import Inference, PairedDifference
+from whether.stats.intervals import InferenceSettings, PairedDifference
 
 _CONCLUSIONS: dict[str, ChangeConclusion] = {"a_better": "better", "b_better": "worse", "equivalent": "unchanged"}
 
 
-class Result(NamedTuple):
+class VerdictFiles(NamedTuple):
     """What a folder artifacts/compare says."""
 
     verdict: Verdict
     outputs: list[OutputRow]
 
 
-def read_result(folder: Path) -> Result:
+def read_result(folder: Path) -> VerdictFiles:
     """Read a folder artifacts/compare. Raises RecordError for one that is incomplete or broken."""
-    return Result(read_json(folder / "verdict.json", Verdict), read_jsonl(folder / "outputs.jsonl", OutputRow))
+    return VerdictFiles(read_json(folder / "verdict.json", Verdict), read_jsonl(folder / "outputs.jsonl", OutputRow))
 
 
-def changes(then: Result, now: Result, policy: PolicyConfig, settings: Inference) -> Changes:
+def changes(then: VerdictFiles, now: VerdictFiles, policy: PolicyConfig, settings: InferenceSettings) -> Changes:
     """Compare two results on the examples that they share.
 
     An example is shared if its id, inputs and target are the same. Each arm of both is compared with itself by the
@@ -85,14 +85,14 @@ def _shared(then: Sequence[OutputRow], now: Sequence[OutputRow]) -> Pairs:
     return [(before[key(row)], row) for row in now if key(row) in before]
 
 
-def _difference(arm: str, shared: Pairs, metric: str, settings: Inference) -> PairedDifference:
+def _difference(arm: str, shared: Pairs, metric: str, settings: InferenceSettings) -> PairedDifference:
     then, now = [row.arms[arm] for row, _ in shared], [row.arms[arm] for _, row in shared]
     settings = clustered([row.group for _, row in shared], settings)
     if metric == "macro_f1":
         targets = [row.target for _, row in shared]
         labels = sorted({*targets, *(answer.answer for answer in [*then, *now] if answer.answer is not None)})
-        after, before = (codes([answer.answer for answer in side], labels) for side in (now, then))
-        return macro_f1_difference(after, before, codes(targets, labels), settings)
+        after, before = (encode_labels([answer.answer for answer in side], labels) for side in (now, then))
+        return macro_f1_difference(after, before, encode_labels(targets, labels), settings)
     scores = [np.array([answer.score for answer in side], dtype=np.float64) for side in (now, then)]
     return score_difference(scores[0], scores[1], settings)
 
@@ -140,7 +140,7 @@ def _reasons(found: Changes, now: Verdict) -> list[str]:
         sentences = [f"The verdict is the same: {answer} ({found.recommended_now})."]
     else:
         sentences = [f"The verdict was: {then} ({found.recommended_then}). It is: {answer} ({found.recommended_now})."]
-        sentences += _between(found, now)
+        sentences += _old_vs_new(found, now)
     if found.causes:
         sentences.append(f"What differs: {'; '.join(found.causes)}.")
     else:
@@ -157,7 +157,7 @@ def _reasons(found: Changes, now: Verdict) -> list[str]:
     return sentences
 
 
-def _between(found: Changes, now: Verdict) -> list[str]:
+def _old_vs_new(found: Changes, now: Verdict) -> list[str]:
     """Say how the arm that was recommended then does now, beside the one that is."""
     then, current = found.recommended_then, found.recommended_now
     for row in now.comparisons:

@@ -20,13 +20,13 @@ from statistics import stdev
 from typing import Any, NamedTuple
 
 from whether.compare import cost, measure, tables
-from whether.compare.decide import Candidate, Decision, Selection, comparisons, decide, select
+from whether.compare.decide import ArmSummary, Decision, Selection, comparisons, decide, select
 from whether.compare.interaction import interactions
 from whether.compare.learning_curve import learning_curve
 from whether.compare.provenance import provenance
-from whether.compare.reasons import SeedSpread, reasons
-from whether.compare.results import Study, load_study
-from whether.compare.sample_size import further_labels, needs_runs
+from whether.compare.reasons import SeedVariation, reasons
+from whether.compare.results import Results, load_results
+from whether.compare.sample_size import labels_needed, needs_more_runs
 from whether.config import BASE, Config, PolicyConfig
 from whether.errors import ConfigError, near_matches
 from whether.metrics.catalogue import aspects
@@ -37,13 +37,13 @@ from whether.records import (
     LearningCurve,
     Measurement,
     Verdict,
-    to_plain,
+    to_builtins,
     write_json,
     write_jsonl,
     write_text,
 )
-from whether.stats.inference import amount_interval
-from whether.stats.intervals import Inference, PairedDifference
+from whether.stats.inference import unbounded_mean_interval
+from whether.stats.intervals import InferenceSettings, PairedDifference
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def compare(config: Config, *, artifacts: Path, folder: Path) -> None:
 
     Raises RecordError for a record of an arm that is missing or broken.
     """
-    study = load_study(config, artifacts)
+    study = load_results(config, artifacts)
     for name in config.pricing.person_hours.keys() - {*config.checkpoints, *config.prompts}:
         logger.warning("pricing.person_hours: %s is no checkpoint or prompt of this run: not counted", name)
     verdict = reach_verdict(config, study, artifacts)
@@ -65,11 +65,11 @@ def compare(config: Config, *, artifacts: Path, folder: Path) -> None:
         write_text(folder / "learning_curve.csv", tables.learning_curve(verdict.learning_curve))
     write_jsonl(folder / "outputs.jsonl", tables.outputs(study))
     arms = study.arms.items()
-    write_json(folder / "robustness.json", {name: to_plain(arm.robustness) for name, arm in arms if arm.robustness})
-    write_json(folder / "adherence.json", {name: to_plain(arm.adherence) for name, arm in arms if arm.adherence})
+    write_json(folder / "robustness.json", {name: to_builtins(arm.robustness) for name, arm in arms if arm.robustness})
+    write_json(folder / "adherence.json", {name: to_builtins(arm.adherence) for name, arm in arms if arm.adherence})
 
 
-def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
+def reach_verdict(config: Config, study: Results, artifacts: Path) -> Verdict:
     """Return the verdict on a study."""
     settings, policy = _inference(config), config.policy
     metric = _primary_metric(config, study)
@@ -77,7 +77,7 @@ def reach_verdict(config: Config, study: Study, artifacts: Path) -> Verdict:
     candidates = {
         name: measure.candidate(study.arms[name], record.metrics, record.dev, metric) for name, record in arms.items()
     }
-    judged = judge(study, list(candidates.values()), metric, settings, policy)
+    judged = compare_representatives(study, list(candidates.values()), metric, settings, policy)
     selection, decision = judged.selection, judged.decision
     others = [pair for pair in measure.every_pair(study) if pair not in judged.differences]
     exploratory = measure.differences(study, others, metric, settings)
@@ -140,7 +140,7 @@ def _pricing(config: Config) -> dict[str, Any]:
     return dataclasses.asdict(config.pricing) | ({"served": served} if served else {})
 
 
-class Judged(NamedTuple):
+class TestComparison(NamedTuple):
     """What the test split decides."""
 
     selection: Selection
@@ -155,9 +155,9 @@ class Judged(NamedTuple):
     """Whether it is for want of training runs that further labels would not settle it."""
 
 
-def judge(
-    study: Study, candidates: Sequence[Candidate], metric: str, settings: Inference, policy: PolicyConfig
-) -> Judged:
+def compare_representatives(
+    study: Results, candidates: Sequence[ArmSummary], metric: str, settings: InferenceSettings, policy: PolicyConfig
+) -> TestComparison:
     """Select representatives, compare them on test and decide."""
     selection = select(candidates, policy.constraints)
     representatives = list(selection.representatives.values())
@@ -166,13 +166,15 @@ def judge(
         study, [pair for pair in measure.every_pair(study) if set(pair) <= set(names)], metric, settings
     )
     family = comparisons(differences, metric, "decision", policy)
-    baseline = measure.baseline(study.task, metric, [example.target for example in study.examples])
+    baseline = measure.majority_baseline(study.task, metric, [example.target for example in study.examples])
     unit = measure.clustered(study.groups, settings)
     lows = {name: measure.quality_low(study.arms[name], study.task, metric, unit) for name in names}
     decision = decide(selection, family, lows, baseline, policy)
-    further = further_labels(decision.blocking, representatives, differences, policy, settings.seed)
-    more_runs = further is None and needs_runs(decision.blocking, representatives, differences, policy, settings.seed)
-    return Judged(selection, differences, family, baseline, decision, further, more_runs)
+    further = labels_needed(decision.blocking, representatives, differences, policy, settings.seed)
+    more_runs = further is None and needs_more_runs(
+        decision.blocking, representatives, differences, policy, settings.seed
+    )
+    return TestComparison(selection, differences, family, baseline, decision, further, more_runs)
 
 
 def _retention_change(arms: Mapping[str, ArmRecord], recommended: str | None) -> Measurement | None:
@@ -182,27 +184,27 @@ def _retention_change(arms: Mapping[str, ArmRecord], recommended: str | None) ->
 
 
 def _seed_spread(
-    study: Study, curve: LearningCurve | None, arms: Mapping[str, ArmRecord], recommended: str | None
-) -> SeedSpread | None:
+    study: Results, curve: LearningCurve | None, arms: Mapping[str, ArmRecord], recommended: str | None
+) -> SeedVariation | None:
     """Return how the recommended checkpoint varies with the seed: over its training runs, or those of its curve."""
     arm = arms.get(recommended or "")
     if arm is not None and arm.by_run:
         labels = study.checkpoints[arm.checkpoint].training.labels_used
-        return SeedSpread(arm.checkpoint, len(arm.by_run), labels, stdev(arm.by_run), is_in_intervals=True)
+        return SeedVariation(arm.checkpoint, len(arm.by_run), labels, stdev(arm.by_run), is_in_intervals=True)
     if curve is None or not curve.levels or arm is None or arm.checkpoint != curve.checkpoint:
         return None
     level = curve.levels[-1]
     values = level.tuned.by_seed
-    return SeedSpread(arm.checkpoint, len(values), level.labels, stdev(values)) if len(values) > 1 else None
+    return SeedVariation(arm.checkpoint, len(values), level.labels, stdev(values)) if len(values) > 1 else None
 
 
-def _truncated(study: Study, recommended: str | None) -> int:
+def _truncated(study: Results, recommended: str | None) -> int:
     """Return how many requests of the retention suite the recommended arm's checkpoint answered only in part."""
     arm = study.arms.get(recommended or "")
     return study.checkpoints[arm.checkpoint].benchmark.truncated_requests or 0 if arm else 0
 
 
-def _primary_metric(config: Config, study: Study) -> str:
+def _primary_metric(config: Config, study: Results) -> str:
     """Return the metric that decides. Raises ConfigError for one that the task's output does not have."""
     known = measure.quality_metrics(study.task)
     metric = config.policy.metric or study.task.metric
@@ -214,11 +216,11 @@ def _primary_metric(config: Config, study: Study) -> str:
     return metric
 
 
-def _inference(config: Config) -> Inference:
-    return Inference(level=1 - config.policy.alpha, resamples=config.policy.resamples, seed=config.seed)
+def _inference(config: Config) -> InferenceSettings:
+    return InferenceSettings(level=1 - config.policy.alpha, resamples=config.policy.resamples, seed=config.seed)
 
 
-def _arm_record(name: str, study: Study, config: Config, settings: Inference) -> ArmRecord:
+def _arm_record(name: str, study: Results, config: Config, settings: InferenceSettings) -> ArmRecord:
     arm = study.arms[name]
     return ArmRecord(
         checkpoint=arm.checkpoint,
@@ -230,14 +232,14 @@ def _arm_record(name: str, study: Study, config: Config, settings: Inference) ->
     )
 
 
-def _break_even(selection: Selection, study: Study, config: Config) -> list[BreakEven]:
+def _break_even(selection: Selection, study: Results, config: Config) -> list[BreakEven]:
     """Compare the tuned representatives with the prompt arm, if both are there."""
     prompt = selection.representatives.get("prompt")
     tuned = [selection.representatives[kind] for kind in ("fine_tune", "both") if kind in selection.representatives]
     if prompt is None:
         return []
 
-    def expense(name: str) -> cost.Expense:
+    def expense(name: str) -> cost.ArmCost:
         arm = study.arms[name]
         return cost.expense(arm, study.checkpoints[arm.checkpoint], study.pool, config.pricing)
 
@@ -249,7 +251,7 @@ def _break_even(selection: Selection, study: Study, config: Config) -> list[Brea
     return [
         cost.break_even(
             arm.name, prompt.name, (expense(arm.name), expense(prompt.name)), config.pricing, config.policy,
-            running=amount_interval(running(arm.name) - running(prompt.name), settings),
+            running=unbounded_mean_interval(running(arm.name) - running(prompt.name), settings),
         )
         for arm in tuned
     ]  # fmt: skip

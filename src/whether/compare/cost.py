@@ -13,26 +13,26 @@ from typing import NamedTuple
 
 import numpy as np
 
-from whether.compare.results import Arm, Checkpoint, Training
+from whether.compare.results import Arm, Checkpoint, CheckpointMetrics
 from whether.config import Config, PolicyConfig, PricingConfig, TokenPrice
 from whether.errors import RecordError
 from whether.metrics.catalogue import measurement
 from whether.metrics.format import format_usd
 from whether.records import BreakEven, CostDriver, Measurement, TrainingCost
-from whether.stats.inference import amount_interval
-from whether.stats.intervals import Floats, Inference, Interval
+from whether.stats.inference import unbounded_mean_interval
+from whether.stats.intervals import Floats, InferenceSettings, Interval
 
 _JOULES_PER_KWH = 3.6e6
 
 
-class Expense(NamedTuple):
+class ArmCost(NamedTuple):
     """What an arm takes, before prices."""
 
     seconds_per_request: float
     """Machine time of a request in a batch."""
     labels: int
     """Labelled examples beyond dev and test."""
-    training: Training
+    training: CheckpointMetrics
     search_seconds: float
     """Machine time of the search that found the prompt."""
     person_hours: float = 0.0
@@ -72,7 +72,7 @@ class Expense(NamedTuple):
         return running + self.fixed_usd_per_month(pricing, policy)
 
 
-def usd_to_build(labels: int, training: Training, pricing: PricingConfig) -> float:
+def usd_to_build(labels: int, training: CheckpointMetrics, pricing: PricingConfig) -> float:
     """Return the price of labels and of training: its machine time, and its energy where that is known."""
     machine = usd_for_seconds(training.train_seconds_with_evaluation, pricing)
     return labels * pricing.usd_per_label + machine + (usd_for_energy(training, pricing) or 0.0)
@@ -83,14 +83,14 @@ def usd_for_seconds(seconds: float, pricing: PricingConfig) -> float:
     return seconds * pricing.usd_per_machine_hour / 3600
 
 
-def usd_for_energy(training: Training, pricing: PricingConfig) -> float | None:
+def usd_for_energy(training: CheckpointMetrics, pricing: PricingConfig) -> float | None:
     """Return the price of the energy of training; None where the list has none or the energy was not measured."""
     if pricing.usd_per_kwh is None or training.energy is None:
         return None
     return training.energy / _JOULES_PER_KWH * pricing.usd_per_kwh
 
 
-def training_cost(training: Training, pricing: PricingConfig) -> TrainingCost:
+def training_cost(training: CheckpointMetrics, pricing: PricingConfig) -> TrainingCost:
     """Return what making a checkpoint took and its price, the labels that it was trained on included."""
     return TrainingCost(
         labels=training.labels_used,
@@ -111,7 +111,7 @@ def training_cost(training: Training, pricing: PricingConfig) -> TrainingCost:
 def break_even(
     tuned: str,
     prompt: str,
-    expenses: tuple[Expense, Expense],
+    expenses: tuple[ArmCost, ArmCost],
     pricing: PricingConfig,
     policy: PolicyConfig,
     *,
@@ -123,28 +123,28 @@ def break_even(
     where the lines cross is a monotone function of that difference, and its interval follows.
     """
     ours, theirs = expenses
-    apart = _Apart(
+    apart = _CostLines(
         ours.usd_per_1k(pricing) - theirs.usd_per_1k(pricing),
         ours.usd_to_build(pricing) - theirs.usd_to_build(pricing),
         ours.fixed_usd_per_month(pricing, policy) - theirs.fixed_usd_per_month(pricing, policy),
     )
     found = _crossing(tuned, prompt, apart, policy, running)
     difference = ours.usd_per_month(pricing, policy) - theirs.usd_per_month(pricing, policy)
-    low, high = (end if math.isfinite(end) else None for end in _ends(apart.fixed, running))
+    low, high = (end if math.isfinite(end) else None for end in _interval_ends(apart.fixed, running))
     drivers = _drivers(expenses, pricing, policy)
     return replace(found, usd_per_month=difference, drivers=drivers, ci_low=low, ci_high=high)
 
 
-def _drivers(expenses: tuple[Expense, Expense], pricing: PricingConfig, policy: PolicyConfig) -> list[CostDriver]:
+def _drivers(expenses: tuple[ArmCost, ArmCost], pricing: PricingConfig, policy: PolicyConfig) -> list[CostDriver]:
     """Return what half and twice of each quantity make of the difference a month, those that move it most first."""
     ours, theirs = expenses
 
     def difference(
-        a: Expense = ours, b: Expense = theirs, prices: PricingConfig = pricing, rule: PolicyConfig = policy
+        a: ArmCost = ours, b: ArmCost = theirs, prices: PricingConfig = pricing, rule: PolicyConfig = policy
     ) -> float:
         return a.usd_per_month(prices, rule) - b.usd_per_month(prices, rule)
 
-    def times(expense: Expense, factor: float) -> Expense:
+    def times(expense: ArmCost, factor: float) -> ArmCost:
         return expense._replace(
             seconds_per_request=factor * expense.seconds_per_request,
             token_usd_per_request=factor * expense.token_usd_per_request,
@@ -168,11 +168,11 @@ def _drivers(expenses: tuple[Expense, Expense], pricing: PricingConfig, policy: 
     return sorted(drivers, key=lambda driver: -abs(driver.usd_double - driver.usd_half))
 
 
-def _resource(expense: Expense) -> str:
+def _resource(expense: ArmCost) -> str:
     return "tokens" if expense.token_usd_per_request else "time"
 
 
-class _Apart(NamedTuple):
+class _CostLines(NamedTuple):
     """What a tuned arm costs more than a prompt arm, in USD."""
 
     running: float
@@ -182,20 +182,20 @@ class _Apart(NamedTuple):
     """A month without a request."""
 
 
-def _crossing(tuned: str, prompt: str, apart: _Apart, policy: PolicyConfig, interval: Interval | None) -> BreakEven:
+def _crossing(tuned: str, prompt: str, apart: _CostLines, policy: PolicyConfig, interval: Interval | None) -> BreakEven:
     """Return where the two lines of monthly cost cross."""
     running, building, fixed = apart
-    low, high = _ends(fixed, interval)
+    low, high = _interval_ends(fixed, interval)
     facts = (
         f"{tuned} costs {format_usd(abs(building))} {'more' if building > 0 else 'less'} to build and"
         f" {format_usd(abs(running))} {'more' if running > 0 else 'less'} per 1,000 requests than {prompt}"
     )
     often = f" and retrained every {policy.retrain_months} months" if policy.retrain_months else ""
     if fixed <= 0 and running <= 0:
-        sure = f"{facts}, so it is the cheaper one at any volume{_perhaps(low, 'dearer')}."
+        sure = f"{facts}, so it is the cheaper one at any volume{_hedged(low, 'dearer')}."
         return BreakEven(tuned, prompt, "always", None, sure)
     if fixed >= 0 and running >= 0:
-        sure = f"{facts}, so it is the dearer one at any volume{_perhaps(low, 'cheaper')}."
+        sure = f"{facts}, so it is the dearer one at any volume{_hedged(low, 'cheaper')}."
         return BreakEven(tuned, prompt, "never", None, sure)
     volume = _volume(fixed, running)
     span = f" (interval {low:,.0f} to {f'{high:,.0f}' if math.isfinite(high) else 'never'})" if interval else ""
@@ -210,7 +210,7 @@ def _crossing(tuned: str, prompt: str, apart: _Apart, policy: PolicyConfig, inte
     )
 
 
-def _ends(fixed: float, running: Interval | None) -> tuple[float, float]:
+def _interval_ends(fixed: float, running: Interval | None) -> tuple[float, float]:
     """Return the interval of the volume; infinity where there is none, and where the lines may not cross."""
     if running is None:
         return math.inf, math.inf
@@ -223,17 +223,19 @@ def _volume(fixed: float, running: float) -> float:
     return -fixed / running * 1000 if fixed * running < 0 else math.inf
 
 
-def _perhaps(volume: float, word: str) -> str:
+def _hedged(volume: float, word: str) -> str:
     """Say that the interval reaches to the other side of a claim about any volume."""
     if math.isinf(volume):
         return ""
     return f" (by the interval of running costs it may be the {word} one above {volume:,.0f} requests a month)"
 
 
-def costs(arm: Arm, checkpoint: Checkpoint, pool: int, settings: Inference, config: Config) -> dict[str, Measurement]:
+def costs(
+    arm: Arm, checkpoint: Checkpoint, pool: int, settings: InferenceSettings, config: Config
+) -> dict[str, Measurement]:
     """Return what an arm costs to build and to run, by metric."""
     spent, policy = expense(arm, checkpoint, pool, config.pricing), config.policy
-    running = amount_interval(1000 * request_usd(arm, checkpoint, config.pricing), settings)
+    running = unbounded_mean_interval(1000 * request_usd(arm, checkpoint, config.pricing), settings)
     fixed, thousands = spent.fixed_usd_per_month(config.pricing, policy), policy.monthly_requests / 1000
     month = running and Interval(running.low * thousands + fixed, running.high * thousands + fixed)
     n = len(arm.test)
@@ -247,16 +249,16 @@ def costs(arm: Arm, checkpoint: Checkpoint, pool: int, settings: Inference, conf
     }
 
 
-def expense(arm: Arm, checkpoint: Checkpoint, pool: int, pricing: PricingConfig) -> Expense:
+def expense(arm: Arm, checkpoint: Checkpoint, pool: int, pricing: PricingConfig) -> ArmCost:
     """Return what an arm takes to build and to run; `pool` is the size of the training split."""
     hours = pricing.person_hours.get(arm.checkpoint, 0.0) + pricing.person_hours.get(arm.prompt, 0.0)
     training = checkpoint.training
     labels = max(training.labels_used, pool if arm.labels_needed is None else arm.labels_needed)
     if checkpoint.price:
         tokens = float(_token_usd(arm, checkpoint.price).mean())
-        return Expense(0.0, labels, training, arm.search_seconds, hours, tokens, arm.search_usd)
+        return ArmCost(0.0, labels, training, arm.search_seconds, hours, tokens, arm.search_usd)
     seconds = seconds_per_request(arm)
-    return Expense(seconds, labels, training, arm.search_seconds, hours, search_usd=arm.search_usd)
+    return ArmCost(seconds, labels, training, arm.search_seconds, hours, search_usd=arm.search_usd)
 
 
 def request_usd(arm: Arm, checkpoint: Checkpoint, pricing: PricingConfig) -> Floats:

@@ -9,20 +9,20 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from whether.compare.measure import codes
-from whether.compare.results import Arm, Study
+from whether.compare.measure import encode_labels
+from whether.compare.results import Arm, Results
 from whether.config import BASE, CurveConfig
 from whether.errors import RecordError
 from whether.records import CurveAnswer, CurvePoint, Prediction, read_json, read_jsonl
 from whether.stats.inference import macro_f1
 from whether.stats.intervals import Codes
 
-Way = Literal["tuned", "prompting"]
+CurveApproach = Literal["tuned", "prompting"]
 Rows = Mapping[str, CurveAnswer | Prediction]
 """Example id → answer."""
 
 
-class Answers(NamedTuple):
+class CurveAnswers(NamedTuple):
     """An arm's answers to dev and test."""
 
     dev: Rows
@@ -30,21 +30,21 @@ class Answers(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Loaded:
+class PointPredictions:
     """What a point's folder holds."""
 
     reason: str
     """Why nothing was measured, or nothing."""
-    arms: dict[str, Answers]
+    arms: dict[str, CurveAnswers]
     """The tuned arm first."""
 
     @property
-    def tuned(self) -> Answers:
+    def tuned(self) -> CurveAnswers:
         """Answers of the tuned checkpoint."""
         return next(iter(self.arms.values()))
 
     @property
-    def prompts(self) -> dict[str, Answers]:
+    def prompts(self) -> dict[str, CurveAnswers]:
         """Answers of base, by arm, in the order of the settings."""
         return dict(list(self.arms.items())[1:])
 
@@ -68,12 +68,12 @@ class Reader(NamedTuple):
     def encode(self, rows: Rows, ids: Sequence[str]) -> Any:
         """Return answers in the order of `ids`, shape (examples,)."""
         if self.metric == "macro_f1":
-            return codes([rows[key].answer for key in ids], self.labels)
+            return encode_labels([rows[key].answer for key in ids], self.labels)
         return np.array([rows[key].score for key in ids], dtype=np.float64)
 
     def targets(self, rows: Rows, ids: Sequence[str]) -> Codes:
         """Return the right labels in the order of `ids`, shape (examples,)."""
-        return codes([rows[key].target for key in ids], self.labels)
+        return encode_labels([rows[key].target for key in ids], self.labels)
 
     def quality(self, answers: Any, targets: Codes) -> Any:
         """Return the metric over the last axis, for each of the leading axes."""
@@ -121,12 +121,12 @@ class CurveData:
     reader: Reader
 
     @property
-    def ways(self) -> dict[Way, Any]:
+    def ways(self) -> dict[CurveApproach, Any]:
         """The answers of both ways."""
         return {"tuned": self.tuned, "prompting": self.prompting}
 
 
-def load_points(curve: CurveConfig, artifacts: Path) -> dict[tuple[int, int], Loaded]:
+def load_points(curve: CurveConfig, artifacts: Path) -> dict[tuple[int, int], PointPredictions]:
     """Read the points that are there, by labels and seed; one whose folder is missing was not measured."""
     points = {}
     for labels in sorted(curve.labels):
@@ -137,7 +137,7 @@ def load_points(curve: CurveConfig, artifacts: Path) -> dict[tuple[int, int], Lo
     return points
 
 
-def _load_point(folder: Path) -> Loaded:
+def _load_point(folder: Path) -> PointPredictions:
     point, file = read_json(folder / "point.json", CurvePoint), folder / "answers.jsonl"
     rows: dict[str, dict[str, dict[str, CurveAnswer]]] = {"dev": {}, "test": {}}
     for answer in read_jsonl(file, CurveAnswer):
@@ -149,24 +149,26 @@ def _load_point(folder: Path) -> Loaded:
                 f"{file}: each of the arms {', '.join(arms) or '(none)'} must answer the same examples of {split}: run"
                 " `dvc repro` to make the point again"
             )
-    return Loaded(
-        point.not_measured.get("all", ""), {arm: Answers(rows["dev"][arm], rows["test"][arm]) for arm in arms}
+    return PointPredictions(
+        point.not_measured.get("all", ""), {arm: CurveAnswers(rows["dev"][arm], rows["test"][arm]) for arm in arms}
     )
 
 
-def arrange(curve: CurveConfig, points: Mapping[tuple[int, int], Loaded], study: Study, metric: str) -> CurveData:
+def to_arrays(
+    curve: CurveConfig, points: Mapping[tuple[int, int], PointPredictions], study: Results, metric: str
+) -> CurveData:
     """Return what was measured as arrays, the best prompt chosen on dev.
 
     The plain prompt on base, which needs no labels, is one of those that dev chooses from. A tie goes to it, and then
     to the prompt that the settings name first. Raises RecordError for points that answered different examples.
     """
     plain = next((arm for arm in study.arms.values() if arm.checkpoint == BASE and arm.plain), None)
-    absent = _absent(curve, points, plain)
+    absent = _unmeasured_levels(curve, points, plain)
     levels = [labels for labels in sorted(curve.labels) if str(labels) not in absent]
     whole = [points[labels, seed] for labels in levels for seed in curve.seeds]
     some_arm = _answers(next(iter(study.arms.values())))
-    devs = _shared([loaded.dev for loaded in whole], some_arm.dev, "dev")
-    tests = _shared([loaded.test for loaded in whole], some_arm.test, "test")
+    devs = _common_ids([loaded.dev for loaded in whole], some_arm.dev, "dev")
+    tests = _common_ids([loaded.test for loaded in whole], some_arm.test, "test")
     reader = Reader(metric, study.task.labels)
     tuned, prompting, names = [], [], []
     for loaded in whole:
@@ -191,7 +193,7 @@ def arrange(curve: CurveConfig, points: Mapping[tuple[int, int], Loaded], study:
     )
 
 
-def _groups(study: Study, ids: Sequence[str]) -> Codes:
+def _groups(study: Results, ids: Sequence[str]) -> Codes:
     arm = next(iter(study.arms.values()))
     known = zip(arm.test, study.groups, strict=True)
     group = {row.id: ("example", row.id) if name is None else ("group", name) for row, name in known}
@@ -199,7 +201,9 @@ def _groups(study: Study, ids: Sequence[str]) -> Codes:
     return np.array([numbers[group[key]] for key in ids], dtype=np.int64)
 
 
-def _absent(curve: CurveConfig, points: Mapping[tuple[int, int], Loaded], plain: Arm | None) -> dict[str, str]:
+def _unmeasured_levels(
+    curve: CurveConfig, points: Mapping[tuple[int, int], PointPredictions], plain: Arm | None
+) -> dict[str, str]:
     """Return number of labels → why it is left out: not every seed has tuned with it, or no prompt was run."""
     absent = {}
     for labels in sorted(curve.labels):
@@ -212,7 +216,7 @@ def _absent(curve: CurveConfig, points: Mapping[tuple[int, int], Loaded], plain:
     return absent
 
 
-def _shared(splits: Sequence[list[str]], known: Rows, split: str) -> list[str]:
+def _common_ids(splits: Sequence[list[str]], known: Rows, split: str) -> list[str]:
     """Return the ids of a split's examples that all points have answered; they are among those that arms answer."""
     if any(ids != splits[0] for ids in splits) or not set(chain(*splits)) <= known.keys():
         raise RecordError(
@@ -222,5 +226,5 @@ def _shared(splits: Sequence[list[str]], known: Rows, split: str) -> list[str]:
     return splits[0] if splits else []
 
 
-def _answers(arm: Arm) -> Answers:
-    return Answers({row.id: row for row in arm.dev}, {row.id: row for row in arm.test})
+def _answers(arm: Arm) -> CurveAnswers:
+    return CurveAnswers({row.id: row for row in arm.dev}, {row.id: row for row in arm.test})

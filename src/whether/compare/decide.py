@@ -27,22 +27,22 @@ from whether.records import Answer, Comparison
 from whether.stats.inference import holm
 from whether.stats.intervals import PairedDifference
 
-Kind = Literal["prompt", "fine_tune", "both"]
+Approach = Literal["prompt", "fine_tune", "both"]
 _AT_LEAST = ("valid_rate", "consistency")
 """Constraints from below; the others are from above."""
 _LIMITED = {"retention_loss": "loss of retention", "consistency": "agreement of samples"}
 """How constraints read that are not named by their metric."""
-KINDS: tuple[Kind, ...] = ("prompt", "fine_tune", "both")
+APPROACHES: tuple[Approach, ...] = ("prompt", "fine_tune", "both")
 Status = Literal["acceptable", "rejected", "undecided"]
-Outcome = Literal["cheapest", "only", "equivalent", "undecided", "floor", "none_allowed", "runs"]
+DecisionOutcome = Literal["cheapest", "only", "equivalent", "undecided", "floor", "none_allowed", "runs"]
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ArmSummary:
     """An arm as the decision sees it."""
 
     name: str
-    kind: Kind
+    kind: Approach
     dev: float
     """Primary metric on dev."""
     tokens: float
@@ -58,7 +58,7 @@ class Candidate:
 class Selection:
     """Who is compared on test, chosen without looking at it."""
 
-    representatives: dict[Kind, Candidate]
+    representatives: dict[Approach, ArmSummary]
     excluded: dict[str, str]
     """Arm → the constraint that it breaks, as a sentence."""
 
@@ -69,31 +69,31 @@ class Decision:
 
     answer: Answer
     recommended: str | None
-    outcome: Outcome
+    outcome: DecisionOutcome
     status: dict[str, Status]
     """Of each representative."""
     blocking: list[str]
     """Undecided arms that stand in the way of an answer."""
 
 
-def kind_of(tuned: bool, plain: bool) -> Kind:
+def approach_of(tuned: bool, plain: bool) -> Approach:
     """Return the answer that choosing an arm would mean."""
     return "prompt" if not tuned else "fine_tune" if plain else "both"
 
 
-def select(candidates: Sequence[Candidate], constraints: ConstraintsConfig) -> Selection:
+def select(candidates: Sequence[ArmSummary], constraints: ConstraintsConfig) -> Selection:
     """Return the best arm of each kind on dev among those that keep the constraints (ties: fewer tokens)."""
-    broken = {candidate.name: _broken(candidate, constraints) for candidate in candidates}
+    broken = {candidate.name: _violated_constraints(candidate, constraints) for candidate in candidates}
     allowed = [candidate for candidate in candidates if not broken[candidate.name]]
     chosen = {}
-    for kind in KINDS:
+    for kind in APPROACHES:
         of_kind = [candidate for candidate in allowed if candidate.kind == kind]
         if of_kind:
             chosen[kind] = min(of_kind, key=lambda candidate: (-candidate.dev, candidate.tokens))
     return Selection(chosen, {name: "; ".join(reasons) + "." for name, reasons in broken.items() if reasons})
 
 
-def _broken(candidate: Candidate, constraints: ConstraintsConfig) -> list[str]:
+def _violated_constraints(candidate: ArmSummary, constraints: ConstraintsConfig) -> list[str]:
     """Return a clause for each constraint that an arm breaks, or that cannot be checked because it was not measured."""
     clauses = []
     for name, limit in vars(constraints).items():
@@ -188,7 +188,7 @@ def _decide(
         return Decision(best_on_dev.kind, best_on_dev.name, "only", status, [])
     if all(comparison.conclusion == "equivalent" for comparison in family):
         return Decision("no_difference", _cheapest(list(arms.values()), policy).name, "equivalent", status, [])
-    chosen, blocking = standing(status, list(arms.values()), policy)
+    chosen, blocking = cheapest_acceptable(status, list(arms.values()), policy)
     if chosen is None:
         guess = _cheapest([arms[name] for name in blocking if _loss(name, family) < policy.margin], policy)
         return Decision("inconclusive", guess.name, "undecided", status, blocking)
@@ -196,14 +196,14 @@ def _decide(
     return Decision(answer, chosen.name, "undecided" if blocking else "cheapest", status, blocking)
 
 
-def too_few_runs(arms: Iterable[Candidate], policy: PolicyConfig) -> list[Candidate]:
+def too_few_runs(arms: Iterable[ArmSummary], policy: PolicyConfig) -> list[ArmSummary]:
     """Return the arms that were trained less often than the policy asks."""
     return [arm for arm in arms if arm.runs is not None and arm.runs < policy.training_runs]
 
 
-def standing(
-    status: Mapping[str, Status], arms: Sequence[Candidate], policy: PolicyConfig
-) -> tuple[Candidate | None, list[str]]:
+def cheapest_acceptable(
+    status: Mapping[str, Status], arms: Sequence[ArmSummary], policy: PolicyConfig
+) -> tuple[ArmSummary | None, list[str]]:
     """Return the cheapest acceptable arm, None if there is none, and the undecided arms that stand in its way."""
     contenders = sorted((arm for arm in arms if status[arm.name] != "rejected"), key=lambda arm: arm.usd_per_month)
     acceptable = [arm for arm in contenders if status[arm.name] == "acceptable"]
@@ -213,17 +213,17 @@ def standing(
     return chosen, [arm.name for arm in contenders if arm not in acceptable and _cheaper(arm, chosen, policy)]
 
 
-def _cheaper(arm: Candidate, other: Candidate, policy: PolicyConfig) -> bool:
+def _cheaper(arm: ArmSummary, other: ArmSummary, policy: PolicyConfig) -> bool:
     return arm.usd_per_month < other.usd_per_month * (1 - policy.cost_margin)
 
 
-def _cheapest(arms: Sequence[Candidate], policy: PolicyConfig) -> Candidate:
+def _cheapest(arms: Sequence[ArmSummary], policy: PolicyConfig) -> ArmSummary:
     """Return the best arm on dev among those that no other one is cheaper than (ties: fewer tokens)."""
     cheap = [arm for arm in arms if not any(_cheaper(other, arm, policy) for other in arms)]
     return max(cheap, key=lambda arm: (arm.dev, -arm.tokens))
 
 
-def against(name: str, family: Sequence[Comparison]) -> list[tuple[str, float, float, float, Comparison]]:
+def comparisons_with(name: str, family: Sequence[Comparison]) -> list[tuple[str, float, float, float, Comparison]]:
     """Return for each comparison of an arm: the other arm, and other minus arm as difference, low and high."""
     rows = []
     for row in family:
@@ -235,7 +235,7 @@ def against(name: str, family: Sequence[Comparison]) -> list[tuple[str, float, f
 
 
 def _status(name: str, family: Sequence[Comparison], policy: PolicyConfig) -> Status:
-    rows = against(name, family)
+    rows = comparisons_with(name, family)
     if all(high < policy.margin for _, _, _, high, _ in rows):
         return "acceptable"
     worse = any(low > 0 and row.p_adjusted < policy.alpha for _, _, low, _, row in rows)
@@ -244,7 +244,7 @@ def _status(name: str, family: Sequence[Comparison], policy: PolicyConfig) -> St
 
 def _loss(name: str, family: Sequence[Comparison]) -> float:
     """Return by how much the best other arm is ahead of an arm in the sample."""
-    return max(difference for _, difference, _, _, _ in against(name, family))
+    return max(difference for _, difference, _, _, _ in comparisons_with(name, family))
 
 
 def pairs(names: Sequence[str]) -> list[tuple[str, str]]:

@@ -10,14 +10,14 @@ from itertools import product
 import numpy as np
 
 from whether.compare.measure import run_scores
-from whether.compare.results import Arm, Study
+from whether.compare.results import Arm, Results
 from whether.config import BASE
 from whether.records import Interaction
 from whether.stats.inference import holm, score_difference
-from whether.stats.intervals import Inference
+from whether.stats.intervals import InferenceSettings
 
 
-def interactions(study: Study, settings: Inference) -> list[Interaction]:
+def interactions(study: Results, settings: InferenceSettings) -> list[Interaction]:
     """Return every square of {base, tuned} x {plain, engineered} whose arms are there, p-values corrected (Holm)."""
     arms = study.arms
     plain = next((arm.prompt for arm in arms.values() if arm.plain), None)

@@ -25,44 +25,44 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from whether.compare.curve_points import CurveData, Way, arrange, load_points
+from whether.compare.curve_points import CurveApproach, CurveData, load_points, to_arrays
 from whether.compare.curve_reasons import curve_reasons
-from whether.compare.results import Study
+from whether.compare.results import Results
 from whether.config import Config
 from whether.metrics.catalogue import measurement
-from whether.records import Crossover, CurveLevel, CurvePosition, CurveValue, LearningCurve, Measurement, PowerLaw
+from whether.records import Crossover, CurveLevel, CurveValue, FittedPoint, LearningCurve, Measurement, PowerLaw
 from whether.stats.inference import macro_f1_interval, mean_interval
-from whether.stats.intervals import Floats, Inference, rate_interval
+from whether.stats.intervals import Floats, InferenceSettings, rate_interval
 from whether.stats.power_law import PowerLaws, crossings, fit
 
-PLACES = 40
+GRID_POINTS = 40
 """At which the fitted curves are written for drawing, evenly spread over the logarithm of the number of labels."""
 _BATCH = 2_000_000
 """Resampled answers held in memory at once."""
 
 
-class Curves(NamedTuple):
+class FittedCurves(NamedTuple):
     """Of each way: quality and its fitted curve, as observed and in resamples."""
 
     labels: Floats
     """Shape (levels,)."""
-    observed: dict[Way, Floats]
+    observed: dict[CurveApproach, Floats]
     """Shape (levels,)."""
-    resampled: dict[Way, Floats]
+    resampled: dict[CurveApproach, Floats]
     """Shape (resamples, levels)."""
-    laws: dict[Way, PowerLaws]
+    laws: dict[CurveApproach, PowerLaws]
     """Of one row."""
-    resampled_laws: dict[Way, PowerLaws]
+    resampled_laws: dict[CurveApproach, PowerLaws]
 
 
 def learning_curve(
-    config: Config, study: Study, artifacts: Path, metric: str, settings: Inference
+    config: Config, study: Results, artifacts: Path, metric: str, settings: InferenceSettings
 ) -> LearningCurve | None:
     """Return the learning curve; None where no point of it is there."""
     points = load_points(config.curve, artifacts)
     if not points:
         return None
-    data, price = arrange(config.curve, points, study, metric), config.pricing.usd_per_label
+    data, price = to_arrays(config.curve, points, study, metric), config.pricing.usd_per_label
     checkpoint, seeds = str(config.curve.checkpoint), list(config.curve.seeds)
     if not data.labels:
         why = "; ".join(dict.fromkeys(data.not_measured.values()))
@@ -88,23 +88,25 @@ def learning_curve(
     return dataclasses.replace(curve, reasons=curve_reasons(curve, settings.level))
 
 
-def fit_curves(data: CurveData, settings: Inference) -> Curves:
+def fit_curves(data: CurveData, settings: InferenceSettings) -> FittedCurves:
     """Return quality at each number of labels and the fitted curves, as observed and in resamples."""
     labels = np.array(data.labels, dtype=np.float64)
     observed = {way: data.reader.quality(answers, data.targets).mean(1) for way, answers in data.ways.items()}
     resampled = resample(data, settings)
     laws = {way: fit(labels, values[None, :]) for way, values in observed.items()}
-    return Curves(labels, observed, resampled, laws, {way: fit(labels, values) for way, values in resampled.items()})
+    return FittedCurves(
+        labels, observed, resampled, laws, {way: fit(labels, values) for way, values in resampled.items()}
+    )
 
 
-def resample(data: CurveData, settings: Inference) -> dict[Way, Floats]:
+def resample(data: CurveData, settings: InferenceSettings) -> dict[CurveApproach, Floats]:
     """Return quality at each number of labels in resamples of examples and seeds, shape (resamples, levels)."""
     rng = np.random.default_rng(settings.seed)
     _, seeds, examples = data.tuned.shape
     groups = int(data.groups.max()) + 1
     grouped = groups < examples
     batch = max(1, _BATCH // data.tuned.size)
-    parts: dict[Way, list[Floats]] = {way: [] for way in data.ways}
+    parts: dict[CurveApproach, list[Floats]] = {way: [] for way in data.ways}
     for start in range(0, settings.resamples, batch):
         size = min(batch, settings.resamples - start)
         weights = rng.multinomial(groups, np.full(groups, 1 / groups), size=size)[:, data.groups]
@@ -119,7 +121,7 @@ def resample(data: CurveData, settings: Inference) -> dict[Way, Floats]:
     return {way: np.clip(np.concatenate(values, axis=1).T, 0, 1) for way, values in parts.items()}
 
 
-def find_crossover(curves: Curves, level: float, price: float) -> Crossover:
+def find_crossover(curves: FittedCurves, level: float, price: float) -> Crossover:
     """Return where the fitted curves cross, with the interval that the resamples give."""
     labels = curves.labels
     found = float(crossings(labels, curves.laws["tuned"], curves.laws["prompting"])[0])
@@ -141,7 +143,7 @@ def find_crossover(curves: Curves, level: float, price: float) -> Crossover:
     )
 
 
-def _level(data: CurveData, place: int, curves: Curves, settings: Inference, price: float) -> CurveLevel:
+def _level(data: CurveData, place: int, curves: FittedCurves, settings: InferenceSettings, price: float) -> CurveLevel:
     values = {way: _value(data, way, place, curves, settings.level) for way in data.ways}
     differences = curves.resampled["tuned"][:, place] - curves.resampled["prompting"][:, place]
     difference = float(curves.observed["tuned"][place] - curves.observed["prompting"][place])
@@ -157,7 +159,7 @@ def _level(data: CurveData, place: int, curves: Curves, settings: Inference, pri
     )
 
 
-def _value(data: CurveData, way: Way, place: int, curves: Curves, level: float) -> CurveValue:
+def _value(data: CurveData, way: CurveApproach, place: int, curves: FittedCurves, level: float) -> CurveValue:
     """Return the mean over seeds with Wilson's interval for the number of examples that has its variance."""
     by_seed = data.reader.quality(data.ways[way][place], data.targets)
     mean, variance, n = float(by_seed.mean()), float(curves.resampled[way][:, place].var()), len(data.targets)
@@ -166,7 +168,7 @@ def _value(data: CurveData, way: Way, place: int, curves: Curves, level: float) 
     return CurveValue(measurement(data.reader.metric, mean, interval, n), [float(value) for value in by_seed])
 
 
-def _reference(data: CurveData, settings: Inference) -> Measurement | None:
+def _reference(data: CurveData, settings: InferenceSettings) -> Measurement | None:
     if data.reference is None:
         return None
     metric, n = data.reader.metric, len(data.targets)
@@ -182,17 +184,17 @@ def _power_law(labels: int, law: PowerLaws) -> PowerLaw:
     return PowerLaw(labels, float(law.low[0]), float(law.top[0]), float(law.rate[0]))
 
 
-def _positions(curves: Curves, level: float) -> list[CurvePosition]:
+def _positions(curves: FittedCurves, level: float) -> list[FittedPoint]:
     """Return the fitted curves and their bands over the numbers of labels that were measured."""
     first, last = curves.labels[0], curves.labels[-1]
-    shares = np.geomspace(1.0, last / first, PLACES if last > first else 1)
+    shares = np.geomspace(1.0, last / first, GRID_POINTS if last > first else 1)
     columns: dict[str, Floats] = {"labels": first * shares}
     for way, law in curves.laws.items():
         band = _percentiles(curves.resampled_laws[way].at(shares), level)
         columns |= {way: law.at(shares)[0], f"{way}_low": band[0], f"{way}_high": band[1]}
     names = columns.keys()
     return [
-        CurvePosition(**dict(zip(names, map(float, row), strict=True))) for row in zip(*columns.values(), strict=True)
+        FittedPoint(**dict(zip(names, map(float, row), strict=True))) for row in zip(*columns.values(), strict=True)
     ]
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from whether.compare.cost import costs, seconds_per_request
-from whether.compare.decide import Candidate, Kind, kind_of, pairs
-from whether.compare.results import Arm, Checkpoint, Study
+from whether.compare.decide import Approach, ArmSummary, approach_of, pairs
+from whether.compare.results import Arm, Checkpoint, Results
 from whether.config import BASE, Config
 from whether.metrics.catalogue import ROBUSTNESS, measurement
 from whether.records import Measurement, Prediction, Task, TaskRetention
@@ -21,7 +21,7 @@ from whether.stats.inference import (
     score_difference,
     stratified_mean_interval,
 )
-from whether.stats.intervals import Codes, Floats, Inference, Interval, PairedDifference, rate_interval
+from whether.stats.intervals import Codes, Floats, InferenceSettings, Interval, PairedDifference, rate_interval
 
 
 def scores(predictions: Sequence[Prediction]) -> Floats:
@@ -39,7 +39,7 @@ def _by_run(values: Sequence[Any]) -> Any:
     return np.stack(values) if len(values) > 1 else values[0]
 
 
-def codes(texts: Sequence[str | None], labels: Sequence[str]) -> Codes:
+def encode_labels(texts: Sequence[str | None], labels: Sequence[str]) -> Codes:
     """Return each label's place in `labels`, shape (n,); -1 for what is not one of them."""
     place = {label: index for index, label in enumerate(labels)}
     return np.array([-1 if text is None else place.get(text, -1) for text in texts], dtype=np.int64)
@@ -52,15 +52,17 @@ def quality(task: Task, metric: str, predictions: Sequence[Prediction]) -> float
     return float(scores(predictions).mean())
 
 
-def baseline(task: Task, metric: str, targets: Sequence[str]) -> float:
+def majority_baseline(task: Task, metric: str, targets: Sequence[str]) -> float:
     """Return the metric of giving the most frequent target of the test split as every answer."""
     frequent, count = Counter(targets).most_common(1)[0]
     if metric == "macro_f1":
-        return float(macro_f1(codes([frequent] * len(targets), task.labels), codes(targets, task.labels)))
+        return float(
+            macro_f1(encode_labels([frequent] * len(targets), task.labels), encode_labels(targets, task.labels))
+        )
     return count / len(targets)
 
 
-def clustered(names: Sequence[str | None], settings: Inference) -> Inference:
+def clustered(names: Sequence[str | None], settings: InferenceSettings) -> InferenceSettings:
     """Return settings under which the groups that examples belong to are the unit; as they are without groups."""
     if all(name is None for name in names):
         return settings
@@ -69,7 +71,7 @@ def clustered(names: Sequence[str | None], settings: Inference) -> Inference:
 
 
 def differences(
-    study: Study, names: Sequence[tuple[str, str]], metric: str, settings: Inference
+    study: Results, names: Sequence[tuple[str, str]], metric: str, settings: InferenceSettings
 ) -> dict[tuple[str, str], PairedDifference]:
     """Return the paired difference of the primary metric on test for each pair of arms."""
     found, settings = {}, clustered(study.groups, settings)
@@ -83,7 +85,7 @@ def differences(
     return found
 
 
-def measure(arm: Arm, study: Study, config: Config, settings: Inference) -> dict[str, Measurement]:
+def measure(arm: Arm, study: Results, config: Config, settings: InferenceSettings) -> dict[str, Measurement]:
     """Return every metric of an arm that applies to the task; a value that no stage measured is None."""
     documents, settings = settings, clustered(study.groups, settings)
     checkpoint, test = study.checkpoints[arm.checkpoint], arm.test
@@ -118,12 +120,12 @@ def measure(arm: Arm, study: Study, config: Config, settings: Inference) -> dict
     return found
 
 
-def quality_low(arm: Arm, task: Task, metric: str, settings: Inference) -> float:
+def quality_low(arm: Arm, task: Task, metric: str, settings: InferenceSettings) -> float:
     """Return the lower bound of a quality metric on test."""
     return _test_quality(arm, task, metric, settings).ci_low or 0.0
 
 
-def _test_quality(arm: Arm, task: Task, metric: str, settings: Inference) -> Measurement:
+def _test_quality(arm: Arm, task: Task, metric: str, settings: InferenceSettings) -> Measurement:
     if metric == "macro_f1":
         answers, targets = _run_labels(task, arm)
         interval = macro_f1_interval(answers, targets, settings)
@@ -143,10 +145,10 @@ def _robustness(arm: Arm) -> dict[str, Measurement]:
     return {name: measurement(name, getattr(measured, name) if measured else None, n=examples) for name in ROBUSTNESS}
 
 
-def candidate(arm: Arm, metrics: dict[str, Measurement], dev: dict[str, float], metric: str) -> Candidate:
+def candidate(arm: Arm, metrics: dict[str, Measurement], dev: dict[str, float], metric: str) -> ArmSummary:
     """Return an arm as the decision sees it: quality and valid outputs from dev, the rest as measured."""
     change = metrics["retention_change"].value
-    return Candidate(
+    return ArmSummary(
         name=arm.name,
         kind=arm_kind(arm),
         dev=dev[metric],
@@ -171,9 +173,9 @@ def _tokens(predictions: Sequence[Prediction]) -> float:
     return sum(known) / len(known) if len(known) == len(counts) else math.inf
 
 
-def arm_kind(arm: Arm) -> Kind:
+def arm_kind(arm: Arm) -> Approach:
     """Return the answer that choosing this arm would mean."""
-    return kind_of(arm.tuned, arm.plain)
+    return approach_of(arm.tuned, arm.plain)
 
 
 def dev_quality(arm: Arm, task: Task) -> dict[str, float]:
@@ -189,7 +191,9 @@ def quality_metrics(task: Task) -> tuple[str, ...]:
     return ("accuracy", "macro_f1") if task.output == "label" else ("exact_match",)
 
 
-def retention_changes(checkpoint: Checkpoint, base: Checkpoint, settings: Inference) -> dict[str, PairedDifference]:
+def retention_changes(
+    checkpoint: Checkpoint, base: Checkpoint, settings: InferenceSettings
+) -> dict[str, PairedDifference]:
     """Return for each task of the retention suite what a tuned checkpoint gained on the same documents."""
     tuned, before = _documents(checkpoint), _documents(base)
     changes = {}
@@ -200,7 +204,7 @@ def retention_changes(checkpoint: Checkpoint, base: Checkpoint, settings: Infere
     return changes
 
 
-def task_retention(checkpoint: Checkpoint, base: Checkpoint, settings: Inference) -> dict[str, TaskRetention]:
+def task_retention(checkpoint: Checkpoint, base: Checkpoint, settings: InferenceSettings) -> dict[str, TaskRetention]:
     """Return what a tuned checkpoint scores on each task of the retention suite, and what tuning changed there."""
     changes, found = retention_changes(checkpoint, base, settings), {}
     for task, result in checkpoint.results.items():
@@ -216,7 +220,7 @@ def task_retention(checkpoint: Checkpoint, base: Checkpoint, settings: Inference
     return found
 
 
-def _changed(arm: Arm, study: Study, settings: Inference) -> tuple[Any, ...]:
+def _changed(arm: Arm, study: Results, settings: InferenceSettings) -> tuple[Any, ...]:
     """Return the share of answers that differ from base's, its interval and count; None where base has no such arm."""
     base = study.arms.get(f"{BASE}-{arm.prompt}")
     if not arm.tuned or base is None:
@@ -225,7 +229,7 @@ def _changed(arm: Arm, study: Study, settings: Inference) -> tuple[Any, ...]:
     return _mean(np.array(differs, dtype=np.float64), settings)
 
 
-def _general(checkpoint: Checkpoint, base: Checkpoint, settings: Inference) -> dict[str, Measurement]:
+def _general(checkpoint: Checkpoint, base: Checkpoint, settings: InferenceSettings) -> dict[str, Measurement]:
     """Return general ability, speed and size of a checkpoint."""
     numbers = vars(checkpoint.benchmark)
     found = {
@@ -236,7 +240,7 @@ def _general(checkpoint: Checkpoint, base: Checkpoint, settings: Inference) -> d
     return found
 
 
-def _flexibility(checkpoint: Checkpoint, task: Task, settings: Inference) -> Measurement:
+def _flexibility(checkpoint: Checkpoint, task: Task, settings: InferenceSettings) -> Measurement:
     """Return the accuracy on another task; None where the benchmark's other task is the run's own."""
     other = checkpoint.benchmark.other
     if other is None or other.task == task.name:
@@ -245,13 +249,13 @@ def _flexibility(checkpoint: Checkpoint, task: Task, settings: Inference) -> Mea
     return measurement("flexibility", other.accuracy, interval, other.n)
 
 
-def _retention(checkpoint: Checkpoint, settings: Inference) -> Measurement:
+def _retention(checkpoint: Checkpoint, settings: InferenceSettings) -> Measurement:
     strata = [np.array(list(rows.values())) for rows in _documents(checkpoint).values()]
     interval = stratified_mean_interval(strata, settings) if _one_stratum_a_task(checkpoint) else None
     return measurement("retention", checkpoint.benchmark.retention, interval, len(checkpoint.samples) or None)
 
 
-def _retention_change(checkpoint: Checkpoint, base: Checkpoint, settings: Inference) -> Measurement:
+def _retention_change(checkpoint: Checkpoint, base: Checkpoint, settings: InferenceSettings) -> Measurement:
     """Return retention minus that of base, documents paired, each task resampled by itself."""
     after, before = checkpoint.benchmark.retention, base.benchmark.retention
     if after is None or before is None:
@@ -283,7 +287,9 @@ def _documents(checkpoint: Checkpoint) -> dict[str, dict[int, float]]:
 
 def _labels(task: Task, predictions: Sequence[Prediction]) -> tuple[Codes, Codes]:
     answers = [prediction.answer for prediction in predictions]
-    return codes(answers, task.labels), codes([prediction.target for prediction in predictions], task.labels)
+    return encode_labels(answers, task.labels), encode_labels(
+        [prediction.target for prediction in predictions], task.labels
+    )
 
 
 def _run_labels(task: Task, arm: Arm) -> tuple[Codes, Codes]:
@@ -292,10 +298,10 @@ def _run_labels(task: Task, arm: Arm) -> tuple[Codes, Codes]:
     return _by_run([answers for answers, _ in labels]), labels[0][1]
 
 
-def _mean(values: Floats, settings: Inference) -> tuple[float, Interval | None, int]:
+def _mean(values: Floats, settings: InferenceSettings) -> tuple[float, Interval | None, int]:
     return float(values.mean()), mean_interval(values, settings), values.shape[-1]
 
 
-def every_pair(study: Study) -> list[tuple[str, str]]:
+def every_pair(study: Results) -> list[tuple[str, str]]:
     """Return every pair of arms once, in the order of config."""
     return pairs(list(study.arms))

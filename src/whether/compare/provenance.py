@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from whether.config import Config
-from whether.records import Provenance, sha256_file, sha256_folder, sha256_plain, to_plain
+from whether.records import Provenance, sha256_file, sha256_folder, sha256_json, to_builtins
 
 PACKAGES = (
     "whether", "torch", "transformers", "peft", "lm-eval", "dvc", "mlflow", "hydra-core", "scipy", "statsmodels",
@@ -29,7 +29,7 @@ def provenance(artifacts: Path, config: Config | None = None, repository: Path =
     return Provenance(
         commit=commit,
         dirty=None if commit is None or changes is None else bool(changes),
-        data_hash=sha256_plain({split: sha256_file(prepared / f"{split}.jsonl") for split in ("train", "dev", "test")}),
+        data_hash=sha256_json({split: sha256_file(prepared / f"{split}.jsonl") for split in ("train", "dev", "test")}),
         model_hash=model_hash(artifacts / "model"),
         versions={"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -41,7 +41,7 @@ def _settings(config: Config) -> dict[str, str]:
     parts: dict[str, Any] = {name: getattr(config, name) for name in PARTS}
     parts |= {f"checkpoints.{name}": checkpoint for name, checkpoint in config.checkpoints.items()}
     parts |= {f"prompts.{name}": prompt for name, prompt in config.prompts.items()}
-    return {name: sha256_plain([to_plain(part)]) for name, part in parts.items()}
+    return {name: sha256_json([to_builtins(part)]) for name, part in parts.items()}
 
 
 def model_hash(folder: Path) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from whether.compare.decide import KINDS, Candidate, Decision, Selection, against, too_few_runs
-from whether.compare.sample_size import MOST, POWER
+from whether.compare.decide import APPROACHES, ArmSummary, Decision, Selection, comparisons_with, too_few_runs
+from whether.compare.sample_size import MAX_LABELS, POWER
 from whether.config import PolicyConfig
 from whether.metrics.catalogue import METRIC_NAMES
 from whether.metrics.format import (
@@ -16,11 +16,10 @@ from whether.metrics.format import (
     format_value,
     join_names,
 )
-from whether.records import APPROACH_NAMES as KIND_NAMES
-from whether.records import Comparison, Measurement
+from whether.records import APPROACH_NAMES, Comparison, Measurement
 
 
-class SeedSpread(NamedTuple):
+class SeedVariation(NamedTuple):
     """How much a tuned checkpoint's quality varies from one training run to another."""
 
     checkpoint: str
@@ -44,7 +43,7 @@ def reasons(
     policy: PolicyConfig,
     retention_change: Measurement | None = None,
     truncated: int = 0,
-    seeds: SeedSpread | None = None,
+    seeds: SeedVariation | None = None,
     needs_runs: bool = False,
 ) -> list[str]:
     """Return the reasons for a decision.
@@ -60,18 +59,18 @@ def reasons(
     chosen = decision.recommended
     sentences = [_headline(decision, quality[chosen], metric)]
     if decision.outcome == "floor":
-        sentences.append(_floor(quality[chosen], baseline, metric))
+        sentences.append(_below_baseline_sentence(quality[chosen], baseline, metric))
     elif decision.outcome == "equivalent":
         sentences.append(
             f"Every pair of the compared arms is shown to differ by less than the margin of {_margin(policy)}, in both"
             f" directions; {chosen} is the cheapest of them."
         )
     elif decision.outcome == "only":
-        sentences.append(_only(arms[chosen], selection))
+        sentences.append(_single_arm_sentence(arms[chosen], selection))
     elif decision.outcome == "runs":
         sentences.append(_runs(arms.values(), policy))
     if decision.outcome == "undecided":
-        sentences += [_undecided(name, family, decision, policy) for name in decision.blocking]
+        sentences += [_undecided_sentence(name, family, decision, policy) for name in decision.blocking]
         sentences.append(_more_runs(arms.values()) if needs_runs else _further(further, policy))
     elif decision.outcome != "floor":
         sentences += _differences(chosen, family, decision, policy)
@@ -96,7 +95,7 @@ def _headline(decision: Decision, measured: Measurement, metric: str) -> str:
 def _further(labels: int | None, policy: PolicyConfig) -> str:
     if labels is None:
         return (
-            f"Even {MOST:,} more labelled test examples are not likely to settle it: the arms are too close for"
+            f"Even {MAX_LABELS:,} more labelled test examples are not likely to settle it: the arms are too close for"
             f" a margin of {_margin(policy)}. Widen it (policy.margin), or choose by other aspects."
         )
     return (
@@ -105,9 +104,9 @@ def _further(labels: int | None, policy: PolicyConfig) -> str:
     )
 
 
-def _runs(arms: Iterable[Candidate], policy: PolicyConfig) -> str:
+def _runs(arms: Iterable[ArmSummary], policy: PolicyConfig) -> str:
     """Say that the policy asks for more training runs than there are."""
-    said = join_names([f"{arm.name} {_times(arm.runs or 0)}" for arm in too_few_runs(arms, policy)])
+    said = join_names([f"{arm.name} {_times_sentence(arm.runs or 0)}" for arm in too_few_runs(arms, policy)])
     return (
         f"The data would give an answer, but about these training runs; others could say otherwise. The policy asks for"
         f" {policy.training_runs} runs, and trained was {said}: set"
@@ -115,11 +114,11 @@ def _runs(arms: Iterable[Candidate], policy: PolicyConfig) -> str:
     )
 
 
-def _times(runs: int) -> str:
+def _times_sentence(runs: int) -> str:
     return "once" if runs == 1 else f"{runs} times"
 
 
-def _more_runs(arms: Iterable[Candidate]) -> str:
+def _more_runs(arms: Iterable[ArmSummary]) -> str:
     """Say that further labels do not help and further training runs do."""
     runs = max(arm.runs or 1 for arm in arms)
     return (
@@ -128,7 +127,7 @@ def _more_runs(arms: Iterable[Candidate]) -> str:
     )
 
 
-def _seeds(seeds: SeedSpread, metric: str) -> str:
+def _seeds(seeds: SeedVariation, metric: str) -> str:
     """Say how far training runs differ, and whether the intervals know it."""
     deviation = f"a standard deviation of {100 * seeds.deviation:.1f} points"
     spread = f"the {METRIC_NAMES[metric]} of {seeds.checkpoint} had {deviation}"
@@ -140,7 +139,7 @@ def _seeds(seeds: SeedSpread, metric: str) -> str:
     )
 
 
-def _floor(measured: Measurement, baseline: float, metric: str) -> str:
+def _below_baseline_sentence(measured: Measurement, baseline: float, metric: str) -> str:
     return (
         f"None of the arms has learnt the task: always giving the most frequent answer has {METRIC_NAMES[metric]}"
         f" {format_value(metric, baseline)}, and the best arm on dev is not shown to be above that (its interval starts"
@@ -148,19 +147,19 @@ def _floor(measured: Measurement, baseline: float, metric: str) -> str:
     )
 
 
-def _only(arm: Candidate, selection: Selection) -> str:
-    others = [KIND_NAMES[kind] for kind in KINDS if kind != arm.kind]
+def _single_arm_sentence(arm: ArmSummary, selection: Selection) -> str:
+    others = [APPROACH_NAMES[kind] for kind in APPROACHES if kind != arm.kind]
     why = "kept the constraints" if selection.excluded else "was measured"
     return (
         f"Nothing else {why}: there is no arm of the kinds {join_names(others)} to compare it with, so this says that"
-        f" {KIND_NAMES[arm.kind]} works, not that it is better than the alternatives."
+        f" {APPROACH_NAMES[arm.kind]} works, not that it is better than the alternatives."
     )
 
 
 def _differences(chosen: str, family: Sequence[Comparison], decision: Decision, policy: PolicyConfig) -> list[str]:
     """One sentence for each arm that the chosen one is compared with."""
     sentences = []
-    for other, difference, low, high, row in against(chosen, family):
+    for other, difference, low, high, row in comparisons_with(chosen, family):
         numbers = f"{_points(-difference, -high, -low)}, adjusted {format_p_value(row.p_adjusted)}"
         if decision.status[other] == "rejected":
             sentences.append(_rejected(other, family, policy))
@@ -177,16 +176,16 @@ def _differences(chosen: str, family: Sequence[Comparison], decision: Decision, 
 
 def _rejected(name: str, family: Sequence[Comparison], policy: PolicyConfig) -> str:
     """Say which arm beats a rejected one most surely."""
-    better = [row for row in against(name, family) if row[2] > 0 and row[4].p_adjusted < policy.alpha]
+    better = [row for row in comparisons_with(name, family) if row[2] > 0 and row[4].p_adjusted < policy.alpha]
     other, difference, low, high, row = min(better, key=lambda item: (item[4].p_adjusted, -item[1]))
     return (
         f"{name} is worse than {other}: {_points(-difference, -high, -low)}, adjusted {format_p_value(row.p_adjusted)}."
     )
 
 
-def _undecided(name: str, family: Sequence[Comparison], decision: Decision, policy: PolicyConfig) -> str:
+def _undecided_sentence(name: str, family: Sequence[Comparison], decision: Decision, policy: PolicyConfig) -> str:
     other, difference, low, high, _ = max(
-        (row for row in against(name, family) if row[3] >= policy.margin), key=lambda row: row[3]
+        (row for row in comparisons_with(name, family) if row[3] >= policy.margin), key=lambda row: row[3]
     )
     cheaper = ", the cheaper one," if "acceptable" in decision.status.values() else ""
     return (
@@ -195,7 +194,7 @@ def _undecided(name: str, family: Sequence[Comparison], decision: Decision, poli
     )
 
 
-def _costs(chosen: str, arms: Mapping[str, Candidate], policy: PolicyConfig) -> str:
+def _costs(chosen: str, arms: Mapping[str, ArmSummary], policy: PolicyConfig) -> str:
     others = sorted((arm for arm in arms.values() if arm.name != chosen), key=lambda arm: arm.usd_per_month)
     rest = join_names([f"{format_usd(arm.usd_per_month)} for {arm.name}" for arm in others])
     return (

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Training:
+class CheckpointMetrics:
     """What of artifacts/finetune/<checkpoint>/metrics.json says what training cost."""
 
     labels_used: int
@@ -52,7 +52,7 @@ class Benchmark:
 
 
 @dataclass(frozen=True)
-class Serving:
+class LatencyMetrics:
     """What of artifacts/prompt/<arm>/metrics.json was measured with requests sent alone."""
 
     latency_p50: float | None = None
@@ -83,7 +83,7 @@ class Checkpoint:
     """Weights that answer, and what was measured about them."""
 
     name: str
-    training: Training
+    training: CheckpointMetrics
     benchmark: Benchmark
     results: dict[str, TaskResult]
     samples: list[Sample]
@@ -102,7 +102,7 @@ class Checkpoint:
         return self.price is not None
 
 
-class Answers(NamedTuple):
+class SplitPredictions(NamedTuple):
     """What an arm answered, in the order of each split's examples."""
 
     dev: list[Prediction]
@@ -126,22 +126,22 @@ class Arm:
     """Labelled training examples that the prompt needs (`PromptConfig.labels_needed`); None: all."""
     dev: list[Prediction]
     test: list[Prediction]
-    serving: Serving
+    serving: LatencyMetrics
     adherence: Adherence | None = None
     """None for records of a version that did not write it."""
     robustness: Robustness | None = None
     """None where it was not measured."""
     served: bool = False
     """Whether another model answers, behind an API."""
-    repeats: tuple[Answers, ...] = ()
+    repeats: tuple[SplitPredictions, ...] = ()
     """Of the further training runs of its checkpoint."""
     unseen: list[Prediction] = field(default_factory=list)
     """To rows whose labels were left out (`task.unseen_labels`)."""
 
     @property
-    def runs(self) -> tuple[Answers, ...]:
+    def runs(self) -> tuple[SplitPredictions, ...]:
         """What each training run answered; the first is the checkpoint that is kept."""
-        return (Answers(self.dev, self.test), *self.repeats)
+        return (SplitPredictions(self.dev, self.test), *self.repeats)
 
     @property
     def tuned(self) -> bool:
@@ -150,7 +150,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Study:
+class Results:
     """Everything that the verdict is made from."""
 
     task: Task
@@ -170,7 +170,7 @@ class Study:
         return [example.group for example in self.examples]
 
 
-def load_study(config: Config, artifacts: Path) -> Study:
+def load_results(config: Config, artifacts: Path) -> Results:
     """Read the records of every arm of `config`.
 
     Raises RecordError for a file that is missing or broken, and for an arm that did not answer every example.
@@ -178,7 +178,7 @@ def load_study(config: Config, artifacts: Path) -> Study:
     prepared = artifacts / "prepare"
     examples = {split: read_jsonl(prepared / f"{split}.jsonl", Example) for split in ("train", "dev", "test")}
     unseen = prepared / "unseen.jsonl"
-    return Study(
+    return Results(
         task=read_json(prepared / "task.json", Task),
         profile=read_json(prepared / "profile.json"),
         pool=len(examples["train"]),
@@ -210,7 +210,7 @@ def _load_checkpoint(name: str, settings: CheckpointConfig, artifacts: Path) -> 
     tuning, benchmark = artifacts / "finetune" / name, artifacts / "benchmark" / name
     return Checkpoint(
         name=name,
-        training=read_json(tuning / "metrics.json", Training),
+        training=read_json(tuning / "metrics.json", CheckpointMetrics),
         benchmark=read_json(benchmark / "metrics.json", Benchmark),
         results=read_json(benchmark / "results.json", dict[str, TaskResult]),
         samples=read_jsonl(benchmark / "samples.jsonl", Sample),
@@ -235,7 +235,7 @@ def _load_arm(
         dev=answers.dev,
         test=answers.test,
         unseen=[row for row in predictions if row.split == "unseen"],
-        serving=read_json(file.with_name("metrics.json"), Serving),
+        serving=read_json(file.with_name("metrics.json"), LatencyMetrics),
         adherence=_if_there(file.with_name("adherence.json"), Adherence),
         robustness=_if_there(file.with_name("robustness.json"), Robustness),
     )
@@ -245,12 +245,14 @@ def _predictions(checkpoint: str, prompt: str, artifacts: Path) -> Path:
     return artifacts / "prompt" / f"{checkpoint}-{prompt}" / "predictions.jsonl"
 
 
-def _load_answers(file: Path, examples: dict[str, list[Example]]) -> Answers:
+def _load_answers(file: Path, examples: dict[str, list[Example]]) -> SplitPredictions:
     return _answers_of(file, read_jsonl(file, Prediction), examples)
 
 
-def _answers_of(file: Path, predictions: list[Prediction], examples: dict[str, list[Example]]) -> Answers:
-    return Answers(*(_in_order(file, split, predictions, examples[split]) for split in Answers._fields))
+def _answers_of(file: Path, predictions: list[Prediction], examples: dict[str, list[Example]]) -> SplitPredictions:
+    return SplitPredictions(
+        *(_in_order(file, split, predictions, examples[split]) for split in SplitPredictions._fields)
+    )
 
 
 def _if_there(file: Path, kind: type[T]) -> T | None:

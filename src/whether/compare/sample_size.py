@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from whether.compare.decide import Candidate, Status, standing
+from whether.compare.decide import ArmSummary, Status, cheapest_acceptable
 from whether.config import PolicyConfig
 from whether.stats.inference import holm
 from whether.stats.intervals import Floats, PairedDifference
@@ -29,10 +29,10 @@ POWER = 0.8
 _AIM = 0.87
 """Chance by the simulation, which is too sure: its tests are normal, and it takes any truth for likely."""
 
-MOST = 100_000
+MAX_LABELS = 100_000
 """Labels beyond which the advice is not to label on."""
 
-_CHOICES = [*range(1, 10), *(digits * 10**power for power in range(4) for digits in range(10, 100)), MOST]
+_CHOICES = [*range(1, 10), *(digits * 10**power for power in range(4) for digits in range(10, 100)), MAX_LABELS]
 """The numbers of labels to choose from: two digits say as much as is known."""
 
 _CONTINUATIONS = 4_000
@@ -41,8 +41,8 @@ _STATUSES: tuple[Status, ...] = get_args(Status)
 _ACCEPTABLE, _REJECTED, _UNDECIDED = range(len(_STATUSES))
 
 
-def further_labels(
-    blocking: Sequence[str], arms: Sequence[Candidate], differences: Mapping[tuple[str, str], PairedDifference],
+def labels_needed(
+    blocking: Sequence[str], arms: Sequence[ArmSummary], differences: Mapping[tuple[str, str], PairedDifference],
     policy: PolicyConfig, seed: int,
 ) -> int | None:  # fmt: skip
     """Return about how many more test labels settle the answer with a chance of `POWER`.
@@ -67,7 +67,7 @@ def further_labels(
     scale = _scale(present * deviation.min() ** 2, deviation.max(), rng)[:, None]
     truth, noise = (scale * (rng.standard_normal((_CONTINUATIONS, len(pairs))) @ root) for _ in range(2))
     truth = observed + truth / math.sqrt(present)
-    settles = _settling(arms, policy)
+    settles = _settles(arms, policy)
 
     def chance(labels: int) -> float:
         total = present + labels
@@ -81,15 +81,15 @@ def further_labels(
     return _CHOICES[index] if index < len(_CHOICES) else None
 
 
-def needs_runs(
-    blocking: Sequence[str], arms: Sequence[Candidate], differences: Mapping[tuple[str, str], PairedDifference],
+def needs_more_runs(
+    blocking: Sequence[str], arms: Sequence[ArmSummary], differences: Mapping[tuple[str, str], PairedDifference],
     policy: PolicyConfig, seed: int,
 ) -> bool:  # fmt: skip
     """Return whether it is the training runs that no number of labels settles; arguments as for `further_labels`."""
     if not any(row.run_error for row in differences.values()):
         return False
     of_examples = {pair: row._replace(run_error=0.0) for pair, row in differences.items()}
-    return further_labels(blocking, arms, of_examples, policy, seed) is not None
+    return labels_needed(blocking, arms, of_examples, policy, seed) is not None
 
 
 def _scale(discordant: float, deviation: float, rng: np.random.Generator) -> Floats:
@@ -139,11 +139,11 @@ def _statuses(
     return result
 
 
-def _settling(arms: Sequence[Candidate], policy: PolicyConfig) -> NDArray[Any]:
+def _settles(arms: Sequence[ArmSummary], policy: PolicyConfig) -> NDArray[Any]:
     """Return whether there is an answer for each combination of the arms' statuses, shape (3,) * arms."""
     settles = np.empty((len(_STATUSES),) * len(arms), dtype=bool)
     for places in product(range(len(_STATUSES)), repeat=len(arms)):
         status = {arm.name: _STATUSES[place] for arm, place in zip(arms, places, strict=True)}
-        chosen, blocking = standing(status, arms, policy)
+        chosen, blocking = cheapest_acceptable(status, arms, policy)
         settles[places] = chosen is not None and not blocking
     return settles

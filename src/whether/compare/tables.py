@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from whether.compare.results import Study
+from whether.compare.results import Results
 from whether.records import ArmOutput, LearningCurve, OutputRow, Verdict
 
 
@@ -49,7 +49,7 @@ def learning_curve(curve: LearningCurve) -> str:
     return _csv(["labels", "seed", f"tuned_{curve.metric}", f"prompting_{curve.metric}"], rows)
 
 
-def outputs(study: Study) -> Iterator[OutputRow]:
+def outputs(study: Results) -> Iterator[OutputRow]:
     """Yield each test example with every arm's answer to it."""
     for index, example in enumerate(study.examples):
         rows = {name: arm.test[index] for name, arm in study.arms.items()}

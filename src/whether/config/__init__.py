@@ -4,12 +4,12 @@
 (params.yaml). A typo, a value out of range or two fields that contradict each other fail here, before any work.
 """
 
-from whether.config.arms import CheckpointConfig, PromptConfig, StartConfig, TunerConfig
+from whether.config.arms import CheckpointConfig, PromptConfig, TunerConfig, WarmStartConfig
 from whether.config.components import argument_types, arguments, build
 from whether.config.composing import check, compose, load, write_params
 from whether.config.optimise import OptimiseConfig, ReflectConfig
 from whether.config.retrain import GateConfig, RetrainConfig
-from whether.config.search import Options, Range, SearchConfig
+from whether.config.search import Categorical, Range, SearchConfig
 from whether.config.sections import (
     Arms,
     BenchmarkConfig,
@@ -34,6 +34,7 @@ __all__ = [
     "PARAMS",
     "Arms",
     "BenchmarkConfig",
+    "Categorical",
     "CheckpointConfig",
     "Component",
     "Config",
@@ -43,7 +44,6 @@ __all__ = [
     "GateConfig",
     "ModelConfig",
     "OptimiseConfig",
-    "Options",
     "PolicyConfig",
     "PricingConfig",
     "PromptConfig",
@@ -56,11 +56,11 @@ __all__ = [
     "ServingConfig",
     "SourceConfig",
     "SplitConfig",
-    "StartConfig",
     "TaskConfig",
     "TokenPrice",
     "TrackingConfig",
     "TunerConfig",
+    "WarmStartConfig",
     "argument_types",
     "arguments",
     "build",

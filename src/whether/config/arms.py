@@ -29,7 +29,7 @@ class PromptConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
-class StartConfig:
+class WarmStartConfig:
     """Trained weights that training begins with, in place of new ones."""
 
     adapter: str
@@ -67,7 +67,7 @@ class TunerConfig:
     """Whether every label is drawn equally often; the length of an epoch stays."""
     prompt: PromptConfig | None = None
     """Tune with this prompt's messages; None: with the task's instruction and the input alone."""
-    start: StartConfig | None = None
+    start: WarmStartConfig | None = None
     """Go on from this adapter; None: begin anew."""
 
 

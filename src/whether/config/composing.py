@@ -9,7 +9,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from whether.config.components import arguments
-from whether.config.messages import explain
+from whether.config.messages import explain_validation_error
 from whether.config.sections import Config
 from whether.config.types import CONF, KNOWLEDGE, PARAMS
 from whether.errors import ConfigError, near_matches
@@ -79,7 +79,7 @@ def check(values: Any, origin: Callable[[], dict[str, str]] = dict) -> Config:
         config = TypeAdapter(Config).validate_python(values)
     except ValidationError as error:
         files = origin()
-        raise ConfigError("\n".join(explain(problem, files) for problem in error.errors())) from None
+        raise ConfigError("\n".join(explain_validation_error(problem, files) for problem in error.errors())) from None
     _refuse_scores_of_served(config)
     components = {"model.source": config.model.source}
     prompts = {f"prompts.{name}": prompt for name, prompt in config.prompts.items()}

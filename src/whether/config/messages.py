@@ -9,7 +9,7 @@ from whether.config.sections import Config
 from whether.errors import near_matches
 
 
-def explain(problem: Any, files: dict[str, str]) -> str:
+def explain_validation_error(problem: Any, files: dict[str, str]) -> str:
     """One line for one of pydantic's errors: where, what, the value, near matches."""
     parts = [str(part) for part in problem["loc"]]
     path = ".".join(parts)

@@ -28,7 +28,7 @@ class Range:
 
 
 @dataclass(frozen=True, config=STRICT)
-class Options:
+class Categorical:
     """One of some values."""
 
     choices: tuple[Scalar, ...]
@@ -59,13 +59,13 @@ class SearchConfig:
             raise ValueError("space names no setting: it needs at least one, such as learning_rate: {low, high, log}")
 
     @cached_property
-    def parameters(self) -> dict[str, Range | Options]:
+    def parameters(self) -> dict[str, Range | Categorical]:
         """Every searched setting by its dotted name (`learning_rate`, `adapter.r`)."""
         return dict(_flat(self.space, ""))
 
 
-def _flat(space: Mapping[str, Any], prefix: str) -> list[tuple[str, Range | Options]]:
-    found: list[tuple[str, Range | Options]] = []
+def _flat(space: Mapping[str, Any], prefix: str) -> list[tuple[str, Range | Categorical]]:
+    found: list[tuple[str, Range | Categorical]] = []
     for key, value in space.items():
         name = f"{prefix}{key}"
         if value is None:
@@ -79,7 +79,7 @@ def _flat(space: Mapping[str, Any], prefix: str) -> list[tuple[str, Range | Opti
     return found
 
 
-def _leaf(name: str, values: Mapping[str, Any]) -> Range | Options:
+def _leaf(name: str, values: Mapping[str, Any]) -> Range | Categorical:
     for key in values:
         if key not in _LEAF:
             raise ValueError(f"space.{name}.{key}: no such setting{near_matches(key, _LEAF)}")
@@ -98,7 +98,7 @@ def _leaf(name: str, values: Mapping[str, Any]) -> Range | Options:
     return Range(low, high, log)
 
 
-def _options(name: str, values: Mapping[str, Any]) -> Options:
+def _options(name: str, values: Mapping[str, Any]) -> Categorical:
     if len(values) > 1:
         raise ValueError(f"space.{name}: choices go without {', '.join(key for key in values if key != 'choices')}")
     choices = values["choices"]
@@ -106,4 +106,4 @@ def _options(name: str, values: Mapping[str, Any]) -> Options:
         raise ValueError(f"space.{name}.choices must be a list of numbers or words, and is {choices!r}")
     if len(set(choices)) < len(choices):
         raise ValueError(f"space.{name}.choices holds a value twice: {choices!r}")
-    return Options(tuple(choices))
+    return Categorical(tuple(choices))

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from whether.config.types import STRICT, Count, Fraction
 from whether.errors import near_matches
-from whether.records import Output
+from whether.records import OutputName
 
 _QUALITY = ("accuracy", "macro_f1", "exact_match")
 
@@ -70,7 +70,7 @@ class TaskConfig:
     """Prompt variable → column of the source."""
     target: str
     """Column with the right answer, or a Jinja template over columns where it contains `{{`."""
-    output: Output
+    output: OutputName
     """`label` (one of a fixed set), `text` (exact match) or `json` (an object that fits `schema`)."""
     instruction: str
     """What the model is told to do; `{labels}` is replaced by the comma-separated labels."""

@@ -8,14 +8,14 @@ pool.json      {"examples": how many there are to draw from}, also where there i
 from collections.abc import Sequence
 from pathlib import Path
 
-from whether.curve.order import draw_order
+from whether.curve.order import label_order
 from whether.records import Example, Task, read_json, read_jsonl, write_json, write_jsonl
 
 
-def draw(seeds: Sequence[int], *, artifacts: Path, folder: Path) -> None:
+def curve_data(seeds: Sequence[int], *, artifacts: Path, folder: Path) -> None:
     """Write the training split of artifacts/prepare in the order of each seed into `folder`."""
     task = read_json(artifacts / "prepare" / "task.json", Task)
     examples = read_jsonl(artifacts / "prepare" / "train.jsonl", Example)
     write_json(folder / "pool.json", {"examples": len(examples)})
     for seed in seeds:
-        write_jsonl(folder / f"{seed}.jsonl", draw_order(task, examples, seed))
+        write_jsonl(folder / f"{seed}.jsonl", label_order(task, examples, seed))

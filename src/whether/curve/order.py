@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from whether.records import Example, Task
 
 
-def draw_order(task: Task, examples: Sequence[Example], seed: int | str) -> list[Example]:
+def label_order(task: Task, examples: Sequence[Example], seed: int | str) -> list[Example]:
     """Return the examples in a seeded order that is stratified by label; it depends on their ids, not their order."""
     strata: dict[str, list[Example]] = defaultdict(list)
     for example in sorted(examples, key=lambda example: _rank(example, seed)):

@@ -21,7 +21,7 @@ from statistics import fmean
 from typing import Any, NamedTuple, Protocol
 
 from whether.config import BASE, CurveConfig, ModelConfig, PromptConfig, ServingConfig, TunerConfig
-from whether.curve.order import draw_order
+from whether.curve.order import label_order
 from whether.errors import ConfigError
 from whether.records import (
     STATE,
@@ -35,22 +35,22 @@ from whether.records import (
     read_json,
     read_jsonl,
     sha256_folder,
-    sha256_plain,
-    to_plain,
+    sha256_json,
+    to_builtins,
     write_json,
     write_jsonl,
 )
 
 logger = logging.getLogger(__name__)
 
-PLAIN = PromptConfig(strategy={"_target_": "whether.prompt.strategies.zero_shot"}, plain=True, labels_needed=0)
+ZERO_SHOT = PromptConfig(strategy={"_target_": "whether.prompt.strategies.zero_shot"}, plain=True, labels_needed=0)
 """The layout that checkpoints are tuned on."""
 _QUICK = ServingConfig(requests=2, warmup=0)
 """Latency is not of interest here."""
 _CODE = Path(__file__).parents[1]
 
 
-class Tune(Protocol):
+class TuneFunction(Protocol):
     """whether.finetune.finetune.finetune."""
 
     def __call__(
@@ -59,7 +59,7 @@ class Tune(Protocol):
         """Make a checkpoint in `folder`."""
 
 
-class Answer(Protocol):
+class AnswerFunction(Protocol):
     """whether.prompt.arm.run_arm."""
 
     def __call__(
@@ -80,8 +80,8 @@ class Answer(Protocol):
 class _Stages(NamedTuple):
     """The two stages on a folder laid out like artifacts/; a part that is there already, whole, is not made again."""
 
-    tune: Tune
-    answer: Answer
+    tune: TuneFunction
+    answer: AnswerFunction
     model: ModelConfig
     seed: int
     view: Path
@@ -104,8 +104,8 @@ class _Stages(NamedTuple):
 
 
 def measure_point(
-    labels: int, curve: CurveConfig, model: ModelConfig, seed: int, *, tune: Tune, answer: Answer, artifacts: Path,
-    folder: Path,
+    labels: int, curve: CurveConfig, model: ModelConfig, seed: int, *, tune: TuneFunction, answer: AnswerFunction,
+    artifacts: Path, folder: Path,
 ) -> None:  # fmt: skip
     """Tune and prompt with the first `labels` examples of the order of `seed`, and write the records into `folder`.
 
@@ -123,10 +123,10 @@ def measure_point(
         write_json(folder / "metrics.json", {})
         return
     splits = _answered(task, curve, artifacts / "prepare") | {"train": order[:labels]}
-    key = sha256_plain(_settings(curve, model, seed) | _inputs(task, splits, artifacts / "model"))
+    key = sha256_json(_settings(curve, model, seed) | _inputs(task, splits, artifacts / "model"))
     view = STATE / "curve" / f"{labels}-{seed}-{key[:16]}"
     _lay_out(view, task, splits, artifacts / "model")
-    stages, repeats = _Stages(tune, answer, model, seed, view), repeats_for(labels, curve.tuner, curve.min_steps)
+    stages, repeats = _Stages(tune, answer, model, seed, view), epoch_repeats(labels, curve.tuner, curve.min_steps)
 
     write_jsonl(view / "prepare" / "train.jsonl", splits["train"] * repeats)
     stages.checkpoint(name, curve.tuner, f"curve@{labels}-{seed}")
@@ -134,7 +134,7 @@ def measure_point(
     # The pool of a prompt holds each example once.
     write_jsonl(view / "prepare" / "train.jsonl", splits["train"])
     tuned = f"{name}-zero_shot"
-    stages.arm(name, PLAIN, tuned)
+    stages.arm(name, ZERO_SHOT, tuned)
     absent = _prompt(stages, curve.prompts)
     prompts = [arm for prompt in curve.prompts if (arm := f"{BASE}-{prompt}") not in absent]
 
@@ -148,7 +148,7 @@ def measure_point(
         shutil.rmtree(state)
 
 
-def repeats_for(labels: int, tuner: TunerConfig, min_steps: int) -> int:
+def epoch_repeats(labels: int, tuner: TunerConfig, min_steps: int) -> int:
     """Return how often an epoch shows each example: the fewest times that give `min_steps` steps in all.
 
     One epoch over few examples is one or two optimizer steps, too few to leave the base model. The tuner's number of
@@ -169,14 +169,14 @@ def _answered(task: Task, curve: CurveConfig, prepared: Path) -> dict[str, list[
     """Return the examples of dev and test, the same ones for every seed: seeds differ by labels and training alone."""
     most_of = {"dev": curve.dev, "test": curve.test}
     rows = {split: read_jsonl(prepared / f"{split}.jsonl", Example) for split in most_of}
-    return {split: draw_order(task, rows[split], split)[:most] for split, most in most_of.items()}
+    return {split: label_order(task, rows[split], split)[:most] for split, most in most_of.items()}
 
 
 def _settings(curve: CurveConfig, model: ModelConfig, seed: int) -> dict[str, Any]:
     """Return the settings that determine a point: with its inputs, they tell which unfinished work is its own."""
     return {
-        "tuner": to_plain(curve.tuner),
-        "prompts": {name: to_plain(prompt) for name, prompt in curve.prompts.items()},
+        "tuner": to_builtins(curve.tuner),
+        "prompts": {name: to_builtins(prompt) for name, prompt in curve.prompts.items()},
         "min_steps": curve.min_steps,
         "seed": seed,
         "dtype": model.dtype,
@@ -186,8 +186,8 @@ def _settings(curve: CurveConfig, model: ModelConfig, seed: int) -> dict[str, An
 def _inputs(task: Task, splits: Mapping[str, list[Example]], model_folder: Path) -> dict[str, Any]:
     """Return the rest that determines a point: examples, weights and code."""
     return {
-        "task": to_plain(task),
-        "splits": {split: [to_plain(example) for example in rows] for split, rows in splits.items()},
+        "task": to_builtins(task),
+        "splits": {split: [to_builtins(example) for example in rows] for split, rows in splits.items()},
         "model": sha256_folder(model_folder),
         "code": [sha256_folder(_CODE / package, "**/*.py") for package in ("curve", "finetune", "prompt", "engine")],
     }

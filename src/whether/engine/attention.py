@@ -221,7 +221,7 @@ def _visible(parents: Sequence[int]) -> "np.ndarray[tuple[int, int], np.dtype[np
     return visible
 
 
-def lay_out(step: Pass, dtype: "torch.dtype") -> Blocks:
+def block_layout(step: Pass, dtype: "torch.dtype") -> Blocks:
     """Divide a pass's nodes into blocks, and cut where the path to the next node is short."""
     import torch
 
@@ -236,8 +236,8 @@ def lay_out(step: Pass, dtype: "torch.dtype") -> Blocks:
         starts.append(max(cuts, key=lambda node: (-step.depths[node], node)))
     paths = [_path(parents, parents[start]) for start in starts]
     sizes = [end - start for start, end in pairwise([*starts, nodes])]
-    width = _wide(max(sizes))
-    reach = _wide(max(len(path) + size for path, size in zip(paths, sizes, strict=True)) + 1)  # and the chain
+    width = _round_up(max(sizes))
+    reach = _round_up(max(len(path) + size for path, size in zip(paths, sizes, strict=True)) + 1)  # and the chain
     queries = np.zeros((len(starts), width), dtype=np.int64)
     keys = np.zeros((len(starts), reach), dtype=np.int64)
     place = np.empty(nodes, dtype=np.int64)
@@ -270,5 +270,5 @@ def _path(parents: Sequence[int], node: int) -> list[int]:
     return path[::-1]
 
 
-def _wide(size: int) -> int:
+def _round_up(size: int) -> int:
     return -(-size // MULTIPLE) * MULTIPLE

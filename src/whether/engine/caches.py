@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from transformers.cache_utils import Cache, DynamicLayer
 
-from whether.engine.attention import lay_out, tree_mask
+from whether.engine.attention import block_layout, tree_mask
 from whether.engine.prefix_tree import Pass
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class RoomyLayer(DynamicLayer):  # type: ignore[misc]
+class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
     """One layer's keys and values of B rows in a store with room for a fixed number of tokens."""
 
     def __init__(self, room: int, filled: int = 0):
@@ -49,7 +49,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
         return self.filled
 
 
-class Chain:
+class PrefixCache:
     """A model with the keys and values of one chain of tokens, from which passes over a `PrefixTree` branch off."""
 
     def __init__(self, model: Any, room: int, *, in_blocks: bool | None = None):
@@ -60,7 +60,7 @@ class Chain:
         self.model = model
         self.in_blocks = model.device.type == "cpu" if in_blocks is None else in_blocks
         layers = model.config.get_text_config().num_hidden_layers
-        self.layers = [RoomyLayer(room) for _ in range(layers)]
+        self.layers = [PreallocatedLayer(room) for _ in range(layers)]
 
     def run(self, step: Pass, wanted: Sequence[int]) -> "Tensor":
         """Put a pass's nodes through the model and return the logits [len(wanted), vocabulary] at the nodes `wanted`.
@@ -74,7 +74,7 @@ class Chain:
             layer.filled = step.cached
         if self.in_blocks:
             # A mask of four dimensions is what keeps transformers from making one of its own; blocks bring theirs.
-            options = {"attention_mask": torch.zeros(1, 1, 1, 1, dtype=dtype), "blocks": lay_out(step, dtype)}
+            options = {"attention_mask": torch.zeros(1, 1, 1, 1, dtype=dtype), "blocks": block_layout(step, dtype)}
         else:
             options = {"attention_mask": tree_mask(step, dtype).to(device)}
         output = self.model(
@@ -105,14 +105,14 @@ class DecodingBatch:
         self.prefix: list[tuple[Tensor, Tensor]] = []
         self.own = max(lengths) - shared
         self.room = room
-        self.layers: list[RoomyLayer] = []
+        self.layers: list[PreallocatedLayer] = []
         self.positions = torch.tensor(lengths, device=model.device)[:, None]
         places = torch.arange(self.own + room, device=model.device)
         padding = (places >= self.positions - shared) & (places < self.own)
         self.mask = torch.zeros(padding.shape, dtype=model.dtype, device=model.device)
         self.mask.masked_fill_(padding, torch.finfo(model.dtype).min)
 
-    def fill(self, chain: Chain, first_row: int, paths: Sequence[Sequence[int]]) -> None:
+    def fill(self, chain: PrefixCache, first_row: int, paths: Sequence[Sequence[int]]) -> None:
         """Copy the prompts of consecutive rows from a chain; `paths` are their tokens' places in its cache."""
         import torch
 
@@ -128,8 +128,8 @@ class DecodingBatch:
             layer.keys[rows, :, :width] = keys.transpose(0, 1)
             layer.values[rows, :, :width] = values.transpose(0, 1)
 
-    def _layer(self, like: "Tensor") -> RoomyLayer:
-        layer = RoomyLayer(self.own + self.room, self.own)
+    def _layer(self, like: "Tensor") -> PreallocatedLayer:
+        layer = PreallocatedLayer(self.own + self.room, self.own)
         layer.allocate(len(self.positions), like)
         return layer
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from whether.errors import EngineError, MissingPackageError
 from whether.model.tokens import encode_answer
-from whether.records import Choices
+from whether.records import Choice
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +25,7 @@ class Forced(NamedTuple):
     """Whether nothing may follow them: the answer ends without asking the model."""
 
 
-class Walk(Protocol):
+class Matcher(Protocol):
     """How far an answer has come in what it may be."""
 
     def forced(self) -> Forced:
@@ -46,7 +46,7 @@ class Walk(Protocol):
         """Take an allowed token that does not end the answer."""
         ...
 
-    def copy(self) -> "Walk":
+    def copy(self) -> "Matcher":
         """Return a walk that has come as far and goes on alone."""
         ...
 
@@ -74,7 +74,7 @@ class ChoiceNode:
         return np.array([*self.children, *(self._eos_token_ids if self.may_end else ())], dtype=np.int64)
 
 
-class ChoiceWalk:
+class ChoiceMatcher:
     """A walk down the tree of choices, each of which is spelled in the tokens that the tokenizer gives its text."""
 
     def __init__(self, node: ChoiceNode):
@@ -96,12 +96,14 @@ class ChoiceWalk:
         """Go down to a child."""
         self._node = self._node.children[token]
 
-    def copy(self) -> "ChoiceWalk":
+    def copy(self) -> "ChoiceMatcher":
         """Return a walk at the same node."""
-        return ChoiceWalk(self._node)
+        return ChoiceMatcher(self._node)
 
 
-def choice_walk(choices: Choices, tokenizer: Any, eos_token_ids: frozenset[int], max_new_tokens: int) -> ChoiceWalk:
+def choice_matcher(
+    choices: Choice, tokenizer: Any, eos_token_ids: frozenset[int], max_new_tokens: int
+) -> ChoiceMatcher:
     """Return the walk at its beginning.
 
     Raises EngineError if there is no choice, or for a choice that has more than `max_new_tokens` tokens or that the
@@ -119,13 +121,13 @@ def choice_walk(choices: Choices, tokenizer: Any, eos_token_ids: frozenset[int],
                 f"the choice {text!r} has {len(tokens)} tokens, more than max_new_tokens ({max_new_tokens}): raise that"
             )
         root.add(tokens)
-    return ChoiceWalk(root)
+    return ChoiceMatcher(root)
 
 
 LAYOUT = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
 
 
-class SchemaWalk:
+class SchemaMatcher:
     """A walk through the documents that a schema allows."""
 
     def __init__(self, matcher: Any, tokens: Any):
@@ -161,9 +163,9 @@ class SchemaWalk:
         """Take an allowed token."""
         self._matcher.consume_token(token)
 
-    def copy(self) -> "SchemaWalk":
+    def copy(self) -> "SchemaMatcher":
         """Return a walk that has come as far."""
-        return SchemaWalk(self._matcher.deep_copy(), self._tokens)
+        return SchemaMatcher(self._matcher.deep_copy(), self._tokens)
 
 
 def _check_error(matcher: Any) -> None:
@@ -187,7 +189,7 @@ def grammar_tokenizer(tokenizer: Any, eos_token_ids: frozenset[int]) -> Any:
         raise EngineError(f"the tokenizer in {tokenizer.name_or_path} cannot follow a JSON schema: {error}") from None
 
 
-def schema_walk(schema: dict[str, Any], tokens: Any) -> SchemaWalk:
+def schema_matcher(schema: dict[str, Any], tokens: Any) -> SchemaMatcher:
     """Return the walk at its beginning, from a schema and its model's `grammar_tokenizer`.
 
     Raises EngineError for what is not a JSON schema, and for one with keywords that llguidance cannot enforce.
@@ -209,7 +211,7 @@ def schema_walk(schema: dict[str, Any], tokens: Any) -> SchemaWalk:
     matcher = LLMatcher(tokens, grammar, log_level=0, limits=LLParserLimits(verbose_errors=False))
     if matcher.is_error():
         raise EngineError(f"answers cannot be constrained to this JSON schema: {_reason(matcher)}")
-    walk = SchemaWalk(matcher, tokens)
+    walk = SchemaMatcher(matcher, tokens)
     walk.allowed()  # what is endless from the first token on is refused here
     return walk
 

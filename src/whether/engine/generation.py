@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tqdm import tqdm
 
 from whether.engine.prefix_tree import Pass, PrefixTree, Tokens
-from whether.engine.rows import Row, Writer
-from whether.engine.unshared import answer_plainly
-from whether.model.memory import Limits, within_memory
+from whether.engine.rows import DecodingRow, RowDecoder
+from whether.engine.unshared import generate_unshared
+from whether.model.memory import Limits, retry_on_oom
 from whether.records import Generation
 
 if TYPE_CHECKING:
@@ -32,21 +32,21 @@ class Batch(NamedTuple):
     """Rows of each sequence that are decoded at the same time. One that needs more is alone in its batch."""
 
 
-class Answer(NamedTuple):
+class FinishedRow(NamedTuple):
     """A row that is done."""
 
     sequence: int
     """Index of the sequence that it follows."""
-    row: Row
+    row: DecodingRow
     seconds: float
     """Its equal share of its batch's wall time."""
 
 
-def answer_on_tree(model: Any, tree: PrefixTree, writer: Writer, limits: Limits) -> Iterator[list[Answer]]:
+def generate_on_tree(model: Any, tree: PrefixTree, writer: RowDecoder, limits: Limits) -> Iterator[list[FinishedRow]]:
     """Yield the answers to each of the tree's sequences, a batch at a time; those to one sequence are in order."""
     answered = 0
 
-    def attempt(limits: Limits) -> Iterator[list[Answer]]:
+    def attempt(limits: Limits) -> Iterator[list[FinishedRow]]:
         nonlocal answered
         before = answered
         rest = PrefixTree(tree.sequences[before:]) if before else tree
@@ -54,22 +54,22 @@ def answer_on_tree(model: Any, tree: PrefixTree, writer: Writer, limits: Limits)
             yield [answer._replace(sequence=before + answer.sequence) for answer in answers]
             answered = before + batch.last
 
-    return within_memory(limits, attempt)
+    return retry_on_oom(limits, attempt)
 
 
 def _answer_batches(
-    model: Any, tree: PrefixTree, writer: Writer, limits: Limits
-) -> Iterator[tuple[Batch, list[Answer]]]:
-    from whether.engine.caches import Chain
+    model: Any, tree: PrefixTree, writer: RowDecoder, limits: Limits
+) -> Iterator[tuple[Batch, list[FinishedRow]]]:
+    from whether.engine.caches import PrefixCache
 
-    chain = Chain(model, max(map(len, tree.sequences), default=0) + limits.nodes)
+    chain = PrefixCache(model, max(map(len, tree.sequences), default=0) + limits.nodes)
     for batch in plan_batches(tree, writer.room, limits, writer.samples):
         start = time.perf_counter()
         indices = range(batch.first, batch.last)
         rows = [(index, row) for index in indices for row in writer.rows(tree.sequences[index])]
         _answer_batch(chain, tree, batch, [row for _, row in rows], writer)
         seconds = (time.perf_counter() - start) / len(rows)
-        yield batch, [Answer(index, row, seconds) for index, row in rows]
+        yield batch, [FinishedRow(index, row, seconds) for index, row in rows]
 
 
 def plan_batches(tree: PrefixTree, max_new_tokens: int, limits: Limits, samples: int = 1) -> Iterator[Batch]:
@@ -97,7 +97,7 @@ def plan_batches(tree: PrefixTree, max_new_tokens: int, limits: Limits, samples:
         yield Batch(first, last, tree.common(first, last), passes, width)
 
 
-def _answer_batch(chain: Any, tree: PrefixTree, batch: Batch, rows: Sequence[Row], writer: Writer) -> None:
+def _answer_batch(chain: Any, tree: PrefixTree, batch: Batch, rows: Sequence[DecodingRow], writer: RowDecoder) -> None:
     """Compute a batch's sequences, then decode the rows that follow them."""
     import torch
 
@@ -116,20 +116,20 @@ def _answer_batch(chain: Any, tree: PrefixTree, batch: Batch, rows: Sequence[Row
             found.append(logits)
             filled += len(paths) * batch.width
     logits = torch.cat(found).repeat_interleave(batch.width, 0)
-    decode(decoding, logits, rows[:filled], writer)
+    decode_rows(decoding, logits, rows[:filled], writer)
     for start in range(filled, len(rows), batch.width):
         # Only a sequence that is alone has rows left: it is all that the chain holds.
         more = rows[start : start + batch.width]
         decoding = DecodingBatch(chain.model, lengths * len(more), batch.shared, writer.room)
         decoding.fill(chain, 0, [range(batch.shared)] * len(more))
-        decode(decoding, logits[: len(more)], more, writer)
+        decode_rows(decoding, logits[: len(more)], more, writer)
 
 
 def _repeat(values: Sequence[Any], times: int) -> list[Any]:
     return [value for value in values for _ in range(times)]
 
 
-def decode(decoding: Any, logits: "Tensor", rows: Sequence[Row], writer: Writer) -> None:
+def decode_rows(decoding: Any, logits: "Tensor", rows: Sequence[DecodingRow], writer: RowDecoder) -> None:
     """Write rows to their ends, from the logits [B, vocabulary] of their first tokens on."""
     import torch
 
@@ -169,7 +169,7 @@ def shared_lengths(tree: PrefixTree) -> list[int]:
     return [max(pair) for pair in zip(tree.shared, after, strict=False)]
 
 
-class Written(NamedTuple):
+class DecodedText(NamedTuple):
     """What an answer says."""
 
     token_ids: list[int]
@@ -179,7 +179,7 @@ class Written(NamedTuple):
     is_finished: bool
 
 
-class Answerer(NamedTuple):
+class BatchGenerator(NamedTuple):
     """How a model answers: what goes through it at once, by which path, and what stands before every prompt."""
 
     model: Any
@@ -192,15 +192,15 @@ class Answerer(NamedTuple):
     def answer(
         self,
         prompts: Sequence[Sequence[int]],
-        writer: Writer,
-        written: Callable[[Answer], Written],
+        writer: RowDecoder,
+        written: Callable[[FinishedRow], DecodedText],
         progress: str | None,
     ) -> list[list[Generation]]:
         """Return the answers to each prompt, `writer.asked` of them; `written` reads what an answer says."""
         sequences = [(*self.opening, *prompt, *writer.opening) for prompt in prompts]
         asked = Counter(sequences)
         tree = PrefixTree(sequences)
-        answers: dict[Tokens, list[Answer]] = defaultdict(list)
+        answers: dict[Tokens, list[FinishedRow]] = defaultdict(list)
         hidden = True if progress is None else None  # None: where there is no terminal
         total = len(sequences) * writer.samples
         with tqdm(total=total, desc=progress, unit="prompt", disable=hidden) as bar, inference_mode():
@@ -211,7 +211,7 @@ class Answerer(NamedTuple):
         copies = writer.asked // writer.samples
         shared = self._shared_lengths(tree, writer.samples)
 
-        def generation(sequence: Tokens, answer: Answer) -> Generation:
+        def generation(sequence: Tokens, answer: FinishedRow) -> Generation:
             length = len(sequence) - len(self.opening) - len(writer.opening)
             times = asked[sequence] * copies
             token_ids, text, output_tokens, is_finished = written(answer)
@@ -227,10 +227,10 @@ class Answerer(NamedTuple):
 
         return [[generation(sequence, answer) for answer in answers[sequence] * copies] for sequence in sequences]
 
-    def _batches(self, tree: PrefixTree, writer: Writer) -> Iterator[list[Answer]]:
+    def _batches(self, tree: PrefixTree, writer: RowDecoder) -> Iterator[list[FinishedRow]]:
         if self.uses_tree:
-            return answer_on_tree(self.model, tree, writer, self.limits)
-        return answer_plainly(self.model, tree.sequences, writer, self.limits)
+            return generate_on_tree(self.model, tree, writer, self.limits)
+        return generate_unshared(self.model, tree.sequences, writer, self.limits)
 
     def _shared_lengths(self, tree: PrefixTree, samples: int) -> list[int]:
         """Return how many of each sequence's tokens are computed for others too, virtual ones not counted."""

@@ -20,7 +20,7 @@ from pydantic.dataclasses import dataclass
 
 from whether.config import ModelConfig, types
 from whether.engine.prefix_tree import Tokens
-from whether.engine.requests import Request
+from whether.engine.requests import ScoringRequest
 from whether.errors import EngineError, near_matches
 from whether.records import GREEDY, Generation, Sampling
 
@@ -277,7 +277,10 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
             Input(context, self.max_length + 1 - len(continuation)) for _, context, continuation in requests
         )
         scores = self.local.loglikelihoods(
-            [Request(tuple(context), tuple(rest)) for context, (*_, rest) in zip(contexts, requests, strict=True)]
+            [
+                ScoringRequest(tuple(context), tuple(rest))
+                for context, (*_, rest) in zip(contexts, requests, strict=True)
+            ]
         )
         results = [(score.log_likelihood, score.is_greedy) for score in scores]
         for (text, *_), result in zip(requests, results, strict=True):

@@ -9,27 +9,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whether.config import ModelConfig
-from whether.engine.constraints import Walk, choice_walk, grammar_tokenizer, schema_walk
-from whether.engine.generation import Answer, Answerer, Written, inference_mode, shared_lengths, stop_finder
+from whether.engine.constraints import Matcher, choice_matcher, grammar_tokenizer, schema_matcher
+from whether.engine.generation import (
+    BatchGenerator,
+    DecodedText,
+    FinishedRow,
+    inference_mode,
+    shared_lengths,
+    stop_finder,
+)
 from whether.engine.prefix_tree import PrefixTree, Tokens
-from whether.engine.requests import Request
-from whether.engine.rows import Ending, Writer
+from whether.engine.requests import ScoringRequest
+from whether.engine.rows import RowDecoder, StopCriteria
 from whether.engine.scoring import score
-from whether.engine.tree_check import choose_path
+from whether.engine.tree_check import supports_shared_prefix
 from whether.errors import EngineError
-from whether.model.info import context_window, cores, eos_token_ids, prefix_token_id
-from whether.model.loading import Tuned, load_base, pick_device, put_checkpoint, share_weights, uncollected
+from whether.model.info import context_window, cpu_count, eos_token_ids, prefix_token_id
+from whether.model.loading import (
+    AppliedCheckpoint,
+    apply_checkpoint,
+    gc_disabled,
+    load_base,
+    select_device,
+    share_weights,
+)
 from whether.model.memory import default_budget, limits
 from whether.model.tokens import encode, encode_answer
 from whether.records import (
     GREEDY,
-    Choices,
+    Choice,
+    ContinuationScore,
     Generation,
     JsonSchema,
-    Judgement,
+    LabelScores,
     Message,
     Sampling,
-    Score,
     check_settings,
     cut,
 )
@@ -46,7 +60,9 @@ class LocalModel:
     request's numbers are equal up to rounding (about 1e-5 of a log-likelihood in float32).
     """
 
-    def __init__(self, model: Any, tokenizer: Any, memory: int | None = None, *, tuned: Tuned | None = None):
+    def __init__(
+        self, model: Any, tokenizer: Any, memory: int | None = None, *, tuned: AppliedCheckpoint | None = None
+    ):
         """Wrap a loaded model and its tokenizer, and choose how requests go through it.
 
         `memory` is what keys, values and activations may take, in bytes; None: half of what is free, at most 4 GiB.
@@ -62,7 +78,7 @@ class LocalModel:
         """What stands before a text that has no context."""
         self.limits = limits(model, memory or default_budget(model.device))
         """How much goes through the model at once; halved for as long as a call is out of memory."""
-        self.uses_tree = choose_path(model)
+        self.uses_tree = supports_shared_prefix(model)
         """Whether shared prefixes are computed once; False for a model that the check found unfit for it."""
         self._memory = memory
         self._opening: Tokens = ()
@@ -73,7 +89,7 @@ class LocalModel:
             self._put(tuned)
 
     @classmethod
-    @uncollected()
+    @gc_disabled()
     def load(cls, model_folder: Path, checkpoint_folder: Path | None, config: ModelConfig) -> "LocalModel":
         """Load a model folder in safetensors form and put a checkpoint on it.
 
@@ -83,10 +99,10 @@ class LocalModel:
         """
         import torch
 
-        torch.set_num_threads(config.threads or cores())
+        torch.set_num_threads(config.threads or cpu_count())
         model, tokenizer = load_base(model_folder, getattr(torch, config.dtype))
-        model = model.to(pick_device(config.device))
-        tuned = Tuned(model) if checkpoint_folder is None else put_checkpoint(model, checkpoint_folder)
+        model = model.to(select_device(config.device))
+        tuned = AppliedCheckpoint(model) if checkpoint_folder is None else apply_checkpoint(model, checkpoint_folder)
         return cls(tuned.model.eval().requires_grad_(False), tokenizer, config.memory, tuned=tuned)
 
     def with_checkpoint(self, checkpoint_folder: Path) -> "LocalModel":
@@ -96,7 +112,7 @@ class LocalModel:
         second model is dropped. Both answer at full speed, in any order. Call it on a base model: adapters add up.
         Raises EngineError for a folder that cannot be loaded.
         """
-        tuned = put_checkpoint(share_weights(self.model), checkpoint_folder)
+        tuned = apply_checkpoint(share_weights(self.model), checkpoint_folder)
         return LocalModel(tuned.model.eval().requires_grad_(False), self.tokenizer, self._memory, tuned=tuned)
 
     @property
@@ -117,7 +133,7 @@ class LocalModel:
         max_new_tokens: int,
         stop: Sequence[str] = (),
         sampling: Sampling = GREEDY,
-        constraint: Choices | JsonSchema | None = None,
+        constraint: Choice | JsonSchema | None = None,
         progress: str | None = None,
     ) -> list[list[Generation]]:
         """Answer each chat, in the model's chat template, as `answer_prompts` does."""
@@ -137,7 +153,7 @@ class LocalModel:
         max_new_tokens: int,
         stop: Sequence[str] = (),
         sampling: Sampling = GREEDY,
-        constraint: Choices | JsonSchema | None = None,
+        constraint: Choice | JsonSchema | None = None,
         progress: str | None = None,
     ) -> list[list[Generation]]:
         """Answer prompts as the checkpoint does: as `sample`, or with a label if it is a linear probe.
@@ -177,7 +193,7 @@ class LocalModel:
         max_new_tokens: int,
         stop: Sequence[str] = (),
         sampling: Sampling = GREEDY,
-        constraint: Choices | JsonSchema | None = None,
+        constraint: Choice | JsonSchema | None = None,
         progress: str | None = None,
     ) -> list[list[Generation]]:
         """Continue each prompt `sampling.samples` times until the model ends it, `stop` appears or it is full.
@@ -192,14 +208,14 @@ class LocalModel:
         """
         check_settings(max_new_tokens, stop, sampling)
         self._check_prompts(prompts, max_new_tokens)
-        ending = Ending(max_new_tokens, self.eos_token_ids, stop_finder(self.tokenizer, stop))
-        writer = Writer(ending, sampling, self._walk(constraint, max_new_tokens))
+        ending = StopCriteria(max_new_tokens, self.eos_token_ids, stop_finder(self.tokenizer, stop))
+        writer = RowDecoder(ending, sampling, self._walk(constraint, max_new_tokens))
 
-        def written(answer: Answer) -> Written:
+        def written(answer: FinishedRow) -> DecodedText:
             text = cut(self.tokenizer.decode(answer.row.tokens, skip_special_tokens=True), stop)
-            return Written(list(answer.row.tokens), text, len(answer.row.tokens), answer.row.is_finished)
+            return DecodedText(list(answer.row.tokens), text, len(answer.row.tokens), answer.row.is_finished)
 
-        answerer = Answerer(self.model, self.limits, self.uses_tree, self._opening)
+        answerer = BatchGenerator(self.model, self.limits, self.uses_tree, self._opening)
         return answerer.answer(prompts, writer, written, progress)
 
     def _classify(
@@ -207,23 +223,23 @@ class LocalModel:
     ) -> list[list[Generation]]:
         """Answer each prompt with labels: each is one of the classifier's next "tokens"."""
         self._check_prompts(prompts, 1)
-        writer = Writer(Ending(1, frozenset(), stop_finder(self.tokenizer, ())), sampling, None)
+        writer = RowDecoder(StopCriteria(1, frozenset(), stop_finder(self.tokenizer, ())), sampling, None)
         labels = self._classifier.get_output_embeddings().labels
 
-        def written(answer: Answer) -> Written:
+        def written(answer: FinishedRow) -> DecodedText:
             label = labels[answer.row.tokens[0]]
-            return Written(self.tokenizer(label, add_special_tokens=False)["input_ids"], label, 1, is_finished=True)
+            return DecodedText(self.tokenizer(label, add_special_tokens=False)["input_ids"], label, 1, is_finished=True)
 
-        answerer = Answerer(self._classifier, self.limits, self.uses_tree)
+        answerer = BatchGenerator(self._classifier, self.limits, self.uses_tree)
         return answerer.answer(prompts, writer, written, progress)
 
-    def loglikelihoods(self, requests: Sequence[Request]) -> list[Score]:
+    def loglikelihoods(self, requests: Sequence[ScoringRequest]) -> list[ContinuationScore]:
         """Return how likely each request's continuation is after its context.
 
         An empty context stands for the token that begins a text (bos, or eos where there is none). Raises EngineError
         for a request that is longer than the context window (the last token is not counted: nothing follows it).
         """
-        filled = [Request(tuple(context) or (self.prefix_token_id,), tuple(rest)) for context, rest in requests]
+        filled = [ScoringRequest(tuple(context) or (self.prefix_token_id,), tuple(rest)) for context, rest in requests]
         for index, (context, continuation) in enumerate(filled):
             length = len(context) + max(0, len(continuation) - 1)
             if length > self.context_window:
@@ -231,11 +247,11 @@ class LocalModel:
                     f"request {index} has {len(context)} + {len(continuation)} tokens, and the model's context window"
                     f" is {self.context_window}: shorten its context"
                 )
-        whole = [Request((*self._opening, *context), continuation) for context, continuation in filled]
+        whole = [ScoringRequest((*self._opening, *context), continuation) for context, continuation in filled]
         with inference_mode():
             return score(self.model, whole, self.limits, tree=self.uses_tree)
 
-    def judge(self, chats: Sequence[Sequence[Message]], answers: Sequence[str]) -> list[Judgement]:
+    def judge(self, chats: Sequence[Sequence[Message]], answers: Sequence[str]) -> list[LabelScores]:
         """Return for each chat how likely each of the answers is, the turn's end included (`Judge`).
 
         A linear probe knows its labels and no other answers: EngineError for those.
@@ -244,9 +260,11 @@ class LocalModel:
         contexts = [tuple(encode(self.tokenizer, chat)) for chat in chats]
         if self._classifier is None:
             endings = [tuple(encode_answer(self.tokenizer, answer)) for answer in answers]
-            scores = self.loglikelihoods([Request(context, ending) for context in contexts for ending in endings])
+            scores = self.loglikelihoods(
+                [ScoringRequest(context, ending) for context in contexts for ending in endings]
+            )
         else:
-            requests = [Request(context, (self._label(answer),)) for context in contexts for answer in answers]
+            requests = [ScoringRequest(context, (self._label(answer),)) for context in contexts for answer in answers]
             with inference_mode():
                 scores = score(self._classifier, requests, self.limits, tree=self.uses_tree)
         seconds = (time.perf_counter() - start) / max(1, len(chats))
@@ -256,7 +274,7 @@ class LocalModel:
         asked = Counter(contexts)
         width = len(answers)
         return [
-            Judgement(
+            LabelScores(
                 scores[index * width : (index + 1) * width],
                 len(context),
                 len(context) if asked[context] > 1 else min(len(context), cached[context]),
@@ -265,7 +283,9 @@ class LocalModel:
             for index, context in enumerate(contexts)
         ]
 
-    def rolling_loglikelihoods(self, texts: Sequence[Sequence[int]], max_length: int | None = None) -> list[Score]:
+    def rolling_loglikelihoods(
+        self, texts: Sequence[Sequence[int]], max_length: int | None = None
+    ) -> list[ContinuationScore]:
         """Return how likely each long text is, as lm-eval's `loglikelihood_rolling` does.
 
         A text is cut into windows of `max_length` tokens (default: the context window); each token is scored once,
@@ -279,7 +299,7 @@ class LocalModel:
         for text in texts:
             for window in get_rolling_token_windows(list(text), self.prefix_token_id, length, context_len=1):
                 context, rest = make_disjoint_window(window)
-                requests.append(Request(tuple(context), tuple(rest)))
+                requests.append(ScoringRequest(tuple(context), tuple(rest)))
             ends.append(len(requests))
         scores = self.loglikelihoods(requests)
         return [_sum(scores[start:end]) for start, end in pairwise(ends)]
@@ -291,26 +311,26 @@ class LocalModel:
             raise EngineError(f"the checkpoint is a linear probe with the labels {', '.join(labels)}, not {answer!r}")
         return labels.index(answer)
 
-    def _put(self, tuned: Tuned) -> None:
+    def _put(self, tuned: AppliedCheckpoint) -> None:
         """Put virtual tokens before what the model reads, and a classifier in place of what it writes."""
         if tuned.virtual_tokens is not None:
-            from whether.model.virtual_tokens import PLACEHOLDER, put_before
+            from whether.model.virtual_tokens import PLACEHOLDER, prepend_keys_values
 
-            put_before(self.model, tuned.virtual_tokens)
+            prepend_keys_values(self.model, tuned.virtual_tokens)
             self._opening = (PLACEHOLDER,) * tuned.virtual_tokens[0][0].shape[-2]
             self.context_window -= len(self._opening)
         if tuned.classifier is not None:
             self._classifier = tuned.classifier.eval().requires_grad_(False)
             self._classifier.set_attn_implementation(self.model.config._attn_implementation)
 
-    def _walk(self, constraint: Choices | JsonSchema | None, max_new_tokens: int) -> Walk | None:
+    def _walk(self, constraint: Choice | JsonSchema | None, max_new_tokens: int) -> Matcher | None:
         if constraint is None:
             return None
         if not self.eos_token_ids:
             raise EngineError("a constrained answer needs a token that ends it, and the model's tokenizer has none")
-        if isinstance(constraint, Choices):
-            return choice_walk(constraint, self.tokenizer, self.eos_token_ids, max_new_tokens)
-        return schema_walk(constraint.schema, self._grammar_tokenizer)
+        if isinstance(constraint, Choice):
+            return choice_matcher(constraint, self.tokenizer, self.eos_token_ids, max_new_tokens)
+        return schema_matcher(constraint.schema, self._grammar_tokenizer)
 
     @cached_property
     def _grammar_tokenizer(self) -> Any:
@@ -327,7 +347,7 @@ class LocalModel:
                 )
 
 
-def _sum(scores: Sequence[Score]) -> Score:
+def _sum(scores: Sequence[ContinuationScore]) -> ContinuationScore:
     """Return the score of a text whose parts have these."""
     total = sum(part.log_likelihood for part in scores)
-    return Score(total, all(part.is_greedy for part in scores), sum(part.tokens for part in scores))
+    return ContinuationScore(total, all(part.is_greedy for part in scores), sum(part.tokens for part in scores))

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from whether.records import GREEDY, Choices, Generation, JsonSchema, Judgement, Message, Sampling
+from whether.records import GREEDY, Choice, Generation, JsonSchema, LabelScores, Message, Sampling
 
 
-class Request(NamedTuple):
+class ScoringRequest(NamedTuple):
     """A continuation to score after a context, both as token ids.
 
     Where the boundary lies matters: the same tokens with another boundary are another request. An empty context
@@ -18,10 +18,10 @@ class Request(NamedTuple):
 
 
 @runtime_checkable
-class Judge(Protocol):
+class LabelScorer(Protocol):
     """A model that tells how likely answers are; a served one does not."""
 
-    def judge(self, chats: Sequence[Sequence[Message]], answers: Sequence[str]) -> list[Judgement]:
+    def judge(self, chats: Sequence[Sequence[Message]], answers: Sequence[str]) -> list[LabelScores]:
         """Return for each chat how likely each of the answers is, the turn's end included."""
         ...
 
@@ -36,7 +36,7 @@ class ChatModel(Protocol):
         max_new_tokens: int,
         stop: Sequence[str] = (),
         sampling: Sampling = GREEDY,
-        constraint: Choices | JsonSchema | None = None,
+        constraint: Choice | JsonSchema | None = None,
         progress: str | None = None,
     ) -> list[list[Generation]]:
         """Return `sampling.samples` answers to each chat, in the order of the chats.

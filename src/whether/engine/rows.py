@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from whether.engine.constraints import Walk
-from whether.engine.sampling import candidates, chooser, random_generator
+from whether.engine.constraints import Matcher
+from whether.engine.sampling import candidates, random_generator, token_sampler
 from whether.records import Sampling
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from whether.engine.prefix_tree import Tokens
 
 
-class Ending(NamedTuple):
+class StopCriteria(NamedTuple):
     """When a row is done."""
 
     max_new_tokens: int
@@ -25,11 +25,11 @@ class Ending(NamedTuple):
 
 
 @dataclass
-class Row:
+class DecodingRow:
     """One answer."""
 
-    ending: Ending
-    walk: Walk | None
+    ending: StopCriteria
+    walk: Matcher | None
     """How far it has come in what it may be; None without a constraint."""
     generator: "np.random.Generator | None" = None
     """Its randomness; None when decoding greedily."""
@@ -74,13 +74,13 @@ class Row:
         self.is_finished = self.ending.is_stopped(self.tokens)
 
 
-class Writer:
+class RowDecoder:
     """How the answers of one call are written."""
 
-    def __init__(self, ending: Ending, sampling: Sampling, walk: Walk | None):
+    def __init__(self, ending: StopCriteria, sampling: Sampling, walk: Matcher | None):
         self._sampling = sampling
-        self._choose = chooser(sampling)
-        self._blank = Row(ending, walk)
+        self._choose = token_sampler(sampling)
+        self._blank = DecodingRow(ending, walk)
         self._blank.look_ahead()
         while self._blank.forced and not self._blank.is_done:
             self._blank.append(self._blank.forced[0])
@@ -93,11 +93,11 @@ class Writer:
         self.samples = sampling.samples if sampling.temperature > 0 else 1
         """Of these, how many differ."""
 
-    def rows(self, sequence: "Tokens") -> list[Row]:
+    def rows(self, sequence: "Tokens") -> list[DecodingRow]:
         """Return the answers to one sequence, a prompt with the opening behind it."""
         return [self.row(sequence, sample) for sample in range(self.samples)]
 
-    def row(self, sequence: "Tokens", sample: int) -> Row:
+    def row(self, sequence: "Tokens", sample: int) -> DecodingRow:
         """Return one of them."""
         blank = self._blank
         return replace(
@@ -108,7 +108,7 @@ class Writer:
             forced=[*blank.forced],
         )
 
-    def write(self, logits: "Tensor", rows: Sequence[Row]) -> None:
+    def write(self, logits: "Tensor", rows: Sequence[DecodingRow]) -> None:
         """Append the next token to each row that is not done, by the logits [B, vocabulary] of all of them."""
         asked = [place for place, row in enumerate(rows) if not row.is_done and not row.forced]
         picked = iter(
@@ -118,7 +118,7 @@ class Writer:
             if not row.is_done:
                 row.append(row.forced[0] if row.forced else next(picked))
 
-    def _pick(self, logits: "Tensor", rows: Sequence[Row]) -> list[int]:
+    def _pick(self, logits: "Tensor", rows: Sequence[DecodingRow]) -> list[int]:
         if not rows:
             return []
         allowed = [row.walk.allowed() for row in rows if row.walk is not None]

@@ -54,11 +54,11 @@ def candidates(logits: "Tensor", allowed: "Sequence[np.ndarray] | None") -> Cand
     return Candidates(logits.gather(1, ids).masked_fill(is_padding, -torch.inf), ids, counts)
 
 
-Choose = Callable[[Candidates, Sequence["np.random.Generator"]], list[int]]
+TokenSampler = Callable[[Candidates, Sequence["np.random.Generator"]], list[int]]
 """Returns one token for each row, from its candidates and its generator."""
 
 
-def chooser(sampling: Sampling) -> Choose:
+def token_sampler(sampling: Sampling) -> TokenSampler:
     """Return the function that chooses tokens in this way."""
     if sampling.temperature == 0:
         return lambda options, _: _tokens(options, options.scores.argmax(-1))

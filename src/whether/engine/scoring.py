@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from whether.engine import unshared
 from whether.engine.prefix_tree import Pass, PrefixTree, Tokens
-from whether.engine.requests import Request
-from whether.model.memory import Limits, within_memory
-from whether.records import Score
+from whether.engine.requests import ScoringRequest
+from whether.model.memory import Limits, retry_on_oom
+from whether.records import ContinuationScore
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +26,7 @@ class Target(NamedTuple):
     tokens: Tokens
 
 
-def score(model: Any, requests: Sequence[Request], limits: Limits, *, tree: bool) -> list[Score]:
+def score(model: Any, requests: Sequence[ScoringRequest], limits: Limits, *, tree: bool) -> list[ContinuationScore]:
     """Return the score of each request, whose contexts are not empty, over the tree or plainly."""
     targets: dict[Tokens, list[Target]] = defaultdict(list)
     for index, (context, continuation) in enumerate(requests):
@@ -45,10 +45,10 @@ def score(model: Any, requests: Sequence[Request], limits: Limits, *, tree: bool
                 del todo[sequence]
             yield
 
-    for _ in within_memory(limits, attempt):
+    for _ in retry_on_oom(limits, attempt):
         pass
     return [
-        Score(total, greedy, len(request.continuation))
+        ContinuationScore(total, greedy, len(request.continuation))
         for request, total, greedy in zip(requests, totals.log_likelihood, totals.is_greedy, strict=True)
     ]
 
@@ -92,10 +92,10 @@ def _score_on_tree(
     model: Any, targets: dict[Tokens, list[Target]], totals: Totals, limits: Limits
 ) -> Iterator[Sequence[Tokens]]:
     """Add every target to the totals, and yield the sequences that end in a pass after each."""
-    from whether.engine.caches import Chain
+    from whether.engine.caches import PrefixCache
 
     tree = PrefixTree(list(targets))
-    chain = Chain(model, max(map(len, tree.sequences), default=0) + limits.nodes)
+    chain = PrefixCache(model, max(map(len, tree.sequences), default=0) + limits.nodes)
     for step in tree.passes(limits.nodes, len(tree.sequences)):
         picks = sorted(_picks(tree, step, targets))
         nodes = sorted({node for node, _, _ in picks})

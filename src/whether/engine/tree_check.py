@@ -24,7 +24,7 @@ ROOM = 64
 """Tokens of the check's chain and a pass, at most."""
 
 
-def choose_path(model: Any) -> bool:
+def supports_shared_prefix(model: Any) -> bool:
     """Return whether a model can share prefixes, and set its attention for it; if not, say why in the log."""
     register()
     usual = model.config._attn_implementation
@@ -94,9 +94,9 @@ def _plain(model: Any, sequences: Sequence[Tokens]) -> "list[Tensor]":
 
 def _pass_difference(model: Any, tree: PrefixTree, expected: "Sequence[Tensor]") -> float:
     """Return the largest distance at any position of the sequences, computed in several passes."""
-    from whether.engine.caches import Chain
+    from whether.engine.caches import PrefixCache
 
-    chain, distances = Chain(model, ROOM), []
+    chain, distances = PrefixCache(model, ROOM), []
     for step in tree.passes(max_nodes=12, max_leaves=4):
         computed = chain.run(step, range(len(step.tokens)))
         for index, path in enumerate(step.paths, step.first):
@@ -109,13 +109,13 @@ def _step_difference(model: Any, whole: PrefixTree, expected: "Sequence[Tensor]"
     """Return the largest distance after a decoding step that ends each of the sequences."""
     import torch
 
-    from whether.engine.caches import Chain, DecodingBatch
+    from whether.engine.caches import DecodingBatch, PrefixCache
 
     last = {tokens[:-1]: (tokens[-1], logits[-1]) for tokens, logits in zip(whole.sequences, expected, strict=True)}
     tree = PrefixTree(list(last))
     rows = len(tree.sequences)
     lengths = [len(tokens) for tokens in tree.sequences]
-    decoding, chain = DecodingBatch(model, lengths, tree.common(0, rows), room=1), Chain(model, ROOM)
+    decoding, chain = DecodingBatch(model, lengths, tree.common(0, rows), room=1), PrefixCache(model, ROOM)
     (step,) = tree.passes(max_nodes=64, max_leaves=rows)
     chain.run(step, [])
     decoding.fill(chain, 0, step.paths)

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from whether.model.memory import within_memory
+from whether.model.memory import retry_on_oom
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from whether.engine.generation import Answer
+    from whether.engine.generation import FinishedRow
     from whether.engine.prefix_tree import Tokens
-    from whether.engine.rows import Writer
+    from whether.engine.rows import RowDecoder
     from whether.model.memory import Limits
 
 
@@ -39,16 +39,16 @@ def logits(model: Any, sequences: Sequence["Tokens"], first: int) -> "Tensor":
     return result
 
 
-def answer_plainly(
-    model: Any, sequences: Sequence["Tokens"], writer: "Writer", limits: "Limits"
-) -> Iterator[list["Answer"]]:
+def generate_unshared(
+    model: Any, sequences: Sequence["Tokens"], writer: "RowDecoder", limits: "Limits"
+) -> Iterator[list["FinishedRow"]]:
     """Yield the answers to each sequence, a batch at a time; those to one sequence are in order.
 
     transformers' own `generate` runs the model, and the writer chooses the tokens.
     """
     todo = dict.fromkeys((index, sample) for index, _ in enumerate(sequences) for sample in range(writer.samples))
 
-    def attempt(limits: "Limits") -> Iterator[list["Answer"]]:
+    def attempt(limits: "Limits") -> Iterator[list["FinishedRow"]]:
         asked = list(todo)
         lengths = [len(sequences[index]) + writer.room for index, _ in asked]
         for places in batches(lengths, min(limits.nodes, limits.own_tokens), limits.rows):
@@ -57,17 +57,17 @@ def answer_plainly(
             for pair in batch:
                 del todo[pair]
 
-    return within_memory(limits, attempt)
+    return retry_on_oom(limits, attempt)
 
 
 def _answer_batch(
-    model: Any, sequences: Sequence["Tokens"], batch: Sequence[tuple[int, int]], writer: "Writer"
-) -> list["Answer"]:
+    model: Any, sequences: Sequence["Tokens"], batch: Sequence[tuple[int, int]], writer: "RowDecoder"
+) -> list["FinishedRow"]:
     """Answer (sequence, sample) pairs of equally long sequences."""
     import torch
     from transformers import LogitsProcessorList, StoppingCriteriaList
 
-    from whether.engine.generation import Answer
+    from whether.engine.generation import FinishedRow
 
     start = time.perf_counter()
     rows = [writer.row(sequences[index], sample) for index, sample in batch]
@@ -91,4 +91,4 @@ def _answer_batch(
         stopping_criteria=StoppingCriteriaList([done]),
     )
     seconds = (time.perf_counter() - start) / len(batch)
-    return [Answer(index, row, seconds) for (index, _), row in zip(batch, rows, strict=True)]
+    return [FinishedRow(index, row, seconds) for (index, _), row in zip(batch, rows, strict=True)]

@@ -15,11 +15,21 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from whether.config import ModelConfig
-from whether.engine.requests import Request
+from whether.engine.requests import ScoringRequest
 from whether.errors import EngineError, MissingPackageError
-from whether.model.loading import checkpoint_kind, first_line, load_base, load_tokenizer, put_checkpoint
+from whether.model.loading import apply_checkpoint, checkpoint_kind, error_summary, load_base, load_tokenizer
 from whether.model.tokens import encode
-from whether.records import GREEDY, Choices, Generation, JsonSchema, Message, Sampling, Score, check_settings, cut
+from whether.records import (
+    GREEDY,
+    Choice,
+    ContinuationScore,
+    Generation,
+    JsonSchema,
+    Message,
+    Sampling,
+    check_settings,
+    cut,
+)
 
 if TYPE_CHECKING:
     from vllm import LLM, CompletionOutput, RequestOutput, SamplingParams
@@ -82,7 +92,7 @@ class VLLMModel:
                     enable_prefix_caching=True,
                 )
             except Exception as error:
-                raise EngineError(f"vLLM cannot load {folder}: {first_line(error)}") from error
+                raise EngineError(f"vLLM cannot load {folder}: {error_summary(error)}") from error
             return cls(engine, tokenizer)
 
     def answer(
@@ -92,7 +102,7 @@ class VLLMModel:
         max_new_tokens: int,
         stop: Sequence[str] = (),
         sampling: Sampling = GREEDY,
-        constraint: Choices | JsonSchema | None = None,
+        constraint: Choice | JsonSchema | None = None,
         progress: str | None = None,
     ) -> list[list[Generation]]:
         """Return `sampling.samples` answers to each chat, in the order of the chats.
@@ -118,7 +128,7 @@ class VLLMModel:
         repeats = 1 if sampling.temperature else sampling.samples
         return [[self._generation(output, part, stop, each) for part in output.outputs] * repeats for output in outputs]
 
-    def loglikelihoods(self, requests: Sequence[Request]) -> list[Score]:
+    def loglikelihoods(self, requests: Sequence[ScoringRequest]) -> list[ContinuationScore]:
         """Return how likely each request's continuation is after its context.
 
         Every request is computed whole: vLLM reads no cached prefix where it returns the probabilities of a prompt.
@@ -127,7 +137,7 @@ class VLLMModel:
         """
         begin = self.tokenizer.bos_token_id
         first = self.tokenizer.eos_token_id if begin is None else begin
-        filled = [Request(tuple(context) or (first,), tuple(rest)) for context, rest in requests]
+        filled = [ScoringRequest(tuple(context) or (first,), tuple(rest)) for context, rest in requests]
         for index, (context, rest) in enumerate(filled):
             if len(context) + len(rest) >= self.context_window:
                 raise EngineError(
@@ -137,7 +147,10 @@ class VLLMModel:
         asked = [request for request in filled if request.continuation]
         settings = _sampling_params(GREEDY, None, max_tokens=1, prompt_logprobs=0, detokenize=False)
         outputs = iter(self._run([[*context, *rest] for context, rest in asked], settings, None))
-        return [_score(request, next(outputs)) if request.continuation else Score(0.0, True, 0) for request in filled]
+        return [
+            _score(request, next(outputs)) if request.continuation else ContinuationScore(0.0, True, 0)
+            for request in filled
+        ]
 
     def _run(
         self,
@@ -154,7 +167,7 @@ class VLLMModel:
         try:
             outputs = self.engine.generate(inputs, settings, use_tqdm=progress is not None)
         except (ValueError, VLLMClientError) as error:
-            raise EngineError(f"vLLM refuses the request: {first_line(error)}") from error
+            raise EngineError(f"vLLM refuses the request: {error_summary(error)}") from error
         return list(outputs)
 
     def _generation(
@@ -185,12 +198,12 @@ def _seeded(settings: "SamplingParams", prompt: Sequence[int]) -> "SamplingParam
     return own
 
 
-def _sampling_params(sampling: Sampling, constraint: Choices | JsonSchema | None, **settings: Any) -> "SamplingParams":
+def _sampling_params(sampling: Sampling, constraint: Choice | JsonSchema | None, **settings: Any) -> "SamplingParams":
     from vllm import SamplingParams
     from vllm.sampling_params import StructuredOutputsParams
 
     structure = None
-    if isinstance(constraint, Choices):
+    if isinstance(constraint, Choice):
         structure = StructuredOutputsParams(choice=list(constraint.texts))
     elif isinstance(constraint, JsonSchema):
         structure = StructuredOutputsParams(json=constraint.schema)
@@ -205,12 +218,12 @@ def _sampling_params(sampling: Sampling, constraint: Choices | JsonSchema | None
     )
 
 
-def _score(request: Request, output: "RequestOutput") -> Score:
+def _score(request: ScoringRequest, output: "RequestOutput") -> ContinuationScore:
     """Add up what vLLM says of the prompt's last tokens: {token id: its log-probability and rank} at each place."""
     places = output.prompt_logprobs[len(request.context) :]
     found = [place[token] for place, token in zip(places, request.continuation, strict=True)]
     total = sum(token.logprob for token in found)
-    return Score(total, all(token.rank == 1 for token in found), len(found))
+    return ContinuationScore(total, all(token.rank == 1 for token in found), len(found))
 
 
 @contextmanager
@@ -221,7 +234,7 @@ def _merged(model_folder: Path, checkpoint_folder: Path | None, dtype: str) -> I
         return
     import torch
 
-    tuned = put_checkpoint(load_base(model_folder, getattr(torch, dtype))[0], checkpoint_folder)
+    tuned = apply_checkpoint(load_base(model_folder, getattr(torch, dtype))[0], checkpoint_folder)
     if tuned.virtual_tokens is not None or tuned.classifier is not None:
         raise EngineError(
             f"{checkpoint_folder} is not a change of weights (it is virtual tokens or a linear probe), and vLLM runs"

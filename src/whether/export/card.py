@@ -11,10 +11,10 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from whether.chat.messages import plain_messages
+from whether.chat.messages import zero_shot_messages
 from whether.config import BASE
 from whether.export import markdown
-from whether.export.facts import Facts
+from whether.export.facts import CardData
 from whether.export.metadata import metadata, model_name, technique
 from whether.metrics.catalogue import METRIC_NAMES
 from whether.metrics.format import (
@@ -30,18 +30,18 @@ from whether.metrics.format import (
 )
 from whether.model.loading import load_tokenizer
 from whether.model.tokens import render
-from whether.records import ArmRecord, Comparison, Example, Measurement, Message, to_plain, write_text
+from whether.records import ArmRecord, Comparison, Example, Measurement, Message, to_builtins, write_text
 
 SHOWN = ("accuracy", "exact_match", "macro_f1", "valid_rate", "input_tokens", "latency_p50", "usd_per_1k")
 """Columns of the results, the primary metric first; those that the task has."""
 
 
-def write_card(facts: Facts, folder: Path) -> None:
+def write_card(facts: CardData, folder: Path) -> None:
     """Write README.md into a folder that holds the model's tokenizer."""
     write_text(folder / "README.md", card(facts, load_tokenizer(folder)))
 
 
-def card(facts: Facts, tokenizer: Any) -> str:
+def card(facts: CardData, tokenizer: Any) -> str:
     """Return the card as text: YAML between two lines of dashes, then Markdown."""
     from huggingface_hub import ModelCard
 
@@ -49,7 +49,7 @@ def card(facts: Facts, tokenizer: Any) -> str:
     return str(ModelCard(text))  # parses what it was given, so a card that the hub could not read fails here
 
 
-def _body(facts: Facts, tokenizer: Any) -> str:
+def _body(facts: CardData, tokenizer: Any) -> str:
     # Markdown is no HTML: what is untrusted goes through the filters of whether.export.markdown.
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -93,20 +93,20 @@ def _body(facts: Facts, tokenizer: Any) -> str:
     )
 
 
-def _example(facts: Facts) -> list[Message]:
+def _example(facts: CardData) -> list[Message]:
     """Return the messages that the checkpoint was tuned on, with the inputs' names in place of a row's values."""
     blank = Example(id="", inputs={name: f"<{name}>" for name in facts.variables}, target="")
-    return plain_messages(facts.task, blank)
+    return zero_shot_messages(facts.task, blank)
 
 
-def _columns(facts: Facts) -> list[str]:
+def _columns(facts: CardData) -> list[str]:
     if facts.verdict is None:
         return []
     known = next(iter(facts.verdict.arms.values())).metrics
     return sorted((name for name in SHOWN if name in known), key=lambda name: name != facts.verdict.metric)  # type: ignore[union-attr]
 
 
-def _arms(facts: Facts) -> dict[str, ArmRecord]:
+def _arms(facts: CardData) -> dict[str, ArmRecord]:
     """Return this checkpoint's arms and, to compare with, those of base; each group best first."""
     if facts.verdict is None:
         return {}
@@ -115,7 +115,7 @@ def _arms(facts: Facts) -> dict[str, ArmRecord]:
     return dict(sorted(shown, key=lambda item: (item[1].checkpoint == BASE, -(item[1].metrics[metric].value or 0))))
 
 
-def _own_arm(facts: Facts) -> tuple[str, ArmRecord] | None:
+def _own_arm(facts: CardData) -> tuple[str, ArmRecord] | None:
     """Return the checkpoint's arm with the prompt that it was tuned on; None where that was not run."""
     own = [(name, arm) for name, arm in _arms(facts).items() if arm.checkpoint == facts.name]
     return next(((name, arm) for name, arm in own if arm.answer == "fine_tune"), None)
@@ -126,17 +126,17 @@ def _measured(metric: str, found: Measurement) -> str:
     return format_value(metric, found.value) + (f" ({interval})" if interval else "")
 
 
-def _comparisons(facts: Facts) -> list[dict[str, str]]:
+def _comparisons(facts: CardData) -> list[dict[str, str]]:
     """Return the planned comparisons that this checkpoint's arms are part of, its own arm first."""
     if facts.verdict is None:
         return []
     arms = facts.verdict.arms
     planned = [row for row in facts.verdict.comparisons if row.family == "decision"]
-    ours = [row if arms[row.arm_a].checkpoint == facts.name else _turned(row) for row in planned]
+    ours = [row if arms[row.arm_a].checkpoint == facts.name else _reversed(row) for row in planned]
     return [_sentence(row) for row in ours if arms[row.arm_a].checkpoint == facts.name]
 
 
-def _turned(row: Comparison) -> Comparison:
+def _reversed(row: Comparison) -> Comparison:
     """Return the same comparison the other way round."""
     return replace(
         row, arm_a=row.arm_b, arm_b=row.arm_a, difference=-row.difference, ci_low=-row.ci_high, ci_high=-row.ci_low
@@ -155,7 +155,7 @@ def _sentence(row: Comparison) -> dict[str, str]:
     }
 
 
-def _retention(facts: Facts) -> list[dict[str, str]]:
+def _retention(facts: CardData) -> list[dict[str, str]]:
     base = facts.base_retention or {}
     return [
         {
@@ -168,21 +168,21 @@ def _retention(facts: Facts) -> list[dict[str, str]]:
     ]
 
 
-def _retention_mean(facts: Facts) -> dict[str, str]:
+def _retention_mean(facts: CardData) -> dict[str, str]:
     """Return the mean over the suite, and its change against base, each with its interval; empty if not measured."""
     metrics = next((arm.metrics for arm in _arms(facts).values() if arm.checkpoint == facts.name), {})
     found = {name: metrics[name] for name in ("retention", "retention_change") if name in metrics}
     return {name: _measured(name, row) for name, row in found.items() if row.value is not None}
 
 
-def _settings(facts: Facts) -> str:
+def _settings(facts: CardData) -> str:
     """Return what decides the weights as YAML, in the form of params.yaml."""
     config = facts.config
     return yaml.safe_dump(
         markdown.without_paths(
             {
                 "seed": facts.checkpoint.seed,
-                "task": to_plain(config.task),
+                "task": to_builtins(config.task),
                 "checkpoints": {facts.name: {"tuner": facts.checkpoint.tuner}},
             }
         ),
@@ -192,7 +192,7 @@ def _settings(facts: Facts) -> str:
     )
 
 
-def _data(facts: Facts) -> str:
+def _data(facts: CardData) -> str:
     """Return where the examples are from, in words, with their licence where it is known."""
     source, fetched = facts.config.task.source, facts.config.data
     if source.hub:
@@ -203,7 +203,7 @@ def _data(facts: Facts) -> str:
     return name
 
 
-def _base(facts: Facts) -> str:
+def _base(facts: CardData) -> str:
     """Return where the base model is from, in words; a folder of this machine is not named."""
     source = facts.source
     if {"repo", "revision"} <= source.keys():

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from whether.config import Config
 from whether.errors import EngineError, RecordError
 from whether.export.card import write_card
-from whether.export.facts import read_facts
+from whether.export.facts import read_card_data
 from whether.export.kinds import find_checkpoint
 from whether.model.info import eos_token_ids
-from whether.model.loading import load_base, put_checkpoint
+from whether.model.loading import apply_checkpoint, load_base
 from whether.records import output_folder
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def export(
     target = folder.expanduser().resolve()
     _check_target(target, folder, force, artifacts.resolve())
     saved_as = dtype or config.model.dtype
-    facts = read_facts(name, config, artifacts, saved_as)
+    facts = read_card_data(name, config, artifacts, saved_as)
     with output_folder(target) as unfinished:
         _write_model(artifacts / "model", checkpoint, unfinished, config.model.dtype, saved_as)
         write_card(facts, unfinished)
@@ -76,7 +76,7 @@ def _write_model(base: Path, checkpoint: Path, folder: Path, merged_in: str, sav
 
     model, tokenizer = load_base(base, getattr(torch, merged_in))
     dtype = getattr(torch, saved_as)
-    merged = put_checkpoint(model, checkpoint).model.to(dtype)
+    merged = apply_checkpoint(model, checkpoint).model.to(dtype)
     _set_ending(merged.generation_config, tokenizer)
     merged.save_pretrained(folder)
     for file in folder.glob("*.safetensors"):

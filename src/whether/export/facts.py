@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Facts:
+class CardData:
     """Everything that a card is written from."""
 
     name: str
@@ -60,7 +60,7 @@ class Facts:
     """The verdict's, which is of the run that measured; without one, of this export."""
 
 
-def read_facts(name: str, config: Config, artifacts: Path, dtype: str) -> Facts:
+def read_card_data(name: str, config: Config, artifacts: Path, dtype: str) -> CardData:
     """Read the records of checkpoint `name`.
 
     Raises RecordError for one that is missing or broken, and for params.yaml of another run than the records.
@@ -73,7 +73,7 @@ def read_facts(name: str, config: Config, artifacts: Path, dtype: str) -> Facts:
     data = Path(config.task.source.path)
     first = read_jsonl(artifacts / "prepare" / "train.jsonl", Example)[0]
     source = artifacts / "model" / "source.json"
-    return Facts(
+    return CardData(
         name=name,
         config=config,
         dtype=dtype,

@@ -6,7 +6,7 @@ from typing import Any
 
 from whether.config import BASE, CheckpointConfig
 from whether.errors import ConfigError, EngineError, RecordError, near_matches
-from whether.model.loading import first_line
+from whether.model.loading import error_summary
 from whether.records import read_json
 
 _INSTEAD = {
@@ -56,4 +56,4 @@ def peft_config(adapter: Path) -> Any:
     try:
         return PeftConfig.from_pretrained(str(adapter), local_files_only=True)
     except Exception as error:
-        raise EngineError(f"{adapter} cannot be read as an adapter: {first_line(error)}") from error
+        raise EngineError(f"{adapter} cannot be read as an adapter: {error_summary(error)}") from error

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from whether.export.facts import Facts
+from whether.export.facts import CardData
 from whether.metrics.catalogue import METRIC_NAMES
 from whether.records import Measurement
 
@@ -12,18 +12,18 @@ _TASK_TYPES = {"label": "text-classification", "text": "text-generation", "json"
 _SPDX = re.compile(r"[A-Za-z0-9.+-]+")
 
 
-def model_name(facts: Facts) -> str:
+def model_name(facts: CardData) -> str:
     """Return a name for the merged model: base, task and checkpoint."""
     return f"{facts.checkpoint.model}-{facts.task.name}-{facts.name}"
 
 
-def technique(facts: Facts) -> str:
+def technique(facts: CardData) -> str:
     """Return the name of the function that adapted the model, such as `lora`."""
     adapter = (facts.checkpoint.tuner or {}).get("adapter", {})
     return str(adapter.get("_target_", facts.name)).rpartition(".")[2]
 
 
-def metadata(facts: Facts) -> Any:
+def metadata(facts: CardData) -> Any:
     """Return the `ModelCardData`."""
     from huggingface_hub import ModelCardData
 
@@ -44,7 +44,7 @@ def metadata(facts: Facts) -> Any:
     )
 
 
-def _results(facts: Facts) -> list[Any]:
+def _results(facts: CardData) -> list[Any]:
     """Return the results of this checkpoint's arms on test, and of the retention suite; what was measured only."""
     if facts.verdict is None:
         return []
@@ -61,7 +61,7 @@ def _results(facts: Facts) -> list[Any]:
     return rows
 
 
-def _result(facts: Facts, metric: str, found: Measurement, prompt: str | None = None) -> Any:
+def _result(facts: CardData, metric: str, found: Measurement, prompt: str | None = None) -> Any:
     from huggingface_hub import EvalResult
 
     source, config = facts.config.task.source, facts.config

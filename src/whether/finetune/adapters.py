@@ -157,11 +157,11 @@ def linear_probe(model: Any, task: Task) -> Any:
     The classifier reads the last hidden state of the prompt (Alain and Bengio 2016, 1610.01644): the cheapest way to
     learn from labels, and the one to beat. Raises ConfigError for a task without labels.
     """
-    from whether.model.label_head import put_label_head
+    from whether.model.label_head import replace_output_head
 
     if not task.labels:
         raise ConfigError(f"a linear probe chooses among labels, and the task {task.name} has output {task.output!r}")
-    return put_label_head(model.requires_grad_(False), task.labels)
+    return replace_output_head(model.requires_grad_(False), task.labels)
 
 
 def _adapt(model: Any, settings: Any, target_modules: str | list[str] | None = None) -> Any:

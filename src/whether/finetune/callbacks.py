@@ -16,7 +16,7 @@ from transformers import ProgressCallback, TrainerCallback
 from whether.finetune import checkpoints, processes
 
 
-class Schedule(TrainerCallback):  # type: ignore[misc]
+class EvaluationSchedule(TrainerCallback):  # type: ignore[misc]
     """Evaluates and saves `count` times, evenly spread, and always after the last step."""
 
     def __init__(self, count: int):
@@ -28,7 +28,7 @@ class Schedule(TrainerCallback):  # type: ignore[misc]
         control.should_evaluate = control.should_save = done > before
 
 
-class Seal(TrainerCallback):  # type: ignore[misc]
+class SealCheckpoint(TrainerCallback):  # type: ignore[misc]
     """Seals each checkpoint once it is whole, then deletes all but it and the best one."""
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
@@ -43,7 +43,7 @@ class Seal(TrainerCallback):  # type: ignore[misc]
         checkpoints.keep_only(folder, {checkpoint} | best)
 
 
-class Bar(ProgressCallback):  # type: ignore[misc]
+class ProgressBar(ProgressCallback):  # type: ignore[misc]
     """Trainer's progress bar on standard error, with the losses beside it, not a line a step on standard output."""
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
@@ -66,7 +66,7 @@ logger = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class Stop(TrainerCallback):  # type: ignore[misc]
+class GracefulStop(TrainerCallback):  # type: ignore[misc]
     """Remembers a signal until the end of the step, asks for a checkpoint, and then lets the signal do its work.
 
     To be the last of the callbacks: the checkpoint is whole when its turn comes.

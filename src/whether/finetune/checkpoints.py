@@ -34,7 +34,7 @@ def discard(checkpoint: Path) -> None:
     shutil.rmtree(checkpoint)
 
 
-def last(folder: Path) -> Path | None:
+def last_sealed(folder: Path) -> Path | None:
     """Return the latest whole checkpoint in a folder, or None; those that are not whole are deleted."""
     sealed = []
     for checkpoint in folder.glob("checkpoint-*"):
@@ -52,7 +52,7 @@ def keep_only(folder: Path, kept: set[Path]) -> None:
             discard(checkpoint)
 
 
-def clear(folder: Path) -> None:
+def delete_state(folder: Path) -> None:
     """Delete a training run's state. No checkpoint counts any more before the first is touched: each names the best."""
     for mark in folder.glob(f"checkpoint-*/{_SEAL}"):
         mark.unlink()
@@ -65,7 +65,7 @@ def state(checkpoint: Path) -> dict[str, Any]:
     return values
 
 
-def stopped(values: dict[str, Any]) -> bool:
+def is_finished(values: dict[str, Any]) -> bool:
     """Return whether training was over at a checkpoint: all steps done, or stopped early."""
     control = values["stateful_callbacks"]["TrainerControl"]["args"]
     return bool(control["should_training_stop"]) or values["global_step"] >= values["max_steps"]
@@ -83,21 +83,22 @@ _SILENT = ("PytorchStreamWriter failed", "iostream error", "inline_container")
 
 
 @contextmanager
-def room(folder: Path, needed: int) -> Iterator[None]:
+def require_disk_space(folder: Path, needed: int) -> Iterator[None]:
     """Turn the system's refusal of space for files in `folder`, about `needed` bytes, into one RecordError."""
     try:
         yield
     except Exception as error:
-        reason = refusal(error, folder, needed)
+        reason = disk_error(error, folder, needed)
         if reason is None:
             raise
         raise RecordError(
-            f"{folder} cannot be written: {reason}; about {in_units(needed)} are needed and {in_units(free(folder))}"
-            " are left. Nothing stays half-written: make room and run again, which goes on from the last checkpoint"
+            f"{folder} cannot be written: {reason}; about {format_bytes(needed)} are needed and"
+            f" {format_bytes(free(folder))} are left. Nothing stays half-written: make room and run again,"
+            " which goes on from the last checkpoint"
         ) from error
 
 
-def refusal(error: BaseException, folder: Path, needed: int) -> str | None:
+def disk_error(error: BaseException, folder: Path, needed: int) -> str | None:
     """Return why the system refused space, in words; None if the error is about something else.
 
     Libraries report it as errors of their own, so the whole chain of causes is looked at.
@@ -108,12 +109,12 @@ def refusal(error: BaseException, folder: Path, needed: int) -> str | None:
             if getattr(chain, "errno", None) == number or f"(os error {number})" in str(chain):
                 return reason
         if any(sign in str(chain) for sign in _SILENT):
-            return _REFUSALS.get(probe(folder, needed))
+            return _REFUSALS.get(try_write(folder, needed))
         chain = chain.__cause__ or chain.__context__
     return None
 
 
-def probe(folder: Path, size: int) -> int:
+def try_write(folder: Path, size: int) -> int:
     """Write `size` bytes into a folder and take them away again; return the number of the system's error, or 0."""
     block = bytes(2**20)
     try:
@@ -133,7 +134,7 @@ def free(folder: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
-def in_units(size: int) -> str:
+def format_bytes(size: int) -> str:
     """Return a number of bytes as a person reads it, such as 12.3 MB."""
     for unit, bytes_of in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= bytes_of:

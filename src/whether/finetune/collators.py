@@ -13,7 +13,7 @@ from accelerate.utils import send_to_device
 from peft import PeftModel
 
 from whether.finetune import packed_attention
-from whether.finetune.data import Row
+from whether.finetune.data import TrainingRow
 from whether.finetune.losses import answer_counts, answer_scores
 from whether.finetune.packing import Collator
 from whether.model.memory import is_out_of_memory
@@ -24,7 +24,7 @@ _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25}
 """Largest difference in log-probability that rounding explains, by precision of the model."""
 
 
-def make_collator(model: Any, rows: Sequence[Row]) -> Collator:
+def make_collator(model: Any, rows: Sequence[TrainingRow]) -> Collator:
     """Return the fastest collator that gives this model the numbers of padded batches; the padding one says so.
 
     In turn: packed with attention in blocks, packed with a mask, padded. Each is run on the longest and the shortest
@@ -58,7 +58,7 @@ def make_collator(model: Any, rows: Sequence[Row]) -> Collator:
     return Collator(False, dtype)
 
 
-def _token_losses(model: Any, rows: Sequence[Row], collator: Collator) -> torch.Tensor:
+def _token_losses(model: Any, rows: Sequence[TrainingRow], collator: Collator) -> torch.Tensor:
     """Return each example's loss per token."""
     was_training = model.training
     model.eval()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from whether.chat.messages import Lesson, plain_messages
+from whether.chat.messages import TrainingFormat, zero_shot_messages
 from whether.errors import DataError
 from whether.model.tokens import encode, encode_answer
 from whether.records import Example, Task
@@ -11,7 +11,7 @@ from whether.records import Example, Task
 _SHOWN = 5
 
 
-class Row(NamedTuple):
+class TrainingRow(NamedTuple):
     """One example in token ids. The loss is on `answer` alone.
 
     For a model that ends in a label head the answer is one number, the label's: it stands where a token would.
@@ -23,17 +23,21 @@ class Row(NamedTuple):
     """The right answer and the token that ends the turn."""
 
 
-def label_rows(rows: Sequence[Row], examples: Sequence[Example], labels: Sequence[str]) -> list[Row]:
+def label_rows(rows: Sequence[TrainingRow], examples: Sequence[Example], labels: Sequence[str]) -> list[TrainingRow]:
     """Return the rows of the examples with the numbers of their labels as answers, for a model with a label head."""
-    return [Row(row.prompt, [labels.index(example.target)]) for row, example in zip(rows, examples, strict=True)]
+    return [
+        TrainingRow(row.prompt, [labels.index(example.target)]) for row, example in zip(rows, examples, strict=True)
+    ]
 
 
-def plainly(task: Task) -> Lesson:
+def plain_format(task: Task) -> TrainingFormat:
     """Ask with the task's instruction and the input, nothing else."""
-    return lambda example: (plain_messages(task, example), example.target)
+    return lambda example: (zero_shot_messages(task, example), example.target)
 
 
-def encode_rows(tokenizer: Any, lesson: Lesson, examples: Sequence[Example], max_length: int, split: str) -> list[Row]:
+def encode_rows(
+    tokenizer: Any, lesson: TrainingFormat, examples: Sequence[Example], max_length: int, split: str
+) -> list[TrainingRow]:
     """Return a row for each example, in their order.
 
     Raises DataError that names the examples whose prompt and answer together are longer than `max_length` tokens:
@@ -44,7 +48,7 @@ def encode_rows(tokenizer: Any, lesson: Lesson, examples: Sequence[Example], max
     rows = []
     for example in examples:
         messages, answer = lesson(example)
-        rows.append(Row(encode(tokenizer, messages), encode_answer(tokenizer, answer)))
+        rows.append(TrainingRow(encode(tokenizer, messages), encode_answer(tokenizer, answer)))
     lengths = {example.id: len(row.prompt) + len(row.answer) for example, row in zip(examples, rows, strict=True)}
     long = {id_: length for id_, length in lengths.items() if length > max_length}
     if long:

@@ -7,27 +7,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from whether.chat.messages import Lesson
-from whether.config import ModelConfig, StartConfig, TunerConfig, build
+from whether.chat.messages import TrainingFormat
+from whether.config import ModelConfig, TunerConfig, WarmStartConfig, build
 from whether.errors import ConfigError, EngineError, RecordError
 from whether.finetune import checkpoints, processes, results
-from whether.finetune.checkpoints import room
-from whether.finetune.data import encode_rows, label_rows, plainly
+from whether.finetune.checkpoints import require_disk_space
+from whether.finetune.data import encode_rows, label_rows, plain_format
 from whether.finetune.micro_batches import ADVICE
-from whether.finetune.results import Trained
-from whether.model.loading import load_base, pick_device
+from whether.finetune.results import TrainingResult
+from whether.model.loading import load_base, select_device
 from whether.model.memory import is_out_of_memory
 from whether.records import (
     STATE,
     Example,
     Task,
+    named_write_errors,
     read_json,
     read_jsonl,
     sha256_file,
     sha256_folder,
-    sha256_plain,
-    to_plain,
-    writing,
+    sha256_json,
+    to_builtins,
 )
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def finetune(
     *,
     artifacts: Path,
     folder: Path | None,
-    learnt: Callable[[Task, Sequence[Example]], Lesson] | None = None,
+    learnt: Callable[[Task, Sequence[Example]], TrainingFormat] | None = None,
 ) -> None:
     """Make checkpoint `name` from artifacts/model and artifacts/prepare into `folder`.
 
@@ -59,22 +59,22 @@ def finetune(
     data = read_data(artifacts / "prepare")
     if tuner.prompt and learnt is None:
         raise ConfigError(f"checkpoint {name}: a tuner with a prompt is for the stage `finetune` alone")
-    lesson = learnt(data.task, data.train) if learnt else plainly(data.task)
+    lesson = learnt(data.task, data.train) if learnt else plain_format(data.task)
     states = STATE / "finetune"
     key = state_key(tuner, model, seed, data, artifacts / "model")
     if tuner.prompt:
-        key = sha256_plain([key, *(to_plain(lesson(example)) for example in [*data.train, *data.dev])])
+        key = sha256_json([key, *(to_builtins(lesson(example)) for example in [*data.train, *data.dev])])
     state = states / f"{name}-{key[:16]}"
     trained = train(tuner, model, seed, data, model_folder=artifacts / "model", state=state, lesson=lesson)
     if folder is None:
         return
-    with room(folder, sum(file.stat().st_size for file in trained.best.iterdir())):
+    with require_disk_space(folder, sum(file.stat().st_size for file in trained.best.iterdir())):
         results.write_tuned(name, tuner, model, seed, trained=trained, folder=folder)
     for finished in states.glob(f"{name}-*"):
-        checkpoints.clear(finished)
+        checkpoints.delete_state(finished)
 
 
-class Data(NamedTuple):
+class TrainingData(NamedTuple):
     """What prepare left to tune on."""
 
     task: Task
@@ -82,24 +82,24 @@ class Data(NamedTuple):
     dev: list[Example]
 
 
-def read_data(folder: Path) -> Data:
+def read_data(folder: Path) -> TrainingData:
     """Read artifacts/prepare."""
     task = read_json(folder / "task.json", Task)
-    return Data(task, *(read_jsonl(folder / f"{split}.jsonl", Example) for split in ("train", "dev")))
+    return TrainingData(task, *(read_jsonl(folder / f"{split}.jsonl", Example) for split in ("train", "dev")))
 
 
-def state_key(tuner: TunerConfig, model: ModelConfig, seed: int, data: Data, model_folder: Path) -> str:
+def state_key(tuner: TunerConfig, model: ModelConfig, seed: int, data: TrainingData, model_folder: Path) -> str:
     """Return a hash of all that determines the result: unfinished work is resumed only under the same key."""
-    return sha256_plain(
+    return sha256_json(
         {
-            "tuner": to_plain(tuner),
+            "tuner": to_builtins(tuner),
             "seed": seed,
             "processes": processes.count(),
             "dtype": model.dtype,
             "model": sha256_folder(model_folder),
-            "task": to_plain(data.task),
-            "train": [to_plain(example) for example in data.train],
-            "dev": [to_plain(example) for example in data.dev],
+            "task": to_builtins(data.task),
+            "train": [to_builtins(example) for example in data.train],
+            "dev": [to_builtins(example) for example in data.dev],
             "code": sha256_folder(Path(__file__).parent, "*.py"),
         }
     )
@@ -109,13 +109,13 @@ def train(
     tuner: TunerConfig,
     model: ModelConfig,
     seed: int,
-    data: Data,
+    data: TrainingData,
     *,
     model_folder: Path,
     state: Path,
-    lesson: Lesson | None = None,
+    lesson: TrainingFormat | None = None,
     callbacks: Sequence[Any] = (),
-) -> Trained:
+) -> TrainingResult:
     """Train, or go on training from what `state` holds, until all steps are done or dev stops improving.
 
     `lesson` says how an example is asked; None: plainly. `callbacks` are `TrainerCallback`s that may watch, or end
@@ -130,21 +130,21 @@ def train(
 
     check(tuner, data.task)
     set_threads(model.threads)
-    device = pick_device(model.device)
+    device = select_device(model.device)
     base, tokenizer = load_base(model_folder, getattr(torch, model.dtype))
-    lesson = lesson or plainly(data.task)
+    lesson = lesson or plain_format(data.task)
     train_rows = encode_rows(tokenizer, lesson, data.train, tuner.max_length, "train")
     dev_rows = encode_rows(tokenizer, lesson, data.dev, tuner.max_length, "dev")
     set_seed(seed)
     adapted = build(tuner.adapter, base, data.task, where="tuner.adapter")
     if tuner.start:
-        start_from(adapted, tuner.start)
+        load_start_adapter(adapted, tuner.start)
     head = label_head(adapted)
     if head is not None:
         train_rows = label_rows(train_rows, data.train, head.labels)
         dev_rows = label_rows(dev_rows, data.dev, head.labels)
     classes = [example.target for example in data.train] if tuner.balanced else None
-    with clear_of_memory(), repeatable(device):
+    with explain_oom(), deterministic(device):
         trainer = make_trainer(
             adapted, tuner, train_rows, dev_rows, seed=seed, cpu=device == "cpu", output_dir=state, classes=classes
         )
@@ -153,7 +153,7 @@ def train(
         # Each process drops its own inputs out; the weights are the main one's.
         torch.manual_seed(seed + processes.index())
         end = run(trainer, state)
-    return Trained(
+    return TrainingResult(
         best=state / f"checkpoint-{end['best_global_step']}",
         best_step=end["best_global_step"],
         history=results.from_log(end["log_history"]),
@@ -167,7 +167,7 @@ def train(
     )
 
 
-def start_from(adapted: Any, start: StartConfig) -> None:
+def load_start_adapter(adapted: Any, start: WarmStartConfig) -> None:
     """Put trained weights into an adapter before it is trained. Raises ConfigError for what is not its like."""
     from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
@@ -210,47 +210,47 @@ def run(trainer: Any, state: Path) -> dict[str, Any]:
     """Train from the last whole checkpoint to the end, if that was not the end; return what Trainer knew there."""
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from whether.finetune.callbacks import Bar, Stop
+    from whether.finetune.callbacks import GracefulStop, ProgressBar
 
-    start, values = processes.from_main(lambda: latest(state))
-    if start and checkpoints.stopped(values):
+    start, values = processes.from_main(lambda: last_state(state))
+    if start and checkpoints.is_finished(values):
         return values
     if start:
         logger.info("going on from step %s of an unfinished run", values["global_step"])
         trainer.micro_batches.size = results.from_log(values["log_history"]).steps[-1].micro_batch_size
-    stop = Stop()
+    stop = GracefulStop()
     trainer.add_callback(stop)
     trained = sum(weight.nbytes for weight in trainer.model.parameters() if weight.requires_grad)
     # The weights, AdamW's two moments of each, and what does not depend on the model: settings, log, random numbers.
     needed = 3 * trained + 100_000
     try:
         with (
-            writing(state),
-            room(state, needed),
+            named_write_errors(state),
+            require_disk_space(state, needed),
             stop.listening(),
             logging_redirect_tqdm([logging.getLogger("whether")]),
         ):
             trainer.train(resume_from_checkpoint=str(start) if start else None)
     except RecordError:
         if processes.is_main():
-            checkpoints.last(state)  # What is half-written goes, so that it takes no room.
+            checkpoints.last_sealed(state)  # What is half-written goes, so that it takes no room.
         raise
     finally:
-        trainer.pop_callback(Bar).close()
-    end, values = processes.from_main(lambda: latest(state))
+        trainer.pop_callback(ProgressBar).close()
+    end, values = processes.from_main(lambda: last_state(state))
     if end is None:
         raise EngineError(f"{state} was emptied while training went on: run again")
     return values
 
 
-def latest(state: Path) -> tuple[Path | None, dict[str, Any]]:
+def last_state(state: Path) -> tuple[Path | None, dict[str, Any]]:
     """Return the last whole checkpoint and what Trainer knew there; None and nothing if there is none."""
-    checkpoint = checkpoints.last(state)
+    checkpoint = checkpoints.last_sealed(state)
     return checkpoint, checkpoints.state(checkpoint) if checkpoint else {}
 
 
 @contextmanager
-def clear_of_memory() -> Iterator[None]:
+def explain_oom() -> Iterator[None]:
     """Turn memory running out where smaller micro-batches would not help into an EngineError."""
     try:
         yield
@@ -261,7 +261,7 @@ def clear_of_memory() -> Iterator[None]:
 
 
 @contextmanager
-def repeatable(device: str) -> Iterator[None]:
+def deterministic(device: str) -> Iterator[None]:
     """On a CPU, use algorithms that give the same sums each time, however many threads there are; it costs nothing.
 
     On an accelerator they would cost speed, and some operations have none. What has none on a CPU is warned of.

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from transformers import EvalPrediction
 
-from whether.finetune.packing import IGNORED, Batch, answer_logits
+from whether.finetune.packing import IGNORED, Batch, logits_at_answers
 
 
 def answer_scores(model: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """Return for each example its summed loss, float32, and how many answer tokens are the likeliest ones."""
     labels = batch["labels"]
-    logits = answer_logits(model, batch)
+    logits = logits_at_answers(model, batch)
     owners, columns = labels.ne(IGNORED).nonzero(as_tuple=True)
     answers = labels[owners, columns]
     losses = logits.new_zeros(len(labels)).index_add(0, owners, _negative_log_likelihoods(logits, answers))

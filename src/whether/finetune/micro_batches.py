@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from whether.errors import EngineError
-from whether.finetune.data import Row
+from whether.finetune.data import TrainingRow
 from whether.model.memory import is_out_of_memory, release
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ class MicroBatches:
         self.size = size
         self.doing = doing
 
-    def run(self, rows: Sequence[Row], work: Callable[[Sequence[Row]], T], undo: Callable[[], None]) -> list[T]:
+    def run(
+        self, rows: Sequence[TrainingRow], work: Callable[[Sequence[TrainingRow]], T], undo: Callable[[], None]
+    ) -> list[T]:
         """Return what `work` gives for each micro-batch of `rows`, in order.
 
         Out of memory, `undo` takes back what was done for these rows, and they are begun again with half the size.
@@ -35,7 +37,7 @@ class MicroBatches:
         """
         while True:
             try:
-                return [work(part) for part in parts(rows, self.size)]
+                return [work(part) for part in chunks(rows, self.size)]
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -57,13 +59,13 @@ class MicroBatches:
         )
 
 
-def parts(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
+def chunks(rows: Sequence[TrainingRow], size: int) -> Iterator[Sequence[TrainingRow]]:
     """Yield the rows in order, `size` at a time."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 
 
-def random_numbers(device: "torch.device") -> Callable[[], None]:
+def rng_snapshot(device: "torch.device") -> Callable[[], None]:
     """Return what brings the random numbers, which dropout takes, back to where they are now."""
     import torch
 

@@ -11,26 +11,26 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from whether.finetune.data import Row
+from whether.finetune.data import TrainingRow
 from whether.finetune.packing import answer_labels
 
 
 @dataclass(frozen=True)
-class StepRows:
+class RowBatch:
     """The rows of a step or of a batch of dev, kept from libraries that would look for tensors in them."""
 
-    rows: Sequence[Row]
+    rows: Sequence[TrainingRow]
 
 
-def as_step(rows: Sequence[Row]) -> dict[str, Any]:
+def collate_rows(rows: Sequence[TrainingRow]) -> dict[str, Any]:
     """Return {"rows": `StepRows`, "labels": their answers}: Trainer counts by the labels and the rest comes later.
 
     What the model takes is made of a micro-batch at a time, whose size is known only when it is run.
     """
-    return {"rows": StepRows(rows), "labels": answer_labels(rows)}
+    return {"rows": RowBatch(rows), "labels": answer_labels(rows)}
 
 
-class Order(Sampler[list[int]]):
+class StepSampler(Sampler[list[int]]):
     """The indices of each step's rows in one epoch after another: a batch sampler."""
 
     def __init__(self, rows: int, batch_size: int, seed: int, classes: Sequence[Hashable] | None = None):
@@ -55,13 +55,13 @@ class Order(Sampler[list[int]]):
             yield order[start : start + self.batch_size]
 
 
-class Steps(DataLoader[dict[str, Any]]):
+class StepLoader(DataLoader[dict[str, Any]]):
     """Trainer's way to the rows of each step. Every process gets all of them and takes its share."""
 
-    def __init__(self, rows: Sequence[Row], order: Order):
+    def __init__(self, rows: Sequence[TrainingRow], order: StepSampler):
         self.order = order
         # A generator of its own: otherwise each epoch would draw a number from the one that dropout uses.
-        super().__init__(rows, batch_sampler=order, collate_fn=as_step, generator=torch.Generator())  # type: ignore[arg-type]
+        super().__init__(rows, batch_sampler=order, collate_fn=collate_rows, generator=torch.Generator())  # type: ignore[arg-type]
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; Trainer calls this."""

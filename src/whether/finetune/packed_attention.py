@@ -19,7 +19,7 @@ NAME = "packed_rows"
 WIDTH = 64
 """Own tokens of a block, at least: what a matrix product needs to be fast."""
 
-Layout = dict[str, Any]
+BlockLayout = dict[str, Any]
 """How a packed sequence falls into blocks; a plain dict, as such get to a model's device and through its layers:
 
 - prefix: number of shared tokens, P
@@ -43,10 +43,10 @@ def register() -> None:
     AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
-def lay_out(lengths: Sequence[int], prefix: int, mask_dtype: torch.dtype) -> Layout:
+def block_layout(lengths: Sequence[int], prefix: int, mask_dtype: torch.dtype) -> BlockLayout:
     """Put examples with so many own tokens each, in the order of the sequence, into blocks behind a prefix."""
     width = min(sum(lengths), max(WIDTH, prefix // 4, *lengths))
-    blocks = fill(lengths, width)
+    blocks = first_fit(lengths, width)
     tokens = torch.zeros(len(blocks), width, dtype=torch.int64)
     owners = torch.zeros(len(blocks), width, dtype=torch.int64)
     starts = torch.tensor([0, *lengths]).cumsum(0).tolist()
@@ -65,7 +65,7 @@ def lay_out(lengths: Sequence[int], prefix: int, mask_dtype: torch.dtype) -> Lay
     return {"prefix": prefix, "tokens": tokens, "filled": owners > 0, "place": place, "mask": mask}
 
 
-def fill(lengths: Sequence[int], width: int) -> list[list[int]]:
+def first_fit(lengths: Sequence[int], width: int) -> list[list[int]]:
     """Return the examples of each block, by number: the longest first, each into the first block with room for it."""
     blocks, room = list[list[int]](), list[int]()
     for example in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
@@ -86,7 +86,7 @@ def packed_attention(  # noqa: PLR0917 - transformers calls it so
     attention_mask: Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
-    packed_layout: Layout | None = None,
+    packed_layout: BlockLayout | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
     """Attend with queries [1, H, P + N, D] to keys [1, G, past + P + N, D], and return [1, P + N, H, D].
@@ -103,10 +103,10 @@ def packed_attention(  # noqa: PLR0917 - transformers calls it so
     for option in ("sliding_window", "softcap", "s_aux", "position_bias"):
         if options.get(option) is not None:
             raise UnsupportedAttentionError(f"its attention uses {option}")
-    return attend(query, key, value, packed_layout, scale=scaling, dropout_p=dropout), None
+    return blocked_attention(query, key, value, packed_layout, scale=scaling, dropout_p=dropout), None
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, layout: Layout, **options: Any) -> Tensor:
+def blocked_attention(query: Tensor, key: Tensor, value: Tensor, layout: BlockLayout, **options: Any) -> Tensor:
     """Attend as `packed_attention` says; `options` are those of `scaled_dot_product_attention`."""
     prefix = layout["prefix"]
     shared = key.shape[2] - query.shape[2] + prefix
@@ -128,7 +128,9 @@ def _attend_causally(query: Tensor, key: Tensor, value: Tensor, options: dict[st
     return scaled_dot_product_attention(query, key, value, attn_mask=sees, **options).transpose(1, 2)
 
 
-def _attend_in_blocks(query: Tensor, key: Tensor, value: Tensor, shared: int, layout: Layout, **options: Any) -> Tensor:
+def _attend_in_blocks(
+    query: Tensor, key: Tensor, value: Tensor, shared: int, layout: BlockLayout, **options: Any
+) -> Tensor:
     """Attend with own tokens [H, N, D] to the `shared` first keys and the blocks' own, [G, shared + N, D]: [N, H, D].
 
     The H / G heads that share keys stand as further queries of one head, so keys are not repeated for them.
@@ -181,7 +183,7 @@ def _rows(part: Tensor) -> Tensor:
     return part.transpose(0, 1).reshape(-1, part.shape[-1])
 
 
-def _places(layout: Layout, heads: int) -> tuple[Tensor, Tensor]:
+def _places(layout: BlockLayout, heads: int) -> tuple[Tensor, Tensor]:
     """Return which row of [N, heads] stands at each place of [blocks, heads, W], and the place of each row."""
     tokens, place = layout["tokens"], layout["place"]
     width = tokens.shape[1]

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from whether.finetune.data import Row
+from whether.finetune.data import TrainingRow
 
 if TYPE_CHECKING:
     import torch
@@ -46,10 +46,10 @@ class Collator:
     blocks: bool = False
     """Whether a packed mask can come in blocks: the model has the attention of `whether.finetune.packed_attention`."""
 
-    def __call__(self, rows: Sequence[Row]) -> Batch:
+    def __call__(self, rows: Sequence[TrainingRow]) -> Batch:
         """Return the batch."""
         if self.packed:
-            groups = grouped(rows, len(shared_prefix(rows)), OWN_TOKENS)
+            groups = group_rows(rows, len(shared_prefix(rows)), OWN_TOKENS)
             pieces = [packed(group, self.mask_dtype, blocks=self.blocks) for group in groups]
         else:
             pieces = [padded(rows)]
@@ -60,7 +60,7 @@ class Collator:
         }
 
 
-def shared_prefix(rows: Sequence[Row]) -> list[int]:
+def shared_prefix(rows: Sequence[TrainingRow]) -> list[int]:
     """Return the token ids that all prompts start with, at most all but the last of the shortest prompt.
 
     The last prompt token predicts the first answer token, so each example keeps one prompt token for itself.
@@ -71,9 +71,9 @@ def shared_prefix(rows: Sequence[Row]) -> list[int]:
     return first[: min(next(own, shortest), shortest - 1)]
 
 
-def grouped(rows: Sequence[Row], prefix: int, limit: int) -> list[list[Row]]:
+def group_rows(rows: Sequence[TrainingRow], prefix: int, limit: int) -> list[list[TrainingRow]]:
     """Split rows, in order, into groups with at most `limit` tokens beside a prefix of `prefix` tokens (or one row)."""
-    groups: list[list[Row]] = [[]]
+    groups: list[list[TrainingRow]] = [[]]
     room = limit
     for row in rows:
         own = len(row.prompt) + len(row.answer) - prefix
@@ -85,7 +85,7 @@ def grouped(rows: Sequence[Row], prefix: int, limit: int) -> list[list[Row]]:
     return groups
 
 
-def packed(rows: Sequence[Row], mask_dtype: "torch.dtype", *, blocks: bool = False) -> dict[str, Any]:
+def packed(rows: Sequence[TrainingRow], mask_dtype: "torch.dtype", *, blocks: bool = False) -> dict[str, Any]:
     """Return one sequence of the shared prefix, then each row's own tokens, with its mask and positions.
 
     The last answer token predicts nothing and is left out. input_ids and position_ids are int64 [1, length],
@@ -127,14 +127,14 @@ def _layout(owners: Sequence[int], dtype: "torch.dtype") -> dict[str, Any]:
     """Return the model's arguments that say the same to the attention in blocks."""
     import torch
 
-    from whether.finetune.packed_attention import lay_out
+    from whether.finetune.packed_attention import block_layout
 
     counts = torch.tensor(owners).bincount().tolist()
-    layout = lay_out(counts[1:], counts[0], dtype)
+    layout = block_layout(counts[1:], counts[0], dtype)
     return {"packed_layout": layout, "attention_mask": torch.zeros(1, 1, 1, 1, dtype=dtype)}
 
 
-def padded(rows: Sequence[Row]) -> dict[str, Any]:
+def padded(rows: Sequence[TrainingRow]) -> dict[str, Any]:
     """Return one sequence a row, filled up on the right: input_ids and attention_mask are int64 [rows, longest]."""
     import torch
 
@@ -149,7 +149,7 @@ def padded(rows: Sequence[Row]) -> dict[str, Any]:
     return {"inputs": {"input_ids": input_ids, "attention_mask": attention_mask}, "predicts": predicts}
 
 
-def answer_labels(rows: Sequence[Row]) -> "torch.Tensor":
+def answer_labels(rows: Sequence[TrainingRow]) -> "torch.Tensor":
     """Return the answers, int64 [rows, 1 + longest answer], with `IGNORED` in column 0 and after each answer's end."""
     import torch
 
@@ -159,7 +159,7 @@ def answer_labels(rows: Sequence[Row]) -> "torch.Tensor":
     return labels
 
 
-def answer_logits(model: Any, batch: Batch) -> "torch.Tensor":
+def logits_at_answers(model: Any, batch: Batch) -> "torch.Tensor":
     """Return float32 [answer tokens of the batch, vocabulary]: the logits that predict each answer token, in order."""
     import torch
 

@@ -31,10 +31,10 @@ from whether.records import (
     Evaluation,
     FinetuneMetrics,
     Step,
+    named_write_errors,
     write_json,
     write_jsonl,
     write_text,
-    writing,
 )
 
 logger = logging.getLogger(__name__)
@@ -44,20 +44,20 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 @dataclass(frozen=True)
-class History:
+class TrainingHistory:
     """Steps and evaluations in order."""
 
     steps: list[Step]
     evaluations: list[Evaluation]
 
 
-class Trained(NamedTuple):
+class TrainingResult(NamedTuple):
     """How training ended."""
 
     best: Path
     """The best checkpoint's folder."""
     best_step: int
-    history: History
+    history: TrainingHistory
     stopped_early: bool
     trainable_parameters: int
     shared_prefix: bool
@@ -101,13 +101,13 @@ def _write_untuned(record: CheckpointRecord, folder: Path) -> None:
     write_json(folder / "metrics.json", nothing)
 
 
-def write_weights(trained: Trained, base: str, folder: Path) -> int:
+def write_weights(trained: TrainingResult, base: str, folder: Path) -> int:
     """Write what the best checkpoint puts on the base into a folder; return how many bytes that takes."""
     if trained.kind == "adapter":
         write_adapter(trained.best, base, folder / "adapter")
         return sum(file.stat().st_size for file in (folder / "adapter").iterdir())
     target = folder / WEIGHTS_FILE
-    with writing(target):
+    with named_write_errors(target):
         shutil.copyfile(trained.best / "model.safetensors", target)
     return target.stat().st_size
 
@@ -117,7 +117,7 @@ def write_adapter(best: Path, base: str, folder: Path) -> None:
 
     peft would name the base by its path, and write a set of module names in an order that changes from run to run.
     """
-    with writing(folder):
+    with named_write_errors(folder):
         folder.mkdir()
         for file in ADAPTER_FILES:
             shutil.copyfile(best / file, folder / file)
@@ -130,7 +130,7 @@ def write_adapter(best: Path, base: str, folder: Path) -> None:
 
 
 def write_tuned(
-    name: str, tuner: TunerConfig, model: ModelConfig, seed: int, *, trained: Trained, folder: Path
+    name: str, tuner: TunerConfig, model: ModelConfig, seed: int, *, trained: TrainingResult, folder: Path
 ) -> None:
     """Write weights, records and history of a tuned checkpoint."""
     disk = write_weights(trained, model.name, folder)
@@ -167,7 +167,7 @@ def total(values: Sequence[float | None]) -> float | None:
     return sum(known) if len(known) == len(values) else None
 
 
-def metrics(tuner: TunerConfig, trained: Trained) -> FinetuneMetrics:
+def metrics(tuner: TunerConfig, trained: TrainingResult) -> FinetuneMetrics:
     """Sum up what training took."""
     steps, evaluations = trained.history.steps, trained.history.evaluations
     best = trained.best_evaluation
@@ -197,7 +197,7 @@ def metrics(tuner: TunerConfig, trained: Trained) -> FinetuneMetrics:
     )
 
 
-def from_log(log: Iterable[dict[str, Any]]) -> History:
+def from_log(log: Iterable[dict[str, Any]]) -> TrainingHistory:
     """Read Trainer's log: it is saved with each checkpoint, so no step of a resumed run is lost or doubled."""
     steps, evaluations = list[Step](), list[Evaluation]()
     for entry in log:
@@ -217,10 +217,10 @@ def from_log(log: Iterable[dict[str, Any]]) -> History:
                     peak_device_memory=entry["peak_device_memory"],
                 )
             )
-    return History(steps, evaluations)
+    return TrainingHistory(steps, evaluations)
 
 
-def write_history(history: History, folder: Path) -> None:
+def write_history(history: TrainingHistory, folder: Path) -> None:
     """Write history.jsonl, loss.csv (step, split, loss) and loss.svg."""
     lines: list[Step | Evaluation] = [*history.steps, *history.evaluations]
     write_jsonl(folder / "history.jsonl", sorted(lines, key=lambda line: (line.step, isinstance(line, Evaluation))))
@@ -232,12 +232,12 @@ def write_history(history: History, folder: Path) -> None:
     _plot(history, folder / "loss.svg")
 
 
-def _plot(history: History, path: Path) -> None:
+def _plot(history: TrainingHistory, path: Path) -> None:
     """Draw both losses; the same history gives the same bytes."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context({"svg.hashsalt": "whether", "svg.fonttype": "none"}), writing(path):
+    with rc_context({"svg.hashsalt": "whether", "svg.fonttype": "none"}), named_write_errors(path):
         figure = Figure(figsize=(6.4, 3.6), layout="constrained")
         axes = figure.subplots()
         axes.plot([s.step for s in history.steps], [s.loss for s in history.steps], label="train", linewidth=1)

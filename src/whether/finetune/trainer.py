@@ -22,13 +22,13 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from whether.config import TunerConfig
 from whether.errors import DivergedError
 from whether.finetune import processes
-from whether.finetune.callbacks import Bar, Schedule, Seal
+from whether.finetune.callbacks import EvaluationSchedule, ProgressBar, SealCheckpoint
 from whether.finetune.collators import make_collator
-from whether.finetune.data import Row
+from whether.finetune.data import TrainingRow
 from whether.finetune.fused_lora import fuse
 from whether.finetune.losses import answer_counts, answer_scores, dev_metrics
-from whether.finetune.micro_batches import MicroBatches, random_numbers
-from whether.finetune.order import Order, Steps, as_step
+from whether.finetune.micro_batches import MicroBatches, rng_snapshot
+from whether.finetune.order import StepLoader, StepSampler, collate_rows
 from whether.finetune.packing import Batch, Collator, computed_tokens
 from whether.model.memory import peak_memory
 from whether.model.metering import EnergyMeter, counted_flops
@@ -44,8 +44,8 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
 
     collator: Collator
 
-    def __init__(self, *args: Any, order: Order, micro_batch_size: int, **kwargs: Any):
-        super().__init__(*args, data_collator=as_step, compute_metrics=dev_metrics, **kwargs)
+    def __init__(self, *args: Any, order: StepSampler, micro_batch_size: int, **kwargs: Any):
+        super().__init__(*args, data_collator=collate_rows, compute_metrics=dev_metrics, **kwargs)
         self.order = order
         self.micro_batches = MicroBatches(micro_batch_size, "training")
         self.evaluation_batches = MicroBatches(2 * micro_batch_size, "evaluation")
@@ -69,9 +69,9 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
         loss = losses.sum() / num_items_in_batch * processes.count()
         return (loss, None) if return_outputs else loss
 
-    def get_train_dataloader(self) -> Steps:
+    def get_train_dataloader(self) -> StepLoader:
         """Return the rows of each step: the same in every process, which takes its share in `training_step`."""
-        return Steps(self.train_dataset, self.order)
+        return StepLoader(self.train_dataset, self.order)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """Train on this process's share of a step's rows, a micro-batch at a time, and count what it takes."""
@@ -79,10 +79,10 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
             self._started = time.perf_counter()
             self._meter.start()
         rows = inputs["rows"].rows
-        restore_random_numbers = random_numbers(self.args.device)
+        restore_random_numbers = rng_snapshot(self.args.device)
         computed, flops = list[int](), list[int]()
 
-        def work(part: Sequence[Row]) -> torch.Tensor:
+        def work(part: Sequence[TrainingRow]) -> torch.Tensor:
             batch = self.collator(part)
             computed.append(computed_tokens(batch))
             with self.accelerator.no_sync(model), ExitStack() as stack:
@@ -121,7 +121,7 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
     ) -> tuple[None, tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
         """Return for each example the summed loss, the answer tokens predicted right, and their number."""
 
-        def work(part: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
+        def work(part: Sequence[TrainingRow]) -> tuple[torch.Tensor, torch.Tensor]:
             with torch.no_grad():
                 return answer_scores(model, self._prepare_inputs(self.collator(part)))
 
@@ -170,8 +170,8 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
 
 
 def make_trainer(
-    model: Any, tuner: TunerConfig, train: Sequence[Row], dev: Sequence[Row], *, seed: int, cpu: bool, output_dir: Path,
-    classes: Sequence[str] | None = None,
+    model: Any, tuner: TunerConfig, train: Sequence[TrainingRow], dev: Sequence[TrainingRow], *, seed: int, cpu: bool,
+    output_dir: Path, classes: Sequence[str] | None = None,
 ) -> AnswerTrainer:  # fmt: skip
     """Return a trainer with its schedule, early stopping and packing set up; checkpoints go to `output_dir`.
 
@@ -179,11 +179,11 @@ def make_trainer(
     """
     share = math.ceil(tuner.batch_size / processes.count())
     arguments = make_arguments(tuner, len(train), seed=seed, cpu=cpu, output_dir=output_dir)
-    schedule = Schedule(tuner.epochs * tuner.evaluations_per_epoch)
+    schedule = EvaluationSchedule(tuner.epochs * tuner.evaluations_per_epoch)
     trainer = AnswerTrainer(
         model, arguments, train_dataset=train, eval_dataset=dev,
-        callbacks=[schedule, EarlyStoppingCallback(tuner.patience), Seal(), Bar()],
-        order=Order(len(train), tuner.batch_size, seed, classes),
+        callbacks=[schedule, EarlyStoppingCallback(tuner.patience), SealCheckpoint(), ProgressBar()],
+        order=StepSampler(len(train), tuner.batch_size, seed, classes),
         micro_batch_size=min(share, tuner.micro_batch_size or share),
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from whether.intake.inbox import Intake
-from whether.records import Taken
+from whether.intake.inbox import IntakePlan
+from whether.records import IntakeCounts
 
 
-def said_taken(taken: Taken) -> str:
+def describe_intake(taken: IntakeCounts) -> str:
     """Return what was taken in, as a clause."""
     if not taken.files:
         return "the inbox is empty" + (f"; {taken.waiting} rows wait for more of their label" if taken.waiting else "")
@@ -19,12 +19,12 @@ def said_taken(taken: Taken) -> str:
     return said + joined + (f"; {taken.waiting} rows wait for more of their label" if taken.waiting else "")
 
 
-def only_bad(taken: Taken) -> bool:
+def all_rows_rejected(taken: IntakeCounts) -> bool:
     """Return whether rows came and none of them could be used."""
     return bool(taken.quarantined) and not (taken.labelled or taken.unlabelled or taken.duplicates)
 
 
-def for_a_person(intake: Intake, folder: Path, task: str) -> list[str]:
+def attention_messages(intake: IntakePlan, folder: Path, task: str) -> list[str]:
     """Return what a person should look at, a sentence each."""
     taken, said = intake.taken, []
     if intake.quarantined:

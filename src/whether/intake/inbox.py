@@ -19,15 +19,15 @@ from whether.errors import RecordError
 from whether.intake.lines import Line, read_lines
 from whether.prepare.collected import collected_file, read_collected
 from whether.prepare.duplicates import normalised
-from whether.prepare.rows import Row, example_id, example_reader, read_inputs, read_table, target_text
+from whether.prepare.rows import SourceRow, example_id, example_reader, read_examples, read_inputs, target_text
 from whether.records import (
     CollectedRow,
     Destination,
     Example,
+    IntakeCounts,
     Quarantined,
-    Taken,
     sha256_file,
-    to_plain,
+    to_builtins,
     write_jsonl,
 )
 
@@ -37,12 +37,12 @@ SUFFIXES = (".jsonl", ".csv")
 
 
 @dataclass
-class Intake:
+class IntakePlan:
     """What a night takes in, before anything is written."""
 
     rows: list[CollectedRow]
     """All rows that are known then, in the order of arrival."""
-    taken: Taken
+    taken: IntakeCounts
     files: list[Path] = field(default_factory=list)
     """Of the inbox."""
     quarantined: list[Quarantined] = field(default_factory=list)
@@ -61,7 +61,7 @@ def arrived_files(inbox: Path) -> list[Path]:
     )
 
 
-def look(config: Config, night: int, now: datetime, collected: Path | None = None) -> Intake:
+def plan_intake(config: Config, night: int, now: datetime, collected: Path | None = None) -> IntakePlan:
     """Read the inbox and decide about every row; nothing is written.
 
     Raises DataError for a task's own file, or a file of collected rows, that cannot be read.
@@ -69,8 +69,8 @@ def look(config: Config, night: int, now: datetime, collected: Path | None = Non
     task = config.task
     file = collected or collected_file(task)
     before = read_collected(file)
-    known = _Known(task, read_table(task).rows, before, file)
-    intake = Intake(list(before), Taken(), arrived_files(Path(config.retrain.inbox)))
+    known = _KnownRows(task, read_examples(task).rows, before, file)
+    intake = IntakePlan(list(before), IntakeCounts(), arrived_files(Path(config.retrain.inbox)))
     for path in intake.files:
         for line in read_lines(path):
             try:
@@ -82,7 +82,7 @@ def look(config: Config, night: int, now: datetime, collected: Path | None = Non
     rows = _sampled(placed, night, config.retrain.unlabelled)
     intake.rows = rows
     intake.changed = rows != before
-    intake.taken = Taken(
+    intake.taken = IntakeCounts(
         files=len(intake.files),
         labelled=known.labelled,
         unlabelled=known.unlabelled,
@@ -96,17 +96,17 @@ def look(config: Config, night: int, now: datetime, collected: Path | None = Non
     return intake
 
 
-def take(intake: Intake, config: Config, night: int, collected: Path | None = None) -> None:
+def apply_intake(intake: IntakePlan, config: Config, night: int, collected: Path | None = None) -> None:
     """Write what was decided: first what is set aside, then the rows; last, the files leave the inbox."""
     folder = Path(config.retrain.folder)
     for path in intake.files:
-        aside = [to_plain(row) for row in intake.quarantined if row.file == path.name]
+        aside = [to_builtins(row) for row in intake.quarantined if row.file == path.name]
         if aside:
             write_jsonl(folder / "quarantine" / f"{night:06d}-{path.name}.jsonl", aside)
     if intake.changed:
         write_jsonl(collected or collected_file(config.task), intake.rows)
     for path in intake.files:
-        _keep(path, folder / "taken" / f"{night:06d}")
+        _archive(path, folder / "taken" / f"{night:06d}")
 
 
 def withdraw(config: Config, nights: Sequence[int], night: int) -> int:
@@ -123,12 +123,12 @@ def withdraw(config: Config, nights: Sequence[int], night: int) -> int:
     return len(out)
 
 
-class _Known:
+class _KnownRows:
     """Rows that are known, and what becomes of each that comes."""
 
-    def __init__(self, task: TaskConfig, source: Sequence[Row], collected: Sequence[CollectedRow], file: Path):
+    def __init__(self, task: TaskConfig, source: Sequence[SourceRow], collected: Sequence[CollectedRow], file: Path):
         self._task = task
-        self._read: Callable[[dict[str, Any]], Example] = example_reader(_any_label(task), file)
+        self._read: Callable[[dict[str, Any]], Example] = example_reader(_without_label_check(task), file)
         self._file = file
         self._source = {normalised(row): row.example.target for row in source}
         self.source_labels = {row.example.target for row in source}
@@ -191,10 +191,10 @@ class _Known:
         return None if row.destination == "unlabelled" else self._read(row.row).target
 
     def _key(self, inputs: dict[str, str]) -> str:
-        return normalised(Row(0, Example("", inputs, "")))
+        return normalised(SourceRow(0, Example("", inputs, "")))
 
 
-def _any_label(task: TaskConfig) -> TaskConfig:
+def _without_label_check(task: TaskConfig) -> TaskConfig:
     """A label that the settings do not list is told apart from one that is broken."""
     return replace(task, labels=None, definitions={}) if task.output == "label" else task
 
@@ -228,7 +228,7 @@ def _received(row: dict[str, Any] | None, column: str | None, now: datetime) -> 
     return time.astimezone(UTC).isoformat(timespec="seconds")
 
 
-def _with_destinations(known: _Known, config: Config) -> tuple[list[CollectedRow], list[str]]:
+def _with_destinations(known: _KnownRows, config: Config) -> tuple[list[CollectedRow], list[str]]:
     """Return the rows with a place for each, and the labels that joined the task."""
     settings, label_task = config.retrain, config.task.output == "label"
     targets = {row.id: known.target(row) for row in known.rows}
@@ -245,7 +245,7 @@ def _with_destinations(known: _Known, config: Config) -> tuple[list[CollectedRow
         if label_task and label not in labels:
             if len(rows) < settings.label_least:
                 continue
-            _fill_up(chosen, rows, settings.recent > 0, settings.dev > 0)
+            _ensure_minimum(chosen, rows, settings.recent > 0, settings.dev > 0)
             joined.append(str(label))
         destination |= chosen
     found = [
@@ -268,7 +268,9 @@ def _held_out(rows: Sequence[CollectedRow], config: Config) -> Iterator[tuple[st
             yield row.id, "dev" if share < settings.recent + settings.dev else "train"
 
 
-def _fill_up(chosen: dict[str, Destination], rows: Sequence[CollectedRow], has_recent: bool, has_dev: bool) -> None:
+def _ensure_minimum(
+    chosen: dict[str, Destination], rows: Sequence[CollectedRow], has_recent: bool, has_dev: bool
+) -> None:
     """Let a label that joins the task have two rows in train and one in dev and in the window."""
     wanted: list[Destination] = ["train", "train"]
     wanted += ["dev"] if has_dev else []
@@ -305,7 +307,7 @@ def _sampled(rows: list[CollectedRow], night: int, most: int | None) -> list[Col
     return [row for place, row in enumerate(rows) if place not in beyond]
 
 
-def _keep(path: Path, folder: Path) -> None:
+def _archive(path: Path, folder: Path) -> None:
     """Move a file out of the inbox; one of the same name and another content stays too."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / path.name

@@ -7,7 +7,7 @@ from typing import Any
 from whether.errors import EngineError
 
 
-def cores() -> int:
+def cpu_count() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 

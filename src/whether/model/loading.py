@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-KINDS = ("base", "adapter", "weights", "head", "served")
+CHECKPOINT_KINDS = ("base", "adapter", "weights", "head", "served")
 """Kinds of checkpoint."""
 WEIGHTS_FILE = "weights.safetensors"
 """Trained weights by name, of checkpoints of the kinds `weights` and `head`."""
@@ -28,7 +28,7 @@ _DECODING_SETTINGS = (
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def gc_disabled() -> Iterator[None]:
     """Look for no garbage meanwhile: importing libraries makes millions of objects and none, and is a fifth quicker."""
     was_enabled = gc.isenabled()
     gc.disable()
@@ -39,7 +39,7 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-@uncollected()
+@gc_disabled()
 def load_base(folder: Path, dtype: "torch.dtype") -> tuple[Any, Any]:
     """Load model and tokenizer from a folder; whatever goes wrong is an EngineError that names it."""
     from transformers import AutoModelForCausalLM
@@ -52,11 +52,11 @@ def load_base(folder: Path, dtype: "torch.dtype") -> tuple[Any, Any]:
             folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
     except Exception as error:
-        raise EngineError(f"{folder} cannot be loaded as a model: {first_line(error)}") from error
+        raise EngineError(f"{folder} cannot be loaded as a model: {error_summary(error)}") from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise EngineError(f"{folder} lacks weights of the model that its config.json describes, such as {missing[0]}")
-    _make_neutral(model)
+    _reset_generation_config(model)
     return model, tokenizer
 
 
@@ -69,10 +69,10 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:
-        raise EngineError(f"{folder} cannot be loaded as a model: {first_line(error)}") from error
+        raise EngineError(f"{folder} cannot be loaded as a model: {error_summary(error)}") from error
 
 
-def _make_neutral(model: Any) -> None:
+def _reset_generation_config(model: Any) -> None:
     """Leave only special tokens in a model's generation config, so that greedy means the most likely token.
 
     A folder may ship settings that change even greedy answers, such as a repetition penalty.
@@ -87,7 +87,7 @@ def _make_neutral(model: Any) -> None:
     model.generation_config = GenerationConfig(**{key: getattr(model.generation_config, key) for key in kept})
 
 
-class Tuned(NamedTuple):
+class AppliedCheckpoint(NamedTuple):
     """A base model with a checkpoint on it."""
 
     model: Any
@@ -98,7 +98,7 @@ class Tuned(NamedTuple):
     """A second model on the first one's weights that ends in a label head; None: answers are generated."""
 
 
-def put_checkpoint(model: Any, folder: Path) -> Tuned:
+def apply_checkpoint(model: Any, folder: Path) -> AppliedCheckpoint:
     """Return the model with a checkpoint on it; the model given is changed too.
 
     `kind` in checkpoint.json says how. `base`: not at all. `adapter`: peft's format in adapter/, merged into the
@@ -112,14 +112,14 @@ def put_checkpoint(model: Any, folder: Path) -> Tuned:
     if kind == "adapter":
         return _put_adapter(model, folder / "adapter")
     if kind == "weights":
-        return Tuned(_put_weights(model, folder / WEIGHTS_FILE))
+        return AppliedCheckpoint(_put_weights(model, folder / WEIGHTS_FILE))
     if kind == "head":
-        from whether.model.label_head import put_label_head
+        from whether.model.label_head import replace_output_head
 
         labels: list[str] = read_json(folder / "checkpoint.json")["labels"]
-        classifier = put_label_head(share_weights(model), labels)
-        return Tuned(model, classifier=_put_weights(classifier, folder / WEIGHTS_FILE))
-    return Tuned(model)
+        classifier = replace_output_head(share_weights(model), labels)
+        return AppliedCheckpoint(model, classifier=_put_weights(classifier, folder / WEIGHTS_FILE))
+    return AppliedCheckpoint(model)
 
 
 def checkpoint_kind(folder: Path) -> str:
@@ -127,26 +127,26 @@ def checkpoint_kind(folder: Path) -> str:
     if not (folder / "checkpoint.json").is_file():
         raise EngineError(f"{folder} is not a checkpoint folder (no checkpoint.json): run `dvc repro finetune`")
     kind = str(read_json(folder / "checkpoint.json").get("kind"))
-    if kind not in KINDS:
-        raise EngineError(f"{folder / 'checkpoint.json'}: kind is {kind!r}{near_matches(kind, KINDS)}")
+    if kind not in CHECKPOINT_KINDS:
+        raise EngineError(f"{folder / 'checkpoint.json'}: kind is {kind!r}{near_matches(kind, CHECKPOINT_KINDS)}")
     return kind
 
 
-def _put_adapter(model: Any, adapter: Path) -> Tuned:
+def _put_adapter(model: Any, adapter: Path) -> AppliedCheckpoint:
     from peft import PeftModel
 
     try:
         tuned = PeftModel.from_pretrained(model, str(adapter), local_files_only=True)
         if not tuned.active_peft_config.is_prompt_learning:
-            return Tuned(tuned.merge_and_unload(safe_merge=True))
+            return AppliedCheckpoint(tuned.merge_and_unload(safe_merge=True))
     except Exception as error:
-        raise EngineError(f"{adapter} cannot be merged into the model: {first_line(error)}") from error
+        raise EngineError(f"{adapter} cannot be merged into the model: {error_summary(error)}") from error
     import torch
 
     from whether.model.virtual_tokens import learned_keys_values
 
     with torch.no_grad():
-        return Tuned(model, virtual_tokens=learned_keys_values(tuned.eval()))
+        return AppliedCheckpoint(model, virtual_tokens=learned_keys_values(tuned.eval()))
 
 
 def _put_weights(model: Any, file: Path) -> Any:
@@ -156,7 +156,7 @@ def _put_weights(model: Any, file: Path) -> Any:
     try:
         trained = load_file(file)
     except Exception as error:
-        raise EngineError(f"{file} cannot be read: {first_line(error)}") from error
+        raise EngineError(f"{file} cannot be read: {error_summary(error)}") from error
     own = dict(model.named_parameters())
     for name, weight in trained.items():
         if name not in own or own[name].shape != weight.shape:
@@ -182,12 +182,12 @@ def share_weights(model: Any) -> Any:
     return copy.deepcopy(model, own)
 
 
-def first_line(error: Exception) -> str:
+def error_summary(error: Exception) -> str:
     """Return what kind of error it is and the first line of what it says."""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
-def pick_device(name: str) -> str:
+def select_device(name: str) -> str:
     """Return the device to use: `auto` is CUDA, then MPS, then CPU."""
     import torch
 

@@ -74,7 +74,7 @@ def limits(model: Any, budget: int) -> Limits:
     return Limits(nodes=max(1, nodes), own_tokens=max(1, budget // 2 // bytes_per_token(model)))
 
 
-def within_memory(start: Limits, attempt: Callable[[Limits], Iterator[T]]) -> Iterator[T]:
+def retry_on_oom(start: Limits, attempt: Callable[[Limits], Iterator[T]]) -> Iterator[T]:
     """Yield what `attempt` yields; out of memory, begin it again with half the limits, and say so in the log.
 
     `attempt` goes on where it stopped: what it has yielded is done. Raises EngineError where the smallest limits are

@@ -41,7 +41,7 @@ def learned_keys_values(peft_model: Any) -> KeysValues:
     return [(layer.keys, layer.values) for layer in cache.layers]
 
 
-def put_before(model: Any, keys_values: KeysValues) -> None:
+def prepend_keys_values(model: Any, keys_values: KeysValues) -> None:
     """Make a model give its first V positions these keys and values, whatever tokens stand there."""
     count = keys_values[0][0].shape[-2]
 
@@ -51,14 +51,14 @@ def put_before(model: Any, keys_values: KeysValues) -> None:
             cache = DynamicCache(config=model.config)
         positions = kwargs.get("position_ids")
         start = cache.get_seq_length() if positions is None else int(positions[0, 0])
-        if start < count and not isinstance(cache, _Overwriting):
-            cache = _Overwriting(cache, keys_values)
+        if start < count and not isinstance(cache, _OverwritingCache):
+            cache = _OverwritingCache(cache, keys_values)
         return args, kwargs | {"past_key_values": cache}
 
     model.register_forward_pre_hook(replace_cache, with_kwargs=True)
 
 
-class _Overwriting(Cache):  # type: ignore[misc]
+class _OverwritingCache(Cache):  # type: ignore[misc]
     """A cache, the same layers, in which the first positions get given keys and values."""
 
     def __init__(self, cache: Cache, keys_values: KeysValues):

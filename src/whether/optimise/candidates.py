@@ -10,11 +10,11 @@ from whether.config import OptimiseConfig, PromptConfig
 from whether.records import Task
 
 STRATEGIES = "whether.prompt.strategies"
-FOR_LABELS = ("whether.prompt.answering.one_of_labels", "whether.prompt.answering.label_scores")
+FOR_LABELS = ("whether.prompt.answering.constrained_choice", "whether.prompt.answering.label_scores")
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class PromptCandidate:
     """A prompt to try."""
 
     name: str
@@ -22,7 +22,7 @@ class Candidate:
     by_hand: bool = False
 
 
-def drawn(config: OptimiseConfig, task: Task, pool: int, seed: int, most: int) -> list[Candidate]:
+def sample_candidates(config: OptimiseConfig, task: Task, pool: int, seed: int, most: int) -> list[PromptCandidate]:
     """Return at most `most` combinations of instruction, demonstrations and answering, drawn by the seed.
 
     Each kind of demonstrations (none, fixed, nearest) has the same number, as far as it goes. Combinations that need
@@ -33,7 +33,7 @@ def drawn(config: OptimiseConfig, task: Task, pool: int, seed: int, most: int) -
         for name, component in config.answerings.items()
         if task.labels or component["_target_"] not in FOR_LABELS
     }
-    kinds: dict[str, list[Candidate]] = {}
+    kinds: dict[str, list[PromptCandidate]] = {}
     for parts in product(config.instructions.items(), _demonstrations(config, pool).items(), answerings.items()):
         candidate = _candidate(*parts)
         kinds.setdefault(candidate.prompt.strategy["_target_"], []).append(candidate)
@@ -42,9 +42,9 @@ def drawn(config: OptimiseConfig, task: Task, pool: int, seed: int, most: int) -
     return [one for turn in zip_longest(*shuffled) for one in turn if one is not None][:most]
 
 
-def written_by_hand(prompts: Mapping[str, PromptConfig]) -> list[Candidate]:
+def manual_prompts(prompts: Mapping[str, PromptConfig]) -> list[PromptCandidate]:
     """Return the run's own prompts, the plain one left out."""
-    return [Candidate(name, prompt, by_hand=True) for name, prompt in prompts.items() if not prompt.plain]
+    return [PromptCandidate(name, prompt, by_hand=True) for name, prompt in prompts.items() if not prompt.plain]
 
 
 def _demonstrations(config: OptimiseConfig, pool: int) -> dict[str, tuple[dict[str, Any], int | None]]:
@@ -67,9 +67,9 @@ def _candidate(
     instruction: tuple[str, str],
     demonstrations: tuple[str, tuple[dict[str, Any], int | None]],
     answering: tuple[str, dict[str, Any]],
-) -> Candidate:
+) -> PromptCandidate:
     strategy, labels_needed = demonstrations[1]
     if instruction[1]:
         strategy = strategy | {"instruction": instruction[1]}
     prompt = PromptConfig(strategy=strategy, answering=answering[1], labels_needed=labels_needed)
-    return Candidate(f"{instruction[0]}, {demonstrations[0]}, {answering[0]}", prompt)
+    return PromptCandidate(f"{instruction[0]}, {demonstrations[0]}, {answering[0]}", prompt)

@@ -35,14 +35,14 @@ def evaluations(planned: Sequence[Rung]) -> int:
     return total
 
 
-def affordable(candidates: int, dev: int, budget: int | None, *, first: int, keep: float) -> int:
+def max_candidates(candidates: int, dev: int, budget: int | None, *, first: int, keep: float) -> int:
     """Return the largest number of candidates whose rounds take at most `budget` requests; 0 if not even one."""
     while candidates and budget is not None and evaluations(rungs(candidates, dev, first=first, keep=keep)) > budget:
         candidates -= 1
     return candidates
 
 
-def in_strata(examples: Sequence[Example], seed: int) -> list[Example]:
+def stratified_order(examples: Sequence[Example], seed: int) -> list[Example]:
     """Return examples in a seeded order whose every beginning holds the targets about equally often."""
     shuffled = random.Random(seed).sample(list(examples), len(examples))
     groups: dict[str, list[Example]] = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-class Scored(NamedTuple):
+class ScoredExample(NamedTuple):
     """How a candidate did on an example."""
 
     example: str
@@ -18,22 +18,22 @@ class Scored(NamedTuple):
     """What the model wrote."""
 
 
-class Journal:
+class ScoreJournal:
     """A file of JSON lines: candidate (a hash), wall seconds and scores of a call."""
 
     def __init__(self, path: Path):
         self._path = path
         self.seconds = 0.0
         """Wall time of all calls that are kept."""
-        self._known: dict[str, dict[str, Scored]] = defaultdict(dict)
+        self._known: dict[str, dict[str, ScoredExample]] = defaultdict(dict)
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
             try:
                 call = json.loads(line)
             except ValueError:  # the end of a line that a kill cut off
                 continue
-            self._keep(call["candidate"], call["seconds"], [Scored(*row) for row in call["scores"]])
+            self._keep(call["candidate"], call["seconds"], [ScoredExample(*row) for row in call["scores"]])
 
-    def known(self, candidate: str) -> dict[str, Scored]:
+    def known(self, candidate: str) -> dict[str, ScoredExample]:
         """Return what is known of a candidate, by example."""
         return self._known[candidate]
 
@@ -42,7 +42,7 @@ class Journal:
         """Requests that are kept."""
         return sum(map(len, self._known.values()))
 
-    def add(self, candidate: str, seconds: float, scores: Iterable[Scored]) -> None:
+    def add(self, candidate: str, seconds: float, scores: Iterable[ScoredExample]) -> None:
         """Keep the scores of a call, on disk before anything follows from them."""
         rows = list(scores)
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,6 +53,6 @@ class Journal:
             os.fsync(stream.fileno())
         self._keep(candidate, seconds, rows)
 
-    def _keep(self, candidate: str, seconds: float, rows: Iterable[Scored]) -> None:
+    def _keep(self, candidate: str, seconds: float, rows: Iterable[ScoredExample]) -> None:
         self.seconds += seconds
         self._known[candidate] |= {row.example: row for row in rows}

@@ -21,10 +21,10 @@ from whether.config import Config
 from whether.errors import ConfigError, RecordError, near_matches
 from whether.model.tokens import encode
 from whether.optimise.best import prompt_yaml
-from whether.optimise.candidates import Candidate, drawn, written_by_hand
-from whether.optimise.evaluator import Judge
-from whether.optimise.halving import affordable, in_strata, rungs
-from whether.optimise.journal import Journal, Scored
+from whether.optimise.candidates import PromptCandidate, manual_prompts, sample_candidates
+from whether.optimise.evaluator import Evaluator
+from whether.optimise.halving import max_candidates, rungs, stratified_order
+from whether.optimise.journal import ScoredExample, ScoreJournal
 from whether.optimise.reflect import check_reflector, rewrite
 from whether.prompt.arm import build_prompt
 from whether.records import (
@@ -36,8 +36,8 @@ from whether.records import (
     read_json,
     read_jsonl,
     sha256_folder,
-    sha256_plain,
-    to_plain,
+    sha256_json,
+    to_builtins,
     write_json,
     write_jsonl,
     write_text,
@@ -45,7 +45,7 @@ from whether.records import (
 
 logger = logging.getLogger(__name__)
 
-Found = dict[Candidate, list[Scored]]
+Scores = dict[PromptCandidate, list[ScoredExample]]
 
 
 def optimise(name: str, config: Config, *, artifacts: Path, restart: bool = False) -> Path:
@@ -64,37 +64,39 @@ def optimise(name: str, config: Config, *, artifacts: Path, restart: bool = Fals
     task = read_json(prepared / "task.json", Task)
     pool, dev = (read_jsonl(prepared / f"{split}.jsonl", Example) for split in ("train", "dev"))
     first, keep = settings.first, settings.keep
-    most = affordable(settings.candidates, len(dev), settings.evaluations, first=first, keep=keep)
-    candidates = drawn(settings, task, len(pool), config.seed, most)
+    most = max_candidates(settings.candidates, len(dev), settings.evaluations, first=first, keep=keep)
+    candidates = sample_candidates(settings, task, len(pool), config.seed, most)
     if not candidates:
         raise ConfigError(
             "optimise: no candidate is left: raise evaluations, or give it demonstrations and answerings that the task"
             " and the training split allow"
         )
-    by_hand = written_by_hand(config.prompts)
+    by_hand = manual_prompts(config.prompts)
     check_reflector(settings.reflect)
     for candidate in [*candidates, *by_hand]:  # what cannot be built is told before the model is loaded
         build_prompt(candidate.name if candidate.by_hand else "optimised", candidate.prompt, task, pool, config.seed)
     checkpoint = artifacts / "finetune" / name
     decisive = {
         "model": sha256_folder(artifacts / "model"), "checkpoint": sha256_folder(checkpoint),
-        "dtype": config.model.dtype, "task": to_plain(task), "seed": config.seed,
-        "examples": [to_plain(example) for example in [*pool, *dev]],
+        "dtype": config.model.dtype, "task": to_builtins(task), "seed": config.seed,
+        "examples": [to_builtins(example) for example in [*pool, *dev]],
     }  # fmt: skip
-    key = sha256_plain(decisive)
+    key = sha256_json(decisive)
     state, folder = STATE / "optimise" / name, artifacts / "optimise" / name
     with _alone(state):
         journal_file = state / f"{key[:16]}.jsonl"
         if restart:
             journal_file.unlink(missing_ok=True)
-        journal = Journal(journal_file)
+        journal = ScoreJournal(journal_file)
         local = LocalModel.load(artifacts / "model", checkpoint, config.model)
-        judge = Judge(local, task, pool, config.seed, journal)
+        judge = Evaluator(local, task, pool, config.seed, journal)
         planned = rungs(len(candidates), len(dev), first=first, keep=keep)
-        ordered = in_strata(dev, config.seed)
+        ordered = stratified_order(dev, config.seed)
         until = None if settings.minutes is None else time.monotonic() + 60 * settings.minutes
-        found = _halve(judge, candidates, [rung.examples for rung in planned], ordered, keep=keep, until=until)
-        written, usd = list[Candidate](), 0.0
+        found = _successive_halving(
+            judge, candidates, [rung.examples for rung in planned], ordered, keep=keep, until=until
+        )
+        written, usd = list[PromptCandidate](), 0.0
         if settings.reflect:
             logger.info("%s rewrites the instruction", settings.reflect.reflector.model)
             written, usd = rewrite(
@@ -102,12 +104,12 @@ def optimise(name: str, config: Config, *, artifacts: Path, restart: bool = Fals
                 count=lambda chat: len(encode(local.tokenizer, chat)), until=until,
             )  # fmt: skip
             found |= {candidate: judge.scores(candidate, ordered) for candidate in written}
-        found |= {candidate: judge.scores(candidate, ordered) for candidate in _told(by_hand)}
+        found |= {candidate: judge.scores(candidate, ordered) for candidate in _log_manual(by_hand)}
         records = _ranked(found)
         best = next(record for record in records if record.examples == len(dev) and not record.by_hand)
         hand = next((record for record in records if record.by_hand), None)
         scores = {
-            candidate.name: [row.score for row in _as_in(rows, dev)]
+            candidate.name: [row.score for row in _in_order_of(rows, dev)]
             for candidate, rows in found.items()
             if candidate.name in (best.name, hand.name if hand else None) and len(rows) == len(dev)
         }
@@ -126,17 +128,17 @@ def optimise(name: str, config: Config, *, artifacts: Path, restart: bool = Fals
     return folder
 
 
-def _halve(
-    judge: Judge,
-    candidates: Sequence[Candidate],
+def _successive_halving(
+    judge: Evaluator,
+    candidates: Sequence[PromptCandidate],
     sizes: Sequence[int],
     ordered: Sequence[Example],
     *,
     keep: float,
     until: float | None,
-) -> Found:
+) -> Scores:
     """Return what each candidate scored on as many examples as it came to."""
-    found, left = Found(), list(candidates)
+    found, left = Scores(), list(candidates)
     for number, size in enumerate(sizes):
         logger.info("round %d of %d: %d prompts on %d examples of dev", number + 1, len(sizes), len(left), size)
         for candidate in left:
@@ -153,38 +155,38 @@ def _halve(
     return found
 
 
-def _told(candidates: Sequence[Candidate]) -> Iterator[Candidate]:
+def _log_manual(candidates: Sequence[PromptCandidate]) -> Iterator[PromptCandidate]:
     for candidate in candidates:
         logger.info("for comparison: %s", candidate.name)
         yield candidate
 
 
-def _order(found: Found) -> list[Candidate]:
+def _order(found: Scores) -> list[PromptCandidate]:
     """Return candidates by examples answered, score, fewer tokens, and name: the same order every time."""
 
-    def key(one: Candidate) -> tuple[float, float, float, str]:
+    def key(one: PromptCandidate) -> tuple[float, float, float, str]:
         rows = found[one]
         return -len(rows), -fmean(row.score for row in rows), _tokens(rows) or math.inf, one.name
 
     return sorted(found, key=key)
 
 
-def _tokens(rows: Sequence[Scored]) -> float | None:
+def _tokens(rows: Sequence[ScoredExample]) -> float | None:
     known = [row.tokens for row in rows if row.tokens is not None]
     return fmean(known) if len(known) == len(rows) else None
 
 
-def _ranked(found: Found) -> list[CandidateRecord]:
+def _ranked(found: Scores) -> list[CandidateRecord]:
     return [
         CandidateRecord(
-            name=one.name, by_hand=one.by_hand, prompt=to_plain(one.prompt), examples=len(found[one]),
+            name=one.name, by_hand=one.by_hand, prompt=to_builtins(one.prompt), examples=len(found[one]),
             score=fmean(row.score for row in found[one]), tokens=_tokens(found[one]),
         )
         for one in _order(found)
     ]  # fmt: skip
 
 
-def _as_in(rows: Sequence[Scored], dev: Sequence[Example]) -> list[Scored]:
+def _in_order_of(rows: Sequence[ScoredExample], dev: Sequence[Example]) -> list[ScoredExample]:
     by_id = {row.example: row for row in rows}
     return [by_id[example.id] for example in dev]
 

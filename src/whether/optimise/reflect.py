@@ -14,14 +14,14 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
-from whether.chat.messages import input_text, question
+from whether.chat.messages import render_input, user_message
 from whether.config import ReflectConfig
 from whether.errors import ConfigError, MissingPackageError, WhetherError
-from whether.optimise.candidates import Candidate
-from whether.optimise.evaluator import Judge
+from whether.optimise.candidates import PromptCandidate
+from whether.optimise.evaluator import Evaluator
 from whether.prompt.arm import build_prompt
 from whether.records import Example, Message, Sampling, Task
-from whether.served.budget import BeyondLimitError, Budgeted, CountTokens
+from whether.served.budget import BudgetedModel, BudgetExceededError, CountTokens
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _TEXT = "instruction"
 class Rewritten(NamedTuple):
     """What came of it."""
 
-    candidates: list[Candidate]
+    candidates: list[PromptCandidate]
     """Prompts that did better on some examples, and so answered all of dev."""
     usd: float
     """What the reflector's answers cost, those that were there before included."""
@@ -52,9 +52,9 @@ def check_reflector(config: ReflectConfig | None) -> None:
 
 
 def rewrite(
-    best: Candidate,
+    best: PromptCandidate,
     config: ReflectConfig,
-    judge: Judge,
+    judge: Evaluator,
     task: Task,
     *,
     pool: Sequence[Example],
@@ -100,7 +100,9 @@ class _Reflector:
 
     def __init__(self, config: ReflectConfig, seed: int, count: CountTokens):
         self._config, self._sampling = config, Sampling(temperature=1.0, seed=seed)
-        self._model = Budgeted(config.reflector, "the reflector", count, setting="optimise.reflect.reflector.max_cost")
+        self._model = BudgetedModel(
+            config.reflector, "the reflector", count, setting="optimise.reflect.reflector.max_cost"
+        )
         self.usd = 0.0
         self.ended = False
         """Whether no more can be asked."""
@@ -114,7 +116,7 @@ class _Reflector:
             [[reply]] = self._model.answer(
                 [[Message("user", prompt)]], max_new_tokens=self._config.max_new_tokens, sampling=self._sampling
             )
-        except BeyondLimitError as error:
+        except BudgetExceededError as error:
             logger.warning("rewriting ends here: %s", error)
             self.ended = True
             raise
@@ -133,23 +135,23 @@ class _Adapter:
     propose_new_texts = None
     """gepa's own way of asking for a new text is used."""
 
-    def __init__(self, best: Candidate, judge: Judge, task: Task, pool: Sequence[Example], seed: int):
+    def __init__(self, best: PromptCandidate, judge: Evaluator, task: Task, pool: Sequence[Example], seed: int):
         self._best, self._judge, self._task = best, judge, task
         strategy, _ = build_prompt("optimised", best.prompt, task, pool, seed)
         system, *turns = strategy(pool[0])
         self.written = system.content
         """The best candidate's instruction, as the model reads it."""
         shown = {turn.content for turn in turns[:-1]}
-        self.unseen = [example for example in pool if question(task, example).content not in shown]
+        self.unseen = [example for example in pool if user_message(task, example).content not in shown]
         """Examples that are not among the demonstrations: of those the model has read the answers."""
         self.read = set[str]()
         """Ids of those of them that the reflector has read."""
 
-    def candidate(self, text: str, number: int) -> Candidate:
+    def candidate(self, text: str, number: int) -> PromptCandidate:
         """Return the best candidate with another instruction."""
         strategy = self._best.prompt.strategy | {"instruction": literal(text)}
         name = self._best.name if text == self.written else f"{self._best.name}, rewritten {number}"
-        return Candidate(name, replace(self._best.prompt, strategy=strategy))
+        return PromptCandidate(name, replace(self._best.prompt, strategy=strategy))
 
     def evaluate(self, batch: list[Example], candidate: dict[str, str], capture_traces: bool = False) -> Any:
         """Return how a text does on examples."""
@@ -172,7 +174,7 @@ class _Adapter:
         self.read |= {example.id for example, _ in eval_batch.trajectories}
         records = [
             {
-                "Inputs": input_text(self._task, example),
+                "Inputs": render_input(self._task, example),
                 "Generated Outputs": row.output,
                 "Feedback": "This is right." if row.score == 1 else f"This is wrong. Right would be: {example.target}",
             }

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from whether.config import TaskConfig
 from whether.errors import DataError, RecordError
-from whether.prepare.rows import Row, example_reader
+from whether.prepare.rows import SourceRow, example_reader
 from whether.records import COLLECTED, CollectedRow, Destination, Example, Split, read_jsonl
 
 USED: tuple[Destination, ...] = ("train", "dev", "recent")
@@ -32,15 +32,15 @@ def read_collected(file: Path) -> list[CollectedRow]:
         raise DataError(f"{error}: the file is written by `python -m pipelines.retrain` and not by hand") from None
 
 
-def usable(task: TaskConfig, collected: Sequence[CollectedRow], file: Path) -> dict[Split, list[Row]]:
+def usable(task: TaskConfig, collected: Sequence[CollectedRow], file: Path) -> dict[Split, list[SourceRow]]:
     """Return the rows that belong to a split, with their line in the file. Raises DataError for one that does not fit
     the task any more."""
     read = example_reader(task, file)
-    found: dict[Split, list[Row]] = {name: [] for name in USED}  # type: ignore[misc]
+    found: dict[Split, list[SourceRow]] = {name: [] for name in USED}  # type: ignore[misc]
     for line, kept in enumerate(collected, 1):
         if kept.destination in USED:
             try:
-                found[kept.destination].append(Row(line, read(kept.row)))  # type: ignore[index]
+                found[kept.destination].append(SourceRow(line, read(kept.row)))  # type: ignore[index]
             except ValueError as error:
                 raise DataError(
                     f"{file}, line {line}: {error}; the row was right when it arrived: did conf/task change?"
@@ -48,21 +48,21 @@ def usable(task: TaskConfig, collected: Sequence[CollectedRow], file: Path) -> d
     return found
 
 
-class Apart(NamedTuple):
+class Partition(NamedTuple):
     """Rows of the task's own file, and rows that were collected."""
 
-    own: list[Row]
-    later: list[Row]
+    own: list[SourceRow]
+    later: list[SourceRow]
 
 
-def apart(rows: Sequence[Row], arrived: dict[Split, list[Row]]) -> Apart:
+def partition(rows: Sequence[SourceRow], arrived: dict[Split, list[SourceRow]]) -> Partition:
     """Tell collected rows from the others."""
     collected = {id(row) for members in arrived.values() for row in members}
-    return Apart([row for row in rows if id(row) not in collected], [row for row in rows if id(row) in collected])
+    return Partition([row for row in rows if id(row) not in collected], [row for row in rows if id(row) in collected])
 
 
-def of_split(
-    name: Split, rows: Sequence[Row], arrived: dict[Split, list[Row]], tested: Sequence[Example]
+def rows_of_split(
+    name: Split, rows: Sequence[SourceRow], arrived: dict[Split, list[SourceRow]], tested: Sequence[Example]
 ) -> list[Example]:
     """Return the examples among `rows` that were collected for a split, without those of a group that is tested."""
     kept, groups = {id(row) for row in rows}, {example.group for example in tested} - {None}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from whether.prepare.rows import Row
+from whether.prepare.rows import SourceRow
 
 BLOCK = 1024
 """Rows compared at once; memory is BLOCK × rows bytes at most."""
@@ -16,8 +16,8 @@ BLOCK = 1024
 class Dropped(NamedTuple):
     """A row that resembles an earlier one."""
 
-    row: Row
-    kept: Row
+    row: SourceRow
+    kept: SourceRow
 
     @property
     def conflict(self) -> bool:
@@ -28,23 +28,23 @@ class Dropped(NamedTuple):
 class Distinct(NamedTuple):
     """What is left, in the order of the file, and what was dropped."""
 
-    kept: list[Row]
+    kept: list[SourceRow]
     dropped: list[Dropped]
 
 
-def normalised(row: Row) -> str:
+def normalised(row: SourceRow) -> str:
     """Return a row's inputs as they are compared: case and runs of white space do not count."""
     return "\n".join(" ".join(text.casefold().split()) for text in row.example.inputs.values())
 
 
-def drop_duplicates(rows: Sequence[Row]) -> Distinct:
+def drop_duplicates(rows: Sequence[SourceRow]) -> Distinct:
     """Keep the first of all rows with equal normalised inputs."""
-    first: dict[str, Row] = {}
+    first: dict[str, SourceRow] = {}
     dropped = [Dropped(row, kept) for row in rows if (kept := first.setdefault(normalised(row), row)) is not row]
     return Distinct(list(first.values()), dropped)
 
 
-def drop_near_duplicates(rows: Sequence[Row], threshold: float) -> Distinct:
+def drop_near_duplicates(rows: Sequence[SourceRow], threshold: float) -> Distinct:
     """Keep a row if it is less similar than `threshold` to every row kept before it, so that no two kept ones are.
 
     Similarity is rapidfuzz's token-sort ratio / 100 of the normalised inputs: 1 minus the share of characters that an
@@ -59,9 +59,9 @@ def drop_near_duplicates(rows: Sequence[Row], threshold: float) -> Distinct:
     resembled: dict[int, int] = {}
     for start in range(0, len(rows), BLOCK):
         block = range(start, min(start + BLOCK, len(rows)))
-        resembled |= _resembling_kept(sorted(block, key=lambda index: len(texts[index])), kept, texts, threshold)
+        resembled |= _near_duplicates_kept(sorted(block, key=lambda index: len(texts[index])), kept, texts, threshold)
         fresh = [index for index in block if index not in resembled]
-        resembled |= _resembling_earlier(fresh, texts, threshold)
+        resembled |= _near_duplicates_earlier(fresh, texts, threshold)
         kept = sorted([*kept, *(index for index in fresh if index not in resembled)], key=lambda i: len(texts[i]))
     return Distinct(
         [row for index, row in enumerate(rows) if index not in resembled],
@@ -69,7 +69,7 @@ def drop_near_duplicates(rows: Sequence[Row], threshold: float) -> Distinct:
     )
 
 
-def _resembling_kept(
+def _near_duplicates_kept(
     block: Sequence[int], kept: Sequence[int], texts: Sequence[str], threshold: float
 ) -> dict[int, int]:
     """Return index → most similar kept index, for what is too similar. Both sequences go by length of text."""
@@ -91,7 +91,7 @@ def _resembling_kept(
     return found
 
 
-def _resembling_earlier(indices: Sequence[int], texts: Sequence[str], threshold: float) -> dict[int, int]:
+def _near_duplicates_earlier(indices: Sequence[int], texts: Sequence[str], threshold: float) -> dict[int, int]:
     """Return index → earlier index that stays, for what is too similar among `indices` themselves."""
     selected = [texts[index] for index in indices]
     similar = _similarity(selected, selected, threshold) > 0

@@ -15,13 +15,13 @@ from typing import Any
 
 from whether.config import TaskConfig
 from whether.errors import ConfigError, DataError, near_matches
-from whether.prepare.collected import apart, collected_file, of_split, read_collected, usable
+from whether.prepare.collected import collected_file, partition, read_collected, rows_of_split, usable
 from whether.prepare.duplicates import drop_duplicates, drop_near_duplicates
 from whether.prepare.plots import draw_profile
 from whether.prepare.profile import describe_conflicts, describe_splits, token_lengths
-from whether.prepare.rows import Row, read_table
+from whether.prepare.rows import SourceRow, read_examples
 from whether.prepare.splits import draw_sample, split
-from whether.records import COLLECTED, Example, Task, to_plain, write_json, write_jsonl
+from whether.records import COLLECTED, Example, Task, to_builtins, write_json, write_jsonl
 
 
 def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, collected: Path = COLLECTED) -> None:
@@ -33,7 +33,7 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, co
     """
     from transformers import AutoTokenizer
 
-    table = read_table(task)
+    table = read_examples(task)
     file = collected_file(task, collected)
     arrived = usable(task, read_collected(file), file)
     later = [row for rows in arrived.values() for row in rows]
@@ -41,14 +41,14 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, co
     _check_unseen(task, labels)
     own_labels = _labels_of_source(labels, table.rows, later)
     distinct = drop_duplicates([*table.rows, *later])
-    own, kept_later = apart(distinct.kept, arrived)
+    own, kept_later = partition(distinct.kept, arrived)
     sample = draw_sample(own, task.max_rows, seed, own_labels)
     far = drop_near_duplicates([*sample, *kept_later], task.near_duplicate)
-    own, fresh = apart(far.kept, arrived)
+    own, fresh = partition(far.kept, arrived)
     splits = split([row.example for row in own], task.splits, seed, own_labels)
     for name in ("train", "dev"):
-        splits[name] += of_split(name, fresh, arrived, splits["test"])
-    recent = of_split("recent", fresh, arrived, splits["test"])
+        splits[name] += rows_of_split(name, fresh, arrived, splits["test"])
+    recent = rows_of_split("recent", fresh, arrived, splits["test"])
     labels = _labels_with_examples(labels, far.kept, later)
     seen = [label for label in labels if label not in task.unseen_labels]
     unseen = [row for name in ("dev", "test") for row in splits[name] if row.target in task.unseen_labels]
@@ -88,11 +88,11 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, co
 
 def _plain(example: Example) -> dict[str, Any]:
     """Return an example's line; a task without groups has no such key."""
-    line: dict[str, Any] = to_plain(example)
+    line: dict[str, Any] = to_builtins(example)
     return line if example.group is not None else {key: value for key, value in line.items() if key != "group"}
 
 
-def _labels(task: TaskConfig, rows: Sequence[Row]) -> list[str]:
+def _labels(task: TaskConfig, rows: Sequence[SourceRow]) -> list[str]:
     """Return the labels of a label task: those of the task, else those in the data; none for other tasks."""
     if task.output != "label":
         return []
@@ -110,13 +110,13 @@ def _check_unseen(task: TaskConfig, labels: list[str]) -> None:
         raise ConfigError("task.unseen_labels: at least two labels have to be left")
 
 
-def _labels_of_source(labels: list[str], rows: Sequence[Row], later: Sequence[Row]) -> list[str]:
+def _labels_of_source(labels: list[str], rows: Sequence[SourceRow], later: Sequence[SourceRow]) -> list[str]:
     """Return the labels that the task's own file has to have examples of: not those that only came later."""
     came, own = {row.example.target for row in later}, {row.example.target for row in rows}
     return [label for label in labels if label in own or label not in came]
 
 
-def _labels_with_examples(labels: list[str], kept: Sequence[Row], later: Sequence[Row]) -> list[str]:
+def _labels_with_examples(labels: list[str], kept: Sequence[SourceRow], later: Sequence[SourceRow]) -> list[str]:
     """Return the labels without those that only came later and whose rows all resemble others, so that none is left."""
     came, left = {row.example.target for row in later}, {row.example.target for row in kept}
     return [label for label in labels if label in left or label not in came]

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from whether.chat.messages import input_text
+from whether.chat.messages import render_input
 from whether.errors import DataError
 from whether.model.tokens import encode_answer
 from whether.prepare.duplicates import Dropped
-from whether.prepare.rows import Row
+from whether.prepare.rows import SourceRow
 from whether.records import Example, Split, Task
 
 SHOWN = 10
@@ -48,11 +48,11 @@ def describe_splits(
     return {name: _describe_split(examples, task, lengths) for name, examples in splits.items()}
 
 
-def token_lengths(tokenizer: Any, task: Task, rows: Sequence[Row]) -> dict[str, tuple[int, int]]:
+def token_lengths(tokenizer: Any, task: Task, rows: Sequence[SourceRow]) -> dict[str, tuple[int, int]]:
     """Return id → tokens of (input, target). Raises DataError for a target longer than `max_new_tokens`."""
     lengths = {}
     for line, example in rows:
-        text = input_text(task, example)
+        text = render_input(task, example)
         asked = len(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
         answer = len(encode_answer(tokenizer, example.target)) - 1  # without the token that ends the turn
         if answer > task.max_new_tokens:
@@ -70,12 +70,12 @@ def _describe_split(examples: Sequence[Example], task: Task, lengths: dict[str, 
         "examples": len(examples),
         "majority_share": max(counts.values()) / len(examples) if task.labels else None,
         "labels": {label: counts[label] for label in task.labels} if task.labels else None,
-        "input_tokens": _spread([lengths[example.id][0] for example in examples]),
-        "target_tokens": _spread([lengths[example.id][1] for example in examples]),
+        "input_tokens": _quantiles([lengths[example.id][0] for example in examples]),
+        "target_tokens": _quantiles([lengths[example.id][1] for example in examples]),
     }
 
 
-def _spread(values: Sequence[int]) -> dict[str, float]:
+def _quantiles(values: Sequence[int]) -> dict[str, float]:
     return {
         "mean": float(np.mean(values)),
         "p50": float(np.percentile(values, 50)),

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from whether.chat.templates import fill
+from whether.chat.templates import render_template
 from whether.config import TaskConfig
 from whether.errors import ConfigError, DataError, near_matches
-from whether.records import Example, sha256_plain
-from whether.sources.tables import place, read_rows
+from whether.records import Example, sha256_json
+from whether.sources.tables import location, read_rows
 
 SHOWN = 5
 """Bad rows that an error message names."""
@@ -19,7 +19,7 @@ CheckTarget = Callable[[str], str]
 """From a target as it stands in the data to the target as it is used; ValueError says why it cannot be."""
 
 
-class Row(NamedTuple):
+class SourceRow(NamedTuple):
     """A row that fits the task."""
 
     line: int
@@ -39,11 +39,11 @@ class Rejected(NamedTuple):
 class Table(NamedTuple):
     """What was read."""
 
-    rows: list[Row]
+    rows: list[SourceRow]
     rejected: list[Rejected]
 
 
-def read_table(task: TaskConfig) -> Table:
+def read_examples(task: TaskConfig) -> Table:
     """Read and check every row of a task's source.
 
     Raises DataError for a column that is not there, and for more than `max_bad_rows` bad rows, naming the first five.
@@ -57,13 +57,13 @@ def read_table(task: TaskConfig) -> Table:
         if not table.rows and not table.rejected:
             _require_columns(task, columns, path)
         try:
-            table.rows.append(Row(line, read(columns)))
+            table.rows.append(SourceRow(line, read(columns)))
         except ValueError as error:
             table.rejected.append(Rejected(line, str(error), columns))
             if len(table.rejected) >= max(task.max_bad_rows + 1, SHOWN):
                 break
     if len(table.rejected) > task.max_bad_rows:
-        shown = [f"  {place(path, bad.line)}: {bad.reason}" for bad in table.rejected[:SHOWN]]
+        shown = [f"  {location(path, bad.line)}: {bad.reason}" for bad in table.rejected[:SHOWN]]
         raise DataError(
             f"{path} has more bad rows than task.max_bad_rows={task.max_bad_rows} allows; correct them, or allow"
             " more to be set aside:\n" + "\n".join(shown)
@@ -85,7 +85,7 @@ def example_reader(task: TaskConfig, path: Path) -> Callable[[dict[str, Any]], E
 
 def example_id(inputs: dict[str, str]) -> str:
     """Return the id of an example: the hash of its inputs."""
-    return sha256_plain(inputs)[:12]
+    return sha256_json(inputs)[:12]
 
 
 def target_check(task: TaskConfig) -> CheckTarget:
@@ -182,7 +182,7 @@ def _group(task: TaskConfig, columns: dict[str, Any]) -> str | None:
 def target_text(task: TaskConfig, columns: dict[str, Any], path: Path) -> str:
     """Return a row's target as it stands in the data. Raises ValueError where it is missing."""
     if "{{" in task.target:
-        target = fill(task.target, columns, f"task.target over the columns of {path}")
+        target = render_template(task.target, columns, f"task.target over the columns of {path}")
     elif task.output == "json" and isinstance(columns.get(task.target), (dict, list)):
         target = json.dumps(columns[task.target])
     else:

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from whether.config import SplitConfig
 from whether.errors import DataError
-from whether.prepare.rows import Row
+from whether.prepare.rows import SourceRow
 from whether.records import Example, Split
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
@@ -21,7 +21,7 @@ SMALLEST = 2
 """Examples that each split has at least: one is no measurement."""
 
 
-def draw_sample(rows: Sequence[Row], most: int | None, seed: int, labels: Sequence[str]) -> list[Row]:
+def draw_sample(rows: Sequence[SourceRow], most: int | None, seed: int, labels: Sequence[str]) -> list[SourceRow]:
     """Return at most `most` rows in their order, each label in proportion and at least once for each split.
 
     Raises DataError where there are too few for that.
@@ -50,11 +50,11 @@ def split(
     require_enough(examples, labels)
     if any(example.group is not None for example in examples):
         return _split_groups(examples, shares, seed, labels)
-    where = _shared_out(_strata(examples, seed, labels), shares, _minimum(labels) // len(SPLITS))
+    where = _allocate(_strata(examples, seed, labels), shares, _minimum(labels) // len(SPLITS))
     return {name: [example for example in examples if where[example.id] == name] for name in SPLITS}
 
 
-def _shared_out(strata: Sequence[Sequence[Example]], shares: SplitConfig, minimum: int) -> dict[str, Split]:
+def _allocate(strata: Sequence[Sequence[Example]], shares: SplitConfig, minimum: int) -> dict[str, Split]:
     """Return id → split."""
     where: dict[str, Split] = {}
     for stratum in strata:
@@ -80,7 +80,7 @@ def _split_groups(
     for group, rows in members.items():
         frequent = min(Counter(row.target for row in rows).items(), key=lambda item: (-item[1], item[0]))[0]
         stand_ins.append(Example(group, {}, frequent))
-    where = _shared_out(_strata(stand_ins, seed, labels), shares, 0)
+    where = _allocate(_strata(stand_ins, seed, labels), shares, 0)
     found = {name: [example for example in examples if where[str(example.group)] == name] for name in SPLITS}
     for name, rows in found.items():
         missing = sorted(set(labels) - {row.target for row in rows})

@@ -14,11 +14,11 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
-from whether.engine.requests import ChatModel, Judge
+from whether.engine.requests import ChatModel, LabelScorer
 from whether.errors import ConfigError, EngineError
 from whether.prompt.parse import Reader, answer_schema, reader
 from whether.prompt.strategies import Strategy
-from whether.records import GREEDY, Choices, Example, Generation, JsonSchema, Message, Sampling, Task
+from whether.records import GREEDY, Choice, Example, Generation, JsonSchema, Message, Sampling, Task
 
 NewTokens = Annotated[int, Field(ge=1, le=4096)]
 CONTENT_FREE = ("N/A", "[MASK]", "")
@@ -52,7 +52,7 @@ class Writing(NamedTuple):
     understand: Callable[[Sequence[Generation]], Reply]
     """From all that was written after one chat to its reply."""
     sampling: Sampling = GREEDY
-    constraint: Choices | JsonSchema | None = None
+    constraint: Choice | JsonSchema | None = None
     """What an answer is held to."""
 
     def is_asked_as(self, other: "Writing | None") -> bool:
@@ -75,7 +75,7 @@ class Writing(NamedTuple):
         )  # fmt: skip
 
 
-class Answering(NamedTuple):
+class DecodingStrategy(NamedTuple):
     """A way to get answers."""
 
     ask: Ask
@@ -103,7 +103,13 @@ class Answering(NamedTuple):
         ]
 
 
-def greedy(task: Task, seed: int, *, after: str | None = None, max_new_tokens: NewTokens | None = None) -> Answering:  # noqa: ARG001 - every builder is called alike
+def greedy(
+    task: Task,
+    seed: int,  # noqa: ARG001 - every builder is called alike
+    *,
+    after: str | None = None,
+    max_new_tokens: NewTokens | None = None,
+) -> DecodingStrategy:
     """Write the most likely tokens. `after`: the answer follows the last place of this text, as in a chain of thought.
 
     `max_new_tokens` is the task's if it is None; a chain of thought needs more.
@@ -112,7 +118,9 @@ def greedy(task: Task, seed: int, *, after: str | None = None, max_new_tokens: N
     read = _reader_after(task, after)
     writing = Writing(length, _first(read))
     is_plain = after is None and length == task.max_new_tokens
-    return Answering(writing.ask, length, read, schema=task.schema, after=after, writing=writing, is_plain=is_plain)
+    return DecodingStrategy(
+        writing.ask, length, read, schema=task.schema, after=after, writing=writing, is_plain=is_plain
+    )
 
 
 def self_consistency(
@@ -124,7 +132,7 @@ def self_consistency(
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0,
     after: str | None = None,
     max_new_tokens: NewTokens | None = None,
-) -> Answering:
+) -> DecodingStrategy:
     """Draw several answers and take the one given most often, the earliest of equals (Wang et al. 2023).
 
     Invalid answers have no vote. Tokens and seconds are those of all samples, the prompt's counted once where it is
@@ -149,24 +157,24 @@ def self_consistency(
         return Reply(whole, winner, answers)
 
     writing = Writing(length, vote, sampling)
-    return Answering(writing.ask, length, read, schema=task.schema, after=after, writing=writing)
+    return DecodingStrategy(writing.ask, length, read, schema=task.schema, after=after, writing=writing)
 
 
-def one_of_labels(task: Task, seed: int) -> Answering:  # noqa: ARG001
+def constrained_choice(task: Task, seed: int) -> DecodingStrategy:  # noqa: ARG001
     """Write the most likely tokens that spell one of the labels: every answer is valid. Label tasks only."""
     _need_labels(task, "one_of_labels")
     read = reader(task)
-    writing = Writing(task.max_new_tokens, _first(read), constraint=Choices(tuple(task.labels)))
-    return Answering(writing.ask, writing.max_new_tokens, read, writing=writing)
+    writing = Writing(task.max_new_tokens, _first(read), constraint=Choice(tuple(task.labels)))
+    return DecodingStrategy(writing.ask, writing.max_new_tokens, read, writing=writing)
 
 
 def label_scores(
     task: Task,
-    seed: int,  # noqa: ARG001
+    seed: int,  # noqa: ARG001 - every builder is called alike
     *,
     normalise: Literal["none", "tokens"] = "none",
     calibrate: bool = False,
-) -> Answering:
+) -> DecodingStrategy:
     """Answer with the likeliest label, the end of the turn counted in; nothing is written. Label tasks only.
 
     `normalise: tokens` compares means over a label's tokens in place of sums, so that long labels are not at a
@@ -186,7 +194,7 @@ def label_scores(
         *,
         progress: str | None = None,  # noqa: ARG001
     ) -> list[Reply]:
-        if not isinstance(model, Judge):
+        if not isinstance(model, LabelScorer):
             raise EngineError("label_scores needs a model on this machine: a served one does not tell probabilities")
         empty = (
             [replace(examples[0], id="", inputs=dict.fromkeys(examples[0].inputs, text)) for text in CONTENT_FREE]
@@ -214,16 +222,16 @@ def label_scores(
             )  # fmt: skip
         return replies
 
-    return Answering(ask, task.max_new_tokens, reader(task))
+    return DecodingStrategy(ask, task.max_new_tokens, reader(task))
 
 
-def structured(
+def json_answer(
     task: Task,
-    seed: int,  # noqa: ARG001
+    seed: int,  # noqa: ARG001 - every builder is called alike
     *,
     constrained: bool = False,
     max_new_tokens: NewTokens | None = None,
-) -> Answering:
+) -> DecodingStrategy:
     """Answer in JSON: an object that fits the task's schema, or `{"answer": ...}` for a task of labels or text.
 
     `constrained` allows only tokens that can still become such an object (llguidance, an extra).
@@ -246,7 +254,7 @@ def structured(
         return target if task.output == "json" else json.dumps({"answer": target}, ensure_ascii=False)
 
     writing = Writing(length, _first(understood), constraint=JsonSchema(schema) if constrained else None)
-    return Answering(writing.ask, length, understood, show, schema, writing=writing)
+    return DecodingStrategy(writing.ask, length, understood, show, schema, writing=writing)
 
 
 def _first(read: Reader) -> Callable[[Sequence[Generation]], Reply]:

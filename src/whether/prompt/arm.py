@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from whether.chat.templates import TemplateFault
+from whether.chat.templates import TemplateError
 from whether.config import (
     CONF,
     ModelConfig,
@@ -36,12 +36,12 @@ from whether.config import (
 from whether.engine.requests import ChatModel
 from whether.errors import ConfigError, DataError, EngineError
 from whether.prompt.adherence import adherence
-from whether.prompt.answering import Answering, Reply, greedy
+from whether.prompt.answering import DecodingStrategy, Reply, greedy
 from whether.prompt.lm_eval_export import export
 from whether.prompt.metrics import latency_metrics, split_metrics
-from whether.prompt.models import Opened, base_counter, open_checkpoint
-from whether.prompt.parse import judged
-from whether.prompt.robustness import Own, measure_robustness
+from whether.prompt.models import LoadedCheckpoint, base_counter, load_checkpoint
+from whether.prompt.parse import score_answer
+from whether.prompt.robustness import Baseline, measure_robustness
 from whether.prompt.strategies import Retrieval, Strategy
 from whether.records import (
     Example,
@@ -56,9 +56,9 @@ from whether.records import (
     write_jsonl,
     write_text,
 )
-from whether.served.budget import Budgeted, Estimate
+from whether.served.budget import BudgetedModel, CostEstimate
 
-ANSWERED: tuple[Split, ...] = ("dev", "test")
+EVALUATED_SPLITS: tuple[Split, ...] = ("dev", "test")
 
 
 def run_arm(
@@ -84,7 +84,7 @@ def run_arm(
     from whether.model.memory import peak_memory
 
     work = _Work.prepare(prompt, seed, name=name, prompt_name=name.removeprefix(f"{checkpoint}-"), artifacts=artifacts)
-    opened = open_checkpoint(checkpoint, artifacts / "model", artifacts / "finetune" / checkpoint, model, served)
+    opened = load_checkpoint(checkpoint, artifacts / "model", artifacts / "finetune" / checkpoint, model, served)
     if opened.is_probe:
         work = replace(work, answering=greedy(work.task, seed), is_probe=True)
     _check_lengths(opened, work)
@@ -100,7 +100,7 @@ def run_arm(
         # Each was a request by itself; to ask again would cost again, and be answered by what is kept.
         seconds, memory = [line.seconds for line in predictions], None
     else:
-        seconds, memory = _seconds_alone(opened.model, work, serving), peak_memory()
+        seconds, memory = single_request_latency(opened.model, work, serving), peak_memory()
 
     write_jsonl(folder / "predictions.jsonl", predictions)
     write_text(folder / "prompt.txt", predictions[0].prompt)
@@ -117,11 +117,11 @@ def run_arm(
 def estimate_arm(
     checkpoint: str, prompt_name: str, prompt: PromptConfig, served: ServedConfig, seed: int,
     *, artifacts: Path, robustness: RobustnessConfig | None,
-) -> Estimate:  # fmt: skip
+) -> CostEstimate:  # fmt: skip
     """Return what an arm of a served model would send, and what that costs at most; nothing is sent."""
     name = f"{checkpoint}-{prompt_name}"
     work = _Work.prepare(prompt, seed, name=name, prompt_name=prompt_name, artifacts=artifacts)
-    return _estimated(work, Budgeted(served, checkpoint, base_counter(artifacts / "model")), robustness, artifacts)
+    return _estimated(work, BudgetedModel(served, checkpoint, base_counter(artifacts / "model")), robustness, artifacts)
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class _Work:
     pool: list[Example]
     splits: dict[Split, list[Example]]
     strategy: Strategy
-    answering: Answering
+    answering: DecodingStrategy
     seed: int
     is_probe: bool = False
 
@@ -145,7 +145,7 @@ class _Work:
         prepared = artifacts / "prepare"
         task = read_json(prepared / "task.json", Task)
         pool = read_jsonl(prepared / "train.jsonl", Example)
-        splits = {split: _read_split(prepared, split) for split in ANSWERED}
+        splits = {split: _read_split(prepared, split) for split in EVALUATED_SPLITS}
         strategy, answering = build_prompt(prompt_name, prompt, task, pool, seed)
         return cls(name, prompt_name, prompt, task, pool, splits, strategy, answering, seed)
 
@@ -182,7 +182,7 @@ class _Work:
 
     def predictions(self, replies: Sequence[Reply], show: Callable[[Sequence[Message]], str]) -> list[Prediction]:
         """Return the records of the answers."""
-        inner = self.strategy.strategy if isinstance(self.strategy, _Shown) else self.strategy
+        inner = self.strategy.strategy if isinstance(self.strategy, _FormattedDemonstrations) else self.strategy
         retrieval = inner if isinstance(inner, Retrieval) else None
         return [
             prediction(
@@ -197,18 +197,20 @@ class _Work:
     ) -> Robustness:
         """Return what other formats and samples say; `answers` are those in the arm's own format."""
 
-        def built(task: Task, pool: Sequence[Example]) -> tuple[Strategy, Answering]:
+        def built(task: Task, pool: Sequence[Example]) -> tuple[Strategy, DecodingStrategy]:
             strategy, written = build_prompt(self.prompt_name, self.prompt, task, pool, self.seed)
             return strategy, self.answering if self.is_probe else written
 
-        own = Own(self.strategy, self.answering, answers)
+        own = Baseline(self.strategy, self.answering, answers)
         return measure_robustness(
             config, self.task, self.pool, self.splits["dev"], self.seed,
             model=model, own=own, build=built, name=self.name,
         )  # fmt: skip
 
 
-def _estimated(work: _Work, served: Budgeted, robustness: RobustnessConfig | None, artifacts: Path) -> Estimate:
+def _estimated(
+    work: _Work, served: BudgetedModel, robustness: RobustnessConfig | None, artifacts: Path
+) -> CostEstimate:
     """Go through all that an arm asks, with empty answers."""
     estimator = served.estimator()
     work.ask(estimator)
@@ -222,30 +224,30 @@ def _estimated(work: _Work, served: Budgeted, robustness: RobustnessConfig | Non
 
 def build_prompt(
     name: str, prompt: PromptConfig, task: Task, pool: Sequence[Example], seed: int
-) -> tuple[Strategy, Answering]:
+) -> tuple[Strategy, DecodingStrategy]:
     """Return a prompt's strategy, its demonstrations in the form that its answering asks for, and its answering.
 
     Raises ConfigError that begins with the prompt's file for what the two cannot be built from.
     """
     file = CONF / "prompt" / f"{name}.yaml"
     try:
-        answering: Answering = build(prompt.answering, task, seed, where=f"{file}: answering")
+        answering: DecodingStrategy = build(prompt.answering, task, seed, where=f"{file}: answering")
         strategy: Strategy = build(prompt.strategy, task, pool, seed, where=f"{file}: strategy")
-    except TemplateFault as fault:
+    except TemplateError as fault:
         start = line_of(file, ("strategy", "instruction"))
         place = f"line {fault.line} of the instruction" if start is None else f"line {start + fault.line - 1}"
         raise ConfigError(f"{file}, {place}: {fault.reason}") from None
 
-    shown: Strategy = strategy if answering.show is str else _Shown(strategy, answering)
+    shown: Strategy = strategy if answering.show is str else _FormattedDemonstrations(strategy, answering)
     return shown, answering
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _FormattedDemonstrations:
     """A strategy whose demonstrations stand in the form that the answering asks for."""
 
     strategy: Strategy
-    answering: Answering
+    answering: DecodingStrategy
 
     def __call__(self, example: Example) -> list[Message]:
         """Return the messages."""
@@ -253,7 +255,7 @@ class _Shown:
 
 
 def _metrics(task: Task, predictions: Sequence[Prediction], seconds: Sequence[float]) -> dict[str, Any]:
-    by_split = {split: [line for line in predictions if line.split == split] for split in ANSWERED}
+    by_split = {split: [line for line in predictions if line.split == split] for split in EVALUATED_SPLITS}
     metrics: dict[str, Any] = {split: split_metrics(task, lines) for split, lines in by_split.items()}
     metrics |= latency_metrics(seconds)
     unseen = [line.score for line in predictions if line.split == "unseen"]
@@ -270,7 +272,7 @@ def _read_split(prepared: Path, split: Split) -> list[Example]:
     return examples
 
 
-def _check_lengths(opened: Opened, work: _Work) -> None:
+def _check_lengths(opened: LoadedCheckpoint, work: _Work) -> None:
     if opened.context_window is None:
         return
     for example_id, chat in work.chats.items():
@@ -288,7 +290,7 @@ def prediction(
 ) -> Prediction:
     """Return the record of a reply: what was understood, and whether it is right."""
     generation = reply.generation
-    parsed = judged(task, reply.answer, example.target)
+    parsed = score_answer(task, reply.answer, example.target)
     return Prediction(
         id=example.id,
         split=split,
@@ -307,7 +309,7 @@ def prediction(
     )
 
 
-def _seconds_alone(model: ChatModel, work: _Work, serving: ServingConfig) -> list[float]:
+def single_request_latency(model: ChatModel, work: _Work, serving: ServingConfig) -> list[float]:
     """Return the wall time of requests sent one at a time, from example to answer: strategy, tokens, generation.
 
     Each is a batch of its own, so nothing is shared between requests and the whole prompt is computed every time, as

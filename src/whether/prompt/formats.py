@@ -18,7 +18,7 @@ from whether.records import Example, Message, Task
 Rearrange = Callable[[list[Message]], list[Message]]
 
 
-class Variation(NamedTuple):
+class PromptFormat(NamedTuple):
     """One other way to write the same prompt."""
 
     name: str
@@ -67,9 +67,9 @@ NAMES = (
 )  # fmt: skip
 
 
-def variations(task: Task, seed: int) -> list[Variation]:
+def prompt_formats(task: Task, seed: int) -> list[PromptFormat]:
     """Return every variation that changes something for this task; order of demonstrations and labels by `seed`."""
-    found = [_of_task(name, replace(task, input_template=_wrapped(task, form))) for name, form in INPUT_FORMS.items()]
+    found = [_of_task(name, replace(task, input_template=_wrap(task, form))) for name, form in INPUT_FORMS.items()]
     if not task.input_template and task.inputs:
         names = "\n".join(f"{name.replace('_', ' ').title()}: {{{{ {name} }}}}" for name in task.inputs)
         found.append(_of_task("fields_named", replace(task, input_template=names)))
@@ -78,23 +78,25 @@ def variations(task: Task, seed: int) -> list[Variation]:
     sentences = "\n".join(re.split(r"(?<=[.?!:])\s+", task.instruction))
     found.append(_of_task("instruction_lines", replace(task, instruction=sentences)))
     if task.labels:
-        found += [_spelt(task, name, spell) for name, spell in LABEL_SPELLINGS.items()]
-        found += [_listed(task, name, separator) for name, separator in LABEL_LISTS.items()]
+        found += [_relabel(task, name, spell) for name, spell in LABEL_SPELLINGS.items()]
+        found += [_relist(task, name, separator) for name, separator in LABEL_LISTS.items()]
         shuffled = random.Random(seed).sample(task.labels, len(task.labels))
         found += [_ordered(task, "labels_reversed", task.labels[::-1]), _ordered(task, "labels_shuffled", shuffled)]
-    found.append(Variation("demonstrations_reversed", task, {}, lambda messages: _demonstrations(messages, _backwards)))
     found.append(
-        Variation("demonstrations_shuffled", task, {}, lambda messages: _demonstrations(messages, _shuffle(seed)))
+        PromptFormat("demonstrations_reversed", task, {}, lambda messages: _demonstrations(messages, _reverse))
+    )
+    found.append(
+        PromptFormat("demonstrations_shuffled", task, {}, lambda messages: _demonstrations(messages, _shuffle(seed)))
     )
     return found
 
 
-def applies(variation: Variation, own: Strategy, varied: Strategy, examples: Sequence[Example]) -> bool:
+def changes_prompt(variation: PromptFormat, own: Strategy, varied: Strategy, examples: Sequence[Example]) -> bool:
     """Return whether a variation changes what an arm asks of at least one of some examples."""
     return any(own(example) != varied(variation.example(example)) for example in examples)
 
 
-def _backwards(pairs: list[list[Message]]) -> list[list[Message]]:
+def _reverse(pairs: list[list[Message]]) -> list[list[Message]]:
     """Return demonstrations in the other order."""
     return pairs[::-1]
 
@@ -114,21 +116,21 @@ def _demonstrations(
     return [*messages[:start], *chain.from_iterable(reorder(pairs)), *messages[-1:]]
 
 
-def _of_task(name: str, task: Task) -> Variation:
-    return Variation(name, task, {}, lambda messages: messages)
+def _of_task(name: str, task: Task) -> PromptFormat:
+    return PromptFormat(name, task, {}, lambda messages: messages)
 
 
-def _wrapped(task: Task, form: str) -> str:
+def _wrap(task: Task, form: str) -> str:
     template = task.input_template or "\n".join(f"{{{{ {name} }}}}" for name in task.inputs)
     return form.format(template)
 
 
-def _spelt(task: Task, name: str, spell: Callable[[str], str]) -> Variation:
+def _relabel(task: Task, name: str, spell: Callable[[str], str]) -> PromptFormat:
     """Spell labels in another way; as they are, where two of them would become one."""
     labels = {label: spell(label) for label in task.labels}
     if len({spelt.casefold() for spelt in labels.values()}) < len(labels):
         return _of_task(name, task)
-    return Variation(
+    return PromptFormat(
         name,
         replace(
             task,
@@ -152,12 +154,12 @@ def _respelt(instruction: str, labels: dict[str, str]) -> str:
     return re.sub(rf"(?<!\w)(?:{words})(?!\w)", lambda found: labels[found[0]], instruction)
 
 
-def _listed(task: Task, name: str, separator: str) -> Variation:
+def _relist(task: Task, name: str, separator: str) -> PromptFormat:
     first = separator if separator.startswith("\n") else ""
     listed = first + separator.join(task.labels)
     return _of_task(name, replace(task, instruction=task.instruction.replace(", ".join(task.labels), listed)))
 
 
-def _ordered(task: Task, name: str, labels: list[str]) -> Variation:
+def _ordered(task: Task, name: str, labels: list[str]) -> PromptFormat:
     instruction = task.instruction.replace(", ".join(task.labels), ", ".join(labels))
     return _of_task(name, replace(task, labels=labels, instruction=instruction))

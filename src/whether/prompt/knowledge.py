@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from whether.errors import ConfigError
-from whether.prompt.similarity import Nearness, index
+from whether.prompt.similarity import Similarity, build_index
 
 SUFFIXES = (".md", ".txt")
 
@@ -22,17 +22,15 @@ class Passage(NamedTuple):
 class Knowledge:
     """Passages of the documents below `folder`, `count` of which are found for a query."""
 
-    def __init__(self, folder: Path, words: int, by: Nearness, count: int):
+    def __init__(self, folder: Path, words: int, by: Similarity, count: int):
         """Read and index. Raises ConfigError for a folder without documents or a file that is not UTF-8."""
         files = sorted(file for file in folder.glob("**/*") if file.suffix in SUFFIXES and file.is_file())
         self._passages = [
-            Passage(file.relative_to(folder).as_posix(), text)
-            for file in files
-            for text in cut_into_passages(_read(file), words)
+            Passage(file.relative_to(folder).as_posix(), text) for file in files for text in chunk(_read(file), words)
         ]
         if not self._passages:
             raise ConfigError(f"knowledge folder {folder} holds no text in {' or '.join(SUFFIXES)} files")
-        rank = index(by, [passage.text for passage in self._passages])
+        rank = build_index(by, [passage.text for passage in self._passages])
         self._find = lru_cache(maxsize=4096)(lambda query: [self._passages[number] for number in rank(query)[:count]])
 
     def find(self, query: str) -> list[Passage]:
@@ -40,7 +38,7 @@ class Knowledge:
         return self._find(query)
 
 
-def cut_into_passages(text: str, words: int) -> list[str]:
+def chunk(text: str, words: int) -> list[str]:
     """Return a text in passages of about `words` words: whole paragraphs, where a paragraph is not longer than that."""
     passages: list[str] = []
     current: list[str] = []

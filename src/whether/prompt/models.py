@@ -9,11 +9,11 @@ from whether.engine.requests import ChatModel
 from whether.model.loading import load_tokenizer
 from whether.model.tokens import encode, render, transcript
 from whether.records import Message
-from whether.served.budget import Budgeted, CountTokens
+from whether.served.budget import BudgetedModel, CountTokens
 from whether.served.model import ServedModel
 
 
-class Opened(NamedTuple):
+class LoadedCheckpoint(NamedTuple):
     """A checkpoint that is ready to answer."""
 
     model: ChatModel
@@ -25,26 +25,26 @@ class Opened(NamedTuple):
     """Most tokens of a prompt and its answer together; None: a served model's is not known."""
     is_probe: bool = False
     """Whether it answers with a label, and writes nothing."""
-    served: Budgeted | None = None
+    served: BudgetedModel | None = None
     """The model, where it is a served one."""
 
 
-def open_checkpoint(
+def load_checkpoint(
     name: str, model_folder: Path, checkpoint_folder: Path, model: ModelConfig, served: ServedConfig | None
-) -> Opened:
+) -> LoadedCheckpoint:
     """Load a checkpoint's weights, or make ready to ask a served model: within its limit, keeping each answer.
 
     Raises EngineError for a folder that cannot be loaded, and where the environment does not hold the key.
     """
     if served:
         count = base_counter(model_folder)
-        budgeted = Budgeted(served, name, count)
-        return Opened(budgeted, transcript, count, None, served=budgeted)
+        budgeted = BudgetedModel(served, name, count)
+        return LoadedCheckpoint(budgeted, transcript, count, None, served=budgeted)
     from whether.engine.local import LocalModel
 
     local = LocalModel.load(model_folder, checkpoint_folder, model)
     tokenizer = local.tokenizer
-    return Opened(
+    return LoadedCheckpoint(
         local,
         lambda chat: render(tokenizer, chat),
         lambda chat: len(encode(tokenizer, chat)),
@@ -53,9 +53,9 @@ def open_checkpoint(
     )
 
 
-def open_served(served: ServedConfig) -> Opened:
+def connect(served: ServedConfig) -> LoadedCheckpoint:
     """Make ready to ask a served model without a limit and without keeping its answers: for requests of users."""
-    return Opened(ServedModel(served), transcript, lambda chat: 0, None)  # noqa: ARG005
+    return LoadedCheckpoint(ServedModel(served), transcript, lambda chat: 0, None)  # noqa: ARG005
 
 
 def base_counter(model_folder: Path) -> CountTokens:

@@ -39,10 +39,10 @@ class Parsed(NamedTuple):
 def parser(task: Task) -> Callable[[str, str], Parsed]:
     """Return a function of (output, target) for a task."""
     read = reader(task)
-    return lambda output, target: judged(task, read(output), target)
+    return lambda output, target: score_answer(task, read(output), target)
 
 
-def judged(task: Task, answer: str | None, target: str) -> Parsed:
+def score_answer(task: Task, answer: str | None, target: str) -> Parsed:
     """Return an answer that was understood, with its score."""
     right = canonical_json(json.loads(target)) if task.output == "json" else target.strip()
     return Parsed(answer, float(answer == right))

@@ -14,32 +14,32 @@ from typing import Any, NamedTuple
 from whether.config import RobustnessConfig
 from whether.engine.requests import ChatModel
 from whether.errors import ConfigError, EngineError, near_matches
-from whether.prompt.answering import Answering
-from whether.prompt.formats import NAMES, Variation, applies, variations
-from whether.prompt.parse import judged
+from whether.prompt.answering import DecodingStrategy
+from whether.prompt.formats import NAMES, PromptFormat, changes_prompt, prompt_formats
+from whether.prompt.parse import score_answer
 from whether.prompt.selection import balanced
 from whether.prompt.strategies import Strategy
-from whether.prompt.together import Question, ask_together
-from whether.records import Example, Robustness, Sampling, Task, VariationScore
+from whether.prompt.together import RequestGroup, generate_batched
+from whether.records import Example, FormatScore, Robustness, Sampling, Task
 
 logger = logging.getLogger(__name__)
 
-Build = Callable[[Task, Sequence[Example]], tuple[Strategy, Answering]]
+Build = Callable[[Task, Sequence[Example]], tuple[Strategy, DecodingStrategy]]
 """From a task and its pool to the arm's prompt."""
 
 
-class Own(NamedTuple):
+class Baseline(NamedTuple):
     """The arm in its own format."""
 
     strategy: Strategy
-    answering: Answering
+    answering: DecodingStrategy
     answers: dict[str, str | None]
     """Example id → what the arm answered beside all other requests."""
 
 
 def measure_robustness(
     config: RobustnessConfig, task: Task, pool: Sequence[Example], dev: Sequence[Example], seed: int,
-    *, model: ChatModel, own: Own, build: Build, name: str,
+    *, model: ChatModel, own: Baseline, build: Build, name: str,
 ) -> Robustness:  # fmt: skip
     """Return what the variations and the samples of an arm say. The prompt's demonstrations come from `pool`.
 
@@ -48,21 +48,23 @@ def measure_robustness(
     for unknown in [one for one in config.variations or () if one not in NAMES]:
         raise ConfigError(f"robustness.variations: no such format as {unknown!r}{near_matches(unknown, NAMES)}")
     subset = balanced(task, dev, min(config.examples, len(dev)), random.Random(seed))
-    chosen = [one for one in variations(task, seed) if config.variations is None or one.name in config.variations]
-    questions = [(one, _question(one, pool, subset, own, build)) for one in chosen]
+    chosen = [one for one in prompt_formats(task, seed) if config.variations is None or one.name in config.variations]
+    questions = [(one, _format_requests(one, pool, subset, own, build)) for one in chosen]
     left_out = {one.name: "changes nothing in what the arm asks" for one, question in questions if question is None}
     asked = [(one, question) for one, question in questions if question]
     # By itself and first: a server that is gone ends the arm here, and is not asked again for each format.
     again = [reply.answer for reply in own.answering.ask(model, own.strategy, subset)]
-    others = ask_together(model, [question for _, question in asked], progress=f"{name}: formats")
+    others = generate_batched(model, [question for _, question in asked], progress=f"{name}: formats")
     expected = [own.answers[example.id] for example in subset]
-    found: dict[str, VariationScore] = {}
+    found: dict[str, FormatScore] = {}
     for (variation, _), replies in zip(asked, others, strict=True):
         if isinstance(replies, EngineError):  # too long, for example: the arm itself has answered, and is kept
             logger.warning("%s in the format %s: %s", name, variation.name, replies)
             left_out[variation.name] = str(replies)
         else:
-            found[variation.name] = _compared(task, subset, again, [variation.original(one.answer) for one in replies])
+            found[variation.name] = _format_score(
+                task, subset, again, [variation.original(one.answer) for one in replies]
+            )
     score = _score(task, subset, again)
     scores = [score, *(one.score for one in found.values())]
     return Robustness(
@@ -78,30 +80,32 @@ def measure_robustness(
     )
 
 
-def _question(
-    variation: Variation, pool: Sequence[Example], subset: Sequence[Example], own: Own, build: Build
-) -> Question | None:
+def _format_requests(
+    variation: PromptFormat, pool: Sequence[Example], subset: Sequence[Example], own: Baseline, build: Build
+) -> RequestGroup | None:
     """Return what an arm is asked in another format; None if that changes nothing."""
     strategy, answering = build(variation.task, [variation.example(example) for example in pool])
     varied = variation.strategy(strategy)
-    if not applies(variation, own.strategy, varied, subset[:3]):
+    if not changes_prompt(variation, own.strategy, varied, subset[:3]):
         return None
-    return Question(answering, varied, [variation.example(example) for example in subset])
+    return RequestGroup(answering, varied, [variation.example(example) for example in subset])
 
 
-def _compared(
+def _format_score(
     task: Task, subset: Sequence[Example], before: Sequence[str | None], answers: Sequence[str | None]
-) -> VariationScore:
+) -> FormatScore:
     changed = fmean(one != other for one, other in zip(answers, before, strict=True))
-    return VariationScore(score=_score(task, subset, answers), changed=changed)
+    return FormatScore(score=_score(task, subset, answers), changed=changed)
 
 
 def _score(task: Task, subset: Sequence[Example], answers: Sequence[str | None]) -> float:
-    return fmean(judged(task, answer, example.target).score for answer, example in zip(answers, subset, strict=True))
+    return fmean(
+        score_answer(task, answer, example.target).score for answer, example in zip(answers, subset, strict=True)
+    )
 
 
 def _consistency(
-    config: RobustnessConfig, task: Task, subset: Sequence[Example], seed: int, *, model: ChatModel, own: Own
+    config: RobustnessConfig, task: Task, subset: Sequence[Example], seed: int, *, model: ChatModel, own: Baseline
 ) -> dict[str, Any]:
     """Return agreement, majority and entropy of sampled answers; nothing for an arm that writes no answers."""
     if config.samples is None or own.answering.writing is None:
@@ -117,7 +121,7 @@ def _consistency(
         "temperature": config.temperature,
         "consistency": fmean(sum(times * (times - 1) for times in count.values()) / pairs for count in counts),
         "majority_score": fmean(
-            judged(task, answer, example.target).score for answer, example in zip(majority, subset, strict=True)
+            score_answer(task, answer, example.target).score for answer, example in zip(majority, subset, strict=True)
         ),
         "answer_entropy": fmean(
             -sum(times / config.samples * math.log2(times / config.samples) for times in count.values())

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from whether.chat.messages import input_text
+from whether.chat.messages import render_input
 from whether.prompt.similarity import tfidf_vectorizer
 from whether.records import Example, Task
 
@@ -25,7 +25,7 @@ def diverse(task: Task, pool: Sequence[Example], count: int, seed: int) -> list[
     """
     from sklearn.cluster import KMeans
 
-    vectors = tfidf_vectorizer().fit_transform([input_text(task, example) for example in pool])
+    vectors = tfidf_vectorizer().fit_transform([render_input(task, example) for example in pool])
     distances = KMeans(count, n_init=4, random_state=seed).fit(vectors).transform(vectors)
     chosen: list[int] = []
     for cluster in range(count):

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 from whether.errors import MissingPackageError
 
-Nearness = Literal["tfidf", "bm25", "embeddings"]
+Similarity = Literal["tfidf", "bm25", "embeddings"]
 Rank = Callable[[str], Sequence[int]]
 """From a query to the numbers of all texts, the nearest first."""
 
 
-def index(by: Nearness, texts: Sequence[str]) -> Rank:
+def build_index(by: Similarity, texts: Sequence[str]) -> Rank:
     """Index texts for ranking.
 
     `tfidf`: cosine over words, word pairs and character n-grams. `bm25`: words (bm25s, extra `bm25`). `embeddings`:

@@ -18,13 +18,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from whether.chat.messages import input_text, question
-from whether.chat.templates import fill
+from whether.chat.messages import render_input, user_message
+from whether.chat.templates import render_template
 from whether.errors import ConfigError
 from whether.prompt.knowledge import Knowledge, Passage
 from whether.prompt.parse import answer_schema
 from whether.prompt.selection import balanced, diverse
-from whether.prompt.similarity import Nearness, index
+from whether.prompt.similarity import Similarity, build_index
 from whether.records import Example, Message, Task
 
 Strategy = Callable[[Example], list[Message]]
@@ -34,7 +34,7 @@ Demonstrations = Annotated[int, Field(ge=1)]
 def zero_shot(task: Task, pool: Sequence[Example], seed: int, *, instruction: str = "") -> Strategy:  # noqa: ARG001 - every builder is called alike
     """Return instruction and input, nothing else."""
     system = _instruction(task, instruction)
-    return lambda example: [system, question(task, example)]
+    return lambda example: [system, user_message(task, example)]
 
 
 def few_shot(
@@ -62,7 +62,7 @@ def few_shot(
     else:
         chosen = generator.sample(diverse(task, pool, examples, seed), examples)
     system = _instruction(task, instruction)
-    return lambda example: [system, *_turns(task, chosen), question(task, example)]
+    return lambda example: [system, *_demonstration_messages(task, chosen), user_message(task, example)]
 
 
 def fixed(
@@ -83,7 +83,7 @@ def fixed(
         )
     chosen = [known[name] for name in ids]
     system = _instruction(task, instruction)
-    return lambda example: [system, *_turns(task, chosen), question(task, example)]
+    return lambda example: [system, *_demonstration_messages(task, chosen), user_message(task, example)]
 
 
 def knn(
@@ -92,7 +92,7 @@ def knn(
     seed: int,  # noqa: ARG001
     *,
     examples: Demonstrations,
-    by: Nearness = "tfidf",
+    by: Similarity = "tfidf",
     instruction: str = "",
 ) -> Strategy:
     """Show each input's nearest labelled examples, the nearest last, beside the question (Liu et al. 2022).
@@ -101,13 +101,13 @@ def knn(
     demonstration. Raises ConfigError if the pool holds too few examples.
     """
     _check_pool(pool, examples + 1)
-    rank = index(by, [input_text(task, example) for example in pool])
+    rank = build_index(by, [render_input(task, example) for example in pool])
     system = _instruction(task, instruction)
 
     def messages(example: Example) -> list[Message]:
-        ranked = (pool[number] for number in rank(input_text(task, example)))
+        ranked = (pool[number] for number in rank(render_input(task, example)))
         nearest = [neighbour for neighbour in ranked if neighbour.id != example.id][:examples]
-        return [system, *_turns(task, nearest[::-1]), question(task, example)]
+        return [system, *_demonstration_messages(task, nearest[::-1]), user_message(task, example)]
 
     return messages
 
@@ -120,7 +120,7 @@ def retrieval(
     folder: str,
     passages: Annotated[int, Field(ge=1)] = 3,
     words: Annotated[int, Field(ge=20)] = 120,
-    by: Nearness = "tfidf",
+    by: Similarity = "tfidf",
     gold: str | None = None,
     examples: Annotated[int, Field(ge=0)] = 0,
     instruction: str = "",
@@ -134,7 +134,7 @@ def retrieval(
     """
     _check_pool(pool, examples)
     shown = balanced(task, pool, examples, random.Random(seed)) if examples else []
-    opening = [_instruction(task, instruction), *_turns(task, shown)]
+    opening = [_instruction(task, instruction), *_demonstration_messages(task, shown)]
     return Retrieval(task, Knowledge(Path(folder), words, by, passages), gold, opening)
 
 
@@ -148,7 +148,7 @@ class Retrieval:
         """Return the messages."""
         found = self._found(example)
         context = "\n\n".join(f"[{passage.document}]\n{passage.text}" for passage in reversed(found))
-        asked = question(self._task, example).content
+        asked = user_message(self._task, example).content
         return [*self._opening, Message("user", f"Context:\n{context}\n\n{asked}")]
 
     def holds_answer(self, example: Example) -> bool | None:
@@ -164,7 +164,7 @@ class Retrieval:
         return any(example.target.casefold() in passage.text.casefold() for passage in found)
 
     def _found(self, example: Example) -> list[Passage]:
-        return self._knowledge.find(input_text(self._task, example))
+        return self._knowledge.find(render_input(self._task, example))
 
 
 def _instruction(task: Task, template: str) -> Message:
@@ -180,11 +180,11 @@ def _instruction(task: Task, template: str) -> Message:
         "output": task.output,
         "schema": json.dumps(answer_schema(task), ensure_ascii=False),
     }
-    return Message("system", fill(template, variables, "instruction").strip())
+    return Message("system", render_template(template, variables, "instruction").strip())
 
 
-def _turns(task: Task, demonstrations: Sequence[Example]) -> list[Message]:
-    pairs = ((question(task, shown), Message("assistant", shown.target)) for shown in demonstrations)
+def _demonstration_messages(task: Task, demonstrations: Sequence[Example]) -> list[Message]:
+    pairs = ((user_message(task, shown), Message("assistant", shown.target)) for shown in demonstrations)
     return list(chain.from_iterable(pairs))
 
 

@@ -5,15 +5,15 @@ from typing import NamedTuple
 
 from whether.engine.requests import ChatModel
 from whether.errors import EngineError
-from whether.prompt.answering import Answering, Reply, Writing
+from whether.prompt.answering import DecodingStrategy, Reply, Writing
 from whether.prompt.strategies import Strategy
 from whether.records import Example
 
 
-class Question(NamedTuple):
+class RequestGroup(NamedTuple):
     """What is asked of one of the prompts."""
 
-    answering: Answering
+    answering: DecodingStrategy
     strategy: Strategy
     examples: Sequence[Example]
 
@@ -25,8 +25,8 @@ class Question(NamedTuple):
             return error
 
 
-def ask_together(
-    model: ChatModel, questions: Sequence[Question], *, progress: str | None = None
+def generate_batched(
+    model: ChatModel, questions: Sequence[RequestGroup], *, progress: str | None = None
 ) -> list[list[Reply] | EngineError]:
     """Return the replies to each question, as if it were asked by itself, in as few calls of the model as can be.
 
@@ -40,7 +40,7 @@ def ask_together(
     return [found[place] for place in range(len(questions))]
 
 
-def _of_one_call(questions: Sequence[Question]) -> list[tuple[Writing | None, list[int]]]:
+def _of_one_call(questions: Sequence[RequestGroup]) -> list[tuple[Writing | None, list[int]]]:
     """Group the places of questions that can go to a model in one call; those of which answers are not written."""
     groups: list[tuple[Writing | None, list[int]]] = []
     for place, question in enumerate(questions):
@@ -54,7 +54,7 @@ def _of_one_call(questions: Sequence[Question]) -> list[tuple[Writing | None, li
 
 
 def _ask_as_one(
-    model: ChatModel, writing: Writing, questions: Sequence[Question], progress: str | None
+    model: ChatModel, writing: Writing, questions: Sequence[RequestGroup], progress: str | None
 ) -> list[list[Reply] | EngineError] | None:
     """Ask questions in one call; None if the model refuses one of them, and so all."""
     chats = [question.strategy(example) for question in questions for example in question.examples]

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
-from whether.chat.messages import Lesson, input_text
-from whether.chat.templates import TemplateFault
+from whether.chat.messages import TrainingFormat, render_input
+from whether.chat.templates import TemplateError
 from whether.config import PromptConfig, build
 from whether.errors import ConfigError
-from whether.prompt.answering import Answering
+from whether.prompt.answering import DecodingStrategy
 from whether.prompt.strategies import Retrieval, Strategy
 from whether.records import Example, Message, Task
 
 
-def lessons(prompt: PromptConfig, task: Task, pool: Sequence[Example], seed: int, where: str) -> Lesson:
+def training_format(prompt: PromptConfig, task: Task, pool: Sequence[Example], seed: int, where: str) -> TrainingFormat:
     """Return how examples are asked with a prompt, demonstrations drawn from `pool`, the training split.
 
     An example is never its own demonstration: where the prompt would show it, that turn is left out. `where` names the
@@ -19,9 +19,9 @@ def lessons(prompt: PromptConfig, task: Task, pool: Sequence[Example], seed: int
     with: whose right outputs are not known (a chain of thought), or that shows passages.
     """
     try:
-        answering: Answering = build(prompt.answering, task, seed, where=f"{where}.answering")
+        answering: DecodingStrategy = build(prompt.answering, task, seed, where=f"{where}.answering")
         strategy: Strategy = build(prompt.strategy, task, pool, seed, where=f"{where}.strategy")
-    except TemplateFault as fault:
+    except TemplateError as fault:
         raise ConfigError(f"{where}.strategy.instruction, line {fault.line}: {fault.reason}") from None
     if answering.after is not None:
         raise ConfigError(
@@ -31,13 +31,13 @@ def lessons(prompt: PromptConfig, task: Task, pool: Sequence[Example], seed: int
         raise ConfigError(f"{where}: tuning with passages is not built; tune without, and retrieve with the result")
 
     def lesson(example: Example) -> tuple[list[Message], str]:
-        messages = _without(strategy(example), input_text(task, example), example.target)
+        messages = _drop_own_demonstration(strategy(example), render_input(task, example), example.target)
         return answering.shown(messages), answering.show(example.target)
 
     return lesson
 
 
-def _without(messages: list[Message], text: str, target: str) -> list[Message]:
+def _drop_own_demonstration(messages: list[Message], text: str, target: str) -> list[Message]:
     """Leave out a demonstration that is the example itself."""
     kept: list[Message] = []
     *demonstrations, asked = messages

@@ -93,7 +93,7 @@ class PowerLaw:
 
 
 @dataclass(frozen=True)
-class CurvePosition:
+class FittedPoint:
     """The fitted curves at one number of labels, with the band that resamples give; for drawing."""
 
     labels: float
@@ -145,7 +145,7 @@ class LearningCurve:
     reference: Measurement | None = None
     """Base with the plain prompt, which needs no labels, on the same test examples; None: not measured."""
     fits: dict[Literal["tuned", "prompting"], PowerLaw] = field(default_factory=dict)
-    fitted: list[CurvePosition] = field(default_factory=list)
+    fitted: list[FittedPoint] = field(default_factory=list)
     crossover: Crossover | None = None
     """None where nothing was measured."""
     not_measured: dict[str, str] = field(default_factory=dict)

@@ -34,7 +34,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def to_plain(record: Any) -> Any:
+def to_builtins(record: Any) -> Any:
     """Return a record as dicts, lists and scalars."""
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
         return dataclasses.asdict(record)
@@ -72,18 +72,18 @@ def _parse(path: Path, where: str, text: bytes, kind: type[T]) -> T:
 
 def write_json(path: Path, record: Any) -> None:
     """Write one record, atomically, with sorted meaning kept: keys in the order of the type."""
-    write_text(path, json.dumps(to_plain(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(to_builtins(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_jsonl(path: Path, records: Iterable[Any]) -> None:
     """Write one record a line, atomically."""
-    lines = (json.dumps(to_plain(record), ensure_ascii=False, allow_nan=False) for record in records)
+    lines = (json.dumps(to_builtins(record), ensure_ascii=False, allow_nan=False) for record in records)
     write_text(path, "".join(line + "\n" for line in lines))
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file atomically: a full disk or a kill leaves the old content or none."""
-    with writing(path):
+    with named_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         temporary = Path(name)
@@ -102,7 +102,7 @@ def write_text(path: Path, text: str) -> None:
 @contextmanager
 def output_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `path` when the block ends well and vanishes when it does not."""
-    with writing(path):
+    with named_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         try:
@@ -117,7 +117,7 @@ def output_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def named_write_errors(path: Path) -> Iterator[None]:
     """Turn the system's refusal to write into one clear RecordError that names the place."""
     advice = {
         errno.ENOSPC: "the disk is full: free some space and run again",
@@ -150,6 +150,6 @@ def sha256_folder(path: Path, pattern: str = "**/*") -> str:
     return digest.hexdigest()
 
 
-def sha256_plain(value: Mapping[str, Any] | list[Any] | str) -> str:
+def sha256_json(value: Mapping[str, Any] | list[Any] | str) -> str:
     """Return the SHA-256 of a JSON value in canonical form (sorted keys), in hex."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

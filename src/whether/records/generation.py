@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 
-class Score(NamedTuple):
+class ContinuationScore(NamedTuple):
     """How likely a continuation is."""
 
     log_likelihood: float
@@ -36,10 +36,10 @@ class Generation(NamedTuple):
     """Whether it ended by itself, by a stop string or by its constraint; False: it was cut at the most new tokens."""
 
 
-class Judgement(NamedTuple):
+class LabelScores(NamedTuple):
     """How likely given answers are to one chat."""
 
-    scores: list[Score]
+    scores: list[ContinuationScore]
     """Of each answer, with the token that ends its turn; a linear probe's tokens are its labels."""
     input_tokens: int
     """Tokens of the prompt."""

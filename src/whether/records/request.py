@@ -31,7 +31,7 @@ class Sampling(NamedTuple):
 GREEDY = Sampling()
 
 
-class Choices(NamedTuple):
+class Choice(NamedTuple):
     """An answer must be one of these texts, in the tokens that the tokenizer spells it with."""
 
     texts: tuple[str, ...]

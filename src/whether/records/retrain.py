@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from whether.records.files import sha256_plain
+from whether.records.files import sha256_json
 
 WARM = "_warm"
 """Ends the name of a checkpoint that goes on from the champion's adapter, with the settings of the name before it."""
-MEASURED = ("verdict.json", "predictions.jsonl", "checkpoint/metrics.json")
+MEASUREMENT_FILES = ("verdict.json", "predictions.jsonl", "checkpoint/metrics.json")
 """Files of a bundle that say how it was measured: it answers alike without them."""
 Destination = Literal["train", "dev", "recent", "waiting", "unlabelled", "repeat"]
 Outcome = Literal["nothing", "promoted", "kept", "needs_person", "failed"]
@@ -49,7 +49,7 @@ class Quarantined:
 
 
 @dataclass(frozen=True)
-class Taken:
+class IntakeCounts:
     """What a night took in, in rows."""
 
     files: int = 0
@@ -156,10 +156,8 @@ class BundleRecord:
     @property
     def content(self) -> str:
         """Hash of what answers, however it was measured: equal for bundles whose answers are."""
-        files = {name: digest for name, digest in self.files.items() if name not in MEASURED}
-        return sha256_plain(
-            [self.arm, self.model_hash, self.model_settings, self.prompt, self.seed, self.served, files]
-        )
+        files = {name: digest for name, digest in self.files.items() if name not in MEASUREMENT_FILES}
+        return sha256_json([self.arm, self.model_hash, self.model_settings, self.prompt, self.seed, self.served, files])
 
     @property
     def kin(self) -> tuple[str, str]:
@@ -193,7 +191,7 @@ class MeanScore:
 
 
 @dataclass(frozen=True)
-class Night:
+class RetrainingRun:
     """One execution of the job: a line of retrain/nights.jsonl."""
 
     number: int
@@ -203,7 +201,7 @@ class Night:
     outcome: Outcome
     reason: str
     """Why, in a sentence."""
-    taken: Taken = field(default_factory=Taken)
+    taken: IntakeCounts = field(default_factory=IntakeCounts)
     findings: list[Finding] = field(default_factory=list)
     attention: list[str] = field(default_factory=list)
     """What a person should look at."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class VariationScore:
+class FormatScore:
     """One other format of an arm."""
 
     score: float
@@ -23,7 +23,7 @@ class Robustness:
     """Mean score in the arm's own format."""
     repeatability: float
     """Share of answers that were the same when they were asked again beside other requests."""
-    variations: dict[str, VariationScore] = field(default_factory=dict)
+    variations: dict[str, FormatScore] = field(default_factory=dict)
     """Name of a format that keeps the meaning → what it does."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Name of a format that was not tried on this arm → why."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 Split = Literal["train", "dev", "test", "recent", "unseen"]
 """`recent`: the newest labelled rows that retraining holds out; empty where no row has arrived since the beginning.
 `unseen`: rows whose labels are left out of the others (`task.unseen_labels`)."""
-Output = Literal["label", "text", "json"]
+OutputName = Literal["label", "text", "json"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Task:
     """What has to be done: artifacts/prepare/task.json."""
 
     name: str
-    output: Output
+    output: OutputName
     metric: str
     """The primary metric's key in `METRICS`."""
     instruction: str

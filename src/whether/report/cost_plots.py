@@ -13,7 +13,7 @@ _REACH = 30
 """Volumes are drawn to this factor around the policy's and each crossing."""
 
 
-def paint_cost_volume(axes: Any, verdict: Verdict, colours: Mapping[str, str]) -> None:
+def plot_cost_volume(axes: Any, verdict: Verdict, colours: Mapping[str, str]) -> None:
     """Draw monthly cost against volume for each representative; crossings are ringed, the policy's volume dotted.
 
     A thin line through a crossing is its interval.
@@ -53,7 +53,7 @@ def shown_break_even(verdict: Verdict) -> BreakEven:
     return next((row for row in verdict.break_even if row.arm == verdict.recommended_arm), verdict.break_even[0])
 
 
-def paint_cost_drivers(axes: Any, found: BreakEven, colours: Mapping[str, str], tuned: str) -> None:
+def plot_cost_drivers(axes: Any, found: BreakEven, colours: Mapping[str, str], tuned: str) -> None:
     """Draw a tornado: for each quantity the difference a month at half and at twice of it, around the one as it is.
 
     Left of zero the tuned arm is the cheaper one. `tuned` is its kind, for the colour.

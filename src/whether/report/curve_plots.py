@@ -16,7 +16,7 @@ _BOTTOM = -0.07
 """Where the interval of the crossover is drawn: below all qualities."""
 
 
-def paint_learning_curve(axes: Any, curve: LearningCurve, colours: Mapping[str, str]) -> None:
+def plot_learning_curve(axes: Any, curve: LearningCurve, colours: Mapping[str, str]) -> None:
     """Draw means with intervals, each seed, fitted curves with bands, the label-free prompt, and the crossover."""
     labels = [level.labels for level in curve.levels]
     axes.set_xscale("log")

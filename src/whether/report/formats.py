@@ -6,7 +6,7 @@ from whether.metrics.format import format_percent
 from whether.records import Adherence, Robustness
 
 
-def paint_formats(axes: Any, arms: dict[str, Robustness], colours: dict[str, str], line: str) -> None:
+def plot_formats(axes: Any, arms: dict[str, Robustness], colours: dict[str, str], line: str) -> None:
     """Draw an arm a line: a stroke for each format, from the worst to the best, and a point for the arm's own."""
     names = list(arms)[::-1]
     for place, name in enumerate(names):

@@ -16,10 +16,10 @@ import numpy as np
 from whether.metrics.catalogue import METRIC_NAMES, METRICS
 from whether.metrics.format import format_percent, format_usd
 from whether.records import Measurement, Robustness, Verdict
-from whether.report.cost_plots import paint_cost_drivers, paint_cost_volume, shown_break_even
-from whether.report.curve_plots import paint_learning_curve
+from whether.report.cost_plots import plot_cost_drivers, plot_cost_volume, shown_break_even
+from whether.report.curve_plots import plot_learning_curve
 from whether.report.data import ReportData
-from whether.report.formats import paint_formats
+from whether.report.formats import plot_formats
 
 STYLE = (Path(__file__).with_name("colours.css")).read_text(encoding="utf-8")
 """The colours as CSS variables, for light and dark."""
@@ -35,28 +35,30 @@ _MOST_LABELS = 24
 """A confusion matrix with more labels cannot be read; its place is outputs.jsonl."""
 
 
-def draw(data: ReportData) -> dict[str, str]:
+def plot_all(data: ReportData) -> dict[str, str]:
     """Return every picture that this verdict has, by name, as SVG text."""
     verdict = data.verdict
-    pictures = {"quality": svg("quality", _quality, verdict)}
+    pictures = {"quality": render_svg("quality", _quality, verdict)}
     # Their axes are logarithmic, and a price list may say that machines are free.
     costly = all(arm.metrics["usd_per_1k"].value for arm in verdict.arms.values())
     if costly:
-        pictures["quality_cost"] = svg("quality_cost", _quality_cost, verdict)
+        pictures["quality_cost"] = render_svg("quality_cost", _quality_cost, verdict)
     if verdict.break_even and costly:
-        pictures["cost_volume"] = svg("cost_volume", paint_cost_volume, verdict, PLACEHOLDERS)
+        pictures["cost_volume"] = render_svg("cost_volume", plot_cost_volume, verdict, PLACEHOLDERS)
         row = shown_break_even(verdict)
         kind = verdict.arms[row.arm].answer
-        pictures["cost_drivers"] = svg("cost_drivers", paint_cost_drivers, row, PLACEHOLDERS, kind)
+        pictures["cost_drivers"] = render_svg("cost_drivers", plot_cost_drivers, row, PLACEHOLDERS, kind)
     if verdict.learning_curve and verdict.learning_curve.levels:
-        pictures["learning_curve"] = svg("learning_curve", paint_learning_curve, verdict.learning_curve, PLACEHOLDERS)
+        pictures["learning_curve"] = render_svg(
+            "learning_curve", plot_learning_curve, verdict.learning_curve, PLACEHOLDERS
+        )
     if data.task.output == "label" and len(data.task.labels) <= _MOST_LABELS:
         for arm in verdict.representatives.values():
-            pictures[f"confusion_{arm}"] = svg(f"confusion_{arm}", _confusion, data, arm)
+            pictures[f"confusion_{arm}"] = render_svg(f"confusion_{arm}", _confusion, data, arm)
     if any(one.variations for one in data.robustness.values()):
-        pictures["formats"] = svg("formats", _formats, verdict, data.robustness)
+        pictures["formats"] = render_svg("formats", _formats, verdict, data.robustness)
     for name, history in data.history.items():
-        pictures[f"training_{name}"] = svg(f"training_{name}", _training, history)
+        pictures[f"training_{name}"] = render_svg(f"training_{name}", _training, history)
     return pictures
 
 
@@ -86,7 +88,7 @@ def _quality(axes: Any, verdict: Verdict) -> None:
 def _formats(axes: Any, verdict: Verdict, formats: dict[str, Robustness]) -> None:
     """Draw the score of each arm in other formats of its prompt."""
     colours = {name: PLACEHOLDERS[verdict.arms[name].answer] for name in formats}
-    paint_formats(axes, formats, colours, PLACEHOLDERS["line"])
+    plot_formats(axes, formats, colours, PLACEHOLDERS["line"])
     axes.figure.set_size_inches(_WIDTH, 0.9 + 0.3 * len(formats))
 
 
@@ -159,7 +161,7 @@ def _confusion(axes: Any, data: ReportData, arm: str) -> None:
         if count:
             kind = "fine_tune" if row == column else "both"
             box = {"facecolor": PLACEHOLDERS[kind], "alpha": 0.12 + 0.6 * shares[row, column], "linewidth": 0}
-            axes.add_patch(_rectangle(column - 0.47, row - 0.47, **box))
+            axes.add_patch(_grid_shape(column - 0.47, row - 0.47, **box))
             axes.text(column, row, str(count), ha="center", va="center", fontsize=8)
     columns = [str(number + 1) for number in range(len(labels))] + ["–"]
     axes.set_xticks(range(len(columns)), columns)
@@ -170,7 +172,7 @@ def _confusion(axes: Any, data: ReportData, arm: str) -> None:
     axes.figure.set_size_inches(_WIDTH, 0.9 + 0.28 * len(labels))
 
 
-def _rectangle(x: float, y: float, **options: Any) -> Any:
+def _grid_shape(x: float, y: float, **options: Any) -> Any:
     from matplotlib.patches import Rectangle
 
     return Rectangle((x, y), 0.94, 0.94, **options)
@@ -201,7 +203,7 @@ def _baseline(verdict: Verdict, line: Callable[..., Any]) -> None:
         line(verdict.baseline, color=PLACEHOLDERS["muted"], linestyle=":", linewidth=1)
 
 
-def svg(name: str, painter: Callable[..., None], *arguments: Any) -> str:
+def render_svg(name: str, painter: Callable[..., None], *arguments: Any) -> str:
     """Let a painter draw on axes and return the SVG text with theme colours."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -220,10 +222,10 @@ def svg(name: str, painter: Callable[..., None], *arguments: Any) -> str:
         text = io.StringIO()
         nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
         figure.savefig(text, format="svg", metadata=nothing)
-    return _themed(text.getvalue())
+    return _css_colours(text.getvalue())
 
 
-def _themed(svg: str) -> str:
+def _css_colours(svg: str) -> str:
     """Replace placeholders by CSS variables, and drop what clashes when several pictures stand on one page."""
     for name, placeholder in PLACEHOLDERS.items():
         svg = svg.replace(placeholder, f"var(--{name})")
@@ -233,7 +235,7 @@ def _themed(svg: str) -> str:
     return svg[svg.index("<svg") :].replace("<svg", '<svg stroke-linejoin="round"', 1)
 
 
-def standalone(svg: str) -> str:
+def with_style(svg: str) -> str:
     """Return a picture as a file of its own, with the colours of both themes."""
     end = svg.index(">") + 1
     return f"{svg[:end]}\n<style>{STYLE}</style>{svg[end:]}"

@@ -32,7 +32,7 @@ from whether.records import APPROACH_NAMES, HEADLINES, ArmOutput, Aspect, Compar
 from whether.report.cost_plots import shown_break_even
 from whether.report.data import ReportData, read_report_data
 from whether.report.formats import format_table, violations
-from whether.report.plots import STYLE, draw, standalone
+from whether.report.plots import STYLE, plot_all, with_style
 
 _HERE = Path(__file__).parent
 TABLES = {
@@ -47,9 +47,9 @@ TABLES = {
     "Format and chance, on a part of dev": ROBUSTNESS,
 }  # fmt: skip
 """The leaderboard in tables that fit a page; the metrics that the task has, the primary one first."""
-RARE = ("retrieval_recall", "unseen_labels", *ROBUSTNESS)
+HIDDEN_IF_UNMEASURED = ("retrieval_recall", "unseen_labels", *ROBUSTNESS)
 """Left out where no arm has them: they do not apply then, or were switched off."""
-SHOWN = 200
+MAX_EXAMPLES = 200
 """Examples shown side by side; outputs.jsonl holds all of them."""
 _LONGEST_INPUT, _LONGEST_OUTPUT = 600, 240
 CONCLUSIONS = {
@@ -68,9 +68,9 @@ def write_report(verdict: Path, *, artifacts: Path, folder: Path) -> None:
     Raises RecordError for a record that is missing or broken.
     """
     data = read_report_data(verdict, artifacts)
-    drawings = draw(data)
+    drawings = plot_all(data)
     for name, svg in drawings.items():
-        write_text(folder / "plots" / f"{name}.svg", standalone(svg))
+        write_text(folder / "plots" / f"{name}.svg", with_style(svg))
     write_text(folder / "report.html", render(data, drawings))
 
 
@@ -136,7 +136,11 @@ def leaderboards(verdict: Verdict) -> list[dict[str, Any]]:
     measured = next(iter(verdict.arms.values())).metrics
     tables = []
     for title, names in TABLES.items():
-        shown = [name for name in names if name in measured and (name not in RARE or _is_known(name, verdict))]
+        shown = [
+            name
+            for name in names
+            if name in measured and (name not in HIDDEN_IF_UNMEASURED or _is_known(name, verdict))
+        ]
         columns = sorted(shown, key=lambda name: name != verdict.metric)
         if not columns:
             continue
@@ -252,17 +256,17 @@ def examples(data: ReportData) -> tuple[list[dict[str, Any]], int]:
     for example in data.outputs:
         answers = example.arms
         if len({_shown(answer) for answer in answers.values()}) > 1:
-            tags = _tags(answers, verdict)
-            inputs = {key: _cut(text, _LONGEST_INPUT) for key, text in example.inputs.items()}
+            tags = _outcome_tags(answers, verdict)
+            inputs = {key: _truncate(text, _LONGEST_INPUT) for key, text in example.inputs.items()}
             found.append(
-                {"id": example.id, "inputs": inputs, "target": _cut(example.target, _LONGEST_INPUT), "tags": tags,
+                {"id": example.id, "inputs": inputs, "target": _truncate(example.target, _LONGEST_INPUT), "tags": tags,
                  "groups": _groups(answers, verdict.ranking())}
             )  # fmt: skip
     found.sort(key=lambda row: "disagree" not in row["tags"])
-    return found[:SHOWN], len(found)
+    return found[:MAX_EXAMPLES], len(found)
 
 
-def _tags(answers: dict[str, ArmOutput], verdict: Verdict) -> list[str]:
+def _outcome_tags(answers: dict[str, ArmOutput], verdict: Verdict) -> list[str]:
     """Return the filters that an example belongs to."""
     compared = verdict.representatives
     right = {kind: answers[name].score == 1 for kind, name in compared.items()}
@@ -283,7 +287,7 @@ def _groups(answers: dict[str, ArmOutput], order: Sequence[str]) -> list[dict[st
     for name in order:
         answer = answers[name]
         text = _shown(answer)
-        group = {"text": _cut(text, _LONGEST_OUTPUT), "score": answer.score, "valid": answer.valid, "arms": []}
+        group = {"text": _truncate(text, _LONGEST_OUTPUT), "score": answer.score, "valid": answer.valid, "arms": []}
         groups.setdefault(text, group)["arms"].append(name)
     return sorted(groups.values(), key=lambda group: (-group["score"], not group["valid"]))
 
@@ -293,5 +297,5 @@ def _shown(answer: ArmOutput) -> str:
     return answer.answer if answer.answer is not None else answer.output
 
 
-def _cut(text: str, length: int) -> str:
+def _truncate(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -17,7 +17,7 @@ _CHANGES = {"better": "green", "worse": "red"}
 _COLUMNS = ("valid_rate", "latency_p95", "usd_per_1k", "usd_to_build", "retention_change")
 
 
-def show(verdict: Verdict, console: Console | None = None) -> None:
+def print_verdict(verdict: Verdict, console: Console | None = None) -> None:
     """Print verdict, reasons and leaderboard; narrow terminals lose columns from the right, never the quality."""
     console = console or Console()
     colour = _COLOURS.get(verdict.answer, "green")
@@ -33,10 +33,10 @@ def show(verdict: Verdict, console: Console | None = None) -> None:
     if verdict.learning_curve:
         console.print(Padding(Text(f"• Labels: {verdict.learning_curve.reasons[0]}"), (0, 0, 0, 2)))
     console.print()
-    console.print(_widest_leaderboard(verdict, console))
+    console.print(_fitting_leaderboard(verdict, console))
 
 
-def show_changes(changes: Changes, console: Console | None = None) -> None:
+def print_changes(changes: Changes, console: Console | None = None) -> None:
     """Print what changed since an earlier verdict."""
     console = console or Console()
     console.print()
@@ -54,10 +54,10 @@ def show_changes(changes: Changes, console: Console | None = None) -> None:
         styles.append(_CHANGES.get(row.conclusion))
     console.print()
     heads = ("arm", "shown", "now minus then", "interval", "examples in both")
-    show_table(heads, rows, left=2, styles=styles, console=console)
+    print_table(heads, rows, left=2, styles=styles, console=console)
 
 
-def show_table(
+def print_table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: int, styles: Sequence[str | None] = (),
     console: Console | None = None,
 ) -> None:  # fmt: skip
@@ -70,7 +70,7 @@ def show_table(
     (console or Console()).print(table)
 
 
-def _widest_leaderboard(verdict: Verdict, console: Console) -> Table:
+def _fitting_leaderboard(verdict: Verdict, console: Console) -> Table:
     """Return the leaderboard with as many columns as the console shows in full."""
     unlimited = console.options.update(max_width=10_000)
     tables = [_leaderboard(verdict, _COLUMNS[:count]) for count in range(len(_COLUMNS), -1, -1)]

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from whether.metrics.catalogue import METRIC_NAMES
 from whether.metrics.format import format_interval, format_points, format_signed, format_value
 from whether.records import HEADLINES, Changes, Verdict, write_text
-from whether.report.plots import MARKERS, PLACEHOLDERS, STYLE, svg
+from whether.report.plots import MARKERS, PLACEHOLDERS, STYLE, render_svg
 
-HEADS = ("date", "commit", "verdict", "arm", "quality", "interval", "USD a month")
+COLUMNS = ("date", "commit", "verdict", "arm", "quality", "interval", "USD a month")
 _MOST_LINES = 8
 """Arms in the picture: those that were recommended, and the best of the last verdict."""
 
@@ -18,7 +18,7 @@ _NAME_HEIGHT = 0.055
 """Of a line of text, as a share of the quality axis."""
 
 
-class Point(NamedTuple):
+class TrendRow(NamedTuple):
     """A verdict and when it was."""
 
     commit: str
@@ -29,7 +29,7 @@ class Point(NamedTuple):
     """Since the verdict before it."""
 
 
-def trend_rows(points: Sequence[Point]) -> list[list[str]]:
+def trend_rows(points: Sequence[TrendRow]) -> list[list[str]]:
     """Return a line for each verdict: what was recommended, and its primary metric on test."""
     rows = []
     for point in points:
@@ -47,7 +47,7 @@ def trend_rows(points: Sequence[Point]) -> list[list[str]]:
     return rows
 
 
-def write_trend(points: Sequence[Point], file: Path) -> None:
+def write_trend(points: Sequence[TrendRow], file: Path) -> None:
     """Write the page of verdicts, newest first, as one file with everything in it."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -65,14 +65,14 @@ def write_trend(points: Sequence[Point], file: Path) -> None:
         headlines=HEADLINES,
         metric=METRIC_NAMES[points[0].verdict.metric],
         css=Markup(STYLE + (folder / "report.css").read_text("utf-8")),  # noqa: S704 - our own
-        picture=Markup(svg("trend", _paint, points[::-1])),  # noqa: S704 - drawn by us, texts escaped by matplotlib
+        picture=Markup(render_svg("trend", _paint, points[::-1])),  # noqa: S704 - drawn by us, texts escaped by matplotlib
         signed=format_signed,
         points_of=format_points,
     )
     write_text(file, text)
 
 
-def _paint(axes: Any, points: Sequence[Point]) -> None:
+def _paint(axes: Any, points: Sequence[TrendRow]) -> None:
     """Draw each arm's quality with its interval, verdict by verdict, oldest first; the recommended one is ringed."""
     metric = points[-1].verdict.metric
     names, ends = _shown(points), dict[str, tuple[float, float]]()
@@ -111,7 +111,7 @@ def _name_lines(axes: Any, ends: dict[str, tuple[float, float]]) -> None:
         axes.text(place + 0.03, height, name, va="center", fontsize=8, color=PLACEHOLDERS["ink"], clip_on=False)
 
 
-def _shown(points: Sequence[Point]) -> list[str]:
+def _shown(points: Sequence[TrendRow]) -> list[str]:
     """Return the arms to draw: those that were recommended, and the best of the last verdict, as far as they go."""
     last = points[-1].verdict
     best = sorted(last.arms, key=lambda name: -(last.arms[name].metrics[last.metric].value or 0.0))

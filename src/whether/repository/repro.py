@@ -9,7 +9,7 @@ from pathlib import Path
 from whether.errors import EngineError
 
 
-def repro(log: Path, *stages: str) -> None:
+def dvc_repro(log: Path, *stages: str) -> None:
     """Run `dvc repro`, of all stages where none is named. Raises EngineError.
 
     What it says goes to standard error and to the end of `log`.

@@ -12,13 +12,13 @@ from whether.records import ARTIFACTS, Verdict, read_json
 COMPARE = ARTIFACTS / "compare"
 RESULT = ("verdict.json", "outputs.jsonl")
 """Files of `COMPARE` that tell what an earlier verdict was, and of which answers."""
-_TOO_LARGE = "model"
+_NOT_A_RECORD = "model"
 """Folder of artifacts/ that no record is in."""
 
 logger = logging.getLogger("whether.verdict")
 
 
-class Past(NamedTuple):
+class PastVerdict(NamedTuple):
     """The verdict of a commit."""
 
     commit: str
@@ -40,13 +40,13 @@ def records_at_revision(revision: str, folder: Path) -> Path:
     """Copy params.yaml and artifacts/ of a git revision, the base model left out, to the new `folder`."""
     folder.mkdir()
     (folder / ARTIFACTS).mkdir()
-    stages = [stage for stage in _stages(revision) if stage != _TOO_LARGE]
+    stages = [stage for stage in _stages(revision) if stage != _NOT_A_RECORD]
     copies = {(ARTIFACTS / stage).as_posix(): folder / ARTIFACTS / stage for stage in stages}
     _copy(revision, {PARAMS.as_posix(): folder / PARAMS, **copies})
     return folder
 
 
-def past_verdicts(most: int, scratch: Path) -> list[Past]:
+def verdict_history(most: int, scratch: Path) -> list[PastVerdict]:
     """Return the verdicts of the last commits that changed dvc.lock, newest first; those that DVC's cache has."""
     command = ["git", "log", f"-{most}", "--format=%h %cs", "--", "dvc.lock"]
     try:
@@ -55,14 +55,14 @@ def past_verdicts(most: int, scratch: Path) -> list[Past]:
         raise RecordError(f"no history: git cannot be run ({error})") from error
     if listed.returncode != 0 or not listed.stdout.strip():
         raise RecordError("no history: no commit of this repository changed dvc.lock (`git commit` after `dvc repro`)")
-    found: list[Past] = []
+    found: list[PastVerdict] = []
     lines = [line.split() for line in listed.stdout.splitlines()]
     for commit, date in lines:
         try:
             folder = at_revision(commit, scratch / commit)
         except RecordError:
             continue
-        found.append(Past(commit, date, read_json(folder / RESULT[0], Verdict), folder))
+        found.append(PastVerdict(commit, date, read_json(folder / RESULT[0], Verdict), folder))
     missing = len(lines) - len(found)
     text = f"{missing} of {len(lines)} commits have no verdict in DVC's cache: `dvc fetch --all-commits {COMPARE}`"
     if not found:

@@ -10,7 +10,7 @@ from whether.records import DATA
 DATA_DVC = Path("data.dvc")
 
 
-def refuse_rehashed() -> None:
+def require_committed_data() -> None:
     """Raise SourceError where data.dvc differs from the one that git has staged or committed.
 
     So that data that changed under `dvc repro` stops the run until a person has said `git add data.dvc`.
@@ -25,7 +25,7 @@ def refuse_rehashed() -> None:
         )
 
 
-def differing_files() -> list[str]:
+def changed_files() -> list[str]:
     """Return the files of data/ that differ from data.dvc; `data/` alone where DVC's cache cannot say which."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from whether.errors import RecordError, SourceError
 from whether.records import COLLECTED
-from whether.repository.tracked import DATA_DVC, differing_files
+from whether.repository.tracked import DATA_DVC, changed_files
 
 
 def version_data() -> bool:
@@ -17,7 +17,7 @@ def version_data() -> bool:
 
     Raises SourceError where something else in data/ changed: nobody has said that this was meant.
     """
-    different = differing_files()
+    different = changed_files()
     strange = [file for file in different if not Path(file).is_relative_to(COLLECTED)]
     if strange:
         raise SourceError(

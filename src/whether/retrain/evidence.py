@@ -7,28 +7,30 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from whether.bundle import champion as promotion
 from whether.bundle.bundle import Bundle, load_bundle
-from whether.bundle.process import Asker
+from whether.bundle.champion import read_champion_or_none
+from whether.bundle.process import BundleProcess
 from whether.compare.provenance import model_hash
 from whether.config import Config
 from whether.prepare.collected import collected_file
-from whether.prepare.rows import example_reader, read_inputs, read_table
-from whether.records import ARTIFACTS, Champion, CollectedRow, Example, Finding, Night
-from whether.retrain.triggers import Evidence, Item, ask
+from whether.prepare.rows import example_reader, read_examples, read_inputs
+from whether.records import ARTIFACTS, Champion, CollectedRow, Example, Finding, RetrainingRun
+from whether.retrain.triggers import Evidence, ObservedRow, evaluate
 
 
-class Moment(NamedTuple):
+class RunContext(NamedTuple):
     """Which night it is, and what was before."""
 
     number: int
     now: datetime
-    nights: Sequence[Night]
+    nights: Sequence[RetrainingRun]
 
 
-def findings(config: Config, folder: Path, moment: Moment, rows: Sequence[CollectedRow], asker: Asker) -> list[Finding]:
+def evaluate_triggers(
+    config: Config, folder: Path, moment: RunContext, rows: Sequence[CollectedRow], asker: BundleProcess
+) -> list[Finding]:
     """Ask every trigger of the configuration; what fired in a night that then failed still fires."""
-    champion = promotion.find_champion(folder)
+    champion = read_champion_or_none(folder)
     bundle = load_bundle(folder / "bundles" / champion.champion) if champion else None
     read = example_reader(config.task, collected_file(config.task))
     labelled = {row.id: row for row in rows if row.labelled is not None and row.destination != "repeat"}
@@ -45,7 +47,7 @@ def findings(config: Config, folder: Path, moment: Moment, rows: Sequence[Collec
         number=moment.number,
         now=moment.now,
         config=config,
-        items=items(config, rows),
+        items=observed_rows(config, rows),
         nights=moment.nights,
         champion=champion,
         bundle=bundle.record if bundle else None,
@@ -53,10 +55,10 @@ def findings(config: Config, folder: Path, moment: Moment, rows: Sequence[Collec
         measured=measured,
         model_hash=lambda: _model_hash(config, bundle),
     )
-    return [still_fired(ask(evidence, name), moment.nights) for name in config.retrain.triggers]
+    return [carry_over_fired(evaluate(evidence, name), moment.nights) for name in config.retrain.triggers]
 
 
-def still_fired(finding: Finding, nights: Sequence[Night]) -> Finding:
+def carry_over_fired(finding: Finding, nights: Sequence[RetrainingRun]) -> Finding:
     """Let a trigger that fired in one of the last nights, all of which failed since, fire again.
 
     Evidence may ebb from one night to the next, and the challenger that it asked for was never made. What compares
@@ -72,7 +74,7 @@ def still_fired(finding: Finding, nights: Sequence[Night]) -> Finding:
 
 
 def champion_scores(
-    config: Config, champion: Champion | None, rows: Sequence[CollectedRow], asker: Asker
+    config: Config, champion: Champion | None, rows: Sequence[CollectedRow], asker: BundleProcess
 ) -> list[float]:
     """Return the champion's score on each labelled row; none without a champion."""
     if champion is None or not rows:
@@ -88,9 +90,9 @@ def _model_hash(config: Config, bundle: Bundle | None) -> str:
     return model_hash(ARTIFACTS / "model")
 
 
-def items(config: Config, rows: Sequence[CollectedRow]) -> list[Item]:
+def observed_rows(config: Config, rows: Sequence[CollectedRow]) -> list[ObservedRow]:
     """Return every row as triggers see it, as often as it came: first those that the task began with."""
-    found = [_item(row.example, 0, 0, labelled=True) for row in read_table(config.task).rows]
+    found = [_item(row.example, 0, 0, labelled=True) for row in read_examples(config.task).rows]
     read = example_reader(replace(config.task, labels=None, definitions={}), Path("collected"))
     for row in rows:
         labelled = row.labelled is not None
@@ -100,6 +102,6 @@ def items(config: Config, rows: Sequence[CollectedRow]) -> list[Item]:
     return found
 
 
-def _item(example: Example, night: int, labelled_in: int, *, labelled: bool) -> Item:
+def _item(example: Example, night: int, labelled_in: int, *, labelled: bool) -> ObservedRow:
     text = " ".join(example.inputs.values())
-    return Item(text, example.target if labelled else None, night, labelled_in, example.id)
+    return ObservedRow(text, example.target if labelled else None, night, labelled_in, example.id)

@@ -11,15 +11,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from whether.compare.measure import clustered, codes
+from whether.compare.measure import clustered, encode_labels
 from whether.config import GateConfig, PolicyConfig
 from whether.metrics.format import format_usd
 from whether.records import BundleRecord, Example, GateConclusion, GateRecord, GateSide, Prediction, Verdict
 from whether.stats.inference import holm, macro_f1_difference, score_difference
-from whether.stats.intervals import Inference, PairedDifference, normal_quantile
+from whether.stats.intervals import InferenceSettings, PairedDifference, normal_quantile
 
 
-class Sheet(NamedTuple):
+class PairedAnswers(NamedTuple):
     """Examples, and what both answered, in the same order."""
 
     name: str
@@ -29,9 +29,9 @@ class Sheet(NamedTuple):
     challenger: Sequence[Prediction]
 
 
-def judge(
-    champion: BundleRecord, challenger: BundleRecord, verdict: Verdict, sheets: Sequence[Sheet], *,
-    policy: PolicyConfig, gate: GateConfig, settings: Inference,
+def decide_promotion(
+    champion: BundleRecord, challenger: BundleRecord, verdict: Verdict, sheets: Sequence[PairedAnswers], *,
+    policy: PolicyConfig, gate: GateConfig, settings: InferenceSettings,
 ) -> GateRecord:  # fmt: skip
     """Return whether the challenger takes over. `verdict` is the one that recommended it."""
     if champion.id == challenger.id:
@@ -61,11 +61,11 @@ def judge(
     needed = None
     if decided[0] == "undecided":
         pairs = zip(sides, found, strict=True)
-        needed = _labels_needed([(s, d) for s, d in pairs if s.ci_low <= -margins[s.name]], margins, settings)
+        needed = _sample_size([(s, d) for s, d in pairs if s.ci_low <= -margins[s.name]], margins, settings)
     conclusion, reason = decided
     return GateRecord(
         conclusion=conclusion,
-        reason=f"{reason} {' '.join(map(_said, sides))}".strip(),
+        reason=f"{reason} {' '.join(map(_describe_side, sides))}".strip(),
         promote=conclusion in ("better", "cheaper"),
         sides=sides,
         usd_champion=costs[0],
@@ -81,12 +81,12 @@ def _decide(
     unsure = [side.name for side in sides if side.ci_low <= -margins[side.name]]
     better = [side.name for side in sides if side.ci_low > 0 and side.p_adjusted < policy.alpha]
     if any(name in unsure for name in worse):
-        return "worse", f"The challenger is worse than the champion ({_sets(worse)})."
+        return "worse", f"The challenger is worse than the champion ({_where(worse)})."
     if unsure:
-        limits = " and ".join(f"{100 * margins[name]:g} points {_sets([name])}" for name in unsure)
+        limits = " and ".join(f"{100 * margins[name]:g} points {_where([name])}" for name in unsure)
         return "undecided", f"A loss of {limits} cannot be ruled out, so the champion stays."
     if better:
-        return "better", f"The challenger is better ({_sets(better)}), and not worse by the margin elsewhere."
+        return "better", f"The challenger is better ({_where(better)}), and not worse by the margin elsewhere."
     if costs[1] < costs[0] * (1 - policy.cost_margin):
         return "cheaper", (
             f"The challenger is not worse by the margin, and costs {format_usd(costs[1])} a month from now on, against"
@@ -95,12 +95,12 @@ def _decide(
     return "undecided" if not sides else "same", "The challenger is neither better nor cheaper: the champion stays."
 
 
-def _sets(names: Sequence[str]) -> str:
+def _where(names: Sequence[str]) -> str:
     said = {"test": "on the fixed test split", "recent": "on the recent window"}
     return " and ".join(said[name] for name in names)
 
 
-def _said(side: GateSide) -> str:
+def _describe_side(side: GateSide) -> str:
     where = "Fixed test split" if side.name == "test" else "Recent window"
     return (
         f"{where}: {side.challenger:.1%} against {side.champion:.1%},"
@@ -109,14 +109,14 @@ def _said(side: GateSide) -> str:
     )
 
 
-def _difference(sheet: Sheet, metric: str, settings: Inference) -> PairedDifference:
+def _difference(sheet: PairedAnswers, metric: str, settings: InferenceSettings) -> PairedDifference:
     unit = clustered([example.group for example in sheet.examples], settings)
     both = sheet.challenger, sheet.champion
     if metric == "macro_f1":
         targets = [example.target for example in sheet.examples]
         labels = sorted(set(targets))
-        a, b = (codes([line.answer for line in lines], labels) for lines in both)
-        return macro_f1_difference(a, b, codes(targets, labels), unit)
+        a, b = (encode_labels([line.answer for line in lines], labels) for lines in both)
+        return macro_f1_difference(a, b, encode_labels(targets, labels), unit)
     ours, theirs = (np.array([line.score for line in lines], dtype=np.float64) for lines in both)
     return score_difference(ours, theirs, unit)
 
@@ -134,8 +134,8 @@ def _monthly(bundle: BundleRecord, verdict: Verdict, policy: PolicyConfig) -> fl
     return running + retraining
 
 
-def _labels_needed(
-    sides: Sequence[tuple[GateSide, PairedDifference]], margins: dict[str, float], settings: Inference
+def _sample_size(
+    sides: Sequence[tuple[GateSide, PairedDifference]], margins: dict[str, float], settings: InferenceSettings
 ) -> int | None:
     """Return about how many more rows would rule the margin out, were the differences as they are; None: none would."""
     z, most = normal_quantile(settings.level), 0

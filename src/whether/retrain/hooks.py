@@ -38,7 +38,7 @@ def after_promotion(settings: RetrainConfig, bundle: Path, arm: str, summary: di
 
 def _run(name: str, parts: Sequence[str], words: dict[str, str], timeout: float) -> str:
     """Run a command and return what went wrong; "" for nothing."""
-    command = [_filled(part, words) for part in parts]
+    command = [_substitute(part, words) for part in parts]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL
@@ -67,7 +67,7 @@ def _webhook(settings: RetrainConfig, summary: dict[str, Any]) -> list[str]:
     return []
 
 
-def _filled(part: str, words: dict[str, str]) -> str:
+def _substitute(part: str, words: dict[str, str]) -> str:
     for name, value in words.items():
         part = part.replace(name, value)
     return part

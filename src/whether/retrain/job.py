@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from whether.bundle import champion as promotion
 from whether.bundle.bundle import Bundle, load_bundle, make_bundle
-from whether.bundle.process import Asker
+from whether.bundle.champion import promote, prune, read_champion_or_none
+from whether.bundle.process import BundleProcess
 from whether.config import Config, write_params
 from whether.errors import RecordError, WhetherError
 from whether.intake import inbox
-from whether.intake.describe import for_a_person, only_bad, said_taken
+from whether.intake.describe import all_rows_rejected, attention_messages, describe_intake
 from whether.prepare.collected import collected_file
 from whether.records import (
     ARTIFACTS,
@@ -29,11 +29,11 @@ from whether.records import (
     Example,
     Finding,
     GateRecord,
+    IntakeCounts,
     MeanScore,
-    Night,
     Outcome,
     Prediction,
-    Taken,
+    RetrainingRun,
     Verdict,
     read_json,
     read_jsonl,
@@ -41,11 +41,11 @@ from whether.records import (
     write_jsonl,
 )
 from whether.repository import versions
-from whether.repository.repro import repro
+from whether.repository.repro import dvc_repro
 from whether.retrain import gate, hooks
-from whether.retrain.evidence import Moment, champion_scores, findings
-from whether.sources.fetch import ensure
-from whether.stats.intervals import Inference, rate_interval
+from whether.retrain.evidence import RunContext, champion_scores, evaluate_triggers
+from whether.sources.fetch import fetch_all
+from whether.stats.intervals import InferenceSettings, rate_interval
 
 logger = logging.getLogger(__name__)
 
@@ -53,15 +53,15 @@ COMMITTED = ("data.dvc", "dvc.lock", "params.yaml")
 
 
 @dataclass
-class Work:
+class RunState:
     """What a night has found and done so far."""
 
     config: Config
     folder: Path
     number: int
     now: datetime
-    nights: list[Night]
-    taken: Taken = field(default_factory=Taken)
+    nights: list[RetrainingRun]
+    taken: IntakeCounts = field(default_factory=IntakeCounts)
     findings: list[Finding] = field(default_factory=list)
     attention: list[str] = field(default_factory=list)
     examined: bool = False
@@ -77,23 +77,23 @@ class Work:
         return self.folder / "logs" / f"{self.number:06d}.log"
 
     @property
-    def moment(self) -> Moment:
+    def moment(self) -> RunContext:
         """Which night it is, and what was before."""
-        return Moment(self.number, self.now, self.nights)
+        return RunContext(self.number, self.now, self.nights)
 
 
-def read_nights(folder: Path) -> list[Night]:
+def read_nights(folder: Path) -> list[RetrainingRun]:
     """Return the nights so far, the first one first."""
     file = folder / "nights.jsonl"
-    return read_jsonl(file, Night) if file.exists() else []
+    return read_jsonl(file, RetrainingRun) if file.exists() else []
 
 
-def begin(config: Config, clock: datetime) -> Work:
+def start(config: Config, clock: datetime) -> RunState:
     """Return an empty night. Time never goes back: where the clock did, the last night's end is now."""
     folder = Path(config.retrain.folder)
     nights = read_nights(folder)
     latest = max((datetime.fromisoformat(night.ended) for night in nights), default=clock)
-    work = Work(config, folder, nights[-1].number + 1 if nights else 1, max(clock, latest), nights)
+    work = RunState(config, folder, nights[-1].number + 1 if nights else 1, max(clock, latest), nights)
     if latest > clock + timedelta(seconds=1):
         work.attention.append(
             f"the clock says {clock.isoformat(timespec='seconds')}, and the last night ended at"
@@ -102,19 +102,19 @@ def begin(config: Config, clock: datetime) -> Work:
     return work
 
 
-def plan(work: Work, *, forced: bool = False) -> list[str]:
+def dry_run(work: RunState, *, forced: bool = False) -> list[str]:
     """Say what a night would do and why, without doing it: sentences."""
     said = list(work.attention)
     if work.config.retrain.collect:
         said.append(f"would first run {work.config.retrain.collect[0]}, which fetches rows into the inbox")
-    intake = inbox.look(work.config, work.number, work.now)
+    intake = inbox.plan_intake(work.config, work.number, work.now)
     work.taken = intake.taken
-    said.append(said_taken(intake.taken))
-    if _lacks_model(work.folder):
+    said.append(describe_intake(intake.taken))
+    if _base_model_missing(work.folder):
         return [*said, "would make artifacts/model again, which is missing; without it no trigger can be evaluated now"]
     said += [f"to quarantine: {row.file}, line {row.line}: {row.reason}" for row in intake.quarantined[:10]]
-    asker = Asker(work.folder, keep=False)
-    work.findings = findings(work.config, work.folder, work.moment, intake.rows, asker)
+    asker = BundleProcess(work.folder, keep=False)
+    work.findings = evaluate_triggers(work.config, work.folder, work.moment, intake.rows, asker)
     said += [f"{'fires' if found.fired else 'quiet'}: {found.trigger}: {found.reason}" for found in work.findings]
     reasons = _reasons(work, forced)
     if reasons:
@@ -124,21 +124,21 @@ def plan(work: Work, *, forced: bool = False) -> list[str]:
     return said
 
 
-def run(work: Work, text: str, *, forced: bool = False) -> Night:
+def run(work: RunState, text: str, *, forced: bool = False) -> RetrainingRun:
     """Do a night's work and record it. `text` is params.yaml for the pipeline, which runs where a trigger fires.
 
     Raises WhetherError where not even the record can be written; every other failure is a night with that outcome.
     """
     config, started = work.config, time.time()
     try:
-        outcome, reason = _work(work, text, forced)
+        outcome, reason = _run_steps(work, text, forced)
     except WhetherError as error:
         outcome, reason = "failed", f"{work.step}: {error}"
-    champion = promotion.find_champion(work.folder)
+    champion = read_champion_or_none(work.folder)
     if outcome == "failed":
         logger.error("failed while at %s", reason)
     commit = _commit(work, outcome, reason) if outcome != "failed" else None
-    night = Night(
+    night = RetrainingRun(
         number=work.number,
         started=work.now.isoformat(timespec="seconds"),
         ended=(work.now + timedelta(seconds=time.time() - started)).isoformat(timespec="seconds"),
@@ -162,42 +162,42 @@ def run(work: Work, text: str, *, forced: bool = False) -> Night:
     return night
 
 
-def _work(work: Work, text: str, forced: bool) -> tuple[Outcome, str]:
-    config, asker = work.config, Asker(work.folder)
+def _run_steps(work: RunState, text: str, forced: bool) -> tuple[Outcome, str]:
+    config, asker = work.config, BundleProcess(work.folder)
     with _step(work, "taking in"):
         write_params(text)
         if not DATA.exists():
-            ensure(config)
-        hooks.collect(config.retrain, _since(work.nights))
-        intake = inbox.look(config, work.number, work.now)
-        inbox.take(intake, config, work.number)
+            fetch_all(config)
+        hooks.collect(config.retrain, _collect_since(work.nights))
+        intake = inbox.plan_intake(config, work.number, work.now)
+        inbox.apply_intake(intake, config, work.number)
         work.taken = intake.taken
-        logger.info("%s", said_taken(intake.taken))
-        said = for_a_person(intake, work.folder, config.task.name)
+        logger.info("%s", describe_intake(intake.taken))
+        said = attention_messages(intake, work.folder, config.task.name)
         for sentence in said:
             logger.warning("%s", sentence)
         work.attention += said
         versions.version_data()
-    if _lacks_model(work.folder):
+    if _base_model_missing(work.folder):
         with _step(work, "base model"):
             logger.info("artifacts/model is missing: it is made again, so that the champion can answer")
-            ensure(config)
-            repro(work.log, "model")
+            fetch_all(config)
+            dvc_repro(work.log, "model")
     with _step(work, "triggers"):
-        work.findings = findings(work.config, work.folder, work.moment, intake.rows, asker)
+        work.findings = evaluate_triggers(work.config, work.folder, work.moment, intake.rows, asker)
         for found in work.findings:
             logger.info("%s %s: %s", "FIRES" if found.fired else "quiet", found.trigger, found.reason)
         fresh = [row for row in intake.rows if row.labelled == work.number and row.destination != "repeat"]
-        scores = champion_scores(config, promotion.find_champion(work.folder), fresh, asker)
+        scores = champion_scores(config, read_champion_or_none(work.folder), fresh, asker)
         work.champion_new = _mean_score(scores, config)
         reasons = _reasons(work, forced)
     if not reasons:
-        person = bool(work.taken.unknown_labels) or only_bad(work.taken)
+        person = bool(work.taken.unknown_labels) or all_rows_rejected(work.taken)
         return ("needs_person", work.attention[-1]) if person else ("nothing", "no trigger fired")
     with _step(work, "pipeline"):
         logger.info("the pipeline runs: %s", "; ".join(reasons))
-        ensure(config)
-        repro(work.log)
+        fetch_all(config)
+        dvc_repro(work.log)
         work.examined = True
     with _step(work, "gate"):
         verdict = read_json(ARTIFACTS / "compare" / "verdict.json", Verdict)
@@ -211,28 +211,28 @@ def _work(work: Work, text: str, forced: bool) -> tuple[Outcome, str]:
         person = bool(work.taken.unknown_labels)
         return ("needs_person", work.attention[-1]) if person else ("kept", decision.reason)
     with _step(work, "promotion"):
-        promotion.promote(work.folder, bundle, work.number, work.now, decision.reason)
+        promote(work.folder, bundle, work.number, work.now, decision.reason)
         summary = {"task": config.task.name, "arm": bundle.record.arm, "bundle": bundle.record.id}
         summary |= {"night": str(work.number), "reason": decision.reason}
         problems = hooks.after_promotion(config.retrain, bundle.folder, bundle.record.arm, summary)
         for problem in problems:
             logger.warning("%s; the promotion stands", problem)
         work.attention += problems
-        promotion.prune(work.folder, config.retrain.bundles)
+        prune(work.folder, config.retrain.bundles)
     return "promoted", decision.reason
 
 
-def _lacks_model(folder: Path) -> bool:
+def _base_model_missing(folder: Path) -> bool:
     """Whether there is a champion that could not answer, since the base model is gone with artifacts/."""
-    return promotion.find_champion(folder) is not None and not (ARTIFACTS / "model").exists()
+    return read_champion_or_none(folder) is not None and not (ARTIFACTS / "model").exists()
 
 
-def _since(nights: Sequence[Night]) -> str:
+def _collect_since(nights: Sequence[RetrainingRun]) -> str:
     """Return from when on rows are to be fetched: a night that failed may have fetched none, so it does not count."""
     return next((night.started for night in reversed(nights) if night.outcome != "failed"), "")
 
 
-def _gate(work: Work, verdict: Verdict, asker: Asker) -> tuple[GateRecord, Bundle] | str:
+def _gate(work: RunState, verdict: Verdict, asker: BundleProcess) -> tuple[GateRecord, Bundle] | str:
     """Return the gate's record and the challenger; a sentence where a person has to decide."""
     config = work.config
     arm = verdict.recommended_arm
@@ -241,7 +241,7 @@ def _gate(work: Work, verdict: Verdict, asker: Asker) -> tuple[GateRecord, Bundl
     bundles = work.folder / "bundles"
     challenger = make_bundle(arm, config, ARTIFACTS, bundles)
     work.challenger = arm
-    champion = promotion.find_champion(work.folder)
+    champion = read_champion_or_none(work.folder)
     if champion is None:
         if verdict.answer == "inconclusive":
             return (
@@ -262,19 +262,19 @@ def _gate(work: Work, verdict: Verdict, asker: Asker) -> tuple[GateRecord, Bundl
         if name == "recent" and len(examples) < config.retrain.gate.recent_least:
             continue
         answers = [asker.ask(side.record.id, examples, side.predictions) for side in (incumbent, challenger)]
-        sheets.append(gate.Sheet(name, examples, *answers))
-    settings = Inference(level=1 - config.policy.alpha, resamples=config.policy.resamples, seed=config.seed)
-    found = gate.judge(
+        sheets.append(gate.PairedAnswers(name, examples, *answers))
+    settings = InferenceSettings(level=1 - config.policy.alpha, resamples=config.policy.resamples, seed=config.seed)
+    found = gate.decide_promotion(
         incumbent.record, challenger.record, verdict, sheets,
         policy=config.policy, gate=config.retrain.gate, settings=settings,
     )  # fmt: skip
     return found, challenger
 
 
-def _reasons(work: Work, forced: bool) -> list[str]:
+def _reasons(work: RunState, forced: bool) -> list[str]:
     """Return why a challenger is made; empty where there is no reason."""
     reasons = [found.reason for found in work.findings if found.fired]
-    if promotion.find_champion(work.folder) is None:
+    if read_champion_or_none(work.folder) is None:
         reasons.insert(0, "there is no champion yet")
     return [*reasons, *(["a person asked for it"] if forced else [])]
 
@@ -286,7 +286,7 @@ def _mean_score(scores: Sequence[float], config: Config) -> MeanScore | None:
     return MeanScore(sum(scores) / len(scores), low, high, len(scores))
 
 
-def _champion_recent(work: Work, champion: Champion | None) -> MeanScore | None:
+def _champion_recent(work: RunState, champion: Champion | None) -> MeanScore | None:
     """Return the champion's mean score on the rows of the recent window that it has answered."""
     file = work.folder / "answers" / f"{champion.champion}.jsonl" if champion else None
     collected = collected_file(work.config.task)
@@ -297,12 +297,12 @@ def _champion_recent(work: Work, champion: Champion | None) -> MeanScore | None:
     return _mean_score(scores, work.config)
 
 
-def _commit(work: Work, outcome: str, reason: str) -> str | None:
+def _commit(work: RunState, outcome: str, reason: str) -> str | None:
     """Commit what changed where the policy says so; what git refuses is for a person to see."""
     branch = work.config.retrain.commit
     if branch is None or not versions.in_git():
         return None
-    message = f"Retraining, night {work.number}: {outcome}\n\n{said_taken(work.taken)}. {reason}"
+    message = f"Retraining, night {work.number}: {outcome}\n\n{describe_intake(work.taken)}. {reason}"
     try:
         return versions.commit(COMMITTED, branch, message)
     except RecordError as error:
@@ -312,7 +312,7 @@ def _commit(work: Work, outcome: str, reason: str) -> str | None:
 
 
 @contextmanager
-def _step(work: Work, name: str) -> Iterator[None]:
+def _step(work: RunState, name: str) -> Iterator[None]:
     """Name the step in messages and in the lock's note, and take its time."""
     work.step = name
     note = work.folder / "holder.json"

@@ -14,7 +14,7 @@ from whether.records import write_json
 
 logger = logging.getLogger(__name__)
 
-MARK = "WHETHER_RETRAIN"
+ENVIRONMENT_MARK = "WHETHER_RETRAIN"
 """Environment variable by which the processes that a job started are known."""
 
 
@@ -23,7 +23,7 @@ class LockedError(WhetherError):
 
 
 @contextmanager
-def alone(folder: Path, now: datetime) -> Iterator[None]:
+def job_lock(folder: Path, now: datetime) -> Iterator[None]:
     """Hold the job's lock. Raises LockedError, with the other's pid and start, where it is taken.
 
     What a job that was killed left running (the pipeline that it had started) is ended first.
@@ -34,14 +34,14 @@ def alone(folder: Path, now: datetime) -> Iterator[None]:
     note = folder / "holder.json"
     try:
         with FileLock(folder / "lock", timeout=0):
-            _end_orphans(_read(note))
+            _terminate_orphans(_read(note))
             mark = uuid.uuid4().hex
             write_json(note, {"pid": os.getpid(), "since": now.isoformat(timespec="seconds"), "mark": mark})
-            os.environ[MARK] = mark
+            os.environ[ENVIRONMENT_MARK] = mark
             try:
                 yield
             finally:
-                os.environ.pop(MARK, None)
+                os.environ.pop(ENVIRONMENT_MARK, None)
                 note.unlink(missing_ok=True)
     except Timeout:
         holder = _read(note)
@@ -59,7 +59,7 @@ def _read(note: Path) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def _end_orphans(holder: dict[str, object]) -> None:
+def _terminate_orphans(holder: dict[str, object]) -> None:
     """End the processes of a job that was killed; they are known by the mark in their environment."""
     import psutil
 
@@ -69,7 +69,7 @@ def _end_orphans(holder: dict[str, object]) -> None:
     orphans = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get(MARK) == holder["mark"] and process.pid != os.getpid():
+            if process.environ().get(ENVIRONMENT_MARK) == holder["mark"] and process.pid != os.getpid():
                 process.terminate()
                 orphans.append(process)
         except (psutil.Error, OSError):

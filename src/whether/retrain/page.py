@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from whether import report
-from whether.intake.describe import said_taken
+from whether.intake.describe import describe_intake
 from whether.metrics.format import format_percent
-from whether.records import Champion, MeanScore, Night, write_text
-from whether.tracking.retraining import DID
+from whether.records import Champion, MeanScore, RetrainingRun, write_text
+from whether.tracking.retraining import OUTCOME_VERBS
 
 SHOWN = 200
 """Nights in the table: the last ones."""
 
 
-def write_page(nights: Sequence[Night], champion: Champion | None, picture: str, file: Path) -> None:
+def write_page(nights: Sequence[RetrainingRun], champion: Champion | None, picture: str, file: Path) -> None:
     """Write the page, one file with everything in it; `picture` is SVG."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -31,8 +31,8 @@ def write_page(nights: Sequence[Night], champion: Champion | None, picture: str,
         count=len(nights),
         last=nights[-1],
         champion=champion,
-        did=DID,
-        said_taken=said_taken,
+        did=OUTCOME_VERBS,
+        said_taken=describe_intake,
         css=Markup((styles / "colours.css").read_text("utf-8") + (styles / "report.css").read_text("utf-8")),  # noqa: S704 - our own
         picture=Markup(picture[picture.index("<svg") :]),  # noqa: S704 - drawn by us, its texts escaped by matplotlib
     )

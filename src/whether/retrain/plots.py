@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from whether.records import Night
+from whether.records import RetrainingRun
 
 MARKS = {
     "promoted": ("^", "#2a7f3f"),
@@ -18,7 +18,7 @@ SHOWN = 60
 """Nights in the picture: the last ones."""
 
 
-def draw_nights(nights: Sequence[Night], file: Path, unchanged: Sequence[float | None] | None = None) -> None:
+def plot_runs(nights: Sequence[RetrainingRun], file: Path, unchanged: Sequence[float | None] | None = None) -> None:
     """Write the picture of the last nights as SVG. `unchanged`: what the first champion scores each night."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -35,7 +35,7 @@ def draw_nights(nights: Sequence[Night], file: Path, unchanged: Sequence[float |
         figure.savefig(file, metadata={"Date": None})
 
 
-def _draw_quality(axes: Any, nights: Sequence[Night], unchanged: Sequence[float | None] | None) -> None:
+def _draw_quality(axes: Any, nights: Sequence[RetrainingRun], unchanged: Sequence[float | None] | None) -> None:
     if unchanged is not None:
         points = [(night.number, score) for night, score in zip(nights, unchanged, strict=False) if score is not None]
         if points:
@@ -61,7 +61,7 @@ def _draw_quality(axes: Any, nights: Sequence[Night], unchanged: Sequence[float 
     axes.grid(alpha=0.25)
 
 
-def _draw_triggers(axes: Any, nights: Sequence[Night]) -> None:
+def _draw_triggers(axes: Any, nights: Sequence[RetrainingRun]) -> None:
     names = dict.fromkeys(found.trigger for night in nights for found in night.findings)
     drawn = False
     for name in names:

@@ -19,21 +19,21 @@ from pydantic import Field
 
 from whether.bundle.bundle import prompt_hash
 from whether.config import build
-from whether.records import BundleRecord, Champion, Finding, Night, sha256_plain, to_plain
+from whether.records import BundleRecord, Champion, Finding, RetrainingRun, sha256_json, to_builtins
 from whether.retrain.drift import Feature, Statistic, label_shift, permutation_test, text_statistic
-from whether.stats.sequential import evidence_of_p_values, evidence_of_scores, likely_change
+from whether.stats.sequential import change_point, mean_e_process, p_value_e_process
 
 if TYPE_CHECKING:
     from whether.config import Config
 
 Alpha = Annotated[float, Field(gt=0, lt=0.5)]
 Count = Annotated[int, Field(ge=1)]
-STRONG = 10.0
+OVERWHELMING = 10.0
 """Evidence of drift that is strong by Jeffreys' scale; without drift one series in ten reaches it at most."""
 
 
 @dataclass(frozen=True)
-class Item:
+class ObservedRow:
     """A row as a trigger sees it."""
 
     text: str
@@ -57,9 +57,9 @@ class Evidence:
     """Of the night."""
     now: datetime
     config: "Config"
-    items: Sequence[Item]
+    items: Sequence[ObservedRow]
     """Every row, in the order of arrival; those that the task began with come first."""
-    nights: Sequence[Night]
+    nights: Sequence[RetrainingRun]
     """Before this one."""
     champion: Champion | None
     bundle: BundleRecord | None
@@ -91,16 +91,16 @@ class Evidence:
             if night.examined and any(found.fired or (found.statistic or 0.0) >= strong for found in self.own(night))
         ]
 
-    def own(self, night: Night) -> list[Finding]:
+    def own(self, night: RetrainingRun) -> list[Finding]:
         """Return what this trigger found on a night."""
         return [finding for finding in night.findings if finding.trigger == self.trigger]
 
     def random(self) -> Any:
         """Return a source of random numbers that is the same when a night is repeated."""
-        return np.random.default_rng((self.config.seed, self.number, int(sha256_plain(self.trigger)[:8], 16)))
+        return np.random.default_rng((self.config.seed, self.number, int(sha256_json(self.trigger)[:8], 16)))
 
 
-def ask(evidence: Evidence, name: str) -> Finding:
+def evaluate(evidence: Evidence, name: str) -> Finding:
     """Ask a trigger of the configuration by its name there."""
     trigger = evidence.config.retrain.triggers[name]
     found: Finding = build(trigger, replace(evidence, trigger=name), where=f"retrain.triggers.{name}")
@@ -140,7 +140,7 @@ def input_drift(
         "meaning": "a classifier of sentence embeddings tells this night's inputs from earlier ones",
     }[feature]
 
-    def statistic(items: Sequence[Item]) -> Statistic:
+    def statistic(items: Sequence[ObservedRow]) -> Statistic:
         return text_statistic([item.text for item in items], feature)
 
     return _drift(evidence, evidence.items, said, statistic, _Settings(alpha, permutations, least, most))
@@ -152,7 +152,7 @@ def label_drift(evidence: Evidence, *, alpha: Alpha, permutations: Count, least:
         return Finding(evidence.trigger, False, "the task has no labels", threshold=1 / alpha)
     labelled = [replace(item, night=item.labelled) for item in evidence.items if item.label is not None]
 
-    def statistic(items: Sequence[Item]) -> Statistic:
+    def statistic(items: Sequence[ObservedRow]) -> Statistic:
         return label_shift([str(item.label) for item in items])
 
     said = "this night's labels are distributed otherwise than earlier ones"
@@ -182,7 +182,7 @@ def quality_drop(evidence: Evidence, *, alpha: Alpha, tolerance: Annotated[float
         np.array([answered[item] for item in items], dtype=np.float64)
         for _, items in groupby(fresh, key=lambda item: item.labelled)
     ]
-    found = evidence_of_scores(nights, least)
+    found = mean_e_process(nights, least)
     mean = (
         f"a mean score of {np.mean(list(answered.values())):.3f} on {len(fresh)} new rows" if fresh else "no new rows"
     )
@@ -235,9 +235,9 @@ def changed(evidence: Evidence) -> Finding:
             what.append(f"the served model, which was {then['model']} at {then['base_url']}")
     if bundle.checkpoint not in config.checkpoints:
         what.append(f"the list of checkpoints, which lacks {bundle.checkpoint}")
-    serving = to_plain(checkpoint.served) if checkpoint and checkpoint.served else {}
+    serving = to_builtins(checkpoint.served) if checkpoint and checkpoint.served else {}
     seen = [model_hash, said or "", sorted(config.checkpoints), serving.get("base_url"), serving.get("model")]
-    state = sha256_plain(seen)
+    state = sha256_json(seen)
     examined = [found for night in evidence.nights if night.examined for found in night.findings]
     tried = [found.state for found in examined if found.trigger == evidence.trigger]
     count = float(len(what))
@@ -259,15 +259,15 @@ class _Settings(NamedTuple):
 
 
 def _drift(
-    evidence: Evidence, items: Sequence[Item], said: str, statistic: Callable[[Sequence[Item]], Statistic],
-    settings: _Settings,
+    evidence: Evidence, items: Sequence[ObservedRow], said: str,
+    statistic: Callable[[Sequence[ObservedRow]], Statistic], settings: _Settings,
 ) -> Finding:  # fmt: skip
     """Test the rows that no earlier night tested against those before them, and bet on the p-value.
 
     `said` is what a small p-value says, as a clause.
     """
     name, (alpha, permutations, least, most) = evidence.trigger, settings
-    settled = evidence.settled(STRONG)
+    settled = evidence.settled(OVERWHELMING)
     since = max(settled, default=0)
     earlier = [
         (night.number, found.p_value)
@@ -283,12 +283,12 @@ def _drift(
     before = _some([item for item in items if reference <= item.night <= begun], most, random)
     p_values = [p_value for _, p_value in earlier]
     if len(fresh) < least or len(before) < least:
-        reached = evidence_of_p_values(p_values)
+        reached = p_value_e_process(p_values)
         few = f"{len(fresh)} new rows and {len(before)} earlier ones: a test needs {least} of each"
         return Finding(name, reached >= 1 / alpha, few, reached, 1 / alpha, rows=len(fresh))
     fresh = _some(fresh, most, random)
     test = permutation_test(len(fresh), len(before), statistic([*before, *fresh]), permutations, random)
-    reached = evidence_of_p_values([*p_values, test.p_value])
+    reached = p_value_e_process([*p_values, test.p_value])
     shown = f"p = {test.p_value:.3g} that {said}" if test.p_value < 0.5 else f"nothing says that {said}"
     reason = f"{shown} ({len(fresh)} rows against {len(before)}); evidence {reached:.3g} of {1 / alpha:g}"
     return Finding(name, reached >= 1 / alpha, reason, reached, 1 / alpha, p_value=test.p_value, rows=len(fresh))
@@ -304,12 +304,12 @@ def _reference_begins(evidence: Evidence, settled: Sequence[int]) -> int:
     for night in evidence.nights:
         series += [(night.number, found.p_value) for found in evidence.own(night) if found.p_value is not None]
         if night.number in settled and series:
-            begin = series[likely_change([p_value for _, p_value in series])][0]
+            begin = series[change_point([p_value for _, p_value in series])][0]
             series = []
     return begin
 
 
-def _some(items: Sequence[Item], most: int, random: Any) -> list[Item]:
+def _some(items: Sequence[ObservedRow], most: int, random: Any) -> list[ObservedRow]:
     """Return at most so many rows, drawn anew each night.
 
     Nights that were all compared with the same few rows would share what is peculiar to these: each p-value would be

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from whether.bundle.bundle import load_bundle
-from whether.bundle.champion import find_champion
-from whether.config import CheckpointConfig, Config, StartConfig
+from whether.bundle.champion import read_champion_or_none
+from whether.config import CheckpointConfig, Config, WarmStartConfig
 from whether.errors import RecordError
 from whether.records import WARM, read_json
 
@@ -25,7 +25,7 @@ def with_warm_start(text: str, config: Config) -> tuple[str, Config]:
     verdict compares the two. Nothing is added where there is no champion, or where its weights do not fit: it was not
     tuned by an adapter, the settings do not select that checkpoint any more, or adapter or base model are other ones.
     """
-    champion = find_champion(Path(config.retrain.folder)) if config.retrain.warm_start else None
+    champion = read_champion_or_none(Path(config.retrain.folder)) if config.retrain.warm_start else None
     if champion is None:
         return text, config
     try:
@@ -39,7 +39,7 @@ def with_warm_start(text: str, config: Config) -> tuple[str, Config]:
     if tuner is None or not fits or made["tuner"]["adapter"] != tuner.adapter:
         logger.info("no warm start: the champion %s has no adapter that fits these settings", bundle.record.arm)
         return text, config
-    start = StartConfig(adapter=str(bundle.folder / "checkpoint" / "adapter"), sha256=bundle.record.files[ADAPTER])
+    start = WarmStartConfig(adapter=str(bundle.folder / "checkpoint" / "adapter"), sha256=bundle.record.files[ADAPTER])
     warm = f"{name}{WARM}"
     checkpoint = CheckpointConfig(tuner=replace(tuner, start=start))
     values = yaml.safe_load(text)

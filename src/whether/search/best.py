@@ -28,7 +28,7 @@ def checkpoint_yaml(record: SearchRecord, trials: Sequence[TrialRecord], best: T
         f"# @package checkpoints.{name}",
         f"{_MARK} {record.checkpoint}` for {record.task} with {record.model}:"
         f" trial {best.number + 1}, the best of {len(trials)}.",
-        *_told(record, trials, best),
+        *_comment(record, trials, best),
         "tuner:",
         "  adapter:",
     ]
@@ -39,13 +39,13 @@ def checkpoint_yaml(record: SearchRecord, trials: Sequence[TrialRecord], best: T
     return "\n".join(lines) + "\n"
 
 
-def _told(record: SearchRecord, trials: Sequence[TrialRecord], best: TrialRecord) -> list[str]:
+def _comment(record: SearchRecord, trials: Sequence[TrialRecord], best: TrialRecord) -> list[str]:
     found = (
         f"# {best.dev_exact:.1%} of {record.dev_examples} dev examples answered exactly, dev loss {best.dev_loss:.3g}"
     )
-    if _is_own(best, record):
+    if _is_default(best, record):
         return [f"{found}. These are the settings of {record.checkpoint} itself: no trial was better."]
-    own = next((trial for trial in trials if _is_own(trial, record)), None)
+    own = next((trial for trial in trials if _is_default(trial, record)), None)
     compared = ""
     if own is not None and own.dev_exact is not None:
         compared = f"; with the settings of {record.checkpoint}: {own.dev_exact:.1%}, {own.dev_loss:.3g}"
@@ -56,14 +56,14 @@ def _told(record: SearchRecord, trials: Sequence[TrialRecord], best: TrialRecord
     ]
 
 
-def found_better(folder: Path) -> bool:
+def improved(folder: Path) -> bool:
     """Return whether the best trial of a search has other settings than the checkpoint it began with."""
     record = read_json(folder / "search.json", SearchRecord)
     best = best_trial(read_jsonl(folder / "trials.jsonl", TrialRecord))
-    return best is not None and not _is_own(best, record)
+    return best is not None and not _is_default(best, record)
 
 
-def _is_own(trial: TrialRecord, record: SearchRecord) -> bool:
+def _is_default(trial: TrialRecord, record: SearchRecord) -> bool:
     """Return whether a trial was run with the checkpoint's own settings."""
     flat = record.tuner | {f"adapter.{key}": value for key, value in record.tuner["adapter"].items()}
     return all(flat.get(name) == value for name, value in trial.settings.items())

@@ -5,8 +5,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from whether.config import Options, Range
-from whether.records import SearchRecord, TrialRecord, writing
+from whether.config import Categorical, Range
+from whether.records import SearchRecord, TrialRecord, named_write_errors
 
 _STYLES: dict[str, dict[str, Any]] = {
     "complete": {"marker": "o"},
@@ -17,7 +17,7 @@ _COLOURS = {"complete": "C0", "pruned": "C1", "diverged": "C3"}
 
 
 def draw(
-    record: SearchRecord, trials: Sequence[TrialRecord], parameters: Mapping[str, Range | Options], path: Path
+    record: SearchRecord, trials: Sequence[TrialRecord], parameters: Mapping[str, Range | Categorical], path: Path
 ) -> None:
     """Draw into an SVG file; the same trials give the same bytes. A trial that diverged stands at the lowest score."""
     from matplotlib import rc_context
@@ -27,7 +27,7 @@ def draw(
     lowest = min((trial.value for trial in trials if trial.value is not None), default=0.0)
     panels = 1 + len(parameters)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with rc_context({"svg.hashsalt": "whether", "svg.fonttype": "none"}), writing(path):
+    with rc_context({"svg.hashsalt": "whether", "svg.fonttype": "none"}), named_write_errors(path):
         figure = Figure(figsize=(3.2 * panels, 3.4), layout="constrained")
         first, *others = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
         _points(first, trials, [trial.number + 1 for trial in trials], lowest)
@@ -60,11 +60,11 @@ def _best_line(axes: Any, trials: Sequence[TrialRecord]) -> None:
         axes.step(ends, [*best, best[-1]], where="post", linewidth=1, color="C2", label="best so far")
 
 
-def _slice(axes: Any, name: str, parameter: Range | Options, trials: Sequence[TrialRecord], lowest: float) -> None:
+def _slice(axes: Any, name: str, parameter: Range | Categorical, trials: Sequence[TrialRecord], lowest: float) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     values = [trial.settings[name] for trial in trials]
-    if isinstance(parameter, Options):
+    if isinstance(parameter, Categorical):
         places = {choice: float(index) for index, choice in enumerate(parameter.choices)}
         _points(axes, trials, [places[value] for value in values], lowest)
         axes.set_xticks(list(places.values()), [str(choice) for choice in places])

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from whether.config import BASE, Config, TunerConfig
 from whether.errors import ConfigError, RecordError, near_matches
 from whether.finetune import checkpoints
-from whether.finetune.finetune import Data, read_data
+from whether.finetune.finetune import TrainingData, read_data
 from whether.records import (
     STATE,
     SearchRecord,
@@ -31,8 +31,8 @@ from whether.records import (
     read_json,
     read_jsonl,
     sha256_folder,
-    sha256_plain,
-    to_plain,
+    sha256_json,
+    to_builtins,
     write_json,
     write_jsonl,
     write_text,
@@ -40,10 +40,10 @@ from whether.records import (
 from whether.search.best import best_trial, checkpoint_yaml
 from whether.search.plots import draw
 from whether.search.space import Settings, Space
-from whether.search.suggest import importance, optuna, propose
+from whether.search.suggest import importance, optuna, suggest
 
 if TYPE_CHECKING:
-    from whether.search.trial import Question
+    from whether.search.trial import SearchSetup
 
 logger = logging.getLogger(__name__)
 
@@ -60,21 +60,21 @@ def search(name: str, config: Config, *, artifacts: Path, restart: bool = False)
     tuner = _tuner(name, config)
     space = Space(tuner, config.search.parameters)
     optuna()
-    from whether.search.trial import Question
+    from whether.search.trial import SearchSetup
 
     data, model_folder = read_data(artifacts / "prepare"), artifacts / "model"
     record = _record(name, tuner, config, data, model_folder)
     folder, state = artifacts / "search" / name, STATE / "search" / name
-    question = Question(record, space, config.search, config.model, data, model_folder, state)
+    question = SearchSetup(record, space, config.search, config.model, data, model_folder, state)
     with _alone(state):
         trials = _earlier_trials(folder, record, restart)
-        _forget(state, trials)
+        _delete_state(state, trials)
         write_json(folder / "search.json", record)
         for trial in _new_trials(question, trials):
             trials.append(trial)
             _write(folder, question, trials)
-            _forget(state, trials)
-            _tell(trial, trials, config.search.trials)
+            _delete_state(state, trials)
+            _log_trial(trial, trials, config.search.trials)
         if trials:
             _write(folder, question, trials)
     return folder
@@ -96,24 +96,24 @@ def _tuner(name: str, config: Config) -> TunerConfig:
     return tuned[name]
 
 
-def _record(name: str, tuner: TunerConfig, config: Config, data: Data, model_folder: Path) -> SearchRecord:
+def _record(name: str, tuner: TunerConfig, config: Config, data: TrainingData, model_folder: Path) -> SearchRecord:
     """Describe the search. Its key is of all that decides how a trial ends but the code, which is often edited."""
     settings = config.search
-    space = {key: _plain(parameter) for key, parameter in settings.parameters.items()}
+    space = {key: _to_builtins(parameter) for key, parameter in settings.parameters.items()}
     decisive = {
         "space": space,
         "pruning": [settings.pruner, settings.startup_trials, settings.warmup_evaluations],
-        "tuner": to_plain(tuner),
+        "tuner": to_builtins(tuner),
         "seed": config.seed,
         "dtype": config.model.dtype,
         "model": sha256_folder(model_folder),
-        "task": to_plain(data.task),
-        "train": [to_plain(example) for example in data.train],
-        "dev": [to_plain(example) for example in data.dev],
+        "task": to_builtins(data.task),
+        "train": [to_builtins(example) for example in data.train],
+        "dev": [to_builtins(example) for example in data.dev],
     }
     return SearchRecord(
         checkpoint=name,
-        key=sha256_plain(decisive),
+        key=sha256_json(decisive),
         task=data.task.name,
         model=config.model.name,
         dtype=config.model.dtype,
@@ -124,12 +124,12 @@ def _record(name: str, tuner: TunerConfig, config: Config, data: Data, model_fol
         pruner=settings.pruner,
         startup_trials=settings.startup_trials,
         warmup_evaluations=settings.warmup_evaluations,
-        tuner=to_plain(tuner),
+        tuner=to_builtins(tuner),
     )
 
 
-def _plain(parameter: object) -> dict[str, object]:
-    values: dict[str, object] = to_plain(parameter)
+def _to_builtins(parameter: object) -> dict[str, object]:
+    values: dict[str, object] = to_builtins(parameter)
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
@@ -153,7 +153,7 @@ def _earlier_trials(folder: Path, record: SearchRecord, restart: bool) -> list[T
     return trials
 
 
-def _new_trials(question: "Question", trials: Sequence[TrialRecord]) -> Iterator[TrialRecord]:
+def _new_trials(question: "SearchSetup", trials: Sequence[TrialRecord]) -> Iterator[TrialRecord]:
     """Run one trial after another; `trials` are those that are recorded when the next is due."""
     from whether.search.trial import run_trial
 
@@ -162,16 +162,16 @@ def _new_trials(question: "Question", trials: Sequence[TrialRecord]) -> Iterator
         if config.minutes is not None and time.monotonic() - started > 60 * config.minutes:
             logger.info("time is up after %d of %d trials: run the same again to go on", len(trials), config.trials)
             return
-        settings = propose(trials, question.space, config, question.record.seed)
+        settings = suggest(trials, question.space, config, question.record.seed)
         if settings is None:
             logger.info("all settings in the space were tried, in %d trials", len(trials))
             return
-        logger.info("trial %d of %d: %s", len(trials) + 1, config.trials, shown(settings))
+        logger.info("trial %d of %d: %s", len(trials) + 1, config.trials, format_settings(settings))
         yield run_trial(question, settings, list(trials))
         gc.collect()  # Trainer and its callbacks hold each other, and with them the trial's model
 
 
-def _write(folder: Path, question: "Question", trials: Sequence[TrialRecord]) -> None:
+def _write(folder: Path, question: "SearchSetup", trials: Sequence[TrialRecord]) -> None:
     """Write the records; the trials first, from which the rest can be made again."""
     write_jsonl(folder / "trials.jsonl", trials)
     space, best = question.space, best_trial(trials)
@@ -183,7 +183,7 @@ def _write(folder: Path, question: "Question", trials: Sequence[TrialRecord]) ->
         write_text(folder / "best.yaml", checkpoint_yaml(record, trials, best, space))
 
 
-def _tell(trial: TrialRecord, trials: Sequence[TrialRecord], count: int) -> None:
+def _log_trial(trial: TrialRecord, trials: Sequence[TrialRecord], count: int) -> None:
     best = best_trial(trials)
     result = trial.state if trial.dev_exact is None else f"{trial.state}, {trial.dev_exact:.1%} of dev"
     logger.info(
@@ -193,11 +193,11 @@ def _tell(trial: TrialRecord, trials: Sequence[TrialRecord], count: int) -> None
     )  # fmt: skip
 
 
-def _forget(state: Path, trials: Sequence[TrialRecord]) -> None:
+def _delete_state(state: Path, trials: Sequence[TrialRecord]) -> None:
     """Delete the training states of trials that are recorded, and of those that nobody will go on with."""
     for folder in state.glob("trial-*"):
         if int(folder.name.split("-")[1]) != len(trials):
-            checkpoints.clear(folder)
+            checkpoints.delete_state(folder)
 
 
 @contextmanager
@@ -213,7 +213,7 @@ def _alone(state: Path) -> Iterator[None]:
         raise RecordError(f"another search of {state.name} is running here: wait for it, or stop it") from None
 
 
-def shown(settings: Settings) -> str:
+def format_settings(settings: Settings) -> str:
     """Return settings as they read in a line."""
     return ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
                      for name, value in settings.items())  # fmt: skip

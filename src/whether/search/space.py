@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from whether.config import Options, Range, TunerConfig, argument_types, arguments
+from whether.config import Categorical, Range, TunerConfig, argument_types, arguments
 from whether.errors import ConfigError, near_matches
 
 Settings = dict[str, Any]
@@ -22,7 +22,7 @@ class Space:
     Raises ConfigError for a setting that the tuner does not have, or a bound that it does not take.
     """
 
-    def __init__(self, tuner: TunerConfig, parameters: Mapping[str, Range | Options]):
+    def __init__(self, tuner: TunerConfig, parameters: Mapping[str, Range | Categorical]):
         self.base = tuner
         self.parameters = dict(parameters)
         known = _types(tuner)
@@ -51,7 +51,7 @@ class Space:
     @property
     def size(self) -> float:
         """Number of different settings; infinite where a setting is a real number."""
-        sizes = (len(parameter.choices) if isinstance(parameter, Options)
+        sizes = (len(parameter.choices) if isinstance(parameter, Categorical)
                  else parameter.high - parameter.low + 1 if self.is_integer(name) else math.inf
                  for name, parameter in self.parameters.items())  # fmt: skip
         return math.prod(sizes)
@@ -65,15 +65,15 @@ class Space:
 
         def rounded(name: str, value: Any) -> Any:
             parameter = self.parameters[name]
-            if isinstance(parameter, Options) or self.is_integer(name):
+            if isinstance(parameter, Categorical) or self.is_integer(name):
                 return value
             return min(max(float(f"{value:.3g}"), parameter.low), parameter.high)
 
         return {name: rounded(name, settings[name]) for name in self.parameters}
 
-    def _check(self, name: str, parameter: Range | Options) -> None:
+    def _check(self, name: str, parameter: Range | Categorical) -> None:
         where = f"search.space.{name}"
-        if isinstance(parameter, Options):
+        if isinstance(parameter, Categorical):
             values: tuple[Any, ...] = parameter.choices
         elif self._types[name] not in (int, float):
             raise ConfigError(f"{where}: a setting that is no number has choices, not low and high")
@@ -109,7 +109,7 @@ def _known(name: str, known: Mapping[str, Any]) -> Any:
     return known[name]
 
 
-def _contains(parameter: Range | Options, value: Any) -> bool:
-    if isinstance(parameter, Options):
+def _contains(parameter: Range | Categorical, value: Any) -> bool:
+    if isinstance(parameter, Categorical):
         return value in parameter.choices
     return isinstance(value, (int, float)) and parameter.low <= value <= parameter.high

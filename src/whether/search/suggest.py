@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from whether.config import Options, SearchConfig
+from whether.config import Categorical, SearchConfig
 from whether.errors import MissingPackageError
 from whether.records import TrialRecord
 from whether.search.space import Settings, Space
@@ -29,7 +29,7 @@ def optuna() -> Any:
     return optuna
 
 
-def propose(trials: Sequence[TrialRecord], space: Space, config: SearchConfig, seed: int) -> Settings | None:
+def suggest(trials: Sequence[TrialRecord], space: Space, config: SearchConfig, seed: int) -> Settings | None:
     """Return the settings of the next trial, none that was tried before; None if there are no others.
 
     The first are the tuner's own, where the space holds them: what a search finds is then never worse than they are.
@@ -41,11 +41,11 @@ def propose(trials: Sequence[TrialRecord], space: Space, config: SearchConfig, s
     tried = [trial.settings for trial in trials]
     if len(tried) == space.size:
         return None
-    draws = _draws(trials, space, config, seed)
+    draws = _is_random(trials, space, config, seed)
     return next((settings for settings in draws if settings not in tried), None)
 
 
-def _draws(trials: Sequence[TrialRecord], space: Space, config: SearchConfig, seed: int) -> Iterator[Settings]:
+def _is_random(trials: Sequence[TrialRecord], space: Space, config: SearchConfig, seed: int) -> Iterator[Settings]:
     """Yield proposals, the best one first. Each depends on the seed, the trials and its number alone."""
 
     def own_seed(draw: int) -> int:
@@ -60,7 +60,7 @@ def _draws(trials: Sequence[TrialRecord], space: Space, config: SearchConfig, se
         yield space.rounded(study.ask(distributions).params)
 
 
-def is_hopeless(values: Sequence[float], trials: Sequence[TrialRecord], space: Space, config: SearchConfig) -> bool:
+def should_prune(values: Sequence[float], trials: Sequence[TrialRecord], space: Space, config: SearchConfig) -> bool:
     """Return whether a trial with these values, one for each evaluation so far, is to end here."""
     study = _study(trials, space, config, 0)
     return bool(study.pruner.prune(study, _frozen("RUNNING", values, trials[0].settings, space)) if trials else False)
@@ -108,7 +108,7 @@ def _distributions(space: Space) -> dict[str, Any]:
     package = optuna().distributions
     found: dict[str, Any] = {}
     for name, parameter in space.parameters.items():
-        if isinstance(parameter, Options):
+        if isinstance(parameter, Categorical):
             found[name] = package.CategoricalDistribution(parameter.choices)
         elif space.is_integer(name):
             found[name] = package.IntDistribution(int(parameter.low), int(parameter.high), log=parameter.log)

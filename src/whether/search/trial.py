@@ -14,39 +14,39 @@ from transformers import TrainerCallback
 from whether.config import ModelConfig, SearchConfig
 from whether.errors import DivergedError
 from whether.finetune import finetune
-from whether.finetune.finetune import Data
-from whether.finetune.results import History, from_log
-from whether.records import Evaluation, SearchRecord, TrialRecord, sha256_folder, sha256_plain
+from whether.finetune.finetune import TrainingData
+from whether.finetune.results import TrainingHistory, from_log
+from whether.records import Evaluation, SearchRecord, TrialRecord, sha256_folder, sha256_json
 from whether.search.space import Settings, Space
-from whether.search.suggest import is_hopeless
+from whether.search.suggest import should_prune
 
 
 @dataclass(frozen=True)
-class Question:
+class SearchSetup:
     """What all trials of a search share."""
 
     record: SearchRecord
     space: Space
     config: SearchConfig
     model: ModelConfig
-    data: Data
+    data: TrainingData
     model_folder: Path
     state: Path
     """Where unfinished trials wait."""
 
     def is_hopeless(self, values: Sequence[float], trials: Sequence[TrialRecord]) -> bool:
         """Return whether the trial after `trials` is to end, which has had these values so far."""
-        return is_hopeless(values, trials, self.space, self.config)
+        return should_prune(values, trials, self.space, self.config)
 
 
-def run_trial(question: Question, settings: Settings, trials: Sequence[TrialRecord]) -> TrialRecord:
+def run_trial(question: SearchSetup, settings: Settings, trials: Sequence[TrialRecord]) -> TrialRecord:
     """Tune with `settings` and judge on dev; a trial that was killed goes on from its last checkpoint.
 
     `trials` are the earlier ones. The checkpoint holds only for the same settings and the same code.
     """
     number, started = len(trials), _now()
     code = sha256_folder(Path(finetune.__file__).parent, "*.py")
-    key = sha256_plain({"search": question.record.key, "settings": settings, "code": code})[:16]
+    key = sha256_json({"search": question.record.key, "settings": settings, "code": code})[:16]
     try:
         trained = finetune.train(
             question.space.tuner(settings),
@@ -55,7 +55,7 @@ def run_trial(question: Question, settings: Settings, trials: Sequence[TrialReco
             question.data,
             model_folder=question.model_folder,
             state=question.state / f"trial-{number}-{key}",
-            callbacks=[Watch(question, trials)],
+            callbacks=[PruningCallback(question, trials)],
         )
     except DivergedError:
         return TrialRecord(number, "diverged", settings, None, [], started=started, ended=_now())
@@ -80,10 +80,10 @@ def run_trial(question: Question, settings: Settings, trials: Sequence[TrialReco
     )
 
 
-class Watch(TrainerCallback):  # type: ignore[misc]
+class PruningCallback(TrainerCallback):  # type: ignore[misc]
     """Ends a training run after an evaluation that leaves no hope; its last checkpoint then says that it is over."""
 
-    def __init__(self, question: Question, trials: Sequence[TrialRecord]):
+    def __init__(self, question: SearchSetup, trials: Sequence[TrialRecord]):
         self.question = question
         self.trials = trials
 
@@ -94,12 +94,12 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             control.should_training_stop |= self.question.is_hopeless(values, self.trials)
 
 
-def _seconds(history: History) -> Iterator[float]:
+def _seconds(history: TrainingHistory) -> Iterator[float]:
     yield from (step.seconds for step in history.steps)
     yield from (evaluation.seconds for evaluation in history.evaluations)
 
 
-def objectives(history: History, dev_examples: int) -> list[float]:
+def objectives(history: TrainingHistory, dev_examples: int) -> list[float]:
     """Return what a search maximises, after each evaluation."""
     return [objective(evaluation, dev_examples) for evaluation in history.evaluations]
 

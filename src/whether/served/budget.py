@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 from whether.config import ServedConfig
 from whether.errors import EngineError
-from whether.records import GREEDY, STATE, Choices, Generation, JsonSchema, Message, Sampling, sha256_plain
+from whether.records import GREEDY, STATE, Choice, Generation, JsonSchema, Message, Sampling, sha256_json
 from whether.served.model import ServedModel
 
 CountTokens = Callable[[Sequence[Message]], int]
 """Tokens of a chat, by a tokenizer of this machine: the server's own is not known here."""
 
 
-class Estimate(NamedTuple):
+class CostEstimate(NamedTuple):
     """Requests that would be sent."""
 
     requests: int
@@ -28,11 +28,11 @@ class Estimate(NamedTuple):
     usd: float
 
 
-class BeyondLimitError(EngineError):
+class BudgetExceededError(EngineError):
     """Answers could cost more than `max_cost`."""
 
 
-class Estimator:
+class CostEstimator:
     """Answers nothing, sends nothing, and adds up what a served model would be asked (a `ChatModel`)."""
 
     def __init__(self, served: ServedModel, count: CountTokens):
@@ -46,7 +46,7 @@ class Estimator:
         max_new_tokens: int,
         stop: Sequence[str] = (),
         sampling: Sampling = GREEDY,
-        constraint: Choices | JsonSchema | None = None,
+        constraint: Choice | JsonSchema | None = None,
         progress: str | None = None,  # noqa: ARG002
     ) -> list[list[Generation]]:
         """Return empty answers."""
@@ -58,14 +58,14 @@ class Estimator:
         return [[nothing] * sampling.samples for _ in chats]
 
     @property
-    def estimate(self) -> Estimate:
+    def estimate(self) -> CostEstimate:
         """What was asked so far and is not there."""
         read, written = (sum(column) for column in zip((0, 0), *self._tokens.values(), strict=True))
         price = self._served.config.price
-        return Estimate(len(self._tokens), read, written, price.usd(read, written) if price else 0.0)
+        return CostEstimate(len(self._tokens), read, written, price.usd(read, written) if price else 0.0)
 
 
-class Budgeted:
+class BudgetedModel:
     """A served model that begins no call which could go beyond `max_cost` (a `ChatModel`)."""
 
     def __init__(self, config: ServedConfig, name: str, count: CountTokens, setting: str = ""):
@@ -84,7 +84,7 @@ class Budgeted:
         max_new_tokens: int,
         stop: Sequence[str] = (),
         sampling: Sampling = GREEDY,
-        constraint: Choices | JsonSchema | None = None,
+        constraint: Choice | JsonSchema | None = None,
         progress: str | None = None,
     ) -> list[list[Generation]]:
         """Answer as the served model does. Raises BeyondLimitError, before anything is sent, where that costs more."""
@@ -95,18 +95,18 @@ class Budgeted:
             chats, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling, constraint=constraint, progress=progress
         )
 
-    def estimator(self) -> Estimator:
+    def estimator(self) -> CostEstimator:
         """Return what adds up the cost of requests without sending them."""
-        return Estimator(self.served, self._count)
+        return CostEstimator(self.served, self._count)
 
-    def check(self, estimate: Estimate, what: str) -> None:
+    def check(self, estimate: CostEstimate, what: str) -> None:
         """Raise BeyondLimitError where answers could cost more than `max_cost`, those that are there included."""
         limit = self.config.max_cost
         if limit is None or estimate.usd == 0:
             return
         spent = self.spent()
         if spent + estimate.usd > limit:
-            raise BeyondLimitError(
+            raise BudgetExceededError(
                 f"{what} would cost up to ${estimate.usd:.4g} ({estimate.requests} requests to {self.config.model},"
                 f" about {estimate.input_tokens:,} tokens in and at most {estimate.output_tokens:,} out), and"
                 f" ${spent:.4g} is spent: more than {self._setting}, which is ${limit:g}."
@@ -125,5 +125,5 @@ class Budgeted:
 
 def journal_of(config: ServedConfig) -> Path:
     """Return the file in which a served model's answers are kept; another model has another one."""
-    key = sha256_plain([config.base_url, config.model])[:16]
+    key = sha256_json([config.base_url, config.model])[:16]
     return STATE / "served" / f"{key}.jsonl"

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from tqdm import tqdm
 
 from whether.config import ServedConfig
-from whether.records import sha256_plain
+from whether.records import sha256_json
 from whether.served.http import Body, Connection, Reply, api_key
 from whether.served.journal import Entry, Journal
 
@@ -80,7 +80,7 @@ class Endpoint:
             return dict(self._journal.entries)
 
     def _key_of(self, path: str, body: Body) -> str:
-        return sha256_plain({"url": self.url, "path": path, "body": dict(body)})
+        return sha256_json({"url": self.url, "path": path, "body": dict(body)})
 
     def request_fields(self) -> frozenset[str]:
         """Return the fields of a chat request that the server's own OpenAPI document names; none if it has none."""

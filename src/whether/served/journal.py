@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from whether.errors import EngineError
-from whether.records import read_jsonl, to_plain, writing
+from whether.records import named_write_errors, read_jsonl, to_builtins
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Journal:
         """
         from filelock import FileLock, Timeout
 
-        with writing(self.path):
+        with named_write_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 lock = FileLock(f"{self.path}.lock", timeout=0).acquire()
@@ -59,7 +59,7 @@ class Journal:
     def add(self, entry: Entry) -> None:
         """Append an entry, in one system call: a killed process leaves the whole line or a beginning of it."""
         assert self._stream is not None, "add() belongs into `with journal.open()`"
-        line = json.dumps(to_plain(entry)).encode() + b"\n"
+        line = json.dumps(to_builtins(entry)).encode() + b"\n"
         if self._stream.write(line) < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.entries[entry.key] = entry

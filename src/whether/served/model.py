@@ -11,7 +11,17 @@ from pydantic import Field, TypeAdapter
 
 from whether.config import ServedConfig
 from whether.errors import EngineError
-from whether.records import GREEDY, Choices, Generation, JsonSchema, Message, Sampling, Score, check_settings, cut
+from whether.records import (
+    GREEDY,
+    Choice,
+    ContinuationScore,
+    Generation,
+    JsonSchema,
+    Message,
+    Sampling,
+    check_settings,
+    cut,
+)
 from whether.served.endpoint import Endpoint
 from whether.served.http import Body, Reply
 
@@ -124,7 +134,7 @@ class ServedModel:
         max_new_tokens: int,
         stop: Sequence[str] = (),
         sampling: Sampling = GREEDY,
-        constraint: Choices | JsonSchema | None = None,
+        constraint: Choice | JsonSchema | None = None,
         progress: str | None = None,
     ) -> list[list[Generation]]:
         """Return `sampling.samples` answers to each chat, in the order of the chats (`ChatModel`).
@@ -137,7 +147,7 @@ class ServedModel:
         check_settings(max_new_tokens, stop, sampling)
         settings = self._settings(max_new_tokens, stop, sampling) | self._constraint_fields(constraint)
         bodies = _chat_bodies(settings, chats, sampling)
-        check = _keeps_to(constraint, stop) if constraint else None
+        check = _constraint_check(constraint, stop) if constraint else None
         replies = self._endpoint.post(CHAT, bodies, ChatReply, check=check, progress=progress)
         answers = [_generation(reply, stop) for reply in replies]
         each = _requests_a_chat(sampling)
@@ -150,7 +160,7 @@ class ServedModel:
         max_new_tokens: int,
         stop: Sequence[str] = (),
         sampling: Sampling = GREEDY,
-        constraint: Choices | JsonSchema | None = None,
+        constraint: Choice | JsonSchema | None = None,
     ) -> dict[str, list[Message]]:
         """Return the requests that `answer` would send, each once: its key and its chat. None of them is sent."""
         settings = self._settings(max_new_tokens, stop, sampling) | self._constraint_fields(constraint)
@@ -171,14 +181,16 @@ class ServedModel:
             total = total.plus(used.prompt_tokens, used.completion_tokens, _cached(used) or 0)
         return total
 
-    def text_loglikelihoods(self, pairs: Sequence[tuple[str, str]], *, progress: str | None = None) -> list[Score]:
+    def text_loglikelihoods(
+        self, pairs: Sequence[tuple[str, str]], *, progress: str | None = None
+    ) -> list[ContinuationScore]:
         """Return how likely each (context, continuation) pair's continuation is after its context, both plain text.
 
         The server's tokenizer decides: a continuation is what a pair's tokens go on with after as many tokens as the
         context alone has, and spaces that end a context count to the continuation, both as in lm-eval. Raises
         EngineError for an empty context and for a server that returns no log-probabilities of a prompt's tokens.
         """
-        moved = [_move_spaces(context, continuation) for context, continuation in pairs]
+        moved = [_shift_trailing_space(context, continuation) for context, continuation in pairs]
         for index, (context, continuation) in enumerate(moved):
             if continuation and not context:
                 raise EngineError(f"pair {index} has no context, and a server scores no text without one")
@@ -190,7 +202,7 @@ class ServedModel:
         return [
             _score(index, *(self._scored(reply.content) for reply in next(known)))
             if continuation
-            else Score(0.0, True, 0)
+            else ContinuationScore(0.0, True, 0)
             for index, (_, continuation) in enumerate(moved)
         ]
 
@@ -205,12 +217,12 @@ class ServedModel:
                 fields["top_k"] = sampling.top_k  # not OpenAI's; vLLM and others know it
         return fields
 
-    def _constraint_fields(self, constraint: Choices | JsonSchema | None) -> dict[str, Any]:
+    def _constraint_fields(self, constraint: Choice | JsonSchema | None) -> dict[str, Any]:
         """Return what asks a server to keep an answer to a constraint; EngineError if it does not say that it can."""
         if isinstance(constraint, JsonSchema):
             wanted = {"name": "answer", "schema": constraint.schema, "strict": True}
             return {"response_format": {"type": "json_schema", "json_schema": wanted}}
-        if isinstance(constraint, Choices):
+        if isinstance(constraint, Choice):
             fields = self._endpoint.request_fields()
             if "structured_outputs" in fields:  # vLLM since 0.11
                 return {"structured_outputs": {"choice": list(constraint.texts)}}
@@ -260,12 +272,12 @@ def _seed(seed: int, messages: Sequence[dict[str, str]], number: int) -> int:
     return int.from_bytes(digest[:4]) >> 1
 
 
-def _keeps_to(constraint: Choices | JsonSchema, stop: Sequence[str]) -> Callable[[ChatReply], None]:
+def _constraint_check(constraint: Choice | JsonSchema, stop: Sequence[str]) -> Callable[[ChatReply], None]:
     """Return a check of answers, since some servers ignore what they do not know."""
     from jsonschema import Draft202012Validator
 
     def allowed(text: str) -> bool:
-        if isinstance(constraint, Choices):
+        if isinstance(constraint, Choice):
             return text in constraint.texts
         try:
             return Draft202012Validator(constraint.schema).is_valid(json.loads(text))
@@ -300,13 +312,13 @@ def _cached(usage: _Usage) -> int | None:
     return usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
 
 
-def _move_spaces(context: str, continuation: str) -> tuple[str, str]:
+def _shift_trailing_space(context: str, continuation: str) -> tuple[str, str]:
     """Give the spaces that end a context to the continuation, as lm-eval does: tokens begin with a space."""
     kept = context.rstrip()
     return kept, context[len(kept) :] + continuation
 
 
-def _score(index: int, whole: _Scored, context: _Scored) -> Score:
+def _score(index: int, whole: _Scored, context: _Scored) -> ContinuationScore:
     start, end = len(context.tokens), len(whole.tokens)
     values = [value for value in whole.tokens[start:] if value is not None]
     best = [max(top.values()) for top in whole.top[start:] if top]
@@ -315,4 +327,6 @@ def _score(index: int, whole: _Scored, context: _Scored) -> Score:
             f"pair {index}: after the {start} tokens of its context the server scored {len(values)} of {end - start}; a"
             " continuation needs a token of its own: begin it with a space"
         )
-    return Score(sum(values), all(value >= top for value, top in zip(values, best, strict=True)), end - start)
+    return ContinuationScore(
+        sum(values), all(value >= top for value, top in zip(values, best, strict=True)), end - start
+    )

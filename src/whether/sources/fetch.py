@@ -15,7 +15,7 @@ from typing import Any
 from whether.config import Config
 from whether.errors import RecordError, SourceError
 from whether.records import ARTIFACTS, DATA, read_json
-from whether.repository.tracked import DATA_DVC, differing_files, refuse_rehashed
+from whether.repository.tracked import DATA_DVC, changed_files, require_committed_data
 from whether.sources.bigbench import build_data
 from whether.sources.hub import fetch_rows
 from whether.sources.models import prefetch
@@ -24,16 +24,16 @@ from whether.sources.tables import require_file
 logger = logging.getLogger(__name__)
 
 
-def ensure(config: Config) -> None:
+def fetch_all(config: Config) -> None:
     """Make sure that all a run needs from outside is on this machine and is what was pinned.
 
     Raises SourceError where data/ differs from data.dvc (naming the files), something cannot be had, or what came is
     not what was pinned, and DataError where the task's file is missing; data.dvc is never written.
     """
-    refuse_rehashed()
+    require_committed_data()
     if not DATA.exists():
-        _make_data(config)
-    different = differing_files()
+        _build_data(config)
+    different = changed_files()
     if different:
         shown = ", ".join(different[:5]) + (f" and {len(different) - 5} more" if len(different) > 5 else "")
         raise SourceError(
@@ -56,7 +56,7 @@ def _model_is_made(config: Config) -> bool:
     return made.get("source") == config.model.source
 
 
-def _make_data(config: Config) -> None:
+def _build_data(config: Config) -> None:
     """Take data/ from DVC's cache, else build it from its package and, if it is right, put it into the cache."""
     if DATA_DVC.exists() and _dvc("checkout").returncode == 0:
         return

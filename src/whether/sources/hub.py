@@ -6,7 +6,7 @@ from typing import Any
 
 from whether.config import SourceConfig
 from whether.errors import ConfigError, RecordError, SourceError
-from whether.records import read_json, sha256_file, write_json, writing
+from whether.records import named_write_errors, read_json, sha256_file, write_json
 
 
 def fetch_rows(source: SourceConfig) -> None:
@@ -25,7 +25,7 @@ def fetch_rows(source: SourceConfig) -> None:
     if _is_there(path, origin):
         return
     rows = _load(source)
-    with writing(path):
+    with named_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # The suffix says the format, so the temporary name keeps it.
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as folder:

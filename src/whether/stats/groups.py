@@ -15,21 +15,21 @@ from whether.stats.intervals import (
     BATCH,
     Codes,
     Floats,
-    Inference,
+    InferenceSettings,
     Interval,
     PairedDifference,
     Statistic,
     is_binary,
     mean,
     mean_difference,
-    no_spread,
     normal_quantile,
     rate_interval,
     tango_interval,
+    zero_variance_interval,
 )
 
 
-class Spread(NamedTuple):
+class ErrorEstimate(NamedTuple):
     """How far a statistic may be off."""
 
     interval: Interval
@@ -41,30 +41,30 @@ class Spread(NamedTuple):
     """Independent observations: groups, or examples."""
 
 
-def spread_of(value: float, error: float, quantile: float, units: int) -> Spread:
+def error_estimate(value: float, error: float, quantile: float, units: int) -> ErrorEstimate:
     """Return a spread with its interval about a value."""
     half = quantile * error
-    return Spread(Interval(value - half, value + half), error, quantile, units)
+    return ErrorEstimate(Interval(value - half, value + half), error, quantile, units)
 
 
-def student(level: float, freedom: float) -> float:
+def t_quantile(level: float, freedom: float) -> float:
     """Return Student's t of a two-sided interval."""
     return float(stats.t.ppf((1 + level) / 2, freedom))
 
 
-def leave_one_out(columns: Sequence[NDArray[Any]], statistic: Statistic, clusters: Codes, level: float) -> Spread:
+def jackknife(columns: Sequence[NDArray[Any]], statistic: Statistic, clusters: Codes, level: float) -> ErrorEstimate:
     """Return the jackknife's interval and standard error over groups (Cameron and Miller 2015, section VI.B)."""
     groups, value = int(clusters.max()) + 1, float(statistic(*columns))
     if groups < 2:
-        return Spread(Interval(-math.inf, math.inf), math.inf, math.inf, groups)
+        return ErrorEstimate(Interval(-math.inf, math.inf), math.inf, math.inf, groups)
     left_out = np.array(
         [statistic(*(column[clusters != group] for column in columns)) for group in range(groups)], dtype=np.float64
     )
     error = math.sqrt((groups - 1) / groups * float(((left_out - left_out.mean()) ** 2).sum()))
-    return spread_of(value, error, student(level, groups - 1), groups)
+    return error_estimate(value, error, t_quantile(level, groups - 1), groups)
 
 
-def effective(n: int, variance: float, spread: Spread, level: float) -> float:
+def effective_sample_size(n: int, variance: float, spread: ErrorEstimate, level: float) -> float:
     """Return how many independent examples are worth `n`, given the variance of one example.
 
     Variance / error², times the square of z over Student's t, since the error is known no better than that.
@@ -75,40 +75,44 @@ def effective(n: int, variance: float, spread: Spread, level: float) -> float:
 
 def clustered_mean_interval(values: Floats, clusters: Codes, level: float, bounded: bool) -> Interval | None:
     """Return the interval of a mean; None where nothing tells it. `bounded`: all values are in [0, 1]."""
-    return spread_mean_interval(values, leave_one_out((values,), mean, clusters, level), level, bounded)
+    return mean_interval_from_error(values, jackknife((values,), mean, clusters, level), level, bounded)
 
 
-def spread_mean_interval(values: Floats, spread: Spread, level: float, bounded: bool) -> Interval | None:
+def mean_interval_from_error(values: Floats, spread: ErrorEstimate, level: float, bounded: bool) -> Interval | None:
     """Return the interval of the mean of values of any shape, given how far it may be off."""
     if is_binary(values) or (bounded and spread.error == 0):
         value = float(values.mean())
-        n = effective(values.size, value * (1 - value), spread, level)
+        n = effective_sample_size(values.size, value * (1 - value), spread, level)
         return rate_interval(value * n, n, level)
     return spread.interval if 0 < spread.error < math.inf else None
 
 
-def clustered_difference(a: Floats, b: Floats, clusters: Codes, settings: Inference) -> PairedDifference:
+def clustered_difference(a: Floats, b: Floats, clusters: Codes, settings: InferenceSettings) -> PairedDifference:
     """Return mean(a) - mean(b) for paired scores of shape (n,) in [0, 1]."""
-    spread = leave_one_out((a - b,), mean, clusters, settings.level)
+    spread = jackknife((a - b,), mean, clusters, settings.level)
     p_value = group_permutation(a, b, mean_difference, clusters, settings)
-    return spread_difference(a, b, spread, p_value, settings)
+    return difference_from_error(a, b, spread, p_value, settings)
 
 
-def spread_difference(a: Floats, b: Floats, spread: Spread, p_value: float, settings: Inference) -> PairedDifference:
+def difference_from_error(
+    a: Floats, b: Floats, spread: ErrorEstimate, p_value: float, settings: InferenceSettings
+) -> PairedDifference:
     """Return mean(a) - mean(b) for paired scores in [0, 1], examples on the last axis, given how far it may be off."""
     differences = a - b
-    result = spread_result(float(differences.mean()), spread, p_value, differences.shape[-1], settings)
+    result = result_from_error(float(differences.mean()), spread, p_value, differences.shape[-1], settings)
     if not (is_binary(a) and is_binary(b)):
         return result
-    n = effective(differences.size, float(differences.var()), spread, settings.level)
+    n = effective_sample_size(differences.size, float(differences.var()), spread, settings.level)
     gained, lost = float((differences > 0).mean()), float((differences < 0).mean())
     return result._replace(interval=tango_interval(gained * n, lost * n, n, settings.level))
 
 
-def spread_result(value: float, spread: Spread, p_value: float, n: int, settings: Inference) -> PairedDifference:
+def result_from_error(
+    value: float, spread: ErrorEstimate, p_value: float, n: int, settings: InferenceSettings
+) -> PairedDifference:
     """Return a difference on `n` examples, given how far it may be off."""
     if not 0 < spread.error < math.inf:
-        interval, error = no_spread(value, spread.units, settings.level), 1 / spread.units
+        interval, error = zero_variance_interval(value, spread.units, settings.level), 1 / spread.units
     else:
         low, high = spread.interval
         interval, error = Interval(max(-1.0, low), min(1.0, high)), spread.error
@@ -116,7 +120,7 @@ def spread_result(value: float, spread: Spread, p_value: float, n: int, settings
 
 
 def group_permutation(
-    a: NDArray[Any], b: NDArray[Any], statistic: Statistic, clusters: Codes, settings: Inference
+    a: NDArray[Any], b: NDArray[Any], statistic: Statistic, clusters: Codes, settings: InferenceSettings
 ) -> float:
     """Return the two-sided p-value of exchanging the arms group by group."""
     if np.array_equal(a, b):

@@ -38,30 +38,30 @@ from statsmodels.stats.contingency_tables import mcnemar
 from whether.stats.groups import (
     clustered_difference,
     clustered_mean_interval,
-    effective,
+    effective_sample_size,
     group_permutation,
-    leave_one_out,
-    spread_result,
+    jackknife,
+    result_from_error,
 )
 from whether.stats.intervals import (
     BATCH,
     Codes,
     Floats,
-    Inference,
+    InferenceSettings,
     Interval,
     PairedDifference,
     Statistic,
     is_binary,
     mean,
     mean_difference,
-    no_spread,
     rate_interval,
     tango_interval,
+    zero_variance_interval,
 )
 from whether.stats.runs import runs_difference, runs_mean_interval, runs_rate_interval, runs_score_difference
 
 
-def mean_interval(values: Floats, settings: Inference) -> Interval | None:
+def mean_interval(values: Floats, settings: InferenceSettings) -> Interval | None:
     """Return the interval of a mean: Wilson's for 0/1 values, else BCa; None where nothing tells it.
 
     Nothing does for a single value, or without spread; in [0, 1] Wilson's interval takes the place, which is then wider
@@ -79,7 +79,7 @@ def mean_interval(values: Floats, settings: Inference) -> Interval | None:
     return _bca((values,), mean, settings)[0]
 
 
-def amount_interval(values: Floats, settings: Inference) -> Interval | None:
+def unbounded_mean_interval(values: Floats, settings: InferenceSettings) -> Interval | None:
     """Return the BCa interval of the mean of amounts of any size, such as costs; None without spread."""
     if len(values) < 2 or np.ptp(values) == 0:
         return None
@@ -108,7 +108,7 @@ def macro_f1(answers: Codes, targets: Codes, axis: int = -1) -> Any:
     return (f1.sum(-1) / (total > 0).sum(-1)).reshape(shape)[()]
 
 
-def macro_f1_interval(answers: Codes, targets: Codes, settings: Inference) -> Interval:
+def macro_f1_interval(answers: Codes, targets: Codes, settings: InferenceSettings) -> Interval:
     """Return the BCa interval of macro-F1 over examples (answer and target resampled together).
 
     Answers have shape (n,), or (runs, n).
@@ -116,9 +116,9 @@ def macro_f1_interval(answers: Codes, targets: Codes, settings: Inference) -> In
     if answers.ndim > 1:
         return runs_rate_interval((answers, targets), macro_f1, settings)
     if settings.clusters is not None:
-        spread = leave_one_out((answers, targets), macro_f1, settings.clusters, settings.level)
+        spread = jackknife((answers, targets), macro_f1, settings.clusters, settings.level)
         value = float(macro_f1(answers, targets))
-        n = effective(len(targets), value * (1 - value), spread, settings.level)
+        n = effective_sample_size(len(targets), value * (1 - value), spread, settings.level)
         return rate_interval(value * n, n, settings.level)
     n = _effective_examples(targets)
     bca = _bca((answers, targets), macro_f1, settings, worth=n)[0]
@@ -127,7 +127,7 @@ def macro_f1_interval(answers: Codes, targets: Codes, settings: Inference) -> In
     return rate_interval(float(macro_f1(answers, targets)) * n, n, settings.level)
 
 
-def score_difference(a: Floats, b: Floats, settings: Inference) -> PairedDifference:
+def score_difference(a: Floats, b: Floats, settings: InferenceSettings) -> PairedDifference:
     """Return mean(a) - mean(b) for paired scores in [0, 1] of shape (n,), or (runs, n) where training was repeated."""
     if max(a.ndim, b.ndim) > 1:
         return runs_score_difference(a, b, settings)
@@ -139,12 +139,14 @@ def score_difference(a: Floats, b: Floats, settings: Inference) -> PairedDiffere
         interval = tango_interval(gained, lost, n, settings.level)
         p_value = float(mcnemar([[0, gained], [lost, 0]], exact=True).pvalue) if gained + lost else 1.0
     else:
-        interval = _bca((differences,), mean, settings)[0] or no_spread(float(differences.mean()), n, settings.level)
+        interval = _bca((differences,), mean, settings)[0] or zero_variance_interval(
+            float(differences.mean()), n, settings.level
+        )
         p_value = _permutation(a, b, mean_difference, settings)
     return PairedDifference(float(differences.mean()), interval, p_value, n, _deviation(differences))
 
 
-def macro_f1_difference(a: Codes, b: Codes, targets: Codes, settings: Inference) -> PairedDifference:
+def macro_f1_difference(a: Codes, b: Codes, targets: Codes, settings: InferenceSettings) -> PairedDifference:
     """Return macro-F1 of answers `a` minus that of `b`, examples resampled and arms exchanged example by example."""
 
     def difference(x: Codes, y: Codes, t: Codes = targets, axis: int = -1) -> Any:
@@ -153,17 +155,19 @@ def macro_f1_difference(a: Codes, b: Codes, targets: Codes, settings: Inference)
     if max(a.ndim, b.ndim) > 1:
         return runs_difference((a, b, targets), difference, settings)
     if settings.clusters is not None:
-        spread = leave_one_out((a, b, targets), difference, settings.clusters, settings.level)
+        spread = jackknife((a, b, targets), difference, settings.clusters, settings.level)
         p_value = group_permutation(a, b, difference, settings.clusters, settings)
-        return spread_result(float(difference(a, b)), spread, p_value, len(a), settings)
+        return result_from_error(float(difference(a, b)), spread, p_value, len(a), settings)
     value, n = float(difference(a, b)), _effective_examples(targets)
     interval, error = _bca((a, b, targets), difference, settings, worth=n)
     p_value = _permutation(a, b, difference, settings)
     deviation = error * np.sqrt(len(a)) if error else 1 / np.sqrt(n)
-    return PairedDifference(value, interval or no_spread(value, n, settings.level), p_value, len(a), float(deviation))
+    return PairedDifference(
+        value, interval or zero_variance_interval(value, n, settings.level), p_value, len(a), float(deviation)
+    )
 
 
-def stratified_mean_interval(strata: Sequence[Floats], settings: Inference) -> Interval | None:
+def stratified_mean_interval(strata: Sequence[Floats], settings: InferenceSettings) -> Interval | None:
     """Return the BCa interval of the mean of the strata's means, each stratum (a benchmark's task) resampled by itself.
 
     None with fewer than two values in a stratum. Strata without any spread: the bounded-score interval at their
@@ -179,7 +183,7 @@ def stratified_mean_interval(strata: Sequence[Floats], settings: Inference) -> I
     sizes = np.array([len(stratum) for stratum in strata])
     value, effective = float(mean_of_means(*strata)), float(len(sizes) * stats.hmean(sizes))
     if interval or min(float(stratum.min()) for stratum in strata) < 0:
-        return interval or no_spread(value, effective, settings.level)
+        return interval or zero_variance_interval(value, effective, settings.level)
     return rate_interval(value * effective, effective, settings.level)
 
 
@@ -196,7 +200,7 @@ def holm(p_values: Floats) -> Floats:
 
 
 def _bca(
-    columns: Sequence[NDArray[Any]], statistic: Statistic, settings: Inference, paired: bool = True,
+    columns: Sequence[NDArray[Any]], statistic: Statistic, settings: InferenceSettings, paired: bool = True,
     worth: float | None = None,
 ) -> tuple[Interval | None, float]:  # fmt: skip
     """Return the BCa interval and the bootstrap's standard error; (None, 0) where there is no spread to resample.
@@ -217,7 +221,7 @@ def _bca(
             vectorized=True,
             n_resamples=settings.resamples,
             batch=max(1, BATCH // size),
-            confidence_level=_expanded(settings.level, worth or min(len(column) for column in columns)),
+            confidence_level=_expanded_level(settings.level, worth or min(len(column) for column in columns)),
             method="BCa",
             rng=np.random.default_rng(settings.seed),
         )
@@ -227,7 +231,7 @@ def _bca(
     return Interval(low, high), float(result.standard_error)
 
 
-def _expanded(level: float, n: float) -> float:
+def _expanded_level(level: float, n: float) -> float:
     """Return the level that makes a bootstrap interval of few examples as wide as its level asks for.
 
     A resample's variance is (n - 1) / n of the sample's, and a quantile knows nothing of the doubt about it, which
@@ -237,7 +241,7 @@ def _expanded(level: float, n: float) -> float:
     return float(2 * stats.norm.cdf(math.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, n - 1)) - 1)
 
 
-def _permutation(a: NDArray[Any], b: NDArray[Any], statistic: Statistic, settings: Inference) -> float:
+def _permutation(a: NDArray[Any], b: NDArray[Any], statistic: Statistic, settings: InferenceSettings) -> float:
     """Return the two-sided p-value of exchanging the arms example by example."""
     if len(a) < 2 or np.array_equal(a, b):
         return 1.0

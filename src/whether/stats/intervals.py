@@ -19,7 +19,7 @@ BATCH = 4_000_000
 """Resampled values held in memory at once."""
 
 
-class Inference(NamedTuple):
+class InferenceSettings(NamedTuple):
     """How uncertainty is computed: the level of intervals, resamples, and the seed of their random numbers."""
 
     level: float = 0.95
@@ -81,7 +81,7 @@ def tango_interval(gained: float, lost: float, n: float, level: float) -> Interv
     return Interval(float(low), float(high))
 
 
-def no_spread(value: float, n: float, level: float) -> Interval:
+def zero_variance_interval(value: float, n: float, level: float) -> Interval:
     """Return an interval for a bounded score whose sample shows no spread.
 
     A score in [0, 1] has at most the variance of a 0/1 score, so Tango's interval without a discordant pair,

@@ -44,7 +44,7 @@ def fit(labels: Floats, quality: Floats) -> PowerLaws:
     best, low, top, rate = np.full(rows, np.inf), np.zeros(rows), np.zeros(rows), np.zeros(rows)
     for candidate in RATES if len(labels) > 2 else _ONLY_RATE:
         x = share**-candidate
-        some_low, some_gain = _triangle(1 - x, quality)
+        some_low, some_gain = _bounded_least_squares(1 - x, quality)
         error = _error(some_low, some_gain, 1 - x, quality)
         better = error < best - 1e-12
         best, rate = np.where(better, error, best), np.where(better, candidate, rate)
@@ -52,7 +52,7 @@ def fit(labels: Floats, quality: Floats) -> PowerLaws:
     return PowerLaws(low, top, rate)
 
 
-def _triangle(z: Floats, y: Floats) -> tuple[Floats, Floats]:
+def _bounded_least_squares(z: Floats, y: Floats) -> tuple[Floats, Floats]:
     """Return the low and gain of the best y ≈ low + gain · z for each row with 0 ≤ low, 0 ≤ gain, low + gain ≤ 1."""
     mean, x = y.mean(1), 1 - z
     nothing = np.zeros_like(mean)

@@ -26,11 +26,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
-from whether.stats.groups import Spread, spread_difference, spread_mean_interval, spread_of, spread_result, student
+from whether.stats.groups import (
+    ErrorEstimate,
+    difference_from_error,
+    error_estimate,
+    mean_interval_from_error,
+    result_from_error,
+    t_quantile,
+)
 from whether.stats.intervals import (
     Codes,
     Floats,
-    Inference,
+    InferenceSettings,
     Interval,
     PairedDifference,
     Statistic,
@@ -41,7 +48,7 @@ from whether.stats.intervals import (
 )
 
 
-class _Crossed(NamedTuple):
+class _TwoWayVariance(NamedTuple):
     """A statistic's mean over runs, and where its uncertainty comes from."""
 
     value: float
@@ -55,16 +62,16 @@ class _Crossed(NamedTuple):
 
     def half(self, level: float) -> float:
         """Return half the width of the interval."""
-        of_units = student(level, self.units - 1) * self.unit_error
-        return math.hypot(of_units, student(level, self.runs - 1) * self.run_error)
+        of_units = t_quantile(level, self.units - 1) * self.unit_error
+        return math.hypot(of_units, t_quantile(level, self.runs - 1) * self.run_error)
 
-    def spread(self, level: float) -> Spread:
+    def spread(self, level: float) -> ErrorEstimate:
         """Return what the intervals of rates and differences are made of."""
         if self.units < 2:
-            return Spread(Interval(-math.inf, math.inf), math.inf, math.inf, self.units)
+            return ErrorEstimate(Interval(-math.inf, math.inf), math.inf, math.inf, self.units)
         error = math.hypot(self.unit_error, self.run_error)
-        quantile = self.half(level) / error if error else student(level, self.units - 1)
-        return spread_of(self.value, error, quantile, self.units)
+        quantile = self.half(level) / error if error else t_quantile(level, self.units - 1)
+        return error_estimate(self.value, error, quantile, self.units)
 
     def p_value(self) -> float:
         """Return the two-sided p-value of no difference: 1 minus the level of the interval that ends at zero."""
@@ -80,46 +87,52 @@ class _Crossed(NamedTuple):
         return float(optimize.brentq(lambda p: self.half(1 - p) - abs(self.value), least, 1, xtol=1e-14))
 
 
-def runs_mean_interval(values: Floats, settings: Inference) -> Interval | None:
+def runs_mean_interval(values: Floats, settings: InferenceSettings) -> Interval | None:
     """Return the interval of the mean of values of shape (runs, n); None where nothing tells it."""
     bounded = bool(values.min() >= 0 and values.max() <= 1)
-    spread = _crossed((values,), mean, settings).spread(settings.level)
-    return spread_mean_interval(values, spread, settings.level, bounded)
+    spread = _two_way_variance((values,), mean, settings).spread(settings.level)
+    return mean_interval_from_error(values, spread, settings.level, bounded)
 
 
-def runs_rate_interval(columns: Sequence[NDArray[Any]], statistic: Statistic, settings: Inference) -> Interval:
+def runs_rate_interval(columns: Sequence[NDArray[Any]], statistic: Statistic, settings: InferenceSettings) -> Interval:
     """Return the interval of a statistic in [0, 1], such as macro-F1, of columns of shape (runs, n) or (n,)."""
-    found = _crossed(columns, statistic, settings)
+    found = _two_way_variance(columns, statistic, settings)
     spread = found.spread(settings.level)
     if spread.error > 0:
         return Interval(max(0.0, spread.interval.low), min(1.0, spread.interval.high))
     return rate_interval(found.value * found.units, found.units, settings.level)
 
 
-def runs_score_difference(a: Floats, b: Floats, settings: Inference) -> PairedDifference:
+def runs_score_difference(a: Floats, b: Floats, settings: InferenceSettings) -> PairedDifference:
     """Return mean(a) - mean(b) for paired scores in [0, 1] of shape (runs, n), or (n,) for an arm without training."""
     a, b = np.broadcast_arrays(a, b)
-    found = _crossed((a, b), mean_difference, settings)
-    return _told(spread_difference(a, b, found.spread(settings.level), found.p_value(), settings), found, settings)
-
-
-def runs_difference(columns: Sequence[NDArray[Any]], difference: Statistic, settings: Inference) -> PairedDifference:
-    """Return a difference of two arms' statistics in [0, 1], given columns of shape (runs, n) or (n,)."""
-    found = _crossed(columns, difference, settings)
-    n = max(column.shape[-1] for column in columns)
-    return _told(
-        spread_result(found.value, found.spread(settings.level), found.p_value(), n, settings), found, settings
+    found = _two_way_variance((a, b), mean_difference, settings)
+    return _to_difference(
+        difference_from_error(a, b, found.spread(settings.level), found.p_value(), settings), found, settings
     )
 
 
-def _told(result: PairedDifference, found: _Crossed, settings: Inference) -> PairedDifference:
+def runs_difference(
+    columns: Sequence[NDArray[Any]], difference: Statistic, settings: InferenceSettings
+) -> PairedDifference:
+    """Return a difference of two arms' statistics in [0, 1], given columns of shape (runs, n) or (n,)."""
+    found = _two_way_variance(columns, difference, settings)
+    n = max(column.shape[-1] for column in columns)
+    return _to_difference(
+        result_from_error(found.value, found.spread(settings.level), found.p_value(), n, settings), found, settings
+    )
+
+
+def _to_difference(result: PairedDifference, found: _TwoWayVariance, settings: InferenceSettings) -> PairedDifference:
     """Return a difference that says which part of its uncertainty further examples would take away."""
-    wider = student(settings.level, found.runs - 1) / normal_quantile(settings.level)
+    wider = t_quantile(settings.level, found.runs - 1) / normal_quantile(settings.level)
     deviation = found.unit_error * math.sqrt(result.n) if found.unit_error else result.deviation
     return result._replace(deviation=deviation, run_error=wider * found.run_error)
 
 
-def _crossed(columns: Sequence[NDArray[Any]], statistic: Statistic, settings: Inference) -> _Crossed:
+def _two_way_variance(
+    columns: Sequence[NDArray[Any]], statistic: Statistic, settings: InferenceSettings
+) -> _TwoWayVariance:
     """Return the analysis of variance of a statistic whose columns have shape (runs, n), or (n,) for every run."""
     shape = np.broadcast_shapes(*(column.shape for column in columns))
     columns = [np.broadcast_to(column, shape) for column in columns]
@@ -132,7 +145,7 @@ def _crossed(columns: Sequence[NDArray[Any]], statistic: Statistic, settings: In
     rest = cells - of_runs[:, None] - of_units + centre
     rest_square = float((rest**2).sum()) / ((runs - 1) * max(units - 1, 1))
     excess = max(0.0, run_square - rest_square)
-    return _Crossed(
+    return _TwoWayVariance(
         float(by_run.mean()), runs, units, math.sqrt(unit_square / cells.size), math.sqrt(excess / cells.size)
     )
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-USUAL = 0.01
+CHANGE_RATE = 0.01
 """A change on any one night, as the first half of the stakes expects it."""
 EXPONENTS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 """Of bets on p-values: small ones for a change that is plain, large ones for one that hardly shows."""
@@ -25,24 +25,24 @@ RISKS = (0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 0.9)
 """Shares of the wealth that a bet on a mean may lose, small ones for a small drop."""
 
 
-def stake(night: int) -> float:
+def prior_weight(night: int) -> float:
     """Return the share of the first wealth that begins on a night, from 1; all nights together have the whole.
 
     Half of it is spread over about the first hundred nights, half thins out slowly, so that no change comes too late.
     """
-    return 0.5 * USUAL * (1 - USUAL) ** (night - 1) + 0.5 / (night * (night + 1))
+    return 0.5 * CHANGE_RATE * (1 - CHANGE_RATE) ** (night - 1) + 0.5 / (night * (night + 1))
 
 
 def wealth(factors: Iterable[float]) -> float:
     """Return the wealth after some nights, from each night's factor in order."""
     under_way, kept = 0.0, 1.0
     for night, factor in enumerate(factors, 1):
-        kept -= stake(night)
-        under_way = (under_way + stake(night)) * factor
+        kept -= prior_weight(night)
+        under_way = (under_way + prior_weight(night)) * factor
     return under_way + max(kept, 0.0)
 
 
-def evidence_of_p_values(p_values: Sequence[float]) -> float:
+def p_value_e_process(p_values: Sequence[float]) -> float:
     """Return the wealth after bets on small p-values, an equal mixture over exponents.
 
     For p-values that are uniform and independent of earlier ones it is a martingale that begins with 1.
@@ -55,7 +55,7 @@ def p_factor(p_value: float, exponent: float) -> float:
     return float(exponent * max(p_value, 1e-12) ** (exponent - 1))
 
 
-def evidence_of_scores(nights: Sequence[Floats], least: float) -> float:
+def mean_e_process(nights: Sequence[Floats], least: float) -> float:
     """Return the wealth after bets against "the mean is `least` or more", an equal mixture over what they risk.
 
     Args:
@@ -73,7 +73,7 @@ def mean_factor(scores: Floats, least: float, risk: float) -> float:
     return float(np.exp(min(float(logs.sum()), 600.0)))
 
 
-def likely_change(p_values: Sequence[float]) -> int:
+def change_point(p_values: Sequence[float]) -> int:
     """Return the place from which on p-values are smallest together: where a change most likely was."""
     logs = np.log([p_factor(p, 0.3) for p in p_values])
     return int(np.argmax(np.cumsum(logs[::-1])[::-1]))

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from whether.bundle.bundle import describe_bundle, write_bundle
-from whether.bundle.champion import find_champion
+from whether.bundle.bundle import bundle_record, write_bundle
+from whether.bundle.champion import read_champion_or_none
 from whether.config import BASE, Config
 from whether.errors import RecordError
 from whether.records import BundleRecord, Verdict, read_json
-from whether.tracking.models import model_name, model_note, version_tags
+from whether.tracking.models import model_description, model_name, version_tags
 from whether.tracking.views import ModelView, ModelViews
 
 
-def candidates(config: Config, artifacts: Path) -> ModelViews | None:
+def registered_arms(config: Config, artifacts: Path) -> ModelViews | None:
     """Return the arms that `tracking.models` selects, as versions of the task's registered model.
 
     The recommended arm is the champion; where retraining has a champion, it is the challenger, and retraining moves the
@@ -28,7 +28,7 @@ def candidates(config: Config, artifacts: Path) -> ModelViews | None:
     versions = {arm: _version(arm, verdict, config, artifacts) for arm in arms}
     shown = versions[recommended].content if recommended else None
     task, aliases = config.task.name, _aliases(shown, Path(config.retrain.folder))
-    return ModelViews(model_name(task), model_note(task), list(versions.values()), aliases)
+    return ModelViews(model_name(task), model_description(task), list(versions.values()), aliases)
 
 
 def best_of_each_tuned(verdict: Verdict, config: Config) -> list[str]:
@@ -45,16 +45,16 @@ def best_of_each_tuned(verdict: Verdict, config: Config) -> list[str]:
 
 
 def _version(arm: str, verdict: Verdict, config: Config, artifacts: Path) -> ModelView:
-    record, sources = describe_bundle(arm, verdict, config, artifacts)
+    record, sources = bundle_record(arm, verdict, config, artifacts)
 
     def write(folder: Path) -> Path:
         write_bundle(record, sources, folder)
         return folder
 
-    return ModelView(arm, record.content, _said(arm, verdict), version_tags(record), write)
+    return ModelView(arm, record.content, _version_description(arm, verdict), version_tags(record), write)
 
 
-def _said(arm: str, verdict: Verdict) -> str:
+def _version_description(arm: str, verdict: Verdict) -> str:
     """Return what a version is, as a sentence."""
     found = verdict.arms[arm].metrics
     quality, price = found[verdict.metric], found.get("usd_per_1k")
@@ -69,7 +69,7 @@ def _said(arm: str, verdict: Verdict) -> str:
 def _aliases(recommended: str | None, folder: Path) -> dict[str, str | None]:
     """Return which aliases move where."""
     try:
-        champion = find_champion(folder)
+        champion = read_champion_or_none(folder)
         if champion is None:
             return {"challenger": None} | ({"champion": recommended} if recommended else {})
         answers = read_json(folder / "bundles" / champion.champion / "bundle.json", BundleRecord).content

@@ -3,17 +3,17 @@
 from datetime import datetime
 
 from whether.records import LearningCurve, Measurement
-from whether.tracking.views import Point
+from whether.tracking.views import MetricPoint
 
 
-def curve_history(curve: LearningCurve, time: datetime) -> list[Point]:
+def curve_history(curve: LearningCurve, time: datetime) -> list[MetricPoint]:
     """Return both ways and their difference, each with its interval, at every number of labels as the step."""
     points = []
     for level in curve.levels:
         measured = {"tuned": level.tuned.mean, "prompting": level.prompting.mean, "difference": level.difference}
         for name, found in measured.items():
             points += [
-                Point(f"curve/{name}{end}", value, level.labels, time)
+                MetricPoint(f"curve/{name}{end}", value, level.labels, time)
                 for end, value in _ends(found).items()
                 if value is not None
             ]

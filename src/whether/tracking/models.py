@@ -16,7 +16,7 @@ from pathlib import Path
 
 from whether.config import Config
 from whether.errors import RecordError, TrackingError
-from whether.records import BundleRecord, Champion, Example, Task, read_json, read_jsonl, sha256_plain
+from whether.records import BundleRecord, Champion, Example, Task, read_json, read_jsonl, sha256_json
 from whether.tracking.connection import open_experiment
 from whether.tracking.names import flatten, measured_values, without_credentials
 from whether.tracking.reading import experiment_name
@@ -39,7 +39,7 @@ def model_name(task: str) -> str:
     return f"whether-{re.sub(r'[^A-Za-z0-9_.-]', '_', task)}"
 
 
-def model_note(task: str) -> str:
+def model_description(task: str) -> str:
     """Return what a task's registered model is, as Markdown."""
     return (
         f"Arms of task `{task}` that answer its inputs:"
@@ -49,7 +49,7 @@ def model_note(task: str) -> str:
     )
 
 
-def show_models(store: Experiment, models: ModelViews, run_of: Callable[[ModelView], str]) -> dict[str, str]:
+def register_models(store: Experiment, models: ModelViews, run_of: Callable[[ModelView], str]) -> dict[str, str]:
     """Register the versions that are missing, move the aliases, and return content → version.
 
     `run_of` returns the id of the run that a version comes from, and that keeps its files.
@@ -61,7 +61,7 @@ def show_models(store: Experiment, models: ModelViews, run_of: Callable[[ModelVi
         if version is None:
             run_id, folder = run_of(view), f"model-{view.content[:8]}"
             with tempfile.TemporaryDirectory() as scratch:
-                store.models.upload(run_id, _made(view, Path(scratch)), folder)
+                store.models.upload(run_id, _saved_model(view, Path(scratch)), folder)
             tags = view.first_tags | view.tags | {CONTENT: view.content}
             store.models.ensure(models.name, models.note)
             made = store.models.register(models.name, run_id, folder, tags, view.note)
@@ -76,7 +76,7 @@ def show_models(store: Experiment, models: ModelViews, run_of: Callable[[ModelVi
     return found
 
 
-def _made(view: ModelView, scratch: Path) -> Path:
+def _saved_model(view: ModelView, scratch: Path) -> Path:
     """Return the folder of a version's model, written under `scratch`. Raises TrackingError where it cannot be."""
     try:
         save_model(view.bundle(scratch / "bundle"), scratch / "model")
@@ -104,14 +104,14 @@ def publish_champion(config: Config, folder: Path, root: Path = Path()) -> str |
     places = {record.content: bundles[alias] for alias, record in records.items()}
     models = ModelViews(
         name=model_name(config.task.name),
-        note=model_note(config.task.name),
+        note=model_description(config.task.name),
         versions=[_champion_view(record, bundles[alias]) for alias, record in records.items()],
         # The champion's alias moves last.
         aliases={alias: records[alias].content if alias in records else None for alias in ("previous", "champion")},
     )
     try:
         with open_experiment(config.tracking.uri, experiment, root.resolve()) as store:
-            found = show_models(store, models, lambda view: _bundle_run(store, places[view.content], experiment))
+            found = register_models(store, models, lambda view: _bundle_run(store, places[view.content], experiment))
             store.models.drop_if_same(models.name, "challenger", found.get(models.aliases["champion"] or ""))
     except TrackingError as error:
         logger.warning("MLflow's registry is not up to date: %s", without_credentials(str(error)))
@@ -186,7 +186,7 @@ def _view(record: BundleRecord, folder: Path, experiment: str) -> RunView:
         kind="bundle",
         started=made,
         ended=made,
-        content_key=sha256_plain({"experiment": experiment, "kind": "bundle", "bundle": record.id}),
+        content_key=sha256_json({"experiment": experiment, "kind": "bundle", "bundle": record.id}),
         note=f"All that answers as `{record.arm}` did, but for the base model. `retrain/bundles/{record.id}`.",
         params=flatten({"prompt": record.prompt, "model": record.model_settings, "seed": record.seed}),
         tags={"task": record.task, "model": record.model, "arm": record.arm, "bundle": record.id},

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from whether.config import Config
-from whether.records import Example, Verdict, sha256_plain
+from whether.records import Example, Verdict, sha256_json
 from whether.tracking.names import flatten
 from whether.tracking.views import PromptView
 
@@ -20,7 +20,7 @@ def prompt_views(config: Config, verdict: Verdict, artifacts: Path, first: Examp
     for name, arm in verdict.arms.items():
         text = with_variables((artifacts / "prompt" / name / "prompt.txt").read_text(encoding="utf-8"), first.inputs)
         settings = dataclasses.asdict(config.prompts[arm.prompt])
-        content = sha256_plain({"text": text, "settings": settings})
+        content = sha256_json({"text": text, "settings": settings})
         known = found.get((arm.prompt, content))
         if known is None:
             tags = {"task": verdict.task, "model": verdict.model, "prompt": arm.prompt}

@@ -9,7 +9,7 @@ from whether.errors import TrackingError
 from whether.tracking.arm_list import TAG, arm_list
 from whether.tracking.connection import ServerUnavailable, open_experiment
 from whether.tracking.markdown import VIEW, Link, describe
-from whether.tracking.models import show_models
+from whether.tracking.models import register_models
 from whether.tracking.names import without_credentials
 from whether.tracking.reading import experiment_name, read_views
 from whether.tracking.store import NOTE, PARENT, Experiment
@@ -131,7 +131,7 @@ def _register_models(
         )
         for view in models.versions
     ]
-    found = show_models(store, replace(models, versions=said), lambda view: runs[view.arm])
+    found = register_models(store, replace(models, versions=said), lambda view: runs[view.arm])
     return {view.arm: f"{models.name}/{found[view.content]}" for view in said}
 
 

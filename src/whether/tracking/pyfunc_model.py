@@ -12,7 +12,7 @@ import mlflow
 import pandas as pd
 
 from whether.bundle.bundle import load_bundle
-from whether.bundle.predictor import Answerer
+from whether.bundle.predictor import BundlePredictor
 from whether.prepare.rows import example_id
 from whether.records import Example
 
@@ -23,7 +23,7 @@ class BundleModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     def load_context(self, context: Any) -> None:
         """Load the weights. Raises EngineError where the base model is another one."""
         bundle = load_bundle(Path(context.artifacts["bundle"]))
-        self.answerer = Answerer(bundle, Path(os.environ.get("WHETHER_MODEL", "artifacts/model")), keep=False)
+        self.answerer = BundlePredictor(bundle, Path(os.environ.get("WHETHER_MODEL", "artifacts/model")), keep=False)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002
         """Return answer (None if nothing valid was found), valid and output for each row of the task's inputs."""

@@ -20,12 +20,12 @@ from whether.records import (
     read_jsonl,
     sha256_file,
     sha256_folder,
-    sha256_plain,
+    sha256_json,
 )
 from whether.tracking.curves import curve_history, curve_metrics
 from whether.tracking.names import flatten, grouped, measured, numbers, without_credentials
 from whether.tracking.prompts import prompt_views
-from whether.tracking.views import DatasetView, Point, RunView, TraceView, Views
+from whether.tracking.views import DatasetView, MetricPoint, RunView, TraceView, Views
 
 SHOWN_FILES = {".json", ".jsonl", ".csv", ".html", ".svg", ".png", ".txt", ".md", ".yaml"}
 """Records that a person opens in the browser. Weights stay where they are."""
@@ -168,7 +168,7 @@ class _Records:
                 | measured(arm.metrics)
                 | {f"dev/{metric}": value for metric, value in arm.dev.items()},
                 history=[
-                    Point(f"test/{self.verdict.metric}_by_run", value, run, ended)
+                    MetricPoint(f"test/{self.verdict.metric}_by_run", value, run, ended)
                     for run, value in enumerate(arm.by_run, 1)
                 ],
                 table=self.table(predictions),
@@ -240,7 +240,7 @@ class _Records:
             files=[(compare / "learning_curve.csv", ""), (plots / "learning_curve.svg", "")],
         )
         shown = {"experiment": self.experiment, "params": view.params, "curve": dataclasses.asdict(curve)}
-        return dataclasses.replace(view, content_key=sha256_plain(shown))
+        return dataclasses.replace(view, content_key=sha256_json(shown))
 
     def curve_points(self, settings: CurveConfig) -> Iterator[RunView]:
         """Yield a run for each point whose folder is there."""
@@ -273,7 +273,7 @@ class _Records:
         }
         return dataclasses.replace(
             view,
-            content_key=sha256_plain(shown),
+            content_key=sha256_json(shown),
             tags=self.tags | view.tags,
             files=[(file, "") for file in shown_files(folder) if file.name != "predictions.jsonl"],
         )
@@ -326,7 +326,7 @@ def experiment_name(config: Config) -> str:
     return config.tracking.experiment or f"whether/{config.task.name}"
 
 
-def history(rows: list[dict[str, Any]], started: datetime) -> Iterator[Point]:
+def history(rows: list[dict[str, Any]], started: datetime) -> Iterator[MetricPoint]:
     """Yield the points of history.jsonl: the numbers of each row as `finetune/<key>` at its `step`.
 
     A row's `seconds` are what it took; they add up to its time.
@@ -336,7 +336,7 @@ def history(rows: list[dict[str, Any]], started: datetime) -> Iterator[Point]:
         time += timedelta(seconds=row.get("seconds") or 0)
         for key, value in numbers(row).items():
             if key not in ("step", "epoch", "seconds"):
-                yield Point(f"finetune/{key}", value, int(row["step"]), time)
+                yield MetricPoint(f"finetune/{key}", value, int(row["step"]), time)
 
 
 def shown_files(folder: Path) -> list[Path]:

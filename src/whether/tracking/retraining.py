@@ -9,17 +9,17 @@ from pathlib import Path
 
 from whether.config import Config
 from whether.errors import TrackingError
-from whether.records import Night, read_jsonl, sha256_plain, to_plain
+from whether.records import RetrainingRun, read_jsonl, sha256_json, to_builtins
 from whether.tracking.connection import open_experiment
 from whether.tracking.names import without_credentials
 from whether.tracking.reading import experiment_name
-from whether.tracking.views import Continues, Point, RunView
+from whether.tracking.views import Appended, MetricPoint, RunView
 
 logger = logging.getLogger("whether.tracking")
 
 RETRAINING = "whether.retraining"
 """Tag of the runs: the task that they retrain."""
-DID = {
+OUTCOME_VERBS = {
     "nothing": "did nothing",
     "promoted": "promoted a challenger",
     "kept": "kept the champion",
@@ -28,13 +28,13 @@ DID = {
 }
 
 
-def publish_nights(config: Config, folder: Path, root: Path = Path()) -> str | None:
+def publish_runs(config: Config, folder: Path, root: Path = Path()) -> str | None:
     """Show retrain/nights.jsonl in MLflow and return the id of the run above; None if that is off or has to wait."""
     file = folder / "nights.jsonl"
     if not config.tracking.enabled or not file.exists():
         return None
-    nights, experiment = read_jsonl(file, Night), experiment_name(config)
-    above = _above(nights, experiment, config, folder)
+    nights, experiment = read_jsonl(file, RetrainingRun), experiment_name(config)
+    above = _parent_view(nights, experiment, config, folder)
     views = [_view(night, experiment, folder) for night in nights]
     try:
         with open_experiment(config.tracking.uri, experiment, root.resolve()) as store:
@@ -44,19 +44,19 @@ def publish_nights(config: Config, folder: Path, root: Path = Path()) -> str | N
         return None
 
 
-def _above(nights: list[Night], experiment: str, config: Config, folder: Path) -> RunView:
+def _parent_view(nights: list[RetrainingRun], experiment: str, config: Config, folder: Path) -> RunView:
     """Describe the run whose charts are the history: step is the night."""
     last = nights[-1]
     shown_files = [(file, "") for name in ("report.html", "nights.svg") if (file := folder / name).exists()]
-    counts = {outcome: sum(night.outcome == outcome for night in nights) for outcome in DID}
-    said = ", ".join(f"{count} {DID[outcome]}" for outcome, count in counts.items() if count)
+    counts = {outcome: sum(night.outcome == outcome for night in nights) for outcome in OUTCOME_VERBS}
+    said = ", ".join(f"{count} {OUTCOME_VERBS[outcome]}" for outcome, count in counts.items() if count)
     return RunView(
         name=f"retraining-{last.task}",
         kind="retraining",
         started=datetime.fromisoformat(nights[0].started),
         ended=datetime.fromisoformat(last.ended),
         content_key=_history_key(nights, experiment),
-        continues=Continues(_history_key(nights[:-1], experiment), _history(nights[-1:])) if nights[:-1] else None,
+        continues=Appended(_history_key(nights[:-1], experiment), _history(nights[-1:])) if nights[:-1] else None,
         note=(
             f"{len(nights)} nights: {said}. Champion: **{last.champion_arm or 'none yet'}**"
             f" (`{last.champion or '-'}`).\n\n"
@@ -71,27 +71,27 @@ def _above(nights: list[Night], experiment: str, config: Config, folder: Path) -
     )
 
 
-def _history_key(nights: list[Night], experiment: str) -> str:
-    shown = {"experiment": experiment, "kind": "retraining", "nights": [to_plain(night) for night in nights]}
-    return sha256_plain(shown)
+def _history_key(nights: list[RetrainingRun], experiment: str) -> str:
+    shown = {"experiment": experiment, "kind": "retraining", "nights": [to_builtins(night) for night in nights]}
+    return sha256_json(shown)
 
 
-def _history(nights: list[Night]) -> list[Point]:
+def _history(nights: list[RetrainingRun]) -> list[MetricPoint]:
     return [
-        Point(name, value, night.number, datetime.fromisoformat(night.ended))
+        MetricPoint(name, value, night.number, datetime.fromisoformat(night.ended))
         for night in nights
         for name, value in _metrics(night).items()
     ]
 
 
-def _view(night: Night, experiment: str, folder: Path) -> RunView:
+def _view(night: RetrainingRun, experiment: str, folder: Path) -> RunView:
     log = folder / "logs" / f"{night.number:06d}.log"
     return RunView(
         name=f"night-{night.number:04d}-{night.outcome}",
         kind="night",
         started=datetime.fromisoformat(night.started),
         ended=datetime.fromisoformat(night.ended),
-        content_key=sha256_plain({"experiment": experiment, "kind": "night", "night": to_plain(night)}),
+        content_key=sha256_json({"experiment": experiment, "kind": "night", "night": to_builtins(night)}),
         note=_note(night),
         tags={
             RETRAINING: night.task,
@@ -106,7 +106,7 @@ def _view(night: Night, experiment: str, folder: Path) -> RunView:
     )
 
 
-def _metrics(night: Night) -> dict[str, float]:
+def _metrics(night: RetrainingRun) -> dict[str, float]:
     taken = night.taken
     found: dict[str, float | None] = {
         "retrain/labelled": float(taken.labelled),
@@ -129,9 +129,9 @@ def _metrics(night: Night) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _note(night: Night) -> str:
+def _note(night: RetrainingRun) -> str:
     """Return what a night did, as Markdown."""
-    lines = [f"Night {night.number} **{DID[night.outcome]}**. {night.reason}", ""]
+    lines = [f"Night {night.number} **{OUTCOME_VERBS[night.outcome]}**. {night.reason}", ""]
     lines += [f"- {text}" for text in night.attention]
     lines += ["", "| trigger | fired | found |", "|---|---|---|"]
     lines += [

@@ -7,11 +7,11 @@ from typing import Any
 
 from whether.config import Config
 from whether.errors import TrackingError
-from whether.records import SearchRecord, TrialRecord, read_json, read_jsonl, sha256_plain, to_plain
+from whether.records import SearchRecord, TrialRecord, read_json, read_jsonl, sha256_json, to_builtins
 from whether.tracking.connection import open_experiment
 from whether.tracking.names import flatten, numbers
 from whether.tracking.reading import experiment_name, shown_files
-from whether.tracking.views import Point, RunView
+from whether.tracking.views import MetricPoint, RunView
 
 logger = logging.getLogger("whether.tracking")
 
@@ -41,7 +41,12 @@ def publish_search(config: Config, checkpoint: str, artifacts: Path) -> str | No
 
 
 def _search_view(record: SearchRecord, trials: list[TrialRecord], experiment: str, folder: Path) -> RunView:
-    shown = {"experiment": experiment, "kind": "search", "key": record.key, "trials": [to_plain(row) for row in trials]}
+    shown = {
+        "experiment": experiment,
+        "kind": "search",
+        "key": record.key,
+        "trials": [to_builtins(row) for row in trials],
+    }
     best = next((trial for trial in trials if trial.number == record.best), None)
     metrics = {"trials": len(trials), "pruned": sum(trial.state == "pruned" for trial in trials)}
     return RunView(
@@ -49,7 +54,7 @@ def _search_view(record: SearchRecord, trials: list[TrialRecord], experiment: st
         kind="search",
         started=min((_time(trial.started) for trial in trials), default=_time("")),
         ended=max((_time(trial.ended) for trial in trials), default=_time("")),
-        content_key=sha256_plain(shown),
+        content_key=sha256_json(shown),
         note=_note(record, trials, best),
         params=flatten({"search": {"space": record.space, "pruner": record.pruner}, "seed": record.seed}),
         tags=_tags(record),
@@ -59,20 +64,20 @@ def _search_view(record: SearchRecord, trials: list[TrialRecord], experiment: st
 
 
 def _trial_view(record: SearchRecord, trial: TrialRecord, experiment: str) -> RunView:
-    shown = {"experiment": experiment, "kind": "trial", "key": record.key, "trial": to_plain(trial)}
+    shown = {"experiment": experiment, "kind": "trial", "key": record.key, "trial": to_builtins(trial)}
     ended = _time(trial.ended)
     return RunView(
         name=f"{record.checkpoint}-trial-{trial.number + 1:03d}",
         kind="trial",
         started=_time(trial.started),
         ended=ended,
-        content_key=sha256_plain(shown),
+        content_key=sha256_json(shown),
         params=flatten(
             {f"checkpoints.{record.checkpoint}.tuner.{key}": value for key, value in trial.settings.items()}
         ),
         tags=_tags(record) | {"trial": str(trial.number + 1), "state": trial.state},
         metrics=numbers(_measured(trial), "search/"),
-        history=[Point("search/score", value, step, ended) for step, value in enumerate(trial.values, 1)],
+        history=[MetricPoint("search/score", value, step, ended) for step, value in enumerate(trial.values, 1)],
     )
 
 

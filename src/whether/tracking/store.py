@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from whether.tracking.names import storable
 from whether.tracking.registry import ModelRegistry, PromptRegistry
-from whether.tracking.traces import show_traces
+from whether.tracking.traces import log_traces
 from whether.tracking.views import DatasetView, RunView, TraceView
 
 PARENT = "mlflow.parentRunId"
@@ -94,7 +94,7 @@ class Experiment:
         from mlflow.entities import Metric, Param
         from mlflow.utils.validation import MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
 
-        params = [Param(key, _cut(storable(value))) for key, value in view.params.items()]
+        params = [Param(key, _truncate(storable(value))) for key, value in view.params.items()]
         ended = _milliseconds(view.ended)
         metrics = [Metric(name, value, ended, 0) for name, value in view.metrics.items()]
         metrics += [Metric(point.metric, point.value, _milliseconds(point.time), point.step) for point in view.history]
@@ -105,7 +105,7 @@ class Experiment:
 
     def show_traces(self, run_id: str, views: Sequence[TraceView]) -> None:
         """Show answers as traces of a run, each once."""
-        show_traces(self._client, self.experiment_id, run_id, views)
+        log_traces(self._client, self.experiment_id, run_id, views)
 
     def set_tag(self, run_id: str, key: str, value: str) -> None:
         """Set one tag of a run."""
@@ -211,7 +211,7 @@ def _dataset_input(view: DatasetView) -> Any:
     return DatasetInput(dataset, [InputTag("mlflow.data.context", view.split)])
 
 
-def _cut(value: str) -> str:
+def _truncate(value: str) -> str:
     return value if len(value) <= VALUE_LIMIT else value[: VALUE_LIMIT - 2] + " …"
 
 

@@ -19,7 +19,7 @@ def trace_id(run_id: str, example: str) -> str:
     return f"tr-{hashlib.sha256(f'{run_id}/{example}'.encode()).hexdigest()[:32]}"
 
 
-def show_traces(client: Any, experiment_id: str, run_id: str, views: Sequence[TraceView]) -> None:
+def log_traces(client: Any, experiment_id: str, run_id: str, views: Sequence[TraceView]) -> None:
     """Write the traces of a run that are missing. Each is a request for its record and one for its spans."""
     from mlflow.tracing.client import TracingClient
 

@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 from whether.records import Verdict
 
-Kind = Literal[
+RunKind = Literal[
     "pipeline", "checkpoint", "arm", "benchmark", "curve", "search", "trial", "retraining", "night", "bundle"
 ]
 
 
 @dataclass(frozen=True)
-class Point:
+class MetricPoint:
     """A number at a training step, or at a number of labels."""
 
     metric: str
@@ -44,12 +44,12 @@ class RunView:
     """One run: what it is called, what it shows, and the key of that content."""
 
     name: str
-    kind: Kind
+    kind: RunKind
     started: datetime
     ended: datetime
     content_key: str = ""
     """SHA-256 of what the run shows."""
-    continues: "Continues | None" = None
+    continues: "Appended | None" = None
     """An earlier state of the same run that this one only adds to; None: it stands for itself."""
     note: str = ""
     """What the run is, as Markdown; the pipeline's is written when the runs that it points to are known."""
@@ -57,7 +57,7 @@ class RunView:
     """Dotted path, as in Hydra and DVC → value."""
     tags: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
-    history: list[Point] = field(default_factory=list)
+    history: list[MetricPoint] = field(default_factory=list)
     files: list[tuple[Path, str]] = field(default_factory=list)
     """File and the artifact folder that it is shown in ("" is the root)."""
     texts: dict[str, str] = field(default_factory=dict)
@@ -68,11 +68,11 @@ class RunView:
 
 
 @dataclass(frozen=True)
-class Continues:
+class Appended:
     """What a run showed before."""
 
     content_key: str
-    added: list[Point]
+    added: list[MetricPoint]
     """What of the history is new since."""
 
 
