@@ -7,7 +7,7 @@ from whether.config import ModelConfig
 from whether.engine.local import LocalModel
 from whether.engine.requests import ScoringRequest
 from whether.engine.sampling import random_generator
-from whether.records import Sampling
+from whether.records import Decoding, Generation, Sampling
 
 
 def model_config(dtype: str = "float32", threads: int | None = 1) -> ModelConfig:
@@ -89,3 +89,8 @@ def naive_logits(model: Any, tokens: Sequence[int]) -> Any:
 
     with torch.inference_mode():
         return model(torch.tensor([list(tokens)])).logits[0, -1]
+
+
+def generate_greedily(local: LocalModel, prompts: Sequence[Sequence[int]], decoding: Decoding) -> list[Generation]:
+    """Return the engine's one answer to each prompt."""
+    return [answer for (answer,) in local.generate_tokens(prompts, decoding)]

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx2
+from references import generate_greedily
 
 from whether.model.tokens import encode
+from whether.records import Decoding
 
 HOST = "127.0.0.1"
 
@@ -267,7 +269,7 @@ def scoring_app(local: Any, model: str, key: str) -> Any:
             scores = local.loglikelihoods([Scoring(tuple(ids), end) for end in ends])
             text, length = max(zip(scores, texts, map(len, ends), strict=True))[1:]
         else:
-            (answer,) = local.generate([ids], max_new_tokens=request.max_tokens)
+            (answer,) = generate_greedily(local, [ids], Decoding(request.max_tokens))
             text, length = answer.text, answer.output_tokens
         usage = {
             "prompt_tokens": len(ids), "completion_tokens": length, "prompt_tokens_details": {"cached_tokens": 3}

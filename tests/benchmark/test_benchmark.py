@@ -263,8 +263,8 @@ def test_speed_is_measured_on_as_many_requests_as_the_settings_say(
     """A first request that nothing is learned from; then one at a time; then together, read and answered."""
     calls: list[int] = []
     tiny = LocalModel.load(tiny_model, None, MODEL)
-    generate = tiny.generate
-    monkeypatch.setattr(tiny, "generate", lambda prompts, **how: calls.append(len(prompts)) or generate(prompts, **how))
+    generate = tiny.generate_tokens
+    monkeypatch.setattr(tiny, "generate_tokens", lambda prompts, how: calls.append(len(prompts)) or generate(prompts, how))
     found = measure_speed(tiny, 3, 4, 0)
     assert calls == [1, 1, 1, 1, 4, 4]
     assert found["latency_input_tokens"] == 256

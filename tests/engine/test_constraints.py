@@ -17,7 +17,7 @@ from whether.engine.local import LocalModel
 from whether.errors import EngineError, MissingPackageError
 from whether.model.memory import Limits
 from whether.model.tokens import encode_answer
-from whether.records import Choice, JsonSchema, Message, Sampling
+from whether.records import Choice, Decoding, JsonSchema, Message, Sampling
 
 PROMPTS = [[5, 6, 7, 8, 9], [5, 6, 7, 30], [90, 91]]
 LABELS = ("play_music", "play", "rate_book", "playlist", "add_to_playlist", "play")
@@ -70,7 +70,7 @@ def best_choice(local, prompt, texts):
 def test_greedy_choice_is_the_best_walk(tiny, monkeypatch, *, texts, prompts, max_rows, uses_tree):
     monkeypatch.setattr(tiny, "limits", Limits(rows=max_rows))
     monkeypatch.setattr(tiny, "uses_tree", uses_tree)
-    answers = tiny.sample(prompts, max_new_tokens=16, constraint=Choice(tuple(texts)))
+    answers = tiny.generate_tokens(prompts, Decoding(16, constraint=Choice(tuple(texts))))
     for prompt, (answer,) in zip(prompts, answers, strict=True):
         assert answer.text == best_choice(tiny, prompt, texts)
         assert answer.finished
@@ -81,8 +81,8 @@ def test_greedy_choice_is_the_best_walk(tiny, monkeypatch, *, texts, prompts, ma
 
 def test_sampled_choices_have_the_walks_probabilities(tiny):
     texts = ("a", "b", "z", "!")
-    (answers,) = tiny.sample(
-        [PROMPTS[0]], max_new_tokens=3, sampling=Sampling(1.5, samples=5000), constraint=Choice(texts)
+    (answers,) = tiny.generate_tokens(
+        [PROMPTS[0]], Decoding(3, sampling=Sampling(1.5, samples=5000), constraint=Choice(texts))
     )
     tokens = [encode_answer(tiny.tokenizer, text)[0] for text in texts]
     probabilities = (naive_logits(tiny.model, PROMPTS[0])[tokens] / 1.5).softmax(-1)
@@ -97,7 +97,7 @@ def test_sampled_choices_have_the_walks_probabilities(tiny):
 @pytest.mark.parametrize("sampling", [Sampling(), WARM, WARM._replace(top_k=2), WARM._replace(top_p=0.8)])
 def test_both_paths_and_any_batch_agree(tiny, monkeypatch, constraint, sampling):
     def texts(prompts):
-        answers = tiny.sample(prompts, max_new_tokens=40, sampling=sampling, constraint=constraint)
+        answers = tiny.generate_tokens(prompts, Decoding(40, sampling=sampling, constraint=constraint))
         assert all(answer.finished for samples in answers for answer in samples)
         return [[(answer.text, answer.token_ids) for answer in samples] for samples in answers]
 
@@ -110,7 +110,7 @@ def test_both_paths_and_any_batch_agree(tiny, monkeypatch, constraint, sampling)
 
 
 def test_a_choice_that_begins_another(tiny):
-    answers = tiny.sample(PROMPTS, max_new_tokens=20, sampling=WARM, constraint=Choice(LABELS))
+    answers = tiny.generate_tokens(PROMPTS, Decoding(20, sampling=WARM, constraint=Choice(LABELS)))
     seen = {answer.text for samples in answers for answer in samples}
     assert seen <= set(LABELS)
     assert {"play", "playlist", "play_music"} <= seen
@@ -121,31 +121,31 @@ def test_where_no_choice_is_left_the_model_is_not_asked(tiny, monkeypatch):
     step = DecodingBatch.step
     monkeypatch.setattr(DecodingBatch, "step", lambda self, tokens: steps.append(len(tokens)) or step(self, tokens))
     long = "a very long label that no other begins like"
-    answers = tiny.sample(PROMPTS, max_new_tokens=60, constraint=Choice((long, "some other one of many words")))
+    answers = tiny.generate_tokens(PROMPTS, Decoding(60, constraint=Choice((long, "some other one of many words"))))
     assert {len(answer.token_ids) > 5 for samples in answers for answer in samples} == {True}
     assert steps == []
-    tiny.sample(PROMPTS, max_new_tokens=60, constraint=Choice((long + " end", long + ", or not")))
+    tiny.generate_tokens(PROMPTS, Decoding(60, constraint=Choice((long + " end", long + ", or not"))))
     assert steps == [], "what all choices begin with is computed with the prompt"
     schema = {"enum": [{"intent": "one label"}, {"intent": "other"}]}
-    ((answer,),) = tiny.sample([PROMPTS[0]], max_new_tokens=60, constraint=JsonSchema(schema))
+    ((answer,),) = tiny.generate_tokens([PROMPTS[0]], Decoding(60, constraint=JsonSchema(schema)))
     assert json.loads(answer.text) in schema["enum"]
     assert len(steps) < 5 < len(answer.token_ids)
 
 
 def test_texts_of_special_tokens_are_text(tiny):
     choices = Choice(("<|im_end|>", "<|im_start|>user"))
-    ((answer,),) = tiny.sample([[5]], max_new_tokens=40, constraint=choices)
+    ((answer,),) = tiny.generate_tokens([[5]], Decoding(40, constraint=choices))
     assert answer.text in choices.texts
     with pytest.raises(EngineError, match=r"demands the text '<\|im_end\|>'.*special token"):
-        tiny.sample([[5]], max_new_tokens=40, constraint=JsonSchema({"const": "<|im_end|>"}))
+        tiny.generate_tokens([[5]], Decoding(40, constraint=JsonSchema({"const": "<|im_end|>"})))
 
 
 def test_a_stop_string_cuts_a_constrained_answer(tiny, monkeypatch):
     for uses_tree in (True, False):
         monkeypatch.setattr(tiny, "uses_tree", uses_tree)
-        answers = tiny.sample(PROMPTS, max_new_tokens=30, stop=["_"], sampling=WARM, constraint=Choice(LABELS))
+        answers = tiny.generate_tokens(PROMPTS, Decoding(30, stop=["_"], sampling=WARM, constraint=Choice(LABELS)))
         assert {answer.text for samples in answers for answer in samples} <= {"play", "rate", "playlist", "add"}
-        ((answer,),) = tiny.sample([[5]], max_new_tokens=90, stop=["}"], constraint=JsonSchema(SCHEMAS["labels"]))
+        ((answer,),) = tiny.generate_tokens([[5]], Decoding(90, stop=["}"], constraint=JsonSchema(SCHEMAS["labels"])))
         assert answer.text.startswith('{"intent": "')
         assert "}" not in answer.text
         assert answer.finished
@@ -153,12 +153,12 @@ def test_a_stop_string_cuts_a_constrained_answer(tiny, monkeypatch):
 
 def test_choices_that_cannot_be_kept(tiny, tiny_model, tmp_path, monkeypatch):
     def ask(*texts, local=tiny, max_new_tokens=8):
-        return local.sample([[5]], max_new_tokens=max_new_tokens, constraint=Choice(texts))
+        return local.generate_tokens([[5]], Decoding(max_new_tokens, constraint=Choice(texts)))
 
     with pytest.raises(EngineError, match="at least one text"):
         ask()
     with pytest.raises(EngineError, match=r"at least one text.*'yes'"):
-        tiny.sample([[5]], max_new_tokens=8, constraint=Choice("yes"))
+        tiny.generate_tokens([[5]], Decoding(8, constraint=Choice("yes")))
     with pytest.raises(EngineError, match=r"'zebra zebra' has \d+ tokens, more than max_new_tokens \(2\)"):
         ask("a", "zebra zebra", max_new_tokens=2)
     shutil.copytree(tiny_model, tmp_path / "model")
@@ -177,7 +177,7 @@ def test_choices_that_cannot_be_kept(tiny, tiny_model, tmp_path, monkeypatch):
 def test_every_document_is_valid(tiny, monkeypatch, name, uses_tree):
     monkeypatch.setattr(tiny, "uses_tree", uses_tree)
     sampling = Sampling(temperature=1.5, seed=4, samples=20 if uses_tree else 4)
-    answers = tiny.sample(PROMPTS, max_new_tokens=60, sampling=sampling, constraint=JsonSchema(SCHEMAS[name]))
+    answers = tiny.generate_tokens(PROMPTS, Decoding(60, sampling=sampling, constraint=JsonSchema(SCHEMAS[name])))
     drawn = [answer for samples in answers for answer in samples]
     finished = [answer for answer in drawn if answer.finished]
     assert {len(answer.token_ids) for answer in drawn if not answer.finished} <= {60}, "a number can have many digits"
@@ -190,14 +190,14 @@ def test_every_document_is_valid(tiny, monkeypatch, name, uses_tree):
 
 
 def test_a_document_that_is_cut_says_so(tiny):
-    ((answer,),) = tiny.sample([[5]], max_new_tokens=4, constraint=JsonSchema(SCHEMAS["labels"]))
+    ((answer,),) = tiny.generate_tokens([[5]], Decoding(4, constraint=JsonSchema(SCHEMAS["labels"])))
     assert not answer.finished
     assert len(answer.token_ids) == 4
     assert '{"intent": "'.startswith(answer.text[:12])
 
 
 def test_chats_with_a_constraint(tiny):
-    ((answer,),) = tiny.answer([[Message("user", "Hi")]], max_new_tokens=20, constraint=Choice(LABELS))
+    ((answer,),) = tiny.generate([[Message("user", "Hi")]], Decoding(20, constraint=Choice(LABELS)))
     assert answer.text in LABELS
 
 
@@ -217,7 +217,7 @@ def test_chats_with_a_constraint(tiny):
 )
 def test_schemas_that_cannot_be_kept(tiny, schema, message):
     with pytest.raises(EngineError, match=message) as caught:
-        tiny.sample([[5]], max_new_tokens=1, constraint=JsonSchema(schema))
+        tiny.generate_tokens([[5]], Decoding(1, constraint=JsonSchema(schema)))
     assert "\n" not in str(caught.value)
 
 
@@ -225,7 +225,7 @@ def test_without_the_grammar_library(tiny_model, monkeypatch):
     local = LocalModel.load(tiny_model, None, model_config())
     monkeypatch.setitem(sys.modules, "llguidance.hf", None)
     with pytest.raises(MissingPackageError, match=r"JSON schema.*pip install 'whether\[constrained\]'"):
-        local.sample([[5]], max_new_tokens=1, constraint=JsonSchema({}))
+        local.generate_tokens([[5]], Decoding(1, constraint=JsonSchema({})))
 
 
 UTTERANCES = [
@@ -251,13 +251,13 @@ def test_real_model(real_model):
         "additionalProperties": False,
     }
     for sampling in (Sampling(), Sampling(temperature=1.0, top_p=0.95, samples=3)):
-        labels = local.answer(chats, max_new_tokens=10, sampling=sampling, constraint=Choice(INTENTS))
+        labels = local.generate(chats, Decoding(10, sampling=sampling, constraint=Choice(INTENTS)))
         assert {answer.text for samples in labels for answer in samples} <= set(INTENTS)
-        documents = local.answer(chats, max_new_tokens=24, sampling=sampling, constraint=JsonSchema(schema))
+        documents = local.generate(chats, Decoding(24, sampling=sampling, constraint=JsonSchema(schema)))
         for answer in (answer for samples in documents for answer in samples):
             assert answer.finished
             jsonschema.validate(json.loads(answer.text), schema)
-        (alone,) = local.answer(chats[4:5], max_new_tokens=10, sampling=sampling, constraint=Choice(INTENTS))
+        (alone,) = local.generate(chats[4:5], Decoding(10, sampling=sampling, constraint=Choice(INTENTS)))
         assert [answer.token_ids for answer in alone] == [answer.token_ids for answer in labels[4]]
 
 
@@ -269,4 +269,4 @@ def test_a_schema_too_complex_to_follow_is_an_error_and_no_answer(tiny):
         for number in range(3000)
     ]
     with pytest.raises(EngineError, match="cannot be followed any further"):
-        tiny.sample(PROMPTS, max_new_tokens=30, constraint=JsonSchema({"anyOf": kinds}))
+        tiny.generate_tokens(PROMPTS, Decoding(30, constraint=JsonSchema({"anyOf": kinds})))

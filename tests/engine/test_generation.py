@@ -5,14 +5,14 @@ import random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from references import model_config, transformers_tokens
+from references import generate_greedily, model_config, transformers_tokens
 
 from whether.engine.generation import plan_batches, stop_finder
 from whether.engine.local import LocalModel
 from whether.engine.prefix_tree import PrefixTree
 from whether.errors import EngineError
 from whether.model.memory import Limits
-from whether.records import cut
+from whether.records import Decoding
 
 
 def ragged(vocabulary, shared, count, seed=0, longest=40):
@@ -24,7 +24,7 @@ def ragged(vocabulary, shared, count, seed=0, longest=40):
 
 
 def check(local, prompts, max_new_tokens):
-    answers = local.generate(prompts, max_new_tokens=max_new_tokens)
+    answers = generate_greedily(local, prompts, Decoding(max_new_tokens))
     for prompt, answer in zip(prompts, answers, strict=True):
         assert answer.token_ids == transformers_tokens(local, prompt, max_new_tokens)
         assert answer.input_tokens == len(prompt)
@@ -67,9 +67,9 @@ def test_prompts_that_begin_or_repeat_others(tiny, vocabulary):
 )
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_batches_do_not_change_answers(tiny, monkeypatch, prompts, max_nodes, max_rows):
-    alone = [tiny.generate([prompt], max_new_tokens=4)[0].token_ids for prompt in prompts]
+    alone = [generate_greedily(tiny, [prompt], Decoding(4))[0].token_ids for prompt in prompts]
     monkeypatch.setattr(tiny, "limits", Limits(nodes=max_nodes, rows=max_rows))
-    assert [answer.token_ids for answer in tiny.generate(prompts, max_new_tokens=4)] == alone
+    assert [answer.token_ids for answer in generate_greedily(tiny, prompts, Decoding(4))] == alone
 
 
 @pytest.mark.heavy
@@ -85,15 +85,15 @@ def test_finished_rows_leave_the_batch(tiny, vocabulary, monkeypatch):
 
 def test_same_call_same_result(tiny, vocabulary):
     prompts = ragged(vocabulary, 10, 9)
-    first, second = (tiny.generate(prompts, max_new_tokens=8) for _ in range(2))
+    first, second = (generate_greedily(tiny, prompts, Decoding(8)) for _ in range(2))
     assert [answer[:4] for answer in first] == [answer[:4] for answer in second]
 
 
 def test_plain_path_gives_the_same(tiny, vocabulary, monkeypatch):
     prompts = ragged(vocabulary, 10, 9, longest=5)
-    expected = tiny.generate(prompts, max_new_tokens=8)
+    expected = generate_greedily(tiny, prompts, Decoding(8))
     monkeypatch.setattr(tiny, "uses_tree", False)
-    answers = tiny.generate(prompts, max_new_tokens=8)
+    answers = generate_greedily(tiny, prompts, Decoding(8))
     assert [answer.token_ids for answer in answers] == [answer.token_ids for answer in expected]
     assert {answer.cached_tokens for answer in answers} == {0}
 
@@ -103,9 +103,9 @@ def test_plain_path_gives_the_same(tiny, vocabulary, monkeypatch):
 def test_stop_string_ends_an_answer(tiny, vocabulary, monkeypatch, uses_tree):
     monkeypatch.setattr(tiny, "uses_tree", uses_tree)
     prompts = ragged(vocabulary, 10, 6)
-    full = tiny.generate(prompts, max_new_tokens=16)
+    full = generate_greedily(tiny, prompts, Decoding(16))
     stop = next(character for character in full[0].text[3:] if character.isascii() and character.isprintable())
-    for answer, unstopped in zip(tiny.generate(prompts, max_new_tokens=16, stop=[stop]), full, strict=True):
+    for answer, unstopped in zip(generate_greedily(tiny, prompts, Decoding(16, stop=[stop])), full, strict=True):
         assert answer.text == unstopped.text.split(stop)[0]
         assert unstopped.token_ids[: len(answer.token_ids)] == answer.token_ids
         if stop in unstopped.text:
@@ -121,9 +121,9 @@ def test_stop_string_across_tokens_and_bytes(tiny):
 
 
 def test_cut_at_the_first_stop_string():
-    assert cut("one\ntwo. three", [".", "\n"]) == "one"
-    assert cut("one", ["."]) == "one"
-    assert cut("one", []) == "one"
+    assert Decoding(1, [".", "\n"]).cut("one\ntwo. three") == "one"
+    assert Decoding(1, ["."]).cut("one") == "one"
+    assert Decoding(1).cut("one") == "one"
 
 
 def test_batches_stay_within_the_cache_budget():
@@ -140,13 +140,13 @@ def test_batches_stay_within_the_cache_budget():
 def test_errors_name_the_prompt(tiny):
     window = tiny.context_window
     with pytest.raises(EngineError, match=f"prompt 1 has {window - 4} tokens.*5 new ones.*{window}"):
-        tiny.generate([[5], [5] * (window - 4)], max_new_tokens=5)
+        generate_greedily(tiny, [[5], [5] * (window - 4)], Decoding(5))
     with pytest.raises(EngineError, match="prompt 0 is empty"):
-        tiny.generate([[]], max_new_tokens=5)
+        generate_greedily(tiny, [[]], Decoding(5))
     with pytest.raises(EngineError, match="max_new_tokens"):
-        tiny.generate([[5]], max_new_tokens=0)
+        generate_greedily(tiny, [[5]], Decoding(0))
     with pytest.raises(EngineError, match="stop"):
-        tiny.generate([[5]], max_new_tokens=1, stop=[""])
+        generate_greedily(tiny, [[5]], Decoding(1, stop=[""]))
 
 
 def test_longest_prompt_fits(tiny):
@@ -154,7 +154,7 @@ def test_longest_prompt_fits(tiny):
 
 
 def test_no_prompts(tiny):
-    assert tiny.generate([], max_new_tokens=3) == []
+    assert generate_greedily(tiny, [], Decoding(3)) == []
     assert tiny.loglikelihoods([]) == []
 
 

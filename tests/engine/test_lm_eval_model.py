@@ -10,7 +10,7 @@ from lm_eval.api.instance import Instance
 
 from whether.engine.lm_eval_model import EngineLM
 from whether.errors import EngineError
-from whether.records import Sampling
+from whether.records import Decoding, Sampling
 
 CHOICES = """
 task: colours
@@ -266,7 +266,7 @@ def test_sampling_settings_are_the_engine_s(tiny):
     texts = EngineLM(tiny).generate_until(instances("generate_until", *((text, settings) for text in contexts)))
     prompts = [tiny.tokenizer.encode(text) for text in ("one", "two")]
     sampling = Sampling(temperature=0.9, top_k=20, seed=3, samples=3)
-    one, two = tiny.sample(prompts, max_new_tokens=6, stop=["\n", "<|im_end|>"], sampling=sampling)
+    one, two = tiny.generate_tokens(prompts, Decoding(6, stop=["\n", "<|im_end|>"], sampling=sampling))
     assert texts == [one[0].text, two[0].text, one[1].text, one[2].text]
     assert len({answer.text for answer in one}) > 1
 

@@ -5,11 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from references import model_config
+from references import generate_greedily, model_config
 
 from whether.engine.local import LocalModel
 from whether.engine.requests import ScoringRequest
 from whether.errors import EngineError
+from whether.records import Decoding
 
 
 def write_adapter(model_folder: Path, checkpoint: Path, **options) -> None:
@@ -122,7 +123,9 @@ def test_adapters_whose_virtual_tokens_differ_from_task_to_task(tiny_model, tmp_
 def test_base_checkpoint(tiny_model, tmp_path, tiny):
     (tmp_path / "checkpoint.json").write_text('{"kind": "base"}')
     local = LocalModel.load(tiny_model, tmp_path, model_config())
-    assert local.generate([[5, 6]], max_new_tokens=4)[0][:4] == tiny.generate([[5, 6]], max_new_tokens=4)[0][:4]
+    assert (
+        generate_greedily(local, [[5, 6]], Decoding(4))[0][:4] == generate_greedily(tiny, [[5, 6]], Decoding(4))[0][:4]
+    )
 
 
 def test_what_a_loaded_model_tells(tiny):
@@ -149,8 +152,8 @@ def test_settings_of_the_folder_do_not_change_greedy_answers(tiny_model, tmp_pat
     with caplog.at_level("INFO", logger="whether"):
         local = LocalModel.load(folder, None, model_config())
     assert local.eos_token_ids == {2, 9}
-    expected = tiny.generate([[5, 6]], max_new_tokens=8)[0].token_ids
-    answer = local.generate([[5, 6]], max_new_tokens=8)[0].token_ids
+    expected = generate_greedily(tiny, [[5, 6]], Decoding(8))[0].token_ids
+    answer = generate_greedily(local, [[5, 6]], Decoding(8))[0].token_ids
     assert answer == expected[: len(answer)]
     assert len(answer) == 8 or expected[len(answer)] == 9
 

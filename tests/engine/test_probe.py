@@ -1,11 +1,12 @@
 """Other architectures: the tree where it is exact, the plain path where not, the right numbers either way."""
 
 import pytest
-from references import naive_score, transformers_tokens
+from references import generate_greedily, naive_score, transformers_tokens
 
 from whether.engine.local import LocalModel
 from whether.engine.requests import ScoringRequest
 from whether.errors import EngineError
+from whether.records import Decoding
 
 SMALL = {
     "vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -51,7 +52,7 @@ def test_every_architecture_gives_right_numbers(tiny, caplog, name, options, use
     for request, result in zip(requests, local.loglikelihoods(requests), strict=True):
         assert result.log_likelihood == pytest.approx(naive_score(model, request)[0], abs=1e-4)
     prompts = [[*stem, 40], [*stem, 41, 42, 43], list(stem[:5])]
-    for prompt, answer in zip(prompts, local.generate(prompts, max_new_tokens=6), strict=True):
+    for prompt, answer in zip(prompts, generate_greedily(local, prompts, Decoding(6)), strict=True):
         assert answer.token_ids == transformers_tokens(local, prompt, 6)
 
 

@@ -5,12 +5,12 @@ from collections import Counter
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from references import naive_sample, transformers_distribution
+from references import generate_greedily, naive_sample, transformers_distribution
 
 from whether.errors import EngineError
 from whether.model.memory import Limits
 from whether.model.tokens import encode
-from whether.records import Message, Sampling
+from whether.records import Decoding, Message, Sampling
 
 PROMPTS = [[5, 6, 7, 8, 9], [5, 6, 7, 30], [5, 6, 7, 8], [90, 91]]
 WARM = Sampling(temperature=1.0, seed=3, samples=3)
@@ -49,7 +49,7 @@ def surprise(observed, expected):
 )
 def test_tokens_have_the_distribution_of_transformers(tiny, sampling):
     probabilities = transformers_distribution(tiny, PROMPTS[0], sampling)
-    (answers,) = tiny.sample([PROMPTS[0]], max_new_tokens=1, sampling=sampling._replace(samples=20_000))
+    (answers,) = tiny.generate_tokens([PROMPTS[0]], Decoding(1, sampling=sampling._replace(samples=20_000)))
     (eos,) = tiny.eos_token_ids
     observed = Counter(answer.token_ids[0] if answer.token_ids else eos for answer in answers)
     expected = {token: share for token, share in enumerate(probabilities.tolist()) if share > 0}
@@ -60,7 +60,7 @@ def test_tokens_have_the_distribution_of_transformers(tiny, sampling):
 @pytest.mark.heavy
 def test_pairs_of_tokens_have_the_distribution_of_the_model(tiny):
     sampling = Sampling(temperature=0.4, seed=5)
-    (answers,) = tiny.sample([PROMPTS[0]], max_new_tokens=2, sampling=sampling._replace(samples=10_000))
+    (answers,) = tiny.generate_tokens([PROMPTS[0]], Decoding(2, sampling=sampling._replace(samples=10_000)))
     observed = Counter(tuple(answer.token_ids) for answer in answers)
     first = transformers_distribution(tiny, PROMPTS[0], sampling)
     expected = {}
@@ -91,7 +91,7 @@ def test_pairs_of_tokens_have_the_distribution_of_the_model(tiny):
 def test_batches_do_not_change_samples(tiny, monkeypatch, *, prompts, sampling, max_nodes, max_rows, uses_tree):
     monkeypatch.setattr(tiny, "limits", Limits(nodes=max_nodes, rows=max_rows))
     monkeypatch.setattr(tiny, "uses_tree", uses_tree)
-    answers = tiny.sample(prompts, max_new_tokens=4, sampling=sampling)
+    answers = tiny.generate_tokens(prompts, Decoding(4, sampling=sampling))
     monkeypatch.setattr(tiny, "uses_tree", True)
     for prompt, samples in zip(prompts, tokens(answers), strict=True):
         assert samples == [naive_sample(tiny, prompt, 4, sampling, number) for number in range(sampling.samples)]
@@ -100,11 +100,11 @@ def test_batches_do_not_change_samples(tiny, monkeypatch, *, prompts, sampling, 
 @pytest.mark.parametrize("uses_tree", [True, False])
 def test_rows_that_end_at_different_times(tiny, monkeypatch, uses_tree):
     sampling = WARM._replace(samples=8)
-    unended = tokens(tiny.sample(PROMPTS, max_new_tokens=20, sampling=sampling))
+    unended = tokens(tiny.generate_tokens(PROMPTS, Decoding(20, sampling=sampling)))
     ends = {sample[place] for samples in unended for place, sample in enumerate(samples, 2) if place < len(sample)}
     monkeypatch.setattr(tiny, "eos_token_ids", tiny.eos_token_ids | ends)
     monkeypatch.setattr(tiny, "uses_tree", uses_tree)
-    answers = tiny.sample(PROMPTS, max_new_tokens=20, sampling=sampling)
+    answers = tiny.generate_tokens(PROMPTS, Decoding(20, sampling=sampling))
     for samples, full in zip(answers, unended, strict=True):
         for answer, whole in zip(samples, full, strict=True):
             end = next((place for place, token in enumerate(whole) if token in ends), len(whole))
@@ -114,14 +114,14 @@ def test_rows_that_end_at_different_times(tiny, monkeypatch, uses_tree):
 
 
 def test_what_is_beside_a_prompt_does_not_matter(tiny):
-    together = tokens(tiny.sample(PROMPTS, max_new_tokens=6, sampling=WARM))
-    reversed_order = tokens(tiny.sample(PROMPTS[::-1], max_new_tokens=6, sampling=WARM))
+    together = tokens(tiny.generate_tokens(PROMPTS, Decoding(6, sampling=WARM)))
+    reversed_order = tokens(tiny.generate_tokens(PROMPTS[::-1], Decoding(6, sampling=WARM)))
     assert reversed_order[::-1] == together
     for prompt, samples in zip(PROMPTS, together, strict=True):
-        assert tokens(tiny.sample([prompt], max_new_tokens=6, sampling=WARM)) == [samples]
-    more = tokens(tiny.sample(PROMPTS, max_new_tokens=6, sampling=WARM._replace(samples=7)))
+        assert tokens(tiny.generate_tokens([prompt], Decoding(6, sampling=WARM))) == [samples]
+    more = tokens(tiny.generate_tokens(PROMPTS, Decoding(6, sampling=WARM._replace(samples=7))))
     assert [samples[:3] for samples in more] == together
-    longer = tokens(tiny.sample(PROMPTS, max_new_tokens=9, sampling=WARM))
+    longer = tokens(tiny.generate_tokens(PROMPTS, Decoding(9, sampling=WARM)))
     assert [[sample[:6] for sample in samples] for samples in longer] == together
 
 
@@ -129,7 +129,7 @@ def test_seeds_and_samples_differ(tiny):
     drawn = [
         tuple(answer.token_ids)
         for seed in range(4)
-        for (samples) in tiny.sample([PROMPTS[0]], max_new_tokens=8, sampling=Sampling(1.0, seed=seed, samples=4))
+        for (samples) in tiny.generate_tokens([PROMPTS[0]], Decoding(8, sampling=Sampling(1.0, seed=seed, samples=4)))
         for answer in samples
     ]
     assert len(set(drawn)) == 16
@@ -137,9 +137,9 @@ def test_seeds_and_samples_differ(tiny):
 
 def test_more_samples_than_rows(tiny, monkeypatch):
     sampling = WARM._replace(samples=11)
-    expected = tokens(tiny.sample(PROMPTS, max_new_tokens=5, sampling=sampling))
+    expected = tokens(tiny.generate_tokens(PROMPTS, Decoding(5, sampling=sampling)))
     monkeypatch.setattr(tiny, "limits", Limits(rows=4))
-    assert tokens(tiny.sample(PROMPTS, max_new_tokens=5, sampling=sampling)) == expected
+    assert tokens(tiny.generate_tokens(PROMPTS, Decoding(5, sampling=sampling))) == expected
 
 
 @pytest.mark.parametrize("max_rows", [64, 4])
@@ -153,7 +153,7 @@ def test_samples_share_the_prompt(tiny, monkeypatch, max_rows):
 
     hook = tiny.model.get_input_embeddings().register_forward_pre_hook(count)
     try:
-        answers = tiny.sample(PROMPTS, max_new_tokens=2, sampling=WARM._replace(samples=10))
+        answers = tiny.generate_tokens(PROMPTS, Decoding(2, sampling=WARM._replace(samples=10)))
     finally:
         hook.remove()
     distinct = {tuple(prompt[:end]) for prompt in PROMPTS for end in range(1, len(prompt) + 1)}
@@ -165,13 +165,13 @@ def test_samples_share_the_prompt(tiny, monkeypatch, max_rows):
 
 
 def test_greedy_samples_are_one_answer(tiny, monkeypatch):
-    expected = tiny.generate(PROMPTS, max_new_tokens=6)
-    answers = tiny.sample(PROMPTS, max_new_tokens=6, sampling=Sampling(samples=3, seed=9, top_k=2))
+    expected = generate_greedily(tiny, PROMPTS, Decoding(6))
+    answers = tiny.generate_tokens(PROMPTS, Decoding(6, sampling=Sampling(samples=3, seed=9, top_k=2)))
     for samples, alone in zip(answers, expected, strict=True):
         assert [answer.token_ids for answer in samples] == [alone.token_ids] * 3
         assert {answer.cached_tokens for answer in samples} == {alone.input_tokens}
     monkeypatch.setattr(tiny, "uses_tree", False)
-    drawn = tiny.sample(PROMPTS, max_new_tokens=6, sampling=WARM)
+    drawn = tiny.generate_tokens(PROMPTS, Decoding(6, sampling=WARM))
     assert {answer.cached_tokens for samples in drawn for answer in samples} == {0}
 
 
@@ -179,32 +179,32 @@ def test_seconds_add_up_to_the_wall_time(tiny):
     import time
 
     start = time.perf_counter()
-    answers = tiny.sample([*PROMPTS, PROMPTS[0]], max_new_tokens=6, sampling=WARM)
+    answers = tiny.generate_tokens([*PROMPTS, PROMPTS[0]], Decoding(6, sampling=WARM))
     total = sum(answer.seconds for samples in answers for answer in samples)
     assert 0 < total < time.perf_counter() - start
     assert answers[0] == answers[4]
 
 
 def test_only_the_most_likely_token_is_greedy(tiny):
-    greedy = tiny.generate(PROMPTS, max_new_tokens=6)
+    greedy = generate_greedily(tiny, PROMPTS, Decoding(6))
     for sampling in (Sampling(1.0, top_k=1), Sampling(1.0, top_p=1e-9), Sampling(1e-4)):
-        drawn = tiny.sample(PROMPTS, max_new_tokens=6, sampling=sampling)
+        drawn = tiny.generate_tokens(PROMPTS, Decoding(6, sampling=sampling))
         assert tokens(drawn) == [[answer.token_ids] for answer in greedy]
 
 
 def test_finished_tells_what_was_cut(tiny):
-    (cut,) = tiny.generate([PROMPTS[0]], max_new_tokens=3)
+    (cut,) = generate_greedily(tiny, [PROMPTS[0]], Decoding(3))
     assert not cut.finished
     stop = cut.text[-1]
-    (stopped,) = tiny.generate([PROMPTS[0]], max_new_tokens=3, stop=[stop])
+    (stopped,) = generate_greedily(tiny, [PROMPTS[0]], Decoding(3, stop=[stop]))
     assert stopped.finished
 
 
 def test_chats_are_answered(tiny):
     chats = [[Message("user", "Hello")], [Message("system", "Be short."), Message("user", "What?")]]
     prompts = [encode(tiny.tokenizer, chat) for chat in chats]
-    expected = tiny.sample(prompts, max_new_tokens=5, sampling=WARM, stop=["e"])
-    answers = tiny.answer(chats, max_new_tokens=5, sampling=WARM, stop=["e"])
+    expected = tiny.generate_tokens(prompts, Decoding(5, sampling=WARM, stop=["e"]))
+    answers = tiny.generate(chats, Decoding(5, sampling=WARM, stop=["e"]))
     assert [[answer[:4] for answer in samples] for samples in answers] == [
         [answer[:4] for answer in samples] for samples in expected
     ]
@@ -225,5 +225,5 @@ def test_chats_are_answered(tiny):
 )
 def test_settings_out_of_range(tiny, sampling, message):
     with pytest.raises(EngineError, match=message):
-        tiny.sample([[5]], max_new_tokens=1, sampling=sampling)
-    assert tiny.sample([], max_new_tokens=1) == []
+        tiny.generate_tokens([[5]], Decoding(1, sampling=sampling))
+    assert tiny.generate_tokens([], Decoding(1)) == []

@@ -5,12 +5,13 @@ import random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from references import model_config, naive_score
+from references import generate_greedily, model_config, naive_score
 
 from whether.engine.local import LocalModel
 from whether.engine.requests import ScoringRequest
 from whether.errors import EngineError
 from whether.model.memory import Limits
+from whether.records import Decoding
 
 TOKENS = st.lists(st.integers(0, 3), max_size=9).map(tuple)
 REQUESTS = st.lists(st.builds(ScoringRequest, TOKENS.filter(len), TOKENS), max_size=12)
@@ -72,7 +73,7 @@ def test_hard_requests(tiny):
 
 
 def test_is_greedy_of_the_models_own_answer(tiny):
-    (answer,) = tiny.generate([[5, 6, 7]], max_new_tokens=5)
+    (answer,) = generate_greedily(tiny, [[5, 6, 7]], Decoding(5))
     continuation = tuple(answer.token_ids)
     greedy, other = tiny.loglikelihoods(
         [ScoringRequest((5, 6, 7), continuation), ScoringRequest((5, 6, 7), (*continuation[:-1], continuation[-1] ^ 1))]

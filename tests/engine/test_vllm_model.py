@@ -3,14 +3,14 @@
 from importlib.util import find_spec
 
 import pytest
-from references import model_config
+from references import generate_greedily, model_config
 
 from whether.engine.local import LocalModel
 from whether.engine.requests import ScoringRequest
 from whether.engine.vllm import VLLMModel
 from whether.errors import EngineError, MissingPackageError
 from whether.model.tokens import encode
-from whether.records import Choice, JsonSchema, Message, Sampling
+from whether.records import Choice, Decoding, JsonSchema, Message, Sampling
 
 installed = find_spec("vllm") is not None
 needs_vllm = pytest.mark.skipif(not installed, reason="vllm is not installed: pip install 'whether[vllm]'")
@@ -48,15 +48,15 @@ pytestmark = [pytest.mark.timeout(900), pytest.mark.filterwarnings("default")]
 @pytest.mark.real
 def test_greedy_answers_are_those_of_a_local_model(local, served):
     prompts = [encode(local.tokenizer, chat) for chat in CHATS]
-    expected = local.generate(prompts, max_new_tokens=12, stop=["."])
-    answers = served.answer(CHATS, max_new_tokens=12, stop=["."])
+    expected = generate_greedily(local, prompts, Decoding(12, stop=["."]))
+    answers = served.generate(CHATS, Decoding(12, stop=["."]))
     for (answer,), other in zip(answers, expected, strict=True):
         assert (answer.token_ids, answer.text, answer.input_tokens) == (
             other.token_ids,
             other.text,
             other.input_tokens,
         )
-    again = served.answer(CHATS, max_new_tokens=12)
+    again = served.generate(CHATS, Decoding(12))
     assert all(answer.cached_tokens >= 64 for (answer,) in again), "the prefix cache is not used"
 
 
@@ -90,16 +90,16 @@ def test_checkpoint(local, real_model, tmp_path):
 @needs_vllm
 @pytest.mark.real
 def test_constraints_and_samples(served):
-    for (answer,) in served.answer(CHATS, max_new_tokens=8, constraint=Choice(("red", "green"))):
+    for (answer,) in served.generate(CHATS, Decoding(8, constraint=Choice(("red", "green")))):
         assert answer.text in ("red", "green")
-    for (answer,) in served.answer(CHATS, max_new_tokens=40, constraint=JsonSchema(COLOUR)):
+    for (answer,) in served.generate(CHATS, Decoding(40, constraint=JsonSchema(COLOUR))):
         assert "colour" in answer.text
     sampling = Sampling(temperature=1.0, seed=3, samples=3)
-    drawn = served.answer(CHATS, max_new_tokens=8, sampling=sampling)
+    drawn = served.generate(CHATS, Decoding(8, sampling=sampling))
     assert len({answer.text for answer in drawn[0]}) > 1
-    alone = served.answer(CHATS[:1], max_new_tokens=8, sampling=sampling)
+    alone = served.generate(CHATS[:1], Decoding(8, sampling=sampling))
     assert [answer.text for answer in alone[0]] == [answer.text for answer in drawn[0]]
-    (twice,) = served.answer(CHATS[:1], max_new_tokens=4, sampling=Sampling(samples=2))
+    (twice,) = served.generate(CHATS[:1], Decoding(4, sampling=Sampling(samples=2)))
     assert twice[0].text == twice[1].text
 
 
@@ -107,8 +107,8 @@ def test_constraints_and_samples(served):
 @pytest.mark.real
 def test_what_it_refuses(served):
     with pytest.raises(EngineError, match=r"chat 0 has \d+ tokens.*2048"):
-        served.answer([[Message("user", "word " * 3000)]], max_new_tokens=4)
+        served.generate([[Message("user", "word " * 3000)]], Decoding(4))
     with pytest.raises(EngineError, match=r"request 0 has 1 \+ 2047 tokens.*2048"):
         served.loglikelihoods([ScoringRequest((5,), (6,) * 2047)])
     with pytest.raises(EngineError, match="vLLM refuses the request"):
-        served.answer(CHATS[:1], max_new_tokens=4, constraint=JsonSchema({"type": "nonsense"}))
+        served.generate(CHATS[:1], Decoding(4, constraint=JsonSchema({"type": "nonsense"})))

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from references import generate_greedily
 from repository import Study
 from serving import transformers_server
 from tiny_tuner import tuner
@@ -23,7 +24,7 @@ from whether.errors import ConfigError, EngineError, RecordError
 from whether.export.export import _check_weights, export
 from whether.finetune.finetune import finetune
 from whether.model.tokens import encode, encode_answer
-from whether.records import Example, Task, output_folder, read_json, read_jsonl, write_json
+from whether.records import Decoding, Example, Task, output_folder, read_json, read_jsonl, write_json
 
 
 @pytest.mark.heavy
@@ -61,9 +62,9 @@ def answers_like_the_engine(study: Study, folder: Path, name: str = "lora", coun
     prompts = [encode(engine.tokenizer, messages) for messages in asked]
     likely = [ScoringRequest(tuple(prompt), tuple(encode_answer(engine.tokenizer, label)))
               for prompt in prompts for label in task.labels]  # fmt: skip
-    expected = engine.generate(prompts, max_new_tokens=task.max_new_tokens)
+    expected = generate_greedily(engine, prompts, Decoding(task.max_new_tokens))
     assert [row.token_ids for row in expected] != [
-        row.token_ids for row in base.generate(prompts, max_new_tokens=task.max_new_tokens)
+        row.token_ids for row in generate_greedily(base, prompts, Decoding(task.max_new_tokens))
     ], "tuning changed nothing that could be seen"
     for messages, answer in zip(asked, expected, strict=True):
         chat = [message._asdict() for message in messages]
@@ -126,7 +127,7 @@ def test_a_server_of_transformers_answers_the_same(study: Study, tmp_path: Path)
     task = read_json(study.artifacts / "prepare" / "task.json", Task)
     example = read_jsonl(study.artifacts / "prepare" / "test.jsonl", Example)[0]
     messages = zero_shot_messages(task, example)
-    ((expected,),) = engine.answer([messages], max_new_tokens=8)
+    ((expected,),) = engine.generate([messages], Decoding(8))
     with transformers_server(Path("merged"), tmp_path / "log") as url:
         body = {"model": "merged", "messages": [message._asdict() for message in messages], "max_tokens": 8}
         answer = httpx2.post(f"{url}/chat/completions", json=body, timeout=120).raise_for_status().json()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from references import generate_greedily
 from tiny_tuner import tuner
 from tuners import TUNERS
 
@@ -22,7 +23,7 @@ from whether.errors import ConfigError, EngineError, MissingPackageError
 from whether.finetune.data import TrainingRow, encode_rows, plain_format
 from whether.finetune.finetune import finetune, read_data
 from whether.finetune.packing import IGNORED, Collator
-from whether.records import STATE, Sampling, Task, read_json
+from whether.records import STATE, Decoding, Sampling, Task, read_json
 
 CONF_FOLDER = Path(__file__).parents[2] / CONF
 PREFIX = list(range(10, 40))
@@ -101,7 +102,7 @@ def tune(name: str, folder: Path, artifacts: Path, model: ModelConfig, **changes
 def answers(local: LocalModel, artifacts: Path) -> list[str]:
     data = read_data(artifacts / "prepare")
     chats = [zero_shot_messages(data.task, example) for example in data.dev]
-    return [answer.text for (answer,) in local.answer(chats, max_new_tokens=12)]
+    return [answer.text for (answer,) in local.generate(chats, Decoding(12))]
 
 
 def dev_loss(local: LocalModel, artifacts: Path) -> float:
@@ -192,7 +193,7 @@ def test_virtual_tokens_in_the_engine_are_those_of_peft(  # noqa: PLR0917 - fixt
             logits = model(torch.tensor([[*context, *continuation]])).logits[0, -3:-1].log_softmax(-1)
         expected = sum(logits[place, token].item() for place, token in enumerate(continuation))
         assert score.log_likelihood == pytest.approx(expected, abs=1e-4)
-    for prompt, answer in zip(prompts, local.generate(prompts, max_new_tokens=8), strict=True):
+    for prompt, answer in zip(prompts, generate_greedily(local, prompts, Decoding(8)), strict=True):
         tokens = list(prompt)
         for _ in range(8):
             with torch.no_grad():
@@ -214,20 +215,20 @@ def test_a_linear_probe_draws_labels_and_keeps_the_language_model(
     base = LocalModel.load(artifacts / "model", None, model_config)
     data = read_data(artifacts / "prepare")
     chats = [zero_shot_messages(data.task, example) for example in data.dev]
-    drawn = probe.answer(chats, max_new_tokens=1, sampling=Sampling(temperature=5.0, samples=20, seed=0))
+    drawn = probe.generate(chats, Decoding(1, sampling=Sampling(temperature=5.0, samples=20, seed=0)))
     assert all({answer.text for answer in of_one} <= set(data.task.labels) for of_one in drawn)
     assert any(len({answer.text for answer in of_one}) > 1 for of_one in drawn)
     request = ScoringRequest((5, 6, 7), (8, 9))
     assert probe.loglikelihoods([request]) == base.loglikelihoods([request])
 
     labels = read_data(artifacts / "prepare").task.labels
-    likeliest = [answer.text for (answer,) in probe.answer(chats, max_new_tokens=1)]
-    for judgement, label in zip(probe.judge(chats, labels), likeliest, strict=True):
+    likeliest = [answer.text for (answer,) in probe.generate(chats, Decoding(1))]
+    for judgement, label in zip(probe.score_labels(chats, labels), likeliest, strict=True):
         values = [score.log_likelihood for score in judgement.scores]
         assert labels[values.index(max(values))] == label
         assert sum(map(math.exp, values)) == pytest.approx(1)
     with pytest.raises(EngineError, match=r"is a linear probe with the labels .*, not 'nonsense'"):
-        probe.judge(chats, ["nonsense"])
+        probe.score_labels(chats, ["nonsense"])
     assert json.loads((folder / "checkpoint.json").read_text())["labels"] == data.task.labels
 
 

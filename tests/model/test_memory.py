@@ -8,14 +8,14 @@ import textwrap
 import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
-from references import model_config, naive_score
+from references import generate_greedily, model_config, naive_score
 
 from whether.config import ModelConfig
 from whether.engine.local import LocalModel
 from whether.engine.requests import ScoringRequest
 from whether.errors import EngineError
 from whether.model.memory import MAX_BUDGET, Limits, bytes_per_token, default_budget, limits
-from whether.records import Sampling
+from whether.records import Decoding, Sampling
 
 PROMPTS = [[5, 6, 7, *range(8, 8 + number % 5), number] for number in range(10, 40)]
 REQUESTS = [ScoringRequest(tuple(prompt), rest) for prompt in PROMPTS for rest in ((3,), (3, 4), (9, 8, 7))]
@@ -45,13 +45,13 @@ def local(tiny_model, monkeypatch, request):
 @pytest.mark.heavy
 @pytest.mark.parametrize("tokens", [30, 11])
 def test_out_of_memory_halves_and_goes_on(local, caplog, tokens):
-    scores, answers = local.loglikelihoods(REQUESTS), local.generate(PROMPTS, max_new_tokens=6)
+    scores, answers = local.loglikelihoods(REQUESTS), generate_greedily(local, PROMPTS, Decoding(6))
     ceiling = Ceiling(local.model, tokens)
     halved = local.loglikelihoods(REQUESTS)
     assert ceiling.failures
     assert "out of memory: going on with 256 tokens" in caplog.text
     failures = ceiling.failures
-    assert [answer.token_ids for answer in local.generate(PROMPTS, max_new_tokens=6)] == [
+    assert [answer.token_ids for answer in generate_greedily(local, PROMPTS, Decoding(6))] == [
         answer.token_ids for answer in answers
     ]
     assert ceiling.failures > failures
@@ -66,7 +66,8 @@ def test_samples_do_not_change_when_memory_runs_out(local):
     def texts():
         sampling = Sampling(temperature=1.0, seed=3, samples=4)
         return [
-            [answer.token_ids for answer in row] for row in local.sample(PROMPTS, max_new_tokens=5, sampling=sampling)
+            [answer.token_ids for answer in row]
+            for row in local.generate_tokens(PROMPTS, Decoding(5, sampling=sampling))
         ]
 
     before = texts()
@@ -79,7 +80,7 @@ def test_too_little_memory_for_anything_is_one_error(local):
     with pytest.raises(EngineError, match="not enough memory for one token of one prompt"):
         local.loglikelihoods(REQUESTS)
     with pytest.raises(EngineError, match="not enough memory for one token of one prompt"):
-        local.generate(PROMPTS, max_new_tokens=3)
+        generate_greedily(local, PROMPTS, Decoding(3))
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(local):
@@ -110,7 +111,7 @@ def test_answers_do_not_depend_on_the_budget(tiny_model):
     assert tight.limits.nodes < free.limits.nodes
     for request, score in zip(REQUESTS, tight.loglikelihoods(REQUESTS), strict=True):
         assert score.log_likelihood == pytest.approx(naive_score(free.model, request)[0], abs=1e-4)
-    ours, theirs = (model.generate(PROMPTS, max_new_tokens=6) for model in (tight, free))
+    ours, theirs = (generate_greedily(model, PROMPTS, Decoding(6)) for model in (tight, free))
     assert [answer.token_ids for answer in ours] == [answer.token_ids for answer in theirs]
 
 
@@ -131,17 +132,17 @@ def test_a_process_that_may_not_grow_answers_all_the_same():
         from transformers import LlamaConfig, LlamaForCausalLM
         from whether.model.memory import Limits
         from whether.engine.scoring import score
-        from whether.engine.requests import Request
+        from whether.engine.requests import ScoringRequest
         logging.basicConfig(stream=sys.stderr)
         torch.set_num_threads(1)
         config = LlamaConfig(vocab_size=200_000, hidden_size=16, intermediate_size=32, num_hidden_layers=2,
                              num_attention_heads=2, num_key_value_heads=1, head_dim=8)
         torch.manual_seed(0)
         model = LlamaForCausalLM(config).eval().requires_grad_(False)
-        from whether.engine.tree_check import choose_path
-        assert choose_path(model)
+        from whether.engine.tree_check import supports_shared_prefix
+        assert supports_shared_prefix(model)
         tokens = tuple(range(1, 1500))
-        requests = [Request((0,), tokens), Request((0, 5), tokens[:700])]
+        requests = [ScoringRequest((0,), tokens), ScoringRequest((0, 5), tokens[:700])]
         with torch.inference_mode():
             expected = score(model, requests, Limits(nodes=64), tree=True)
             now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

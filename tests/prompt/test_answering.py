@@ -22,7 +22,7 @@ from whether.prompt.answering import (
 )
 from whether.prompt.parse import answer_schema
 from whether.prompt.strategies import few_shot, zero_shot
-from whether.records import GREEDY, Choice, Example, Generation, JsonSchema, Message, Sampling, Task
+from whether.records import Decoding, Example, Generation, Message, Sampling, Task
 
 MODEL = ModelConfig(
     name="tiny", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1
@@ -35,19 +35,16 @@ class Says:
     def __init__(self, *texts: str):
         self.texts, self.samplings, self.lengths = iter(texts), list[Sampling](), list[int]()
 
-    def answer(
+    def generate(
         self,
         chats: Sequence[Sequence[Message]],
+        decoding: Decoding,
         *,
-        max_new_tokens: int,
-        stop: Sequence[str] = (),  # noqa: ARG002 - the protocol's signature
-        sampling: Sampling = GREEDY,
-        constraint: Choice | JsonSchema | None = None,  # noqa: ARG002
-        progress: str | None = None,  # noqa: ARG002
+        progress: str | None = None,  # noqa: ARG002 - the protocol's signature
     ) -> list[list[Generation]]:
-        self.samplings.append(sampling)
-        self.lengths.append(max_new_tokens)
-        return [[self._write() for _ in range(sampling.samples)] for _ in chats]
+        self.samplings.append(decoding.sampling)
+        self.lengths.append(decoding.max_new_tokens)
+        return [[self._write() for _ in range(decoding.sampling.samples)] for _ in chats]
 
     def _write(self) -> Generation:
         text = next(self.texts)

@@ -15,16 +15,13 @@ from whether.prompt.arm import run_arm
 from whether.prompt.robustness import Baseline, measure_robustness
 from whether.prompt.strategies import zero_shot
 from whether.records import (
-    GREEDY,
     Adherence,
-    Choice,
+    Decoding,
     Example,
     Generation,
-    JsonSchema,
     Message,
     Prediction,
     Robustness,
-    Sampling,
     Task,
     read_json,
     read_jsonl,
@@ -39,17 +36,14 @@ STRATEGIES = "whether.prompt.strategies"
 class Reads:
     """A chat model that knows the answer if the prompt is laid out as it likes it: a number of words it counts on."""
 
-    def answer(
+    def generate(
         self,
         chats: Sequence[Sequence[Message]],
+        decoding: Decoding,
         *,
-        max_new_tokens: int,  # noqa: ARG002 - the protocol's signature
-        stop: Sequence[str] = (),  # noqa: ARG002
-        sampling: Sampling = GREEDY,
-        constraint: Choice | JsonSchema | None = None,  # noqa: ARG002
-        progress: str | None = None,  # noqa: ARG002
+        progress: str | None = None,  # noqa: ARG002 - the protocol's signature
     ) -> list[list[Generation]]:
-        return [[self._one(chat, number) for number in range(sampling.samples)] for chat in chats]
+        return [[self._one(chat, number) for number in range(decoding.sampling.samples)] for chat in chats]
 
     def _one(self, chat: Sequence[Message], number: int) -> Generation:
         upper = "BILLING" in chat[0].content

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,7 +12,7 @@ from whether.errors import EngineError
 from whether.prompt.answering import DecodingStrategy, constrained_choice, greedy, label_scores, self_consistency
 from whether.prompt.strategies import few_shot, zero_shot
 from whether.prompt.together import RequestGroup, generate_batched
-from whether.records import Example, Generation, LabelScores, Message, Task
+from whether.records import Decoding, Example, Generation, LabelScores, Message, Task
 
 MODEL = ModelConfig(
     name="tiny", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1
@@ -26,12 +25,14 @@ class Counted:
     def __init__(self, model: LocalModel):
         self.model, self.calls = model, list[int]()
 
-    def answer(self, chats: Sequence[Sequence[Message]], **options: Any) -> list[list[Generation]]:
+    def generate(
+        self, chats: Sequence[Sequence[Message]], decoding: Decoding, *, progress: str | None = None
+    ) -> list[list[Generation]]:
         self.calls.append(len(chats))
-        return self.model.answer(chats, **options)
+        return self.model.generate(chats, decoding, progress=progress)
 
-    def judge(self, chats: Sequence[Sequence[Message]], answers: Sequence[str]) -> list[LabelScores]:
-        return self.model.judge(chats, answers)
+    def score_labels(self, chats: Sequence[Sequence[Message]], answers: Sequence[str]) -> list[LabelScores]:
+        return self.model.score_labels(chats, answers)
 
 
 @pytest.fixture

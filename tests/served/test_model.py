@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from pydantic import ValidationError
-from references import model_config
+from references import generate_greedily, model_config
 from serving import (
     Proxy,
     content,
@@ -38,7 +38,7 @@ from whether.engine.local import LocalModel
 from whether.engine.requests import ScoringRequest
 from whether.errors import EngineError, RecordError
 from whether.model.tokens import encode
-from whether.records import Choice, JsonSchema, Message, Sampling
+from whether.records import Choice, Decoding, JsonSchema, Message, Sampling
 from whether.served.http import MAX_RETRY_AFTER, _retry_after
 from whether.served.journal import Entry, Journal
 from whether.served.model import ServedModel
@@ -92,7 +92,7 @@ def chats(count, seed=0):
 
 def expected(local, asked, max_new_tokens=6):
     prompts = [encode(local.tokenizer, chat) for chat in asked]
-    return local.generate(prompts, max_new_tokens=max_new_tokens)
+    return generate_greedily(local, prompts, Decoding(max_new_tokens))
 
 
 def texts(answers):
@@ -101,7 +101,7 @@ def texts(answers):
 
 def test_answers_equal_the_model(tiny, server, config):
     asked = chats(12)
-    answers = ServedModel(config(server)).answer(asked, max_new_tokens=6)
+    answers = ServedModel(config(server)).generate(asked, Decoding(6))
     for (answer,), alone in zip(answers, expected(tiny, asked), strict=True):
         assert answer.text == alone.text
         assert answer.input_tokens == alone.input_tokens
@@ -109,14 +109,14 @@ def test_answers_equal_the_model(tiny, server, config):
         assert answer.cached_tokens is None
         assert answer.output_tokens in (alone.output_tokens, alone.output_tokens + 1)  # the end of the turn counts
         assert answer.seconds > 0
-    assert ServedModel(config(server)).answer([], max_new_tokens=6) == []
+    assert ServedModel(config(server)).generate([], Decoding(6)) == []
 
 
 def test_equal_requests_are_one(tiny, server, config):
     one, two = chats(2)
     with Proxy(server) as proxy:
-        answers = ServedModel(config(proxy.url)).answer([one, two, one, one], max_new_tokens=6)
-        thrice = ServedModel(config(proxy.url)).answer([one], max_new_tokens=6, sampling=Sampling(samples=3))
+        answers = ServedModel(config(proxy.url)).generate([one, two, one, one], Decoding(6))
+        thrice = ServedModel(config(proxy.url)).generate([one], Decoding(6, sampling=Sampling(samples=3)))
     assert len(proxy.reached) == 3
     assert texts(answers) == [answer.text for answer in expected(tiny, [one, two, one, one])]
     assert answers[0] == answers[2] == answers[3]
@@ -127,15 +127,15 @@ def test_equal_requests_are_one(tiny, server, config):
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_requests_go_side_by_side(server, config, concurrency):
     with Proxy(server, delay=0.05) as proxy:
-        ServedModel(config(proxy.url, concurrency=concurrency)).answer(chats(12), max_new_tokens=2)
+        ServedModel(config(proxy.url, concurrency=concurrency)).generate(chats(12), Decoding(2))
     assert proxy.most_under_way == concurrency
 
 
 def test_requests_say_what_was_asked(server, config):
     with Proxy(server) as proxy:
         model = ServedModel(config(proxy.url))
-        model.answer(chats(1), max_new_tokens=3, stop=["\n"])
-        model.answer(chats(1), max_new_tokens=3, sampling=Sampling(temperature=0.7, top_p=0.9, seed=5))
+        model.generate(chats(1), Decoding(3, stop=["\n"]))
+        model.generate(chats(1), Decoding(3, sampling=Sampling(temperature=0.7, top_p=0.9, seed=5)))
     greedy, sampled = proxy.reached
     messages = [message._asdict() for message in chats(1)[0]]
     base = {"model": model.config.model, "max_tokens": 3, "messages": messages}
@@ -150,9 +150,9 @@ def test_samples(server, config):
     with Proxy(server) as proxy:
         # One at a time: `transformers serve` shares one generator among the requests that it works on.
         model = ServedModel(config(proxy.url, concurrency=1))
-        answers = model.answer(asked, max_new_tokens=8, sampling=sampling)
-        again = model.answer(asked, max_new_tokens=8, sampling=sampling)
-        other = model.answer(asked, max_new_tokens=8, sampling=sampling._replace(seed=4))
+        answers = model.generate(asked, Decoding(8, sampling=sampling))
+        again = model.generate(asked, Decoding(8, sampling=sampling))
+        other = model.generate(asked, Decoding(8, sampling=sampling._replace(seed=4)))
     seeds = [body["seed"] for body in proxy.reached]
     assert len(set(seeds)) == 24
     assert seeds[:12] == seeds[12:24]
@@ -166,7 +166,7 @@ def test_samples(server, config):
 def test_stop_strings_end_an_answer(tiny, server, config):
     asked = chats(4)
     stop = next(character for character in expected(tiny, asked)[0].text[1:] if character.isascii())
-    answers = ServedModel(config(server)).answer(asked, max_new_tokens=6, stop=[stop])
+    answers = ServedModel(config(server)).generate(asked, Decoding(6, stop=[stop]))
     assert texts(answers) == [answer.text.split(stop)[0] for answer in expected(tiny, asked)]
 
 
@@ -188,8 +188,8 @@ def test_a_fault_loses_nothing(tiny, server, config, name):
     asked = chats(6)
     fault = (NOT_PASSED_ON | PASSED_ON)[name]
     with Proxy(server, [None, fault, None, fault]) as proxy:
-        answers = ServedModel(config(proxy.url, timeout=3.0 if fault is too_slow else 30.0)).answer(
-            asked, max_new_tokens=6
+        answers = ServedModel(config(proxy.url, timeout=3.0 if fault is too_slow else 30.0)).generate(
+            asked, Decoding(6)
         )
     assert texts(answers) == [answer.text for answer in expected(tiny, asked)]
     assert len(proxy.arrived) == 8
@@ -206,7 +206,7 @@ def test_many_faults_among_many_requests(tiny, server, config, monkeypatch, tmp_
     script = random.Random(2).choices(faults[1:], k=60)
     journal = tmp_path / "journal.jsonl"
     with Proxy(server, script) as proxy:
-        answers = ServedModel(config(proxy.url, attempts=50), journal).answer(asked, max_new_tokens=6)
+        answers = ServedModel(config(proxy.url, attempts=50), journal).generate(asked, Decoding(6))
     assert texts(answers) == [answer.text for answer in expected(tiny, asked)]
     distinct = len({json.dumps(chat) for chat in asked})
     assert len(proxy.arrived) == distinct + sum(fault is not None for fault in script)
@@ -217,7 +217,7 @@ def test_many_faults_among_many_requests(tiny, server, config, monkeypatch, tmp_
 @pytest.mark.heavy
 def test_retry_after_is_kept(server, config):
     with Proxy(server, [status(429, Retry_After="1")]) as proxy:
-        ServedModel(config(proxy.url)).answer(chats(1), max_new_tokens=2)
+        ServedModel(config(proxy.url)).generate(chats(1), Decoding(2))
     (first, _), (second, _) = proxy.arrived
     assert second - first >= 1.0
 
@@ -227,7 +227,7 @@ def test_a_wait_of_hours_is_an_error(server, config):
         Proxy(server, [status(429, "quota used up", Retry_After="7200")]) as proxy,
         pytest.raises(EngineError, match=r"429: quota used up; it asks to wait 7200 s"),
     ):
-        ServedModel(config(proxy.url)).answer(chats(1), max_new_tokens=2)
+        ServedModel(config(proxy.url)).generate(chats(1), Decoding(2))
     assert len(proxy.arrived) == 1
 
 
@@ -258,7 +258,7 @@ def test_a_server_that_comes_up_late(tiny, server, config):
     proxies = []
     timer = threading.Timer(0.5, lambda: proxies.append(Proxy(server, port=port).__enter__()))
     timer.start()
-    answers = ServedModel(config(f"http://127.0.0.1:{port}/v1", attempts=20)).answer(chats(2), max_new_tokens=6)
+    answers = ServedModel(config(f"http://127.0.0.1:{port}/v1", attempts=20)).generate(chats(2), Decoding(6))
     proxies[0].__exit__()
     assert texts(answers) == [answer.text for answer in expected(tiny, chats(2))]
 
@@ -268,7 +268,7 @@ def test_no_server(config):
     with pytest.raises(
         EngineError, match=rf"the server at {url}/ cannot be reached: .* is base_url right\? \(2 attempts\)"
     ):
-        ServedModel(config(url, attempts=2)).answer(chats(3), max_new_tokens=2)
+        ServedModel(config(url, attempts=2)).generate(chats(3), Decoding(2))
 
 
 @pytest.mark.heavy
@@ -284,7 +284,7 @@ def test_no_server(config):
 def test_attempts_come_to_an_end(server, config, fault, message):
     timeout = 1.0 if fault is too_slow else 30.0
     with Proxy(server, [fault] * 9) as proxy, pytest.raises(EngineError, match=message):
-        ServedModel(config(proxy.url, attempts=3, timeout=timeout)).answer(chats(1), max_new_tokens=2)
+        ServedModel(config(proxy.url, attempts=3, timeout=timeout)).generate(chats(1), Decoding(2))
     assert len(proxy.arrived) == 3
 
 
@@ -294,36 +294,36 @@ def test_other_statuses_end_the_call_at_once(server, config, code):
         Proxy(server, [status(code, "this is why")], delay=0.1) as proxy,
         pytest.raises(EngineError, match=rf"refuses the request \({code}\): this is why"),
     ):
-        ServedModel(config(proxy.url, concurrency=2)).answer(chats(10), max_new_tokens=2)
+        ServedModel(config(proxy.url, concurrency=2)).generate(chats(10), Decoding(2))
     assert len(proxy.arrived) <= 3
 
 
 def test_errors_of_a_real_server(server, config):
     with pytest.raises(EngineError, match=r"\(400\): Server is pinned to .*; requested 'other'"):
-        ServedModel(config(server, model="other")).answer(chats(1), max_new_tokens=2)
+        ServedModel(config(server, model="other")).generate(chats(1), Decoding(2))
     with pytest.raises(EngineError, match=r"\(422\): Unexpected fields in the request: \{'top_k'\}"):
-        ServedModel(config(server)).answer(chats(1), max_new_tokens=2, sampling=Sampling(temperature=1.0, top_k=3))
+        ServedModel(config(server)).generate(chats(1), Decoding(2, sampling=Sampling(temperature=1.0, top_k=3)))
     with pytest.raises(
         EngineError, match=r"404 for chat/completions: Not Found; is base_url right\? It often ends in /v1"
     ):
-        ServedModel(config(server.removesuffix("/v1"))).answer(chats(1), max_new_tokens=2)
+        ServedModel(config(server.removesuffix("/v1"))).generate(chats(1), Decoding(2))
 
 
 def test_unknown_model_lists_those_there_are(keyed):
     with pytest.raises(EngineError, match="has no model 'our-modle'; did you mean 'our-model'"):
-        ServedModel(replace(keyed, model="our-modle")).answer(chats(1), max_new_tokens=2)
+        ServedModel(replace(keyed, model="our-modle")).generate(chats(1), Decoding(2))
 
 
 def test_the_key_is_sent_and_never_shown(keyed, monkeypatch, tmp_path, caplog, capfd):
     journal = tmp_path / "journal.jsonl"
     model = ServedModel(keyed, journal)
-    assert model.answer(chats(2), max_new_tokens=3)
+    assert model.generate(chats(2), Decoding(3))
     assert KEY not in journal.read_text() + repr(vars(model)["config"]) + repr(keyed)
     monkeypatch.setenv("WHETHER_TEST_KEY", "a-wrong-key\n")
     with pytest.raises(EngineError, match=r"401: wrong key: Bearer \*\*\*; check .* variable WHETHER_TEST_KEY"):
-        ServedModel(keyed).answer(chats(1), max_new_tokens=2)
+        ServedModel(keyed).generate(chats(1), Decoding(2))
     with pytest.raises(EngineError, match=r"401: .*; set api_key_env"):
-        ServedModel(replace(keyed, api_key_env=None)).answer(chats(1), max_new_tokens=2)
+        ServedModel(replace(keyed, api_key_env=None)).generate(chats(1), Decoding(2))
     for value, message in (("", "WHETHER_TEST_KEY, .* is not set"), ("a-\nwrong-key", "no key can have")):
         monkeypatch.setenv("WHETHER_TEST_KEY", value)
         with pytest.raises(EngineError, match=message) as raised:
@@ -358,17 +358,17 @@ def test_journal_sends_only_what_is_missing(tiny, server, config, tmp_path):
     asked, journal = chats(8), tmp_path / "folder" / "journal.jsonl"
     with Proxy(server) as proxy:
         model = ServedModel(config(proxy.url), journal)
-        first = model.answer(asked[:5], max_new_tokens=6)
-        assert model.answer(asked[:5], max_new_tokens=6) == first
+        first = model.generate(asked[:5], Decoding(6))
+        assert model.generate(asked[:5], Decoding(6)) == first
         assert len(proxy.reached) == 5
-        every = ServedModel(config(proxy.url), journal).answer(asked[::-1], max_new_tokens=6)
+        every = ServedModel(config(proxy.url), journal).generate(asked[::-1], Decoding(6))
         assert len(proxy.reached) == 8
         assert every[::-1][:5] == first
         assert texts(every[::-1]) == [answer.text for answer in expected(tiny, asked)]
-        model.answer(asked[:1], max_new_tokens=5)
-        model.answer(asked[:1], max_new_tokens=6, stop=["x"])
-        model.answer(asked[:1], max_new_tokens=6, sampling=Sampling(temperature=1.0, samples=2))
-        model.answer(asked[:1], max_new_tokens=6, sampling=Sampling(temperature=1.0, samples=3))
+        model.generate(asked[:1], Decoding(5))
+        model.generate(asked[:1], Decoding(6, stop=["x"]))
+        model.generate(asked[:1], Decoding(6, sampling=Sampling(temperature=1.0, samples=2)))
+        model.generate(asked[:1], Decoding(6, sampling=Sampling(temperature=1.0, samples=3)))
         assert len(proxy.reached) == 8 + 1 + 1 + 2 + 1
 
 
@@ -376,16 +376,16 @@ def test_a_torn_last_line_is_asked_for_again(server, config, tmp_path):
     asked, journal = chats(4), tmp_path / "journal.jsonl"
     with Proxy(server) as proxy:
         model = ServedModel(config(proxy.url), journal)
-        first = model.answer(asked, max_new_tokens=6)
+        first = model.generate(asked, Decoding(6))
         whole = journal.read_bytes()
         journal.write_bytes(whole[:-20])
-        second = model.answer(asked, max_new_tokens=6)
+        second = model.generate(asked, Decoding(6))
     assert len(proxy.reached) == 5
     assert texts(second) == texts(first)
     assert len([json.loads(line) for line in journal.read_text().splitlines()]) == 4
     journal.write_bytes(b"{}\n" + whole)
     with pytest.raises(RecordError, match=r"journal.jsonl, line 1: key"):
-        model.answer(asked, max_new_tokens=6)
+        model.generate(asked, Decoding(6))
 
 
 def test_a_journal_belongs_to_one_process(server, config, tmp_path):
@@ -394,8 +394,8 @@ def test_a_journal_belongs_to_one_process(server, config, tmp_path):
         model._endpoint._journal.open(),
         pytest.raises(EngineError, match=r"journal.jsonl is in use by another process"),
     ):
-        other.answer(chats(1), max_new_tokens=2)
-    assert other.answer(chats(1), max_new_tokens=2)
+        other.generate(chats(1), Decoding(2))
+    assert other.generate(chats(1), Decoding(2))
 
 
 def test_a_full_disk_is_one_clear_error(tmp_path):
@@ -415,11 +415,11 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 from whether.config import ServedConfig
-from whether.chat.messages import Message
+from whether.records import Decoding, Message
 from whether.served.model import ServedModel
 settings, chats, journal = json.loads(sys.argv[1])
 model = ServedModel(ServedConfig(**settings), Path(journal))
-answers = model.answer([[Message(*message) for message in chat] for chat in chats], max_new_tokens=6)
+answers = model.generate([[Message(*message) for message in chat] for chat in chats], Decoding(6))
 print(json.dumps([answer.text for (answer,) in answers]))
 """
 
@@ -451,10 +451,10 @@ def test_killed_and_run_again(tiny, server, config, tmp_path):
 
 def test_token_counts_that_are_not_told_are_none(server, keyed, config):
     with Proxy(server, [without_usage]) as proxy:
-        ((answer,),) = ServedModel(config(proxy.url)).answer(chats(1), max_new_tokens=3)
+        ((answer,),) = ServedModel(config(proxy.url)).generate(chats(1), Decoding(3))
     assert answer.text
     assert (answer.input_tokens, answer.cached_tokens, answer.output_tokens) == (None, None, None)
-    ((answer,),) = ServedModel(keyed).answer(chats(1), max_new_tokens=3)
+    ((answer,),) = ServedModel(keyed).generate(chats(1), Decoding(3))
     assert answer.cached_tokens == 3
 
 
@@ -472,13 +472,12 @@ def test_the_tour_in_the_docs(server, config, tmp_path, monkeypatch, capsys):
 
 def test_works_inside_a_running_event_loop(server, config):
     async def notebook():
-        return ServedModel(config(server)).answer(chats(1), max_new_tokens=2)
+        return ServedModel(config(server)).generate(chats(1), Decoding(2))
 
     assert asyncio.run(notebook())
 
 
-def test_arguments_are_checked(config):
-    model = ServedModel(config("http://127.0.0.1:9/v1"))
+def test_settings_out_of_range_are_refused():
     for arguments, message in (
         ({"max_new_tokens": 0}, "max_new_tokens"),
         ({"stop": "x"}, "stop"),
@@ -487,12 +486,12 @@ def test_arguments_are_checked(config):
         ({"sampling": Sampling(temperature=-1.0)}, "temperature must be 0"),
     ):
         with pytest.raises(EngineError, match=message):
-            model.answer(chats(1), **{"max_new_tokens": 2, **arguments})
+            Decoding(**{"max_new_tokens": 2, **arguments})
 
 
 def test_choices(tiny, keyed, server, config):
     asked, labels = chats(5), ("billing", "tech", "other")
-    answers = ServedModel(keyed).answer(asked, max_new_tokens=6, constraint=Choice(labels))
+    answers = ServedModel(keyed).generate(asked, Decoding(6, constraint=Choice(labels)))
     for (answer,), chat in zip(answers, asked, strict=True):
         context = tuple(encode(tiny.tokenizer, chat))
         ends = [tuple(tiny.tokenizer(label, add_special_tokens=False)["input_ids"]) for label in labels]
@@ -502,7 +501,7 @@ def test_choices(tiny, keyed, server, config):
         Proxy(server) as proxy,
         pytest.raises(EngineError, match="does not say that it can hold an answer to given choices"),
     ):
-        ServedModel(config(proxy.url)).answer(asked, max_new_tokens=6, constraint=Choice(labels))
+        ServedModel(config(proxy.url)).generate(asked, Decoding(6, constraint=Choice(labels)))
     assert proxy.arrived == []
 
 
@@ -514,10 +513,10 @@ def test_a_schema_that_a_server_ignores_is_an_error(server, config, tmp_path):
     short = content(reply % (json.dumps('{"queue": "bil'), "length"))
     with Proxy(server, [right, short, content(reply % ('"{}"', "stop"))]) as proxy:
         model = ServedModel(config(proxy.url, concurrency=1), journal)
-        answers = model.answer(chats(2), max_new_tokens=6, constraint=JsonSchema(schema))
+        answers = model.generate(chats(2), Decoding(6, constraint=JsonSchema(schema)))
         assert texts(answers) == ['{"queue": "billing"}', '{"queue": "bil']
         with pytest.raises(EngineError, match=r"did not keep its answer to JsonSchema.*it wrote '\{\}'"):
-            model.answer(chats(5)[2:], max_new_tokens=6, constraint=JsonSchema(schema))
+            model.generate(chats(5)[2:], Decoding(6, constraint=JsonSchema(schema)))
     sent = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
     assert [body["response_format"] for _, body in proxy.arrived] == [sent] * 3
     assert len(journal.read_text().splitlines()) == 2
@@ -548,7 +547,7 @@ def test_log_likelihoods_equal_the_model(tiny, keyed):
     for score, alone in zip(scores, tiny.loglikelihoods(requests), strict=True):
         assert score.log_likelihood == pytest.approx(alone.log_likelihood, abs=1e-4)
         assert (score.is_greedy, score.tokens) == (alone.is_greedy, alone.tokens)
-    greedy = tiny.generate([ids("Which queue?")], max_new_tokens=1)[0].text
+    greedy = generate_greedily(tiny, [ids("Which queue?")], Decoding(1))[0].text
     assert ServedModel(keyed).text_loglikelihoods([("Which queue?", greedy)])[0].is_greedy
 
 
@@ -582,7 +581,7 @@ def test_real_model(real_model, tmp_path):
     faults = [None, status(429, Retry_After="1"), cut]
     with transformers_server(real_model, tmp_path / "log") as server, Proxy(server, faults) as proxy:
         model = ServedModel(ServedConfig(proxy.url, str(real_model), concurrency=2), tmp_path / "journal.jsonl")
-        answers = model.answer(asked, max_new_tokens=8)
+        answers = model.generate(asked, Decoding(8))
         with pytest.raises(EngineError, match="returns no log-probabilities"):
             model.text_loglikelihoods([("The capital of France is", " Paris")])
     alone = expected(local, asked, max_new_tokens=8)

@@ -11,7 +11,7 @@ from pathlib import Path
 from whether.entry import prepare_process
 prepare_process()
 from whether.config import load
-from whether.tracking.candidates import candidates
+from whether.tracking.candidates import registered_arms
 from whether.tracking.publish import publish
 from mlflow import MlflowClient
 from mlflow.tracing.client import TracingClient
@@ -26,7 +26,7 @@ def deadly(*args, real=getattr(owner, method), **options):
 setattr(owner, method, deadly)
 root = Path(sys.argv[1])
 config = load(root / "params.yaml")
-publish(config, root / "artifacts", candidates(config, root / "artifacts"))
+publish(config, root / "artifacts", registered_arms(config, root / "artifacts"))
 """
 
 

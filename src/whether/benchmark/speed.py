@@ -3,6 +3,8 @@
 import time
 from typing import TYPE_CHECKING
 
+from whether.records import Decoding
+
 if TYPE_CHECKING:
     from whether.engine.local import LocalModel
     from whether.records import Generation
@@ -58,5 +60,5 @@ def _random_prompts(local: "LocalModel", count: int, length: int, seed: int) -> 
 
 def _timed(local: "LocalModel", prompts: list[list[int]], tokens: int) -> "tuple[float, list[Generation]]":
     start = time.perf_counter()
-    answers = local.generate(prompts, max_new_tokens=tokens)
+    answers = [answer for (answer,) in local.generate_tokens(prompts, Decoding(tokens))]
     return time.perf_counter() - start, answers

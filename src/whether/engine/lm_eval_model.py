@@ -8,6 +8,7 @@ import dataclasses
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -22,7 +23,7 @@ from whether.config import ModelConfig, types
 from whether.engine.prefix_tree import Tokens
 from whether.engine.requests import ScoringRequest
 from whether.errors import EngineError, near_matches
-from whether.records import GREEDY, Generation, Sampling
+from whether.records import GREEDY, Decoding, Generation, Sampling
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -79,14 +80,6 @@ class ModelArguments:
             name = str(problem["loc"][0])
             given = f", and is {values[name]!r}" if name in values else ""
             raise EngineError(f"model_args: {name}: {problem['msg']}{given}") from None
-
-
-class Writing(NamedTuple):
-    """How a task wants an answer to be written."""
-
-    max_new_tokens: int
-    stop: tuple[str, ...]
-    sampling: Sampling
 
 
 @register_model("whether")
@@ -236,30 +229,28 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
 
     def generate_until(self, requests: "list[Instance]", disable_tqdm: bool = False) -> list[str]:
         """Return what the model writes after each context, up to the first of the task's stop strings."""
-        ways = [self._way_of_writing(request.args[1]) for request in requests]
-        rooms = [self.max_length - way.max_new_tokens for way in ways]
+        decodings = [self._decoding(request.args[1]) for request in requests]
+        rooms = [self.max_length - decoding.max_new_tokens for decoding in decodings]
         prompts = self.truncation.fit(
             Input(self.tok_encode(request.args[0]), room) for request, room in zip(requests, rooms, strict=True)
         )
-        alike: dict[Writing, list[int]] = defaultdict(list)
-        for index, way in enumerate(ways):
-            alike[way].append(index)
+        alike: dict[Decoding, list[int]] = defaultdict(list)
+        for index, decoding in enumerate(decodings):
+            alike[decoding].append(index)
         texts = [""] * len(requests)
-        for way, indices in alike.items():
-            answers = self._write([tuple(prompts[index]) for index in indices], way, progress=not disable_tqdm)
+        for decoding, indices in alike.items():
+            answers = self._write([tuple(prompts[index]) for index in indices], decoding, progress=not disable_tqdm)
             for index, answer in zip(indices, answers, strict=True):
                 texts[index] = answer.text
                 self.cache_hook.add_partial("generate_until", requests[index].args, answer.text)
         return texts
 
-    def _write(self, prompts: list[Tokens], way: Writing, *, progress: bool) -> list[Generation]:
+    def _write(self, prompts: list[Tokens], decoding: Decoding, *, progress: bool) -> list[Generation]:
         """Return one answer to each prompt; those to equal prompts (a task's `repeats`) are samples of their own."""
         asked = Counter(prompts)
-        answers = self.local.sample(
+        answers = self.local.generate_tokens(
             list(asked),
-            max_new_tokens=way.max_new_tokens,
-            stop=way.stop,
-            sampling=way.sampling._replace(samples=max(asked.values())),
+            replace(decoding, sampling=decoding.sampling._replace(samples=max(asked.values()))),
             progress="generate_until" if progress else None,
         )
         left = dict(zip(asked, map(iter, answers), strict=True))
@@ -287,7 +278,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
             self.cache_hook.add_partial("loglikelihood", text, result)
         return results
 
-    def _way_of_writing(self, settings: dict[str, Any]) -> Writing:
+    def _decoding(self, settings: dict[str, Any]) -> Decoding:
         """Return what a task's generation settings ask for; a sampling setting that they do not name is off."""
         import torch
 
@@ -311,7 +302,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
             raise EngineError(f"this engine does not know the generation settings {sorted(unknown)} of the task")
         if not is_sampled or not sampling.temperature:
             sampling = GREEDY
-        return Writing(max_new_tokens, tuple(string for string in stop if string), sampling)
+        return Decoding(max_new_tokens, [string for string in stop if string], sampling)
 
 
 logger = logging.getLogger(__name__)

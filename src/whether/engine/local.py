@@ -36,16 +36,14 @@ from whether.model.loading import (
 from whether.model.memory import default_budget, limits
 from whether.model.tokens import encode, encode_answer
 from whether.records import (
-    GREEDY,
     Choice,
     ContinuationScore,
+    Decoding,
     Generation,
     JsonSchema,
     LabelScores,
     Message,
     Sampling,
-    check_settings,
-    cut,
 )
 
 if TYPE_CHECKING:
@@ -126,93 +124,40 @@ class LocalModel:
         device: torch.device = self.model.device
         return device
 
-    def answer(
-        self,
-        chats: Sequence[Sequence[Message]],
-        *,
-        max_new_tokens: int,
-        stop: Sequence[str] = (),
-        sampling: Sampling = GREEDY,
-        constraint: Choice | JsonSchema | None = None,
-        progress: str | None = None,
-    ) -> list[list[Generation]]:
-        """Answer each chat, in the model's chat template, as `answer_prompts` does."""
-        return self.answer_prompts(
-            [encode(self.tokenizer, chat) for chat in chats],
-            max_new_tokens=max_new_tokens,
-            stop=stop,
-            sampling=sampling,
-            constraint=constraint,
-            progress=progress,
-        )
-
-    def answer_prompts(
-        self,
-        prompts: Sequence[Sequence[int]],
-        *,
-        max_new_tokens: int,
-        stop: Sequence[str] = (),
-        sampling: Sampling = GREEDY,
-        constraint: Choice | JsonSchema | None = None,
-        progress: str | None = None,
-    ) -> list[list[Generation]]:
-        """Answer prompts as the checkpoint does: as `sample`, or with a label if it is a linear probe.
-
-        A probe's label is the likeliest one, or drawn by `sampling`; what else is asked for does not matter then.
-        """
-        if self._classifier is not None:
-            return self._classify(prompts, sampling, progress)
-        return self.sample(
-            prompts,
-            max_new_tokens=max_new_tokens,
-            stop=stop,
-            sampling=sampling,
-            constraint=constraint,
-            progress=progress,
-        )
-
     def generate(
-        self,
-        prompts: Sequence[Sequence[int]],
-        *,
-        max_new_tokens: int,
-        stop: Sequence[str] = (),
-        progress: str | None = None,
-    ) -> list[Generation]:
-        """Continue each prompt with the most likely tokens until the model ends it, `stop` appears or it is full.
-
-        In float32 the tokens are those of transformers' own `generate(do_sample=False)`. Otherwise as `sample`.
-        """
-        answers = self.sample(prompts, max_new_tokens=max_new_tokens, stop=stop, progress=progress)
-        return [answer for (answer,) in answers]
-
-    def sample(
-        self,
-        prompts: Sequence[Sequence[int]],
-        *,
-        max_new_tokens: int,
-        stop: Sequence[str] = (),
-        sampling: Sampling = GREEDY,
-        constraint: Choice | JsonSchema | None = None,
-        progress: str | None = None,
+        self, chats: Sequence[Sequence[Message]], decoding: Decoding, *, progress: str | None = None
     ) -> list[list[Generation]]:
-        """Continue each prompt `sampling.samples` times until the model ends it, `stop` appears or it is full.
+        """Answer each chat, in the model's chat template, as `generate_tokens` does.
+
+        A linear probe answers with a label: the likeliest one, or drawn by `decoding.sampling`; what else is asked for
+        does not matter then.
+        """
+        prompts = [encode(self.tokenizer, chat) for chat in chats]
+        if self._classifier is not None:
+            return self._classify(prompts, decoding.sampling, progress)
+        return self.generate_tokens(prompts, decoding, progress=progress)
+
+    def generate_tokens(
+        self, prompts: Sequence[Sequence[int]], decoding: Decoding, *, progress: str | None = None
+    ) -> list[list[Generation]]:
+        """Continue each prompt `decoding.sampling.samples` times until the model ends it, `stop` appears or it is full.
 
         Tokens have the probabilities that they have in transformers' `generate(do_sample=True)`, where a constraint is
-        applied before temperature, top_k and top_p. A prompt is computed once for all of its samples; greedy answers
-        and those to repeated prompts are computed once. `progress` is the title of a progress bar on standard error.
+        applied before temperature, top_k and top_p; greedy ones in float32 are those of `generate(do_sample=False)`. A
+        prompt is computed once for all of its samples; greedy answers and those to repeated prompts are computed once.
+        `progress` is the title of a progress bar on standard error.
 
-        Raises EngineError for a prompt that is empty or does not leave room for the answer in the context window, an
-        empty stop string, a setting out of range, and a constraint that cannot be kept; MissingPackageError if a JSON
-        schema needs a package that is not installed.
+        Raises EngineError for a prompt that is empty or does not leave room for the answer in the context window, and
+        for a constraint that cannot be kept; MissingPackageError if a JSON schema needs a package that is not
+        installed.
         """
-        check_settings(max_new_tokens, stop, sampling)
-        self._check_prompts(prompts, max_new_tokens)
-        ending = StopCriteria(max_new_tokens, self.eos_token_ids, stop_finder(self.tokenizer, stop))
-        writer = RowDecoder(ending, sampling, self._walk(constraint, max_new_tokens))
+        length = decoding.max_new_tokens
+        self._check_prompts(prompts, length)
+        ending = StopCriteria(length, self.eos_token_ids, stop_finder(self.tokenizer, decoding.stop))
+        writer = RowDecoder(ending, decoding.sampling, self._walk(decoding.constraint, length))
 
         def written(answer: FinishedRow) -> DecodedText:
-            text = cut(self.tokenizer.decode(answer.row.tokens, skip_special_tokens=True), stop)
+            text = decoding.cut(self.tokenizer.decode(answer.row.tokens, skip_special_tokens=True))
             return DecodedText(list(answer.row.tokens), text, len(answer.row.tokens), answer.row.is_finished)
 
         answerer = BatchGenerator(self.model, self.limits, self.uses_tree, self._opening)
@@ -251,8 +196,8 @@ class LocalModel:
         with inference_mode():
             return score(self.model, whole, self.limits, tree=self.uses_tree)
 
-    def judge(self, chats: Sequence[Sequence[Message]], answers: Sequence[str]) -> list[LabelScores]:
-        """Return for each chat how likely each of the answers is, the turn's end included (`Judge`).
+    def score_labels(self, chats: Sequence[Sequence[Message]], answers: Sequence[str]) -> list[LabelScores]:
+        """Return for each chat how likely each of the answers is, the turn's end included (`LabelScorer`).
 
         A linear probe knows its labels and no other answers: EngineError for those.
         """

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from whether.records import GREEDY, Choice, Generation, JsonSchema, LabelScores, Message, Sampling
+from whether.records import Decoding, Generation, LabelScores, Message
 
 
 class ScoringRequest(NamedTuple):
@@ -21,7 +21,7 @@ class ScoringRequest(NamedTuple):
 class LabelScorer(Protocol):
     """A model that tells how likely answers are; a served one does not."""
 
-    def judge(self, chats: Sequence[Sequence[Message]], answers: Sequence[str]) -> list[LabelScores]:
+    def score_labels(self, chats: Sequence[Sequence[Message]], answers: Sequence[str]) -> list[LabelScores]:
         """Return for each chat how likely each of the answers is, the turn's end included."""
         ...
 
@@ -29,17 +29,10 @@ class LabelScorer(Protocol):
 class ChatModel(Protocol):
     """What answers chats: a model on this machine, one behind an HTTP endpoint, or one in vLLM."""
 
-    def answer(
-        self,
-        chats: Sequence[Sequence[Message]],
-        *,
-        max_new_tokens: int,
-        stop: Sequence[str] = (),
-        sampling: Sampling = GREEDY,
-        constraint: Choice | JsonSchema | None = None,
-        progress: str | None = None,
+    def generate(
+        self, chats: Sequence[Sequence[Message]], decoding: Decoding, *, progress: str | None = None
     ) -> list[list[Generation]]:
-        """Return `sampling.samples` answers to each chat, in the order of the chats.
+        """Return `decoding.sampling.samples` answers to each chat, in the order of the chats.
 
         Raises EngineError for what this kind of model cannot do, before the first chat is sent.
         """

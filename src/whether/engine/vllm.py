@@ -23,12 +23,11 @@ from whether.records import (
     GREEDY,
     Choice,
     ContinuationScore,
+    Decoding,
     Generation,
     JsonSchema,
     Message,
     Sampling,
-    check_settings,
-    cut,
 )
 
 if TYPE_CHECKING:
@@ -95,22 +94,15 @@ class VLLMModel:
                 raise EngineError(f"vLLM cannot load {folder}: {error_summary(error)}") from error
             return cls(engine, tokenizer)
 
-    def answer(
-        self,
-        chats: Sequence[Sequence[Message]],
-        *,
-        max_new_tokens: int,
-        stop: Sequence[str] = (),
-        sampling: Sampling = GREEDY,
-        constraint: Choice | JsonSchema | None = None,
-        progress: str | None = None,
+    def generate(
+        self, chats: Sequence[Sequence[Message]], decoding: Decoding, *, progress: str | None = None
     ) -> list[list[Generation]]:
-        """Return `sampling.samples` answers to each chat, in the order of the chats.
+        """Return `decoding.sampling.samples` answers to each chat, in the order of the chats.
 
         `cached_tokens` are those that vLLM found in its cache, in whole blocks, whichever call put them there. Raises
         EngineError for a chat that does not leave room for the answer, and for a constraint that vLLM refuses.
         """
-        check_settings(max_new_tokens, stop, sampling)
+        sampling, max_new_tokens = decoding.sampling, decoding.max_new_tokens
         prompts = [encode(self.tokenizer, chat) for chat in chats]
         for index, prompt in enumerate(prompts):
             if len(prompt) + max_new_tokens > self.context_window:
@@ -119,14 +111,20 @@ class VLLMModel:
                     f" the context window of {self.context_window}: use fewer or shorter examples"
                 )
         settings = _sampling_params(
-            sampling, constraint, max_tokens=max_new_tokens, stop=list(stop), stop_token_ids=sorted(self.eos_token_ids)
+            sampling,
+            decoding.constraint,
+            max_tokens=max_new_tokens,
+            stop=list(decoding.stop),
+            stop_token_ids=sorted(self.eos_token_ids),
         )
         start = time.perf_counter()
         outputs = self._run(prompts, [_seeded(settings, prompt) for prompt in prompts], progress)
         each = (time.perf_counter() - start) / max(1, len(chats) * sampling.samples)
         # vLLM writes a greedy answer only once: its samples are all the same.
         repeats = 1 if sampling.temperature else sampling.samples
-        return [[self._generation(output, part, stop, each) for part in output.outputs] * repeats for output in outputs]
+        return [
+            [self._generation(output, part, decoding, each) for part in output.outputs] * repeats for output in outputs
+        ]
 
     def loglikelihoods(self, requests: Sequence[ScoringRequest]) -> list[ContinuationScore]:
         """Return how likely each request's continuation is after its context.
@@ -171,14 +169,14 @@ class VLLMModel:
         return list(outputs)
 
     def _generation(
-        self, output: "RequestOutput", part: "CompletionOutput", stop: Sequence[str], seconds: float
+        self, output: "RequestOutput", part: "CompletionOutput", decoding: Decoding, seconds: float
     ) -> Generation:
         new = list(part.token_ids)
         if new and new[-1] in self.eos_token_ids:
             new.pop()
         return Generation(
             token_ids=new,
-            text=cut(self.tokenizer.decode(new, skip_special_tokens=True), stop),
+            text=decoding.cut(self.tokenizer.decode(new, skip_special_tokens=True)),
             input_tokens=len(output.prompt_token_ids or ()),
             cached_tokens=output.num_cached_tokens or 0,
             output_tokens=len(new),

@@ -20,7 +20,7 @@ from whether.errors import ConfigError, MissingPackageError, WhetherError
 from whether.optimise.candidates import PromptCandidate
 from whether.optimise.evaluator import Evaluator
 from whether.prompt.arm import build_prompt
-from whether.records import Example, Message, Sampling, Task
+from whether.records import Decoding, Example, Message, Sampling, Task
 from whether.served.budget import BudgetedModel, BudgetExceededError, CountTokens
 
 logger = logging.getLogger(__name__)
@@ -113,8 +113,8 @@ class _Reflector:
         """Return the answer to a prompt."""
         assert isinstance(prompt, str), "lists of messages are for images"
         try:
-            [[reply]] = self._model.answer(
-                [[Message("user", prompt)]], max_new_tokens=self._config.max_new_tokens, sampling=self._sampling
+            [[reply]] = self._model.generate(
+                [[Message("user", prompt)]], Decoding(self._config.max_new_tokens, sampling=self._sampling)
             )
         except BudgetExceededError as error:
             logger.warning("rewriting ends here: %s", error)

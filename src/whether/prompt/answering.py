@@ -18,7 +18,7 @@ from whether.engine.requests import ChatModel, LabelScorer
 from whether.errors import ConfigError, EngineError
 from whether.prompt.parse import Reader, answer_schema, reader
 from whether.prompt.strategies import Strategy
-from whether.records import GREEDY, Choice, Example, Generation, JsonSchema, Message, Sampling, Task
+from whether.records import Choice, Decoding, Example, Generation, JsonSchema, Message, Sampling, Task
 
 NewTokens = Annotated[int, Field(ge=1, le=4096)]
 CONTENT_FREE = ("N/A", "[MASK]", "")
@@ -48,31 +48,16 @@ class Ask(Protocol):
 class Writing(NamedTuple):
     """Answers that a model writes, to each chat for itself, so that chats of several prompts can go to it together."""
 
-    max_new_tokens: int
+    decoding: Decoding
     understand: Callable[[Sequence[Generation]], Reply]
     """From all that was written after one chat to its reply."""
-    sampling: Sampling = GREEDY
-    constraint: Choice | JsonSchema | None = None
-    """What an answer is held to."""
-
-    def is_asked_as(self, other: "Writing | None") -> bool:
-        """Whether chats of the two can go to a model in one call."""
-        return other is not None and self._replace(understand=other.understand) == other
 
     def ask(
         self, model: ChatModel, strategy: Strategy, examples: Sequence[Example], *, progress: str | None = None
     ) -> list[Reply]:
         """Ask each example in a chat of its own."""
-        return [self.understand(one) for one in self.written(model, [strategy(one) for one in examples], progress)]
-
-    def written(
-        self, model: ChatModel, chats: Sequence[list[Message]], progress: str | None = None
-    ) -> list[list[Generation]]:
-        """Return what the model writes after chats."""
-        return model.answer(
-            chats, max_new_tokens=self.max_new_tokens, sampling=self.sampling, constraint=self.constraint,
-            progress=progress,
-        )  # fmt: skip
+        written = model.generate([strategy(one) for one in examples], self.decoding, progress=progress)
+        return [self.understand(one) for one in written]
 
 
 class DecodingStrategy(NamedTuple):
@@ -116,7 +101,7 @@ def greedy(
     """
     length = max_new_tokens or task.max_new_tokens
     read = _reader_after(task, after)
-    writing = Writing(length, _first(read))
+    writing = Writing(Decoding(length), _first(read))
     is_plain = after is None and length == task.max_new_tokens
     return DecodingStrategy(
         writing.ask, length, read, schema=task.schema, after=after, writing=writing, is_plain=is_plain
@@ -156,7 +141,7 @@ def self_consistency(
         whole = first._replace(output_tokens=total, input_tokens=asked, cached_tokens=cached, seconds=seconds)
         return Reply(whole, winner, answers)
 
-    writing = Writing(length, vote, sampling)
+    writing = Writing(Decoding(length, sampling=sampling), vote)
     return DecodingStrategy(writing.ask, length, read, schema=task.schema, after=after, writing=writing)
 
 
@@ -164,8 +149,8 @@ def constrained_choice(task: Task, seed: int) -> DecodingStrategy:  # noqa: ARG0
     """Write the most likely tokens that spell one of the labels: every answer is valid. Label tasks only."""
     _need_labels(task, "one_of_labels")
     read = reader(task)
-    writing = Writing(task.max_new_tokens, _first(read), constraint=Choice(tuple(task.labels)))
-    return DecodingStrategy(writing.ask, writing.max_new_tokens, read, writing=writing)
+    writing = Writing(Decoding(task.max_new_tokens, constraint=Choice(tuple(task.labels))), _first(read))
+    return DecodingStrategy(writing.ask, task.max_new_tokens, read, writing=writing)
 
 
 def label_scores(
@@ -201,7 +186,7 @@ def label_scores(
             if calibrate
             else []
         )
-        judgements = model.judge([strategy(example) for example in [*empty, *examples]], task.labels)
+        judgements = model.score_labels([strategy(example) for example in [*empty, *examples]], task.labels)
         bias = _log_mean([_log_softmax(values(judgement)) for judgement in judgements[: len(empty)]])
         replies = []
         for judgement in judgements[len(empty) :]:
@@ -253,7 +238,8 @@ def json_answer(
     def show(target: str) -> str:
         return target if task.output == "json" else json.dumps({"answer": target}, ensure_ascii=False)
 
-    writing = Writing(length, _first(understood), constraint=JsonSchema(schema) if constrained else None)
+    decoding = Decoding(length, constraint=JsonSchema(schema) if constrained else None)
+    writing = Writing(decoding, _first(understood))
     return DecodingStrategy(writing.ask, length, understood, show, schema, writing=writing)
 
 

@@ -1,4 +1,4 @@
-"""From predictions to the metrics of a split; names, units and directions are those of `whether.records.METRICS`."""
+"""From predictions to the metrics of a split; names, units and directions are those of `whether.metrics.catalogue.METRICS`."""
 
 from collections.abc import Sequence
 from statistics import fmean

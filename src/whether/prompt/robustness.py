@@ -8,6 +8,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
@@ -111,8 +112,8 @@ def _consistency(
     if config.samples is None or own.answering.writing is None:
         return {}
     sampling = Sampling(temperature=config.temperature, seed=seed, samples=config.samples)
-    writing = own.answering.writing._replace(sampling=sampling)
-    drawn = writing.written(model, [own.strategy(example) for example in subset])
+    decoding = replace(own.answering.writing.decoding, sampling=sampling)
+    drawn = model.generate([own.strategy(example) for example in subset], decoding)
     counts = [Counter(own.answering.read(one.text) for one in answers) for answers in drawn]
     pairs = config.samples * (config.samples - 1)
     majority = [max(count, key=lambda answer: count[answer]) for count in counts]

@@ -45,7 +45,9 @@ def _of_one_call(questions: Sequence[RequestGroup]) -> list[tuple[Writing | None
     groups: list[tuple[Writing | None, list[int]]] = []
     for place, question in enumerate(questions):
         writing = question.answering.writing
-        alike = next((places for other, places in groups if writing and writing.is_asked_as(other)), None)
+        alike = next(
+            (places for other, places in groups if writing and other and writing.decoding == other.decoding), None
+        )
         if alike is None:
             groups.append((writing, [place]))
         else:
@@ -59,7 +61,7 @@ def _ask_as_one(
     """Ask questions in one call; None if the model refuses one of them, and so all."""
     chats = [question.strategy(example) for question in questions for example in question.examples]
     try:
-        written = iter(writing.written(model, chats, progress))
+        written = iter(model.generate(chats, writing.decoding, progress=progress))
     except EngineError:
         return None
     writings = [own for question in questions if (own := question.answering.writing)]

@@ -37,7 +37,7 @@ from whether.records.files import (
 from whether.records.generation import ContinuationScore, Generation, LabelScores
 from whether.records.measurement import Measurement
 from whether.records.optimise import CandidateRecord, OptimiseRecord
-from whether.records.request import GREEDY, Choice, JsonSchema, Message, Sampling, check_settings, cut
+from whether.records.request import GREEDY, Choice, Decoding, JsonSchema, Message, Sampling
 from whether.records.retrain import (
     WARM,
     BundleRecord,
@@ -115,6 +115,7 @@ __all__ = [
     "CurvePoint",
     "CurveTraining",
     "CurveValue",
+    "Decoding",
     "Destination",
     "Evaluation",
     "Example",
@@ -154,8 +155,6 @@ __all__ = [
     "TrialRecord",
     "Verdict",
     "Violation",
-    "check_settings",
-    "cut",
     "named_write_errors",
     "output_folder",
     "read_json",

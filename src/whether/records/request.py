@@ -1,6 +1,7 @@
 """What is asked of a model: messages, and how an answer to them is to be made."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from whether.errors import EngineError
@@ -43,25 +44,36 @@ class JsonSchema(NamedTuple):
     schema: dict[str, Any]
 
 
-def check_settings(max_new_tokens: int, stop: Sequence[str], sampling: Sampling) -> None:
-    """Raise EngineError for a setting of an answer that is out of range."""
-    if max_new_tokens < 1:
-        raise EngineError(f"max_new_tokens must be at least 1, and is {max_new_tokens}")
-    if isinstance(stop, str) or "" in stop:
-        raise EngineError(f"stop must be a list of strings that are not empty, and is {stop!r}")
-    temperature, top_k, top_p, seed, samples = sampling
-    if not 0 <= temperature < float("inf"):
-        raise EngineError(f"temperature must be 0 (greedy) or a positive number, and is {temperature}")
-    if top_k < 0:
-        raise EngineError(f"top_k must be 0 (all tokens) or a positive number of tokens, and is {top_k}")
-    if not 0 < top_p <= 1:
-        raise EngineError(f"top_p must be a probability above 0 and at most 1, and is {top_p}")
-    if samples < 1:
-        raise EngineError(f"samples must be at least 1, and is {samples}")
-    if not -(2**63) <= seed < 2**63:
-        raise EngineError(f"seed must be a whole number of 64 bits, and is {seed}")
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are made. Raises EngineError for a setting that is out of range."""
 
+    max_new_tokens: int
+    """An answer ends with so many tokens at the latest."""
+    stop: Sequence[str] = ()
+    """An answer ends before the first of these texts."""
+    sampling: Sampling = GREEDY
+    constraint: Choice | JsonSchema | None = None
+    """What an answer is held to; None: nothing."""
 
-def cut(text: str, stop: Sequence[str]) -> str:
-    """Return the text before the first stop string."""
-    return text[: min((text.find(string) for string in stop if string in text), default=len(text))]
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise EngineError(f"max_new_tokens must be at least 1, and is {self.max_new_tokens}")
+        if isinstance(self.stop, str) or "" in self.stop:
+            raise EngineError(f"stop must be a list of strings that are not empty, and is {self.stop!r}")
+        object.__setattr__(self, "stop", tuple(self.stop))  # equal and hashable, however it was given
+        temperature, top_k, top_p, seed, samples = self.sampling
+        if not 0 <= temperature < float("inf"):
+            raise EngineError(f"temperature must be 0 (greedy) or a positive number, and is {temperature}")
+        if top_k < 0:
+            raise EngineError(f"top_k must be 0 (all tokens) or a positive number of tokens, and is {top_k}")
+        if not 0 < top_p <= 1:
+            raise EngineError(f"top_p must be a probability above 0 and at most 1, and is {top_p}")
+        if samples < 1:
+            raise EngineError(f"samples must be at least 1, and is {samples}")
+        if not -(2**63) <= seed < 2**63:
+            raise EngineError(f"seed must be a whole number of 64 bits, and is {seed}")
+
+    def cut(self, text: str) -> str:
+        """Return the text before the first stop string."""
+        return text[: min((text.find(string) for string in self.stop if string in text), default=len(text))]

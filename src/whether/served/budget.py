@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from whether.config import ServedConfig
 from whether.errors import EngineError
-from whether.records import GREEDY, STATE, Choice, Generation, JsonSchema, Message, Sampling, sha256_json
+from whether.records import STATE, Decoding, Generation, Message, sha256_json
 from whether.served.model import ServedModel
 
 CountTokens = Callable[[Sequence[Message]], int]
@@ -39,23 +39,18 @@ class CostEstimator:
         self._served, self._count = served, count
         self._tokens: dict[str, tuple[int, int]] = {}
 
-    def answer(
+    def generate(
         self,
         chats: Sequence[Sequence[Message]],
+        decoding: Decoding,
         *,
-        max_new_tokens: int,
-        stop: Sequence[str] = (),
-        sampling: Sampling = GREEDY,
-        constraint: Choice | JsonSchema | None = None,
         progress: str | None = None,  # noqa: ARG002
     ) -> list[list[Generation]]:
         """Return empty answers."""
-        missing = self._served.unanswered(
-            chats, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling, constraint=constraint
-        )
-        self._tokens |= {key: (self._count(chat), max_new_tokens) for key, chat in missing.items()}
+        missing = self._served.pending_requests(chats, decoding)
+        self._tokens |= {key: (self._count(chat), decoding.max_new_tokens) for key, chat in missing.items()}
         nothing = Generation(None, "", input_tokens=None, cached_tokens=None, output_tokens=None, seconds=0.0)
-        return [[nothing] * sampling.samples for _ in chats]
+        return [[nothing] * decoding.sampling.samples for _ in chats]
 
     @property
     def estimate(self) -> CostEstimate:
@@ -77,23 +72,14 @@ class BudgetedModel:
         self._setting = setting or f"checkpoints.{name}.served.max_cost"
         self.served = ServedModel(config, journal_of(config))
 
-    def answer(
-        self,
-        chats: Sequence[Sequence[Message]],
-        *,
-        max_new_tokens: int,
-        stop: Sequence[str] = (),
-        sampling: Sampling = GREEDY,
-        constraint: Choice | JsonSchema | None = None,
-        progress: str | None = None,
+    def generate(
+        self, chats: Sequence[Sequence[Message]], decoding: Decoding, *, progress: str | None = None
     ) -> list[list[Generation]]:
-        """Answer as the served model does. Raises BeyondLimitError, before anything is sent, where that costs more."""
+        """Answer as the served model does. Raises BudgetExceededError before anything is sent where it costs more."""
         estimator = self.estimator()
-        estimator.answer(chats, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling, constraint=constraint)
+        estimator.generate(chats, decoding)
         self.check(estimator.estimate, "the next requests")
-        return self.served.answer(
-            chats, max_new_tokens=max_new_tokens, stop=stop, sampling=sampling, constraint=constraint, progress=progress
-        )
+        return self.served.generate(chats, decoding, progress=progress)
 
     def estimator(self) -> CostEstimator:
         """Return what adds up the cost of requests without sending them."""

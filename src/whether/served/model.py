@@ -12,15 +12,13 @@ from pydantic import Field, TypeAdapter
 from whether.config import ServedConfig
 from whether.errors import EngineError
 from whether.records import (
-    GREEDY,
     Choice,
     ContinuationScore,
+    Decoding,
     Generation,
     JsonSchema,
     Message,
     Sampling,
-    check_settings,
-    cut,
 )
 from whether.served.endpoint import Endpoint
 from whether.served.http import Body, Reply
@@ -127,46 +125,31 @@ class ServedModel:
         self.config = config
         self._endpoint = Endpoint(config, journal)
 
-    def answer(
-        self,
-        chats: Sequence[Sequence[Message]],
-        *,
-        max_new_tokens: int,
-        stop: Sequence[str] = (),
-        sampling: Sampling = GREEDY,
-        constraint: Choice | JsonSchema | None = None,
-        progress: str | None = None,
+    def generate(
+        self, chats: Sequence[Sequence[Message]], decoding: Decoding, *, progress: str | None = None
     ) -> list[list[Generation]]:
-        """Return `sampling.samples` answers to each chat, in the order of the chats (`ChatModel`).
+        """Return `decoding.sampling.samples` answers to each chat, in the order of the chats (`ChatModel`).
 
         `token_ids` is None: the API does not tell. Samples of greedy decoding are one request. Raises EngineError for
         choices, before the first chat is sent, where the server does not say that it can hold an answer to them; for an
         answer that does not keep to the constraint though it was not cut short; for a server that is not there, refuses
         the key, does not know the model or answers an error `config.attempts` times.
         """
-        check_settings(max_new_tokens, stop, sampling)
-        settings = self._settings(max_new_tokens, stop, sampling) | self._constraint_fields(constraint)
-        bodies = _chat_bodies(settings, chats, sampling)
-        check = _constraint_check(constraint, stop) if constraint else None
-        replies = self._endpoint.post(CHAT, bodies, ChatReply, check=check, progress=progress)
-        answers = [_generation(reply, stop) for reply in replies]
+        sampling = decoding.sampling
+        check = _constraint_check(decoding, decoding.constraint) if decoding.constraint else None
+        replies = self._endpoint.post(CHAT, self._bodies(chats, decoding), ChatReply, check=check, progress=progress)
+        answers = [_generation(reply, decoding) for reply in replies]
         each = _requests_a_chat(sampling)
         return [answers[start : start + each] * (sampling.samples // each) for start in range(0, len(answers), each)]
 
-    def unanswered(
-        self,
-        chats: Sequence[Sequence[Message]],
-        *,
-        max_new_tokens: int,
-        stop: Sequence[str] = (),
-        sampling: Sampling = GREEDY,
-        constraint: Choice | JsonSchema | None = None,
-    ) -> dict[str, list[Message]]:
-        """Return the requests that `answer` would send, each once: its key and its chat. None of them is sent."""
-        settings = self._settings(max_new_tokens, stop, sampling) | self._constraint_fields(constraint)
-        bodies = _chat_bodies(settings, chats, sampling)
-        missing = self._endpoint.missing(CHAT, bodies)
+    def pending_requests(self, chats: Sequence[Sequence[Message]], decoding: Decoding) -> dict[str, list[Message]]:
+        """Return the requests that `generate` would send, each once: its key and its chat. None of them is sent."""
+        missing = self._endpoint.missing(CHAT, self._bodies(chats, decoding))
         return {key: [Message(**message) for message in body["messages"]] for key, body in missing.items()}
+
+    def _bodies(self, chats: Sequence[Sequence[Message]], decoding: Decoding) -> list[Body]:
+        settings = self._settings(decoding) | self._constraint_fields(decoding.constraint)
+        return _chat_bodies(settings, chats, decoding.sampling)
 
     def usage(self) -> Usage:
         """Return the tokens of all answers that the journal holds. Raises EngineError where a server did not tell."""
@@ -206,11 +189,13 @@ class ServedModel:
             for index, (_, continuation) in enumerate(moved)
         ]
 
-    def _settings(self, max_new_tokens: int, stop: Sequence[str], sampling: Sampling) -> dict[str, Any]:
+    def _settings(self, decoding: Decoding) -> dict[str, Any]:
         """Return what all requests of a call have in common."""
-        fields = {"model": self.config.model, "max_tokens": max_new_tokens, "temperature": sampling.temperature}
-        if stop:
-            fields["stop"] = list(stop)
+        sampling = decoding.sampling
+        fields: dict[str, Any] = {"model": self.config.model, "max_tokens": decoding.max_new_tokens}
+        fields["temperature"] = sampling.temperature
+        if decoding.stop:
+            fields["stop"] = list(decoding.stop)
         if sampling.temperature > 0:
             fields["top_p"] = sampling.top_p
             if sampling.top_k:
@@ -272,7 +257,7 @@ def _seed(seed: int, messages: Sequence[dict[str, str]], number: int) -> int:
     return int.from_bytes(digest[:4]) >> 1
 
 
-def _constraint_check(constraint: Choice | JsonSchema, stop: Sequence[str]) -> Callable[[ChatReply], None]:
+def _constraint_check(decoding: Decoding, constraint: Choice | JsonSchema) -> Callable[[ChatReply], None]:
     """Return a check of answers, since some servers ignore what they do not know."""
     from jsonschema import Draft202012Validator
 
@@ -285,7 +270,7 @@ def _constraint_check(constraint: Choice | JsonSchema, stop: Sequence[str]) -> C
             return False
 
     def check(reply: ChatReply) -> None:
-        text = cut(reply.text, stop)
+        text = decoding.cut(reply.text)
         if not reply.ran_out and not allowed(text):
             raise EngineError(
                 f"the server did not keep its answer to {type(constraint).__name__}, which was sent along, so it seems"
@@ -295,11 +280,11 @@ def _constraint_check(constraint: Choice | JsonSchema, stop: Sequence[str]) -> C
     return check
 
 
-def _generation(reply: Reply[ChatReply], stop: Sequence[str]) -> Generation:
+def _generation(reply: Reply[ChatReply], decoding: Decoding) -> Generation:
     usage = reply.content.usage or _Usage()
     return Generation(
         token_ids=None,
-        text=cut(reply.content.text, stop),
+        text=decoding.cut(reply.content.text),
         input_tokens=usage.prompt_tokens,
         cached_tokens=_cached(usage),
         output_tokens=usage.completion_tokens,
