@@ -1,13 +1,15 @@
 """The slow and simple ways to score and to generate that the engine is compared with."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from whether.config import ModelConfig
 from whether.engine.local import LocalModel
 from whether.engine.requests import ScoringRequest
 from whether.engine.sampling import random_generator
-from whether.records import Decoding, Generation, Sampling
+from whether.outputs.kinds import output_of
+from whether.outputs.output import ParsedAnswer, score_answer
+from whether.records import Decoding, Generation, Sampling, Task
 
 
 def model_config(dtype: str = "float32", threads: int | None = 1) -> ModelConfig:
@@ -94,3 +96,9 @@ def naive_logits(model: Any, tokens: Sequence[int]) -> Any:
 def generate_greedily(local: LocalModel, prompts: Sequence[Sequence[int]], decoding: Decoding) -> list[Generation]:
     """Return the engine's one answer to each prompt."""
     return [answer for (answer,) in local.generate_tokens(prompts, decoding)]
+
+
+def parser(task: Task) -> Callable[[str, str], ParsedAnswer]:
+    """Return a function from (output, target) to what is understood of the output."""
+    kind = output_of(task)
+    return lambda output, target: score_answer(kind, kind.parse(output), target)

@@ -264,7 +264,9 @@ def test_speed_is_measured_on_as_many_requests_as_the_settings_say(
     calls: list[int] = []
     tiny = LocalModel.load(tiny_model, None, MODEL)
     generate = tiny.generate_tokens
-    monkeypatch.setattr(tiny, "generate_tokens", lambda prompts, how: calls.append(len(prompts)) or generate(prompts, how))
+    monkeypatch.setattr(
+        tiny, "generate_tokens", lambda prompts, how: calls.append(len(prompts)) or generate(prompts, how)
+    )
     found = measure_speed(tiny, 3, 4, 0)
     assert calls == [1, 1, 1, 1, 4, 4]
     assert found["latency_input_tokens"] == 256

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import yaml
+from references import parser
 
 from whether.config import CONF, SourceConfig, TaskConfig, check, compose
 from whether.errors import ConfigError, DataError
 from whether.prepare.prepare import prepare
-from whether.prompt.parse import parser
 from whether.records import DATA, Example, Task, read_json, read_jsonl, sha256_folder
 from whether.sources.bigbench import build_data
 

@@ -12,6 +12,7 @@ from whether.config import ModelConfig
 from whether.engine.local import LocalModel
 from whether.errors import ConfigError, EngineError
 from whether.model.tokens import encode, encode_answer
+from whether.outputs.kinds import output_of
 from whether.prompt.answering import (
     CONTENT_FREE,
     constrained_choice,
@@ -20,7 +21,6 @@ from whether.prompt.answering import (
     label_scores,
     self_consistency,
 )
-from whether.prompt.parse import answer_schema
 from whether.prompt.strategies import few_shot, zero_shot
 from whether.records import Decoding, Example, Generation, Message, Sampling, Task
 
@@ -180,7 +180,7 @@ def test_structured_answers_are_read_as_the_schema_says(label_task: Task, exampl
     replies = asked(way, Says(*texts), label_task, examples[:6])
     assert [reply.answer for reply in replies] == ["tech", None, None, None, None, None]
     assert json.loads(way.show("tech")) == {"answer": "tech"}
-    assert answer_schema(label_task)["properties"] == {"answer": {"enum": label_task.labels}}
+    assert output_of(label_task).json_schema()["properties"] == {"answer": {"enum": label_task.labels}}
 
 
 def test_a_json_task_keeps_its_own_schema(label_task: Task, examples: list[Example]) -> None:

@@ -140,8 +140,8 @@ def artifacts(make_artifacts, tiny_model: Path, label_task: Task, examples: list
     [
         ({"_target_": f"{STRATEGIES}.knn", "examples": 3}, "greedy"),
         ({"_target_": f"{STRATEGIES}.few_shot", "examples": 3}, "label_scores"),
-        ({"_target_": f"{STRATEGIES}.few_shot", "examples": 3}, "one_of_labels"),
-        ({"_target_": f"{STRATEGIES}.few_shot", "examples": 3}, "structured"),
+        ({"_target_": f"{STRATEGIES}.few_shot", "examples": 3}, "constrained_choice"),
+        ({"_target_": f"{STRATEGIES}.few_shot", "examples": 3}, "json_answer"),
     ],
 )
 def test_every_arm_is_measured_with_the_engine(artifacts: Path, strategy: dict, answering: str) -> None:

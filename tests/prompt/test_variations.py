@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import pytest
+from references import parser
 
 from whether.chat.messages import render_input
 from whether.prompt.formats import INPUT_FORMS, NAMES, PromptFormat, changes_prompt, prompt_formats
-from whether.prompt.parse import parser
 from whether.prompt.strategies import few_shot, zero_shot
 from whether.records import Example, Task
 

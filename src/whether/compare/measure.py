@@ -12,6 +12,7 @@ from whether.compare.decide import Approach, ArmSummary, approach_of, pairs
 from whether.compare.results import Arm, Checkpoint, Results
 from whether.config import BASE, Config
 from whether.metrics.catalogue import ROBUSTNESS, measurement
+from whether.outputs.kinds import output_of
 from whether.records import Measurement, Prediction, Task, TaskRetention
 from whether.stats.inference import (
     macro_f1,
@@ -110,7 +111,7 @@ def measure(arm: Arm, study: Results, config: Config, settings: InferenceSetting
     found["latency_p95"] = measurement("latency_p95", arm.serving.latency_p95)
     found |= _general(checkpoint, study.checkpoints[BASE], documents)
     found["flexibility"] = _flexibility(checkpoint, study.task, documents)
-    if study.task.output == "label":
+    if output_of(study.task).classes is not None:
         unit = clustered([study.unseen_groups.get(row.id) for row in arm.unseen], documents)
         unseen = _mean(scores(arm.unseen), unit) if arm.unseen else (None,)
         found["unseen_labels"] = measurement("unseen_labels", *unseen)
@@ -188,7 +189,7 @@ def dev_quality(arm: Arm, task: Task) -> dict[str, float]:
 
 def quality_metrics(task: Task) -> tuple[str, ...]:
     """Return the quality metrics that a task's output has; the first one is the mean score."""
-    return ("accuracy", "macro_f1") if task.output == "label" else ("exact_match",)
+    return output_of(task).metrics
 
 
 def retention_changes(

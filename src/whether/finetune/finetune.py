@@ -194,7 +194,7 @@ def load_start_adapter(adapted: Any, start: WarmStartConfig) -> None:
 
 def check(tuner: TunerConfig, task: Task) -> None:
     """Raise ConfigError for settings that do not fit the task or the number of processes."""
-    if tuner.balanced and task.output != "label":
+    if tuner.balanced and not task.labels:
         raise ConfigError(
             f"tuner.balanced: true draws every label equally often, but task {task.name} has output: {task.output} and"
             " so no labels; set tuner.balanced=false"

@@ -17,6 +17,7 @@ from typing import Any
 from whether.config import Config, TaskConfig
 from whether.errors import RecordError
 from whether.intake.lines import Line, read_lines
+from whether.outputs.kinds import output_of
 from whether.prepare.collected import collected_file, read_collected
 from whether.prepare.duplicates import normalised
 from whether.prepare.rows import SourceRow, example_id, example_reader, read_examples, read_inputs, target_text
@@ -196,7 +197,7 @@ class _KnownRows:
 
 def _without_label_check(task: TaskConfig) -> TaskConfig:
     """A label that the settings do not list is told apart from one that is broken."""
-    return replace(task, labels=None, definitions={}) if task.output == "label" else task
+    return task if output_of(task).classes is None else replace(task, labels=None, definitions={})
 
 
 def _has_target(task: TaskConfig, row: dict[str, Any]) -> bool:
@@ -230,7 +231,7 @@ def _received(row: dict[str, Any] | None, column: str | None, now: datetime) -> 
 
 def _with_destinations(known: _KnownRows, config: Config) -> tuple[list[CollectedRow], list[str]]:
     """Return the rows with a place for each, and the labels that joined the task."""
-    settings, label_task = config.retrain, config.task.output == "label"
+    settings, label_task = config.retrain, output_of(config.task).classes is not None
     targets = {row.id: known.target(row) for row in known.rows}
     placed = {targets[row.id] for row in known.rows if row.destination in ("train", "dev", "recent")}
     labels = known.source_labels | placed

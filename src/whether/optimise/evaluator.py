@@ -8,8 +8,9 @@ from whether.engine.local import LocalModel
 from whether.model.tokens import encode
 from whether.optimise.candidates import PromptCandidate
 from whether.optimise.journal import ScoredExample, ScoreJournal
+from whether.outputs.kinds import output_of
+from whether.outputs.output import score_answer
 from whether.prompt.arm import build_prompt
-from whether.prompt.parse import score_answer
 from whether.records import Example, Task, sha256_json
 
 logger = logging.getLogger(__name__)
@@ -45,5 +46,8 @@ class Evaluator:
             counts = (reply.generation.input_tokens, reply.generation.output_tokens)
             tokens = None if None in counts else sum(count for count in counts if count is not None)
             yield ScoredExample(
-                example.id, score_answer(self._task, reply.answer, example.target).score, tokens, reply.generation.text
+                example.id,
+                score_answer(output_of(self._task), reply.answer, example.target).score,
+                tokens,
+                reply.generation.text,
             )

@@ -15,6 +15,7 @@ from typing import Any
 
 from whether.config import TaskConfig
 from whether.errors import ConfigError, DataError, near_matches
+from whether.outputs.kinds import output_of
 from whether.prepare.collected import collected_file, partition, read_collected, rows_of_split, usable
 from whether.prepare.duplicates import drop_duplicates, drop_near_duplicates
 from whether.prepare.plots import draw_profile
@@ -94,7 +95,7 @@ def _plain(example: Example) -> dict[str, Any]:
 
 def _labels(task: TaskConfig, rows: Sequence[SourceRow]) -> list[str]:
     """Return the labels of a label task: those of the task, else those in the data; none for other tasks."""
-    if task.output != "label":
+    if output_of(task).classes is None:
         return []
     found = sorted({row.example.target for row in rows})
     if len(found) < 2:

@@ -1,22 +1,19 @@
 """From the rows of a file to checked inputs and targets; what does not fit is set aside with line and reason."""
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from whether.chat.templates import render_template
 from whether.config import TaskConfig
-from whether.errors import ConfigError, DataError, near_matches
+from whether.errors import DataError, near_matches
+from whether.outputs.kinds import output_of
 from whether.records import Example, sha256_json
 from whether.sources.tables import location, read_rows
 
 SHOWN = 5
 """Bad rows that an error message names."""
-
-CheckTarget = Callable[[str], str]
-"""From a target as it stands in the data to the target as it is used; ValueError says why it cannot be."""
 
 
 class SourceRow(NamedTuple):
@@ -73,11 +70,12 @@ def read_examples(task: TaskConfig) -> Table:
 
 def example_reader(task: TaskConfig, path: Path) -> Callable[[dict[str, Any]], Example]:
     """Return what makes an example of a row's columns; a ValueError says why a row does not fit the task."""
-    check_target = target_check(task)
+    kind = output_of(task)
+    kind.check_settings()
 
     def read(columns: dict[str, Any]) -> Example:
         inputs = read_inputs(task, columns)
-        target = check_target(target_text(task, columns, path))
+        target = kind.parse_target(target_text(task, columns, path))
         return Example(example_id(inputs), inputs, target, _group(task, columns))
 
     return read
@@ -86,69 +84,6 @@ def example_reader(task: TaskConfig, path: Path) -> Callable[[dict[str, Any]], E
 def example_id(inputs: dict[str, str]) -> str:
     """Return the id of an example: the hash of its inputs."""
     return sha256_json(inputs)[:12]
-
-
-def target_check(task: TaskConfig) -> CheckTarget:
-    """Return the check of a task's targets by its kind of output."""
-    if task.output == "label":
-        return _label_check(task.labels)
-    return _json_check(task.schema or {}) if task.output == "json" else _text_check(task.answer_pattern)
-
-
-def _label_check(labels: list[str] | None) -> CheckTarget:
-    def check(target: str) -> str:
-        label = target.strip()
-        if labels is not None and label not in labels:
-            raise ValueError(f"label {label!r} is not among task.labels{near_matches(label, labels)}")
-        return label
-
-    return check
-
-
-def _text_check(answer_pattern: str | None) -> CheckTarget:
-    """An answer that the task's own pattern would not find whole could never be right."""
-    pattern = re.compile(answer_pattern or r"\A\s*([^\n]+)")
-
-    def check(target: str) -> str:
-        text = target.strip()
-        found = pattern.search(text)
-        groups = (found.groups() or (found[0],)) if found else ()
-        answer = next((group for group in groups if group), "").strip()
-        if answer != text:
-            rule = (
-                f"task.answer_pattern {answer_pattern!r}" if answer_pattern else "the rule that an answer is one line"
-            )
-            raise ValueError(f"target {text!r:.80} does not fit {rule}, which would read {answer!r:.80}")
-        return text
-
-    return check
-
-
-def _json_check(schema: dict[str, Any]) -> CheckTarget:
-    from jsonschema import Draft202012Validator, SchemaError
-    from jsonschema.exceptions import best_match
-
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        raise ConfigError(f"task.schema is not a JSON Schema (2020-12): {error.message} at {error.json_path}") from None
-    validator = Draft202012Validator(schema)
-
-    def check(target: str) -> str:
-        try:
-            value = json.loads(target, parse_constant=_refuse)
-        except ValueError as error:
-            raise ValueError(f"target {target!r:.80} is not JSON: {error}") from None
-        problem = best_match(validator.iter_errors(value))
-        if problem:
-            raise ValueError(f"target does not fit task.schema: {problem.message} at {problem.json_path}")
-        return json.dumps(value, sort_keys=True, ensure_ascii=False)
-
-    return check
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON value")
 
 
 def _require_columns(task: TaskConfig, columns: dict[str, Any], path: Path) -> None:
@@ -183,7 +118,7 @@ def target_text(task: TaskConfig, columns: dict[str, Any], path: Path) -> str:
     """Return a row's target as it stands in the data. Raises ValueError where it is missing."""
     if "{{" in task.target:
         target = render_template(task.target, columns, f"task.target over the columns of {path}")
-    elif task.output == "json" and isinstance(columns.get(task.target), (dict, list)):
+    elif output_of(task).structured and isinstance(columns.get(task.target), (dict, list)):
         target = json.dumps(columns[task.target])
     else:
         target = _text(columns, task.target)

@@ -1,10 +1,10 @@
 """What is wrong with outputs that have not the form asked for."""
 
-import json
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 
+from whether.outputs.json_output import json_violation
+from whether.outputs.kinds import output_of
 from whether.prompt.answering import DecodingStrategy, Reply
 from whether.records import Adherence, Task, Violation
 
@@ -30,23 +30,6 @@ def violation(task: Task, answering: DecodingStrategy, reply: Reply) -> str:
     if answering.after is not None and answering.after not in text:
         return f"{answering.after!r} is missing" + ("" if reply.generation.finished else ", cut at the most new tokens")
     cut = "" if reply.generation.finished else ", cut at the most new tokens"
-    if answering.schema is not None:
-        return f"{_json_violation(text, answering.schema)}{cut}"
-    if task.output == "label":
-        named = [label for label in task.labels if re.search(rf"(?i)(?<!\w){re.escape(label)}(?!\w)", text)]
-        return f"{('no label', 'a label with text around it', 'several labels')[min(len(named), 2)]}{cut}"
-    return f"answer_pattern not found{cut}" if task.answer_pattern else f"no answer{cut}"
-
-
-def _json_violation(text: str, schema: dict[str, object]) -> str:
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import best_match
-
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return "JSON with text around it" if re.search(r"\{.*\}", text, re.DOTALL) else "not JSON"
-    error = best_match(Draft202012Validator(schema).iter_errors(value))
-    if error is None:
-        return "JSON that is not strict"
-    return f"breaks the schema: {error.validator} at {error.json_path}"
+    kind = output_of(task)
+    found = kind.violation(text) if answering.schema is None else json_violation(text, answering.schema)
+    return f"{found}{cut}"

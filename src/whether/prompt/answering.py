@@ -5,7 +5,6 @@ conf/prompt/<name>.yaml sets. Greedy decoding is the default. What a prompt must
 answer stands in the prompt's own instruction.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,10 +15,12 @@ from pydantic import Field
 
 from whether.engine.requests import ChatModel, LabelScorer
 from whether.errors import ConfigError, EngineError
-from whether.prompt.parse import Reader, answer_schema, reader
+from whether.outputs.kinds import output_of
 from whether.prompt.strategies import Strategy
 from whether.records import Choice, Decoding, Example, Generation, JsonSchema, Message, Sampling, Task
 
+Parse = Callable[[str], str | None]
+"""From an output to its answer; None where it has not the form asked for."""
 NewTokens = Annotated[int, Field(ge=1, le=4096)]
 CONTENT_FREE = ("N/A", "[MASK]", "")
 """Inputs that say nothing, whose answers show a prompt's own bias (Zhao et al. 2021)."""
@@ -66,7 +67,7 @@ class DecodingStrategy(NamedTuple):
     ask: Ask
     max_new_tokens: int
     """Most tokens that a model writes."""
-    read: Reader
+    read: Parse
     """What an output is understood as."""
     show: Callable[[str], str] = str
     """How a target reads as a demonstration's answer."""
@@ -147,8 +148,8 @@ def self_consistency(
 
 def constrained_choice(task: Task, seed: int) -> DecodingStrategy:  # noqa: ARG001
     """Write the most likely tokens that spell one of the labels: every answer is valid. Label tasks only."""
-    _need_labels(task, "one_of_labels")
-    read = reader(task)
+    _need_labels(task, "constrained_choice")
+    read = output_of(task).parse
     writing = Writing(Decoding(task.max_new_tokens, constraint=Choice(tuple(task.labels))), _first(read))
     return DecodingStrategy(writing.ask, task.max_new_tokens, read, writing=writing)
 
@@ -207,7 +208,7 @@ def label_scores(
             )  # fmt: skip
         return replies
 
-    return DecodingStrategy(ask, task.max_new_tokens, reader(task))
+    return DecodingStrategy(ask, task.max_new_tokens, output_of(task).parse)
 
 
 def json_answer(
@@ -221,36 +222,22 @@ def json_answer(
 
     `constrained` allows only tokens that can still become such an object (llguidance, an extra).
     """
-    schema = answer_schema(task)
-    length = max_new_tokens or task.max_new_tokens + (0 if task.output == "json" else 8)
-    read = reader(task)
-
-    def understood(text: str) -> str | None:
-        if task.output == "json":
-            return read(text)
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            return None
-        answer = value.get("answer") if isinstance(value, dict) and len(value) == 1 else None
-        return read(answer) if isinstance(answer, str) else None
-
-    def show(target: str) -> str:
-        return target if task.output == "json" else json.dumps({"answer": target}, ensure_ascii=False)
-
+    kind = output_of(task)
+    schema = kind.json_schema()
+    length = max_new_tokens or task.max_new_tokens + kind.json_tokens
     decoding = Decoding(length, constraint=JsonSchema(schema) if constrained else None)
-    writing = Writing(decoding, _first(understood))
-    return DecodingStrategy(writing.ask, length, understood, show, schema, writing=writing)
+    writing = Writing(decoding, _first(kind.parse_json))
+    return DecodingStrategy(writing.ask, length, kind.parse_json, kind.to_json, schema, writing=writing)
 
 
-def _first(read: Reader) -> Callable[[Sequence[Generation]], Reply]:
+def _first(read: Parse) -> Callable[[Sequence[Generation]], Reply]:
     """Return what takes the only answer to a chat as it was written."""
     return lambda written: Reply(written[0], read(written[0].text))
 
 
-def _reader_after(task: Task, after: str | None) -> Reader:
+def _reader_after(task: Task, after: str | None) -> Parse:
     """Return a reader of what follows the last `after` in an output; without it in the output, nothing is found."""
-    read = reader(task)
+    read = output_of(task).parse
     if after is None:
         return read
 
@@ -267,7 +254,7 @@ def _total(counts: Sequence[int | None]) -> int | None:
 
 
 def _need_labels(task: Task, name: str) -> None:
-    if task.output != "label":
+    if output_of(task).classes is None:
         raise ConfigError(f"answering {name} needs a task with labels, and {task.name} has output: {task.output}")
 
 

@@ -35,12 +35,13 @@ from whether.config import (
 )
 from whether.engine.requests import ChatModel
 from whether.errors import ConfigError, DataError, EngineError
+from whether.outputs.kinds import output_of
+from whether.outputs.output import score_answer
 from whether.prompt.adherence import adherence
 from whether.prompt.answering import DecodingStrategy, Reply, greedy
 from whether.prompt.lm_eval_export import export
 from whether.prompt.metrics import latency_metrics, split_metrics
 from whether.prompt.models import LoadedCheckpoint, base_counter, load_checkpoint
-from whether.prompt.parse import score_answer
 from whether.prompt.robustness import Baseline, measure_robustness
 from whether.prompt.strategies import Retrieval, Strategy
 from whether.records import (
@@ -290,7 +291,7 @@ def prediction(
 ) -> Prediction:
     """Return the record of a reply: what was understood, and whether it is right."""
     generation = reply.generation
-    parsed = score_answer(task, reply.answer, example.target)
+    parsed = score_answer(output_of(task), reply.answer, example.target)
     return Prediction(
         id=example.id,
         split=split,

@@ -6,19 +6,19 @@ From the repository's root (without `,peft=…` for base):
         --model_args pretrained=artifacts/model,peft=artifacts/finetune/lora/adapter,dtype=float32 \
         --include_path artifacts/prompt/lora-knn/lm_eval --tasks snips_lora-knn
 
-Labels and texts are read by lm-eval's own filters and metric. JSON is compared by `json_exact_match` below, so for json
-tasks whether must be installed beside lm-eval. One case differs: text that holds the name of a special token of the
-model is plain text to us and the token itself to lm-eval.
+Labels and texts are read by lm-eval's own filters and metric. JSON is compared by `lm_eval_json_match` of
+whether.outputs.json_output, so for json tasks whether must be installed beside lm-eval. One case differs: text that
+holds the name of a special token of the model is plain text to us and the token itself to lm-eval.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from whether.prompt.parse import canonical_json, ignores_case, json_reader, label_pattern, text_pattern
+from whether.outputs.kinds import output_of
 from whether.records import Prediction, Task, write_text
 
 
@@ -43,12 +43,6 @@ def export(task: Task, arm: str, predictions: Sequence[Prediction], folder: Path
     write_text(folder / f"{task.name}_{arm}.yaml", _task_yaml(task, arm, final_folder / "test.parquet"))
 
 
-def json_exact_match(doc: Mapping[str, str], results: Sequence[str]) -> dict[str, float]:
-    """Score one output of a json task as `whether.prompt.parse` does; lm-eval calls it (`process_results`)."""
-    answer = json_reader(json.loads(doc["schema"]))(results[0])
-    return {"exact_match": float(answer == canonical_json(json.loads(doc["target"])))}
-
-
 def _task_yaml(task: Task, arm: str, rows: Path) -> str:
     description: dict[str, Any] = {
         "task": f"{task.name}_{arm}",
@@ -60,18 +54,9 @@ def _task_yaml(task: Task, arm: str, rows: Path) -> str:
         "doc_to_target": "target",
         "num_fewshot": 0,
         "generation_kwargs": {"until": [], "do_sample": False, "max_gen_toks": task.max_new_tokens},
-        "metric_list": [_metric(task)],
         "metadata": {"version": 1.0},
     }
-    if task.output != "json":
-        pattern = label_pattern(task.labels) if task.output == "label" else text_pattern(task.answer_pattern)
-        steps = [{"function": "regex", "regex_pattern": pattern}, {"function": "take_first"}]
-        description["filter_list"] = [{"name": "answer", "filter": steps}]
-    text = yaml.safe_dump(description, sort_keys=False, allow_unicode=True, width=1000)
-    scorer = f"process_results: !function {__name__}.{json_exact_match.__name__}\n" if task.output == "json" else ""
-    return text + scorer
-
-
-def _metric(task: Task) -> dict[str, Any]:
-    metric = {"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}
-    return metric | ({"ignore_case": True} if task.output == "label" and ignores_case(task.labels) else {})
+    reading = output_of(task).lm_eval()
+    function = reading.pop("process_results", None)
+    text = yaml.safe_dump(description | reading, sort_keys=False, allow_unicode=True, width=1000)
+    return text + (f"process_results: !function {function}\n" if function else "")

@@ -1,8 +1,9 @@
-"""From predictions to the metrics of a split; names, units and directions are those of `whether.metrics.catalogue.METRICS`."""
+"""From predictions to the metrics of a split; `whether.metrics.catalogue` has their units and directions."""
 
 from collections.abc import Sequence
 from statistics import fmean
 
+from whether.outputs.kinds import output_of
 from whether.records import Prediction, Task
 
 
@@ -37,9 +38,9 @@ def latency_metrics(seconds: Sequence[float]) -> dict[str, float]:
 
 def _quality(task: Task, predictions: Sequence[Prediction]) -> dict[str, float | None]:
     score = fmean(prediction.score for prediction in predictions)
-    if task.output != "label":
-        return {"exact_match": score}
-    return {"accuracy": score, "macro_f1": _macro_f1(task, predictions)}
+    names = output_of(task).metrics
+    found: dict[str, float | None] = {names[0]: score}
+    return found | {"macro_f1": _macro_f1(task, predictions)} if "macro_f1" in names else found
 
 
 def _macro_f1(task: Task, predictions: Sequence[Prediction]) -> float:

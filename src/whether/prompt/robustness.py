@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 from whether.config import RobustnessConfig
 from whether.engine.requests import ChatModel
 from whether.errors import ConfigError, EngineError, near_matches
+from whether.outputs.kinds import output_of
+from whether.outputs.output import score_answer
 from whether.prompt.answering import DecodingStrategy
 from whether.prompt.formats import NAMES, PromptFormat, changes_prompt, prompt_formats
-from whether.prompt.parse import score_answer
 from whether.prompt.selection import balanced
 from whether.prompt.strategies import Strategy
 from whether.prompt.together import RequestGroup, generate_batched
@@ -101,7 +102,8 @@ def _format_score(
 
 def _score(task: Task, subset: Sequence[Example], answers: Sequence[str | None]) -> float:
     return fmean(
-        score_answer(task, answer, example.target).score for answer, example in zip(answers, subset, strict=True)
+        score_answer(output_of(task), answer, example.target).score
+        for answer, example in zip(answers, subset, strict=True)
     )
 
 
@@ -122,7 +124,8 @@ def _consistency(
         "temperature": config.temperature,
         "consistency": fmean(sum(times * (times - 1) for times in count.values()) / pairs for count in counts),
         "majority_score": fmean(
-            score_answer(task, answer, example.target).score for answer, example in zip(majority, subset, strict=True)
+            score_answer(output_of(task), answer, example.target).score
+            for answer, example in zip(majority, subset, strict=True)
         ),
         "answer_entropy": fmean(
             -sum(times / config.samples * math.log2(times / config.samples) for times in count.values())

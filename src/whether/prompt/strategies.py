@@ -21,8 +21,8 @@ from pydantic import Field
 from whether.chat.messages import render_input, user_message
 from whether.chat.templates import render_template
 from whether.errors import ConfigError
+from whether.outputs.kinds import output_of
 from whether.prompt.knowledge import Knowledge, Passage
-from whether.prompt.parse import answer_schema
 from whether.prompt.selection import balanced, diverse
 from whether.prompt.similarity import Similarity, build_index
 from whether.records import Example, Message, Task
@@ -159,9 +159,9 @@ class Retrieval:
                 known = ", ".join(example.inputs)
                 raise ConfigError(f"gold: {self._gold!r} is no input of task {self._task.name}; known: {known}")
             return any(passage.document == example.inputs[self._gold] for passage in found)
-        if self._task.output != "text":
-            return None
-        return any(example.target.casefold() in passage.text.casefold() for passage in found)
+        kind = output_of(self._task)
+        held = [kind.contained_in(example.target, passage.text) for passage in found]
+        return None if None in held else any(held)
 
     def _found(self, example: Example) -> list[Passage]:
         return self._knowledge.find(render_input(self._task, example))
@@ -178,7 +178,7 @@ def _instruction(task: Task, template: str) -> Message:
         "definitions": task.definitions,
         "inputs": task.inputs,
         "output": task.output,
-        "schema": json.dumps(answer_schema(task), ensure_ascii=False),
+        "schema": json.dumps(output_of(task).json_schema(), ensure_ascii=False),
     }
     return Message("system", render_template(template, variables, "instruction").strip())
 

@@ -52,7 +52,7 @@ def plot_all(data: ReportData) -> dict[str, str]:
         pictures["learning_curve"] = render_svg(
             "learning_curve", plot_learning_curve, verdict.learning_curve, PLACEHOLDERS
         )
-    if data.task.output == "label" and len(data.task.labels) <= _MOST_LABELS:
+    if 0 < len(data.task.labels) <= _MOST_LABELS:
         for arm in verdict.representatives.values():
             pictures[f"confusion_{arm}"] = render_svg(f"confusion_{arm}", _confusion, data, arm)
     if any(one.variations for one in data.robustness.values()):

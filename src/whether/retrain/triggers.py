@@ -19,6 +19,7 @@ from pydantic import Field
 
 from whether.bundle.bundle import prompt_hash
 from whether.config import build
+from whether.outputs.kinds import output_of
 from whether.records import BundleRecord, Champion, Finding, RetrainingRun, sha256_json, to_builtins
 from whether.retrain.drift import Feature, Statistic, label_shift, permutation_test, text_statistic
 from whether.stats.sequential import change_point, mean_e_process, p_value_e_process
@@ -148,7 +149,7 @@ def input_drift(
 
 def label_drift(evidence: Evidence, *, alpha: Alpha, permutations: Count, least: Count, most: Count) -> Finding:
     """New answers are distributed otherwise than those before them; for tasks with labels."""
-    if evidence.config.task.output != "label":
+    if output_of(evidence.config.task).classes is None:
         return Finding(evidence.trigger, False, "the task has no labels", threshold=1 / alpha)
     labelled = [replace(item, night=item.labelled) for item in evidence.items if item.label is not None]
 

@@ -4,9 +4,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import parser
 
-from whether.prompt.lm_eval_export import json_exact_match
-from whether.prompt.parse import label_pattern, parser, text_pattern
+from whether.outputs.json_output import lm_eval_json_match
+from whether.outputs.label import label_pattern
+from whether.outputs.text import text_pattern
 from whether.records import Task
 
 TASK = Task(
@@ -165,4 +167,4 @@ def test_lm_evals_filters_score_as_the_parser_does(output: str) -> None:
 @given(value=st.one_of(st.sampled_from(['{"intent": "a"}', '{"intent":"b"}', "x"]), st.text(max_size=5)))
 def test_lm_evals_hook_scores_json_as_the_parser_does(value: str) -> None:
     doc = {"prompt": "", "target": '{"intent": "a"}', "schema": json.dumps(SCHEMA)}
-    assert json_exact_match(doc, [value])["exact_match"] == parser(JSON_TASK)(value, doc["target"]).score
+    assert lm_eval_json_match(doc, [value])["exact_match"] == parser(JSON_TASK)(value, doc["target"]).score

@@ -1,0 +1,122 @@
+"""`output: json`: a JSON document that fits a schema, right if equal to the target in canonical form.
+
+The whole output, white space around it apart, is strict JSON (no code fence, no NaN).
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NoReturn
+
+from whether.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class JsonOutput:
+    """JSON that fits a schema."""
+
+    schema: Mapping[str, Any]
+    """JSON Schema (2020-12)."""
+    metrics = ("exact_match",)
+    structured = True
+    json_tokens = 0
+    classes = None
+
+    def check_settings(self) -> None:
+        """Raise ConfigError for a schema that is none."""
+        from jsonschema import Draft202012Validator, SchemaError
+
+        try:
+            Draft202012Validator.check_schema(dict(self.schema))
+        except SchemaError as error:
+            raise ConfigError(
+                f"task.schema is not a JSON Schema (2020-12): {error.message} at {error.json_path}"
+            ) from None
+
+    def parse_target(self, text: str) -> str:
+        """Return canonical JSON. Raises ValueError for what is not JSON or does not fit the schema."""
+        from jsonschema.exceptions import best_match
+
+        try:
+            value = json.loads(text, parse_constant=_refuse)
+        except ValueError as error:
+            raise ValueError(f"target {text!r:.80} is not JSON: {error}") from None
+        problem = best_match(self._validator.iter_errors(value))
+        if problem:
+            raise ValueError(f"target does not fit task.schema: {problem.message} at {problem.json_path}")
+        return canonical_json(value)
+
+    def parse(self, text: str) -> str | None:
+        """Return canonical JSON."""
+        try:
+            value = json.loads(text, parse_constant=_refuse)
+        except (ValueError, RecursionError):
+            return None
+        return canonical_json(value) if self._validator.is_valid(value) else None
+
+    @cached_property
+    def _validator(self) -> Any:
+        from jsonschema import Draft202012Validator
+
+        return Draft202012Validator(dict(self.schema))
+
+    def canonical(self, target: str) -> str:
+        """Return canonical JSON."""
+        return canonical_json(json.loads(target))
+
+    def violation(self, text: str) -> str:
+        """Return whether an output is not JSON, has text around it, or breaks the schema and where."""
+        return json_violation(text, dict(self.schema))
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the schema."""
+        return dict(self.schema)
+
+    def to_json(self, target: str) -> str:
+        """Return the target."""
+        return target
+
+    def parse_json(self, text: str) -> str | None:
+        """Return canonical JSON."""
+        return self.parse(text)
+
+    def contained_in(self, target: str, text: str) -> bool | None:  # noqa: ARG002
+        """Return None: a text does not hold a document."""
+        return None
+
+    def lm_eval(self) -> dict[str, Any]:
+        """Return the metric, and what compares documents."""
+        metric = {"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}
+        return {"metric_list": [metric], "process_results": f"{__name__}.{lm_eval_json_match.__name__}"}
+
+
+def canonical_json(value: Any) -> str:
+    """Return a JSON value as text in one way only: sorted keys, no needless escapes."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def lm_eval_json_match(doc: Mapping[str, str], results: Sequence[str]) -> dict[str, float]:
+    """Score one output of a json task; lm-eval calls it (`process_results`)."""
+    kind = JsonOutput(json.loads(doc["schema"]))
+    return {"exact_match": float(kind.parse(results[0]) == kind.canonical(doc["target"]))}
+
+
+def json_violation(text: str, schema: dict[str, Any]) -> str:
+    """Return in a few words why a text is not a document that fits a schema."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return "JSON with text around it" if re.search(r"\{.*\}", text, re.DOTALL) else "not JSON"
+    error = best_match(Draft202012Validator(schema).iter_errors(value))
+    if error is None:
+        return "JSON that is not strict"
+    return f"breaks the schema: {error.validator} at {error.json_path}"
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
