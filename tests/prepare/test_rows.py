@@ -80,7 +80,7 @@ def test_a_json_target_may_be_an_object_text_or_a_template(tmp_path: Path) -> No
         ),
         ({"text": "x", "answer": "billin"}, {"labels": ["billing", "b"]}, "did you mean 'billing'"),
         ({"text": "x", "answer": "{"}, {"output": "json", "schema": SCHEMA}, "is not JSON"),
-        ({"text": "x", "answer": '{"intent": NaN}'}, {"output": "json", "schema": SCHEMA}, "is not JSON: NaN is not JSON"),
+        ({"text": "x", "answer": '{"intent": NaN}'}, {"output": "json", "schema": SCHEMA}, "NaN is not JSON"),
         (
             {"text": "x", "answer": {"intent": "c"}},
             {"output": "json", "schema": SCHEMA},
