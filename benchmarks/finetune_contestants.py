@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TextIO
 
 from whether import entry
 from whether.config import TunerConfig, build
-from whether.finetune.data import TrainingRow, encode_rows, plain_format
+from whether.finetune.data import TrainingRow, encode_rows
 from whether.finetune.finetune import read_data, set_threads
 from whether.model.loading import load_base
 from whether.model.memory import peak_memory
@@ -84,9 +84,9 @@ def main() -> None:
 
     set_threads(None)
     model, tokenizer = load_base(ARTIFACTS / "model", getattr(torch, dtype))
-    data = read_data(ARTIFACTS / "prepare")
+    data = read_data(ARTIFACTS / "training_set" / "lora")
     train, dev = (
-        encode_rows(tokenizer, plain_format(data.task), examples, MAX_LENGTH, split)
+        encode_rows(tokenizer, examples, MAX_LENGTH, split)
         for split, examples in (("train", data.train[: STEPS * BATCH_SIZE]), ("dev", data.dev))
     )
     set_seed(0)

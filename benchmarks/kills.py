@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 from whether import entry
 from whether.config import Config, ModelConfig, TunerConfig, load
+from whether.prompt.training import write_training_set
 from whether.records import STATE, Task, output_folder, read_json, read_jsonl, write_json, write_jsonl
 
 ROOT = Path(__file__).parents[1]
@@ -100,9 +101,11 @@ def tiny(folder: Path, rows: int) -> tuple[Path, TunerConfig, ModelConfig, int]:
     write_json(artifacts / "prepare" / "task.json", task)
     write_jsonl(artifacts / "prepare" / "train.jsonl", examples[:22])
     write_jsonl(artifacts / "prepare" / "dev.jsonl", examples[22:])
+    settings, training_set = tuner(epochs=8), artifacts / "training_set" / "lora"
+    write_training_set("lora", settings, 0, prepared=artifacts / "prepare", folder=training_set)
     source = {"_target_": "whether.sources.models.folder", "path": "unused"}
     model = ModelConfig(name="tiny", source=source, licence="none", device="cpu", threads=1)
-    return artifacts, tuner(epochs=8), model, 0
+    return artifacts, settings, model, 0
 
 
 def real(folder: Path, rows: int) -> tuple[Path, TunerConfig, ModelConfig, int]:
@@ -116,6 +119,8 @@ def real(folder: Path, rows: int) -> tuple[Path, TunerConfig, ModelConfig, int]:
         write_jsonl(artifacts / "prepare" / f"{split}.jsonl", read_jsonl(prepared / f"{split}.jsonl")[:count])
     tuner = config.checkpoints["lora"].tuner
     assert tuner is not None
+    training_set = artifacts / "training_set" / "lora"
+    write_training_set("lora", tuner, config.seed, prepared=artifacts / "prepare", folder=training_set)
     return artifacts, replace(tuner, epochs=2, evaluations_per_epoch=2, batch_size=8), config.model, config.seed
 
 
@@ -126,7 +131,10 @@ def stage(case: Case, out: Path) -> None:
     entry.prepare_process()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     with output_folder(out) as folder:
-        finetune("lora", case.tuner, case.model, case.seed, artifacts=case.artifacts, folder=folder)
+        finetune(
+            "lora", case.tuner, case.model, case.seed, model_folder=case.artifacts / "model",
+            training_set=case.artifacts / "training_set" / "lora", folder=folder,
+        )  # fmt: skip
 
 
 def killed_at(case: Case, kills: int, moments: random.Random, quiet: bool) -> Iterator[Kill]:

@@ -2,9 +2,10 @@
 
 python benchmarks/tuners.py [--checkpoint lora --checkpoint full] [--override tuner.epochs=2]
 
-Needs artifacts/model and artifacts/prepare (`dvc repro prepare`). Each tuner is trained by the finetune stage and
-answers the test split with the plain prompt, in processes of their own. What is done is kept in .state/tuners/ and not
-done again under the same settings: an interrupted run goes on. qlora is left out without CUDA and bitsandbytes.
+Needs artifacts/model and artifacts/prepare (`dvc repro prepare`). Each tuner is trained by the stages training_set and
+finetune and answers the test split with the plain prompt, in processes of their own. What is done is kept in
+.state/tuners/ and not done again under the same settings: an interrupted run resumes. qlora is left out without CUDA
+and bitsandbytes.
 """
 
 import argparse
@@ -70,6 +71,7 @@ def measure(name: str, overrides: list[str]) -> Result:
             (folder / "artifacts" / part).symlink_to(ROOT / "artifacts" / part)
         write_text(folder / "params.yaml", params)
     if not trained.exists():
+        stage(folder, "training_set")
         stage(folder, "finetune", name)
     if not arm.exists():
         stage(folder, "prompt", name, PROMPT)

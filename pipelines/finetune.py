@@ -1,19 +1,14 @@
-"""A checkpoint from the training split: artifacts/finetune/<checkpoint>.
+"""A checkpoint from its training set: artifacts/finetune/<checkpoint>.
 
 python -m pipelines.finetune <checkpoint>
 """
 
-from collections.abc import Sequence
-
 from whether import entry
-from whether.chat.messages import TrainingFormat
 from whether.config import load
-from whether.finetune.data import plain_format
 from whether.finetune.finetune import finetune
 from whether.finetune.processes import only_main
 from whether.finetune.results import write_served
-from whether.prompt.training import training_format
-from whether.records import ARTIFACTS, Example, Task, output_folder
+from whether.records import ARTIFACTS, output_folder
 
 
 def main(argv: list[str]) -> None:
@@ -23,20 +18,16 @@ def main(argv: list[str]) -> None:
     """
     (name,) = argv
     config = load()
-    served = config.checkpoints[name].served
-    if served:
+    checkpoint = config.checkpoints[name]
+    if checkpoint.served:
         with output_folder(ARTIFACTS / "finetune" / name) as records:
-            write_served(name, served, config.seed, records)
+            write_served(name, checkpoint.served, config.seed, records)
         return
-    tuner, seed = config.checkpoints[name].tuner, config.seed + config.checkpoints[name].run - 1
-    prompt = tuner and tuner.prompt
-
-    def learnt(task: Task, pool: Sequence[Example]) -> TrainingFormat:
-        where = f"checkpoints.{name}.tuner.prompt"
-        return training_format(prompt, task, pool, config.seed, where) if prompt else plain_format(task)
-
     with only_main(output_folder(ARTIFACTS / "finetune" / name)) as folder:
-        finetune(name, tuner, config.model, seed, artifacts=ARTIFACTS, folder=folder, learnt=learnt)
+        finetune(
+            name, checkpoint.tuner, config.model, config.seed + checkpoint.run - 1,
+            model_folder=ARTIFACTS / "model", training_set=ARTIFACTS / "training_set" / name, folder=folder,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -49,7 +49,8 @@ def study(tmp_path_factory: pytest.TempPathFactory, able_model: Path, warm: Path
     made.shell("dvc commit -q data.dvc -f && git commit -qam 'more rows'")
     found = made.run()
     assert found - {"compose"} == LORA | ALWAYS | {
-        "model", "prepare", "finetune@base", "prompt@base-zero_shot", "prompt@base-knn", "benchmark@base", "draw",
+        "model", "prepare", "training_set", "finetune@base", "prompt@base-zero_shot", "prompt@base-knn",
+        "benchmark@base", "draw",
     }  # fmt: skip
     return made
 
@@ -125,7 +126,25 @@ def test_a_new_prompt_runs_its_arms_only(study: Study) -> None:
 
 def test_a_field_of_a_tuner_reruns_what_is_tuned_only(study: Study) -> None:
     found = study.run("tuner.alpha=16", prompts="zero_shot")
-    assert found - {"compose"} == LORA - {"prompt@lora-knn"} | ALWAYS
+    assert found - {"compose"} == LORA - {"prompt@lora-knn"} | ALWAYS | {"training_set"}
+
+
+def test_an_edit_of_what_makes_or_reads_words_trains_nothing(study: Study) -> None:
+    """The texts to tune on are made again, are the same, and so no checkpoint is."""
+    study.run("tuner.alpha=16", prompts="zero_shot")
+    files = [
+        study.path / "src/whether" / name for name in ("outputs/label.py", "prompt/strategies.py", "chat/messages.py")
+    ]
+    kept = [file.read_text() for file in files]
+    for file, text in zip(files, kept, strict=True):
+        file.write_text(text + "\n# a remark\n")
+    assert "Running stage 'training_set'" in study.shell("dvc repro --single-item training_set")
+    changed = study.shell("dvc status")
+    assert "prompt@lora-zero_shot" in changed
+    assert "finetune" not in changed
+    for file, text in zip(files, kept, strict=True):
+        file.write_text(text)
+    assert study.run("tuner.alpha=16", prompts="zero_shot") <= {"training_set"}
 
 
 def test_another_number_of_labels_runs_its_point_only_and_none_runs_nothing(study: Study) -> None:
@@ -177,7 +196,7 @@ def test_further_training_runs_are_stages_of_their_own(study: Study) -> None:
     further = [f"lora_run{run}" for run in (2, 3)]
     made = {f"{stage}@{name}" for stage in ("finetune", "benchmark") for name in further}
     made |= {f"prompt@{name}-zero_shot" for name in further}
-    assert found - {"compose"} == made | ALWAYS
+    assert found - {"compose"} == made | ALWAYS | {"training_set"}
     arms: dict[str, dict[str, list[float]]] = study.verdict()["arms"]  # type: ignore[assignment]
     assert {name: len(arm["by_run"]) for name, arm in arms.items()} == {"base-zero_shot": 0, "lora-zero_shot": 3}
     seeds = [json.loads((study.path / f"artifacts/finetune/{name}/checkpoint.json").read_text()) for name in further]

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from pipelines.curve import tune
 from whether.config import CurveConfig, ModelConfig
 from whether.curve.point import epoch_repeats, measure_point
-from whether.finetune.finetune import finetune
 from whether.prompt.arm import run_arm
 from whether.records import STATE, CurveAnswer, CurvePoint, Example, output_folder, read_json, read_jsonl
 
@@ -28,7 +28,7 @@ class Stages:
     def tune(self, name: str, *arguments: Any, artifacts: Path, folder: Path) -> None:
         self.tuned.append(name)
         self.look(name, artifacts)
-        finetune(name, *arguments, artifacts=artifacts, folder=folder)
+        tune(name, *arguments, artifacts=artifacts, folder=folder)
 
     def answer(self, *arguments: Any, name: str, artifacts: Path, folder: Path) -> None:
         if name == self.killed_at:

@@ -8,10 +8,10 @@ import pytest
 import yaml
 from repository import Study
 from tiny_tuner import tuner
+from tuning import make_checkpoint
 
 from whether.compare.compare import compare
 from whether.config import CONF, CheckpointConfig, check, compose
-from whether.finetune.finetune import finetune
 from whether.prepare.prepare import prepare
 from whether.prompt.arm import run_arm
 from whether.records import output_folder, write_json, write_jsonl
@@ -41,7 +41,7 @@ def finished_study(able_model: Path, tmp_path_factory: pytest.TempPathFactory) -
             prepare(config.task, config.seed, folder=folder, model_folder=artifacts / "model")
         for name, checkpoint in config.checkpoints.items():
             with output_folder(artifacts / "finetune" / name) as folder:
-                finetune(name, checkpoint.tuner, config.model, config.seed, artifacts=artifacts, folder=folder)
+                make_checkpoint(name, checkpoint.tuner, config.model, config.seed, artifacts=artifacts, folder=folder)
             with output_folder(artifacts / "prompt" / f"{name}-zero_shot") as folder:
                 run_arm(
                     name, config.prompts["zero_shot"], config.model, config.serving, config.seed,

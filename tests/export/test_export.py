@@ -15,6 +15,7 @@ from references import generate_greedily
 from repository import Study
 from serving import transformers_server
 from tiny_tuner import tuner
+from tuning import make_checkpoint
 
 from whether.chat.messages import zero_shot_messages
 from whether.config import CheckpointConfig
@@ -22,7 +23,6 @@ from whether.engine.local import LocalModel
 from whether.engine.requests import ScoringRequest
 from whether.errors import ConfigError, EngineError, RecordError
 from whether.export.export import _check_weights, export
-from whether.finetune.finetune import finetune
 from whether.model.tokens import encode, encode_answer
 from whether.records import Decoding, Example, Task, output_folder, read_json, read_jsonl, write_json
 
@@ -41,7 +41,7 @@ def test_every_weight_tuned_is_a_folder_of_its_own_too(study: Study) -> None:
     arms = replace(study.config.arms, checkpoint=list(checkpoints))
     config = replace(study.config, checkpoints=checkpoints, arms=arms)
     with output_folder(study.artifacts / "finetune" / "full") as folder:
-        finetune("full", settings, config.model, config.seed, artifacts=study.artifacts, folder=folder)
+        make_checkpoint("full", settings, config.model, config.seed, artifacts=study.artifacts, folder=folder)
     export("full", config, artifacts=study.artifacts, folder=Path("merged"))
     answers_like_the_engine(study, Path("merged"), "full")
     assert "full" in Path("merged/README.md").read_text()

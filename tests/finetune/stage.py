@@ -10,6 +10,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from tuning import make_checkpoint
+
 from whether import entry
 from whether.config import ModelConfig, TunerConfig
 from whether.finetune import finetune as module
@@ -66,7 +68,7 @@ def trouble(memory: int | None, file_size: int | None, signals: tuple[tuple[int,
 
 def stage(folder: Path, artifacts: Path, model: ModelConfig, settings: TunerConfig) -> None:
     with output_folder(folder) as temporary:
-        module.finetune("lora", settings, model, 0, artifacts=artifacts, folder=temporary)
+        make_checkpoint("lora", settings, model, 0, artifacts=artifacts, folder=temporary)
 
 
 def said(log: Path) -> str:

@@ -12,23 +12,33 @@ from typing import Any
 
 import pytest
 from tiny_tuner import tuner
+from tuning import make_checkpoint, training_data
 
-from whether.chat.messages import TrainingFormat
 from whether.config import ModelConfig, PromptConfig, TunerConfig, WarmStartConfig
 from whether.engine.local import LocalModel
 from whether.engine.requests import ScoringRequest
 from whether.entry import prepare_process
 from whether.errors import ConfigError, DataError, EngineError, RecordError
-from whether.finetune.data import encode_rows, plain_format
-from whether.finetune.finetune import finetune, read_data, state_key
+from whether.finetune.data import encode_rows
+from whether.finetune.finetune import state_key
 from whether.model.tokens import encode, encode_answer
 from whether.prompt.training import training_format
-from whether.records import STATE, Example, Task, output_folder, read_json, read_jsonl, sha256_file, write_jsonl
+from whether.records import (
+    STATE,
+    Example,
+    Message,
+    Task,
+    output_folder,
+    read_json,
+    read_jsonl,
+    sha256_file,
+    write_jsonl,
+)
 
 
 def tune(folder: Path, artifacts: Path, model_config: ModelConfig, settings: TunerConfig) -> Path:
     folder.mkdir()
-    finetune("lora", settings, model_config, 0, artifacts=artifacts, folder=folder)
+    make_checkpoint("lora", settings, model_config, 0, artifacts=artifacts, folder=folder)
     return folder
 
 
@@ -46,7 +56,7 @@ def same_result(one: Path, other: Path) -> None:
 
 
 def test_base_is_recorded_at_no_cost(tmp_path: Path, artifacts: Path, model_config: ModelConfig) -> None:
-    finetune("base", None, model_config, 0, artifacts=artifacts, folder=tmp_path)
+    make_checkpoint("base", None, model_config, 0, artifacts=artifacts, folder=tmp_path)
     assert read_json(tmp_path / "checkpoint.json")["kind"] == "base"
     metrics = read_json(tmp_path / "metrics.json")
     assert (metrics["train_seconds"], metrics["trained_tokens"], metrics["labels_used"], metrics["flops"]) == (
@@ -71,9 +81,9 @@ def test_two_runs_give_the_same_bytes_and_leave_nothing_behind(
 
 
 def test_unfinished_work_is_resumed_only_for_the_same_question(artifacts: Path, model_config: ModelConfig) -> None:
-    data = read_data(artifacts / "prepare")
+    data = training_data(artifacts)
     first, *others = data.train
-    relabelled = data._replace(train=[replace(first, target="other"), *others])
+    relabelled = data._replace(train=[replace(first, completion=[Message("assistant", "other")]), *others])
     model = artifacts / "model"
     keys = {
         state_key(tuner(), model_config, 0, data, model),
@@ -128,9 +138,9 @@ def test_records_agree_with_each_other_and_with_the_weights(
     tokenizer = AutoTokenizer.from_pretrained(artifacts / "model")
     base = AutoModelForCausalLM.from_pretrained(artifacts / "model")
     model = PeftModel.from_pretrained(base, folder / "adapter").eval()
-    data = read_data(artifacts / "prepare")
+    data = training_data(artifacts)
     right = 0
-    for row in encode_rows(tokenizer, plain_format(data.task), data.dev, 128, "dev"):
+    for row in encode_rows(tokenizer, data.dev, 128, "dev"):
         written = model.generate(
             input_ids=torch.tensor([row.prompt]), max_new_tokens=len(row.answer), do_sample=False, pad_token_id=2,
             attention_mask=torch.ones(1, len(row.prompt), dtype=torch.int64),
@@ -174,7 +184,7 @@ def work(folder: Path, artifacts: Path, model_config: ModelConfig, settings: Tun
     """What the process does that is to be killed: the stage as pipelines/finetune.py runs it."""
     prepare_process()
     with output_folder(folder) as temporary:
-        finetune("lora", settings, model_config, 0, artifacts=artifacts, folder=temporary)
+        make_checkpoint("lora", settings, model_config, 0, artifacts=artifacts, folder=temporary)
 
 
 def half_written() -> bool:
@@ -219,15 +229,9 @@ def test_a_checkpoint_is_tuned_with_its_prompt(
 ) -> None:
     prompt = PromptConfig(strategy={"_target_": "whether.prompt.strategies.few_shot", "examples": 3})
     settings = replace(tuner(), prompt=prompt, max_length=256)
-    with pytest.raises(ConfigError, match="a tuner with a prompt is for the stage `finetune` alone"):
-        finetune("lora", settings, model_config, 0, artifacts=artifacts, folder=tmp_path)
-
-    def learnt(task: Task, pool: Sequence[Example]) -> TrainingFormat:
-        return training_format(prompt, task, pool, 0, "here")
-
     folder = tmp_path / "prompted"
     folder.mkdir()
-    finetune("lora", settings, model_config, 0, artifacts=artifacts, folder=folder, learnt=learnt)
+    make_checkpoint("lora", settings, model_config, 0, artifacts=artifacts, folder=folder)
     plain = tune(tmp_path / "plain", artifacts, model_config, tuner())
     # The loss on dev is that of the prompt's own answers, counted independently; all rows but three share its turns.
     local = LocalModel.load(artifacts / "model", folder, model_config)

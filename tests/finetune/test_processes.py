@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from test_finetune import timeless_history
+from tuning import make_checkpoint, training_data
 
 from whether.config import CONF, ModelConfig, compose, load
 from whether.config.composing import write_params
 from whether.errors import ConfigError
 from whether.finetune import processes
-from whether.finetune.finetune import finetune
 from whether.records import STATE, read_json
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +30,7 @@ TWO = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "
 @pytest.fixture
 def settings(artifacts: Path) -> None:
     write_params(compose([f"{key}={value}" for key, value in SETTINGS.items()], conf=ROOT / CONF))
+    training_data(artifacts, tuner=load().checkpoints["lora"].tuner)
 
 
 def start() -> "subprocess.Popen[str]":
@@ -48,7 +49,9 @@ def by_two(name: str) -> Path:
 def by_one(artifacts: Path) -> Path:
     config, folder = load(), Path("one")
     folder.mkdir()
-    finetune("lora", config.checkpoints["lora"].tuner, config.model, config.seed, artifacts=artifacts, folder=folder)
+    make_checkpoint(
+        "lora", config.checkpoints["lora"].tuner, config.model, config.seed, artifacts=artifacts, folder=folder
+    )
     return folder
 
 
@@ -85,7 +88,7 @@ def test_more_processes_than_examples_in_a_step_are_refused(
     for name, value in {"WORLD_SIZE": "8", "RANK": "0", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=r"tuner\.batch_size is 4: .* shared by 8 processes"):
-        finetune("lora", tuner(), model_config, 0, artifacts=artifacts, folder=None)
+        make_checkpoint("lora", tuner(), model_config, 0, artifacts=artifacts, folder=None)
 
 
 def test_a_cluster_that_says_so_without_a_launcher_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:

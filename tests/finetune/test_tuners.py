@@ -14,14 +14,14 @@ import yaml
 from references import generate_greedily
 from tiny_tuner import tuner
 from tuners import TUNERS
+from tuning import make_checkpoint, read_prepared, training_data
 
 from whether.chat.messages import zero_shot_messages
 from whether.config import CONF, ModelConfig, build, check, compose
 from whether.engine.local import LocalModel
 from whether.engine.requests import ScoringRequest
 from whether.errors import ConfigError, EngineError, MissingPackageError
-from whether.finetune.data import TrainingRow, encode_rows, plain_format
-from whether.finetune.finetune import finetune, read_data
+from whether.finetune.data import TrainingRow, encode_rows
 from whether.finetune.packing import IGNORED, Collator
 from whether.records import STATE, Decoding, Sampling, Task, read_json
 
@@ -95,19 +95,18 @@ def test_packed_batches_have_the_loss_and_gradients_of_padded_ones(  # noqa: PLR
 def tune(name: str, folder: Path, artifacts: Path, model: ModelConfig, **changes: Any) -> Path:
     folder.mkdir()
     settings = tuner(adapter=TUNERS[name], learning_rate=RATES.get(name, 2e-2), **changes)
-    finetune(name, settings, model, 0, artifacts=artifacts, folder=folder)
+    make_checkpoint(name, settings, model, 0, artifacts=artifacts, folder=folder)
     return folder
 
 
 def answers(local: LocalModel, artifacts: Path) -> list[str]:
-    data = read_data(artifacts / "prepare")
+    data = read_prepared(artifacts)
     chats = [zero_shot_messages(data.task, example) for example in data.dev]
     return [answer.text for (answer,) in local.generate(chats, Decoding(12))]
 
 
 def dev_loss(local: LocalModel, artifacts: Path) -> float:
-    data = read_data(artifacts / "prepare")
-    rows = encode_rows(local.tokenizer, plain_format(data.task), data.dev, 128, "dev")
+    rows = encode_rows(local.tokenizer, training_data(artifacts).dev, 128, "dev")
     scores = local.loglikelihoods([ScoringRequest(tuple(row.prompt), tuple(row.answer)) for row in rows])
     return -sum(score.log_likelihood for score in scores) / sum(score.tokens for score in scores)
 
@@ -130,7 +129,7 @@ def test_the_engine_answers_as_the_tuned_model_was_measured(
     base = LocalModel.load(artifacts / "model", None, model_config)
     before = answers(base, artifacts)
     tuned = base.with_checkpoint(folder)
-    targets = [example.target for example in read_data(artifacts / "prepare").dev]
+    targets = [example.target for example in read_prepared(artifacts).dev]
     written = answers(tuned, artifacts)
     right = sum(answer == target for answer, target in zip(written, targets, strict=True))
     if name == "linear_probe":
@@ -213,7 +212,7 @@ def test_a_linear_probe_draws_labels_and_keeps_the_language_model(
     folder = tune("linear_probe", tmp_path / "out", artifacts, model_config)
     probe = LocalModel.load(artifacts / "model", folder, model_config)
     base = LocalModel.load(artifacts / "model", None, model_config)
-    data = read_data(artifacts / "prepare")
+    data = read_prepared(artifacts)
     chats = [zero_shot_messages(data.task, example) for example in data.dev]
     drawn = probe.generate(chats, Decoding(1, sampling=Sampling(temperature=5.0, samples=20, seed=0)))
     assert all({answer.text for answer in of_one} <= set(data.task.labels) for of_one in drawn)
@@ -221,7 +220,7 @@ def test_a_linear_probe_draws_labels_and_keeps_the_language_model(
     request = ScoringRequest((5, 6, 7), (8, 9))
     assert probe.loglikelihoods([request]) == base.loglikelihoods([request])
 
-    labels = read_data(artifacts / "prepare").task.labels
+    labels = read_prepared(artifacts).task.labels
     likeliest = [answer.text for (answer,) in probe.generate(chats, Decoding(1))]
     for judgement, label in zip(probe.score_labels(chats, labels), likeliest, strict=True):
         values = [score.log_likelihood for score in judgement.scores]
@@ -317,7 +316,7 @@ def test_each_tunes_the_real_model(
     assert settings is not None
     folder = tmp_path / "out"
     folder.mkdir()
-    finetune(
+    make_checkpoint(
         name, replace(settings, epochs=2), replace(model_config, threads=None), 0, artifacts=artifacts, folder=folder
     )
     lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
@@ -326,7 +325,5 @@ def test_each_tunes_the_real_model(
     local = LocalModel.load(artifacts / "model", folder, model_config)
     written = answers(local, artifacts)
     assert len(written) == 8
-    exact = (
-        sum(a == example.target for a, example in zip(written, read_data(artifacts / "prepare").dev, strict=True)) / 8
-    )
+    exact = sum(a == example.target for a, example in zip(written, read_prepared(artifacts).dev, strict=True)) / 8
     assert exact >= read_json(folder / "metrics.json")["dev_exact"] or name == "qlora"

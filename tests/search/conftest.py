@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from tiny_tuner import tuner
+from tuning import training_data
 
 from whether.config import CONF, CheckpointConfig, Config, SearchConfig, check, compose
 from whether.records import Example, Task, write_json, write_jsonl
@@ -25,6 +26,7 @@ def artifacts(
     write_jsonl(folder / "prepare" / "train.jsonl", examples[:22])
     write_jsonl(folder / "prepare" / "dev.jsonl", examples[22:])
     (folder / "model").symlink_to(able_model)
+    training_data(folder)
     return folder
 
 

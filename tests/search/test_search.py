@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
+from tuning import make_checkpoint
 
 from whether.config import CheckpointConfig, Config, TunerConfig
 from whether.entry import prepare_process
 from whether.errors import ConfigError, RecordError
-from whether.finetune.finetune import finetune
 from whether.records import STATE, SearchRecord, TrialRecord, read_json, read_jsonl
 from whether.search.search import search
 
@@ -73,7 +73,7 @@ def test_the_best_is_an_ordinary_checkpoint_that_finetune_makes_again(artifacts:
     )
     with_tuner = artifacts.parent / "made"
     with_tuner.mkdir()
-    finetune("lora_searched", tuner, config.model, config.seed, artifacts=artifacts, folder=with_tuner)
+    make_checkpoint("lora_searched", tuner, config.model, config.seed, artifacts=artifacts, folder=with_tuner)
     metrics = read_json(with_tuner / "metrics.json")
     assert (metrics["dev_loss"], metrics["dev_exact"]) == (best.dev_loss, best.dev_exact)
 
@@ -175,7 +175,7 @@ def test_a_checkpoint_without_a_tuner_is_refused(artifacts: Path, settings: Any,
 
 
 def test_missing_rows_are_named(artifacts: Path, settings: Any) -> None:
-    (artifacts / "prepare" / "dev.jsonl").unlink()
+    (artifacts / "training_set" / "lora" / "dev.jsonl").unlink()
     with pytest.raises(RecordError, match=r"dev\.jsonl is missing: run `dvc repro`"):
         search("lora", settings(RATES), artifacts=artifacts)
 

@@ -48,10 +48,11 @@ ZERO_SHOT = PromptConfig(strategy={"_target_": "whether.prompt.strategies.zero_s
 _QUICK = ServingConfig(requests=2, warmup=0)
 """Latency is not of interest here."""
 _CODE = Path(__file__).parents[1]
+_PACKAGES = ("chat", "curve", "engine", "finetune", "model", "outputs", "prompt", "served")
 
 
 class TuneFunction(Protocol):
-    """whether.finetune.finetune.finetune."""
+    """The stages `training_set` and `finetune`."""
 
     def __call__(
         self, name: str, tuner: TunerConfig | None, model: ModelConfig, seed: int, *, artifacts: Path, folder: Path
@@ -189,7 +190,7 @@ def _inputs(task: Task, splits: Mapping[str, list[Example]], model_folder: Path)
         "task": to_builtins(task),
         "splits": {split: [to_builtins(example) for example in rows] for split, rows in splits.items()},
         "model": sha256_folder(model_folder),
-        "code": [sha256_folder(_CODE / package, "**/*.py") for package in ("curve", "finetune", "prompt", "engine")],
+        "code": [sha256_folder(_CODE / package, "**/*.py") for package in _PACKAGES],
     }
 
 

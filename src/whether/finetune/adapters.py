@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from whether.errors import ConfigError, MissingPackageError
-from whether.records import Task
+from whether.records import TrainingSet
 
 Rank = Annotated[int, Field(ge=1, le=4096)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -17,7 +17,7 @@ VirtualTokens = Annotated[int, Field(ge=1, le=1024)]
 
 def lora(
     model: Any,
-    task: Task,  # noqa: ARG001 - every adapter gets it
+    task: TrainingSet,  # noqa: ARG001 - every adapter gets it
     *,
     r: Rank,
     alpha: Annotated[float, Field(gt=0)],
@@ -50,7 +50,7 @@ def lora(
 
 def qlora(
     model: Any,
-    task: Task,
+    task: TrainingSet,
     *,
     r: Rank,
     alpha: Annotated[float, Field(gt=0)],
@@ -72,7 +72,7 @@ def qlora(
 
 def vera(
     model: Any,
-    task: Task,  # noqa: ARG001
+    task: TrainingSet,  # noqa: ARG001
     *,
     r: Rank,
     dropout: Dropout = 0.0,
@@ -98,7 +98,7 @@ def vera(
 
 def ia3(
     model: Any,
-    task: Task,  # noqa: ARG001
+    task: TrainingSet,  # noqa: ARG001
     *,
     target_modules: list[str] | None = None,
     feedforward_modules: list[str] | None = None,
@@ -119,7 +119,7 @@ def ia3(
     return _adapt(model, settings, target_modules)
 
 
-def prompt_tuning(model: Any, task: Task, *, virtual_tokens: VirtualTokens) -> Any:
+def prompt_tuning(model: Any, task: TrainingSet, *, virtual_tokens: VirtualTokens) -> Any:
     """Return `model` with trained embeddings of `virtual_tokens` tokens before each prompt (soft prompts).
 
     Lester et al. 2021, 2104.08691. They start as the embeddings of the task's instruction, repeated or cut to fit.
@@ -136,7 +136,7 @@ def prompt_tuning(model: Any, task: Task, *, virtual_tokens: VirtualTokens) -> A
     return _adapt(model, settings)
 
 
-def prefix_tuning(model: Any, task: Task, *, virtual_tokens: VirtualTokens) -> Any:  # noqa: ARG001
+def prefix_tuning(model: Any, task: TrainingSet, *, virtual_tokens: VirtualTokens) -> Any:  # noqa: ARG001
     """Return `model` with trained keys and values of `virtual_tokens` tokens before each prompt, in every layer.
 
     Li and Liang 2021, 2101.00190, without the network that they train them through.
@@ -146,12 +146,12 @@ def prefix_tuning(model: Any, task: Task, *, virtual_tokens: VirtualTokens) -> A
     return _adapt(model, PrefixTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=virtual_tokens))
 
 
-def full(model: Any, task: Task) -> Any:  # noqa: ARG001
+def full(model: Any, task: TrainingSet) -> Any:  # noqa: ARG001
     """Return `model` with every weight to train."""
     return model.requires_grad_(True)
 
 
-def linear_probe(model: Any, task: Task) -> Any:
+def linear_probe(model: Any, task: TrainingSet) -> Any:
     """Return `model` with a linear classifier of the task's labels in place of its output head, frozen otherwise.
 
     The classifier reads the last hidden state of the prompt (Alain and Bengio 2016, 1610.01644): the cheapest way to

@@ -1,12 +1,11 @@
-"""Examples as token sequences to train on: the prompt, by default as `zero_shot` asks it, and the answer to learn."""
+"""Training examples as token sequences: the prompt, and the answer to learn."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from whether.chat.messages import TrainingFormat, zero_shot_messages
 from whether.errors import DataError
 from whether.model.tokens import encode, encode_answer
-from whether.records import Example, Task
+from whether.records import TrainingExample
 
 _SHOWN = 5
 
@@ -23,32 +22,24 @@ class TrainingRow(NamedTuple):
     """The right answer and the token that ends the turn."""
 
 
-def label_rows(rows: Sequence[TrainingRow], examples: Sequence[Example], labels: Sequence[str]) -> list[TrainingRow]:
+def label_rows(
+    rows: Sequence[TrainingRow], examples: Sequence[TrainingExample], labels: Sequence[str]
+) -> list[TrainingRow]:
     """Return the rows of the examples with the numbers of their labels as answers, for a model with a label head."""
     return [
-        TrainingRow(row.prompt, [labels.index(example.target)]) for row, example in zip(rows, examples, strict=True)
+        TrainingRow(row.prompt, [labels.index(str(example.label))]) for row, example in zip(rows, examples, strict=True)
     ]
 
 
-def plain_format(task: Task) -> TrainingFormat:
-    """Ask with the task's instruction and the input, nothing else."""
-    return lambda example: (zero_shot_messages(task, example), example.target)
-
-
-def encode_rows(
-    tokenizer: Any, lesson: TrainingFormat, examples: Sequence[Example], max_length: int, split: str
-) -> list[TrainingRow]:
+def encode_rows(tokenizer: Any, examples: Sequence[TrainingExample], max_length: int, split: str) -> list[TrainingRow]:
     """Return a row for each example, in their order.
 
     Raises DataError that names the examples whose prompt and answer together are longer than `max_length` tokens:
     to cut them would train on another task than the one that is measured.
     """
-    if not examples:
-        raise DataError(f"artifacts/prepare/{split}.jsonl has no examples: give the {split} split a larger share")
-    rows = []
-    for example in examples:
-        messages, answer = lesson(example)
-        rows.append(TrainingRow(encode(tokenizer, messages), encode_answer(tokenizer, answer)))
+    rows = [
+        TrainingRow(encode(tokenizer, example.prompt), encode_answer(tokenizer, example.answer)) for example in examples
+    ]
     lengths = {example.id: len(row.prompt) + len(row.answer) for example, row in zip(examples, rows, strict=True)}
     long = {id_: length for id_, length in lengths.items() if length > max_length}
     if long:

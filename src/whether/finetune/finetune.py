@@ -1,26 +1,25 @@
-"""The finetune stage: a checkpoint from the training split, or the record of the base model as it is."""
+"""The finetune stage: a checkpoint from its training set, or the record of the base model unchanged."""
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from whether.chat.messages import TrainingFormat
 from whether.config import ModelConfig, TunerConfig, WarmStartConfig, build
 from whether.errors import ConfigError, EngineError, RecordError
 from whether.finetune import checkpoints, processes, results
 from whether.finetune.checkpoints import require_disk_space
-from whether.finetune.data import encode_rows, label_rows, plain_format
+from whether.finetune.data import encode_rows, label_rows
 from whether.finetune.micro_batches import ADVICE
 from whether.finetune.results import TrainingResult
 from whether.model.loading import load_base, select_device
 from whether.model.memory import is_out_of_memory
 from whether.records import (
     STATE,
-    Example,
-    Task,
+    TrainingExample,
+    TrainingSet,
     named_write_errors,
     read_json,
     read_jsonl,
@@ -34,38 +33,25 @@ logger = logging.getLogger(__name__)
 
 
 def finetune(
-    name: str,
-    tuner: TunerConfig | None,
-    model: ModelConfig,
-    seed: int,
-    *,
-    artifacts: Path,
-    folder: Path | None,
-    learnt: Callable[[Task, Sequence[Example]], TrainingFormat] | None = None,
-) -> None:
-    """Make checkpoint `name` from artifacts/model and artifacts/prepare into `folder`.
+    name: str, tuner: TunerConfig | None, model: ModelConfig, seed: int,
+    *, model_folder: Path, training_set: Path, folder: Path | None,
+) -> None:  # fmt: skip
+    """Make checkpoint `name` from a base model and a training set (`whether.records.training_set`) into `folder`.
 
-    A run that was killed goes on from its last whole checkpoint in .state/finetune/ and gives the same result. Of
-    several processes that train together the main one has the `folder` and the others None. `learnt` makes of the
-    training split how its examples are asked; None: plainly. Raises DataError for examples longer than the tuner
-    allows, EngineError if training diverges or has too little memory, RecordError if the disk is full, and ConfigError
-    for a tuner with a prompt that comes without `learnt`.
+    A run that was killed resumes from its last whole checkpoint in .state/finetune/ and gives the same result. Of
+    several processes that train together the main one has the `folder` and the others None. Raises DataError for
+    examples longer than the tuner allows, EngineError if training diverges or has too little memory, and RecordError if
+    the disk is full.
     """
     if tuner is None:
         if folder is not None:
             results.write_base(name, model.name, seed, folder)
         return
     processes.begin()
-    data = read_data(artifacts / "prepare")
-    if tuner.prompt and learnt is None:
-        raise ConfigError(f"checkpoint {name}: a tuner with a prompt is for the stage `finetune` alone")
-    lesson = learnt(data.task, data.train) if learnt else plain_format(data.task)
+    data = read_data(training_set)
     states = STATE / "finetune"
-    key = state_key(tuner, model, seed, data, artifacts / "model")
-    if tuner.prompt:
-        key = sha256_json([key, *(to_builtins(lesson(example)) for example in [*data.train, *data.dev])])
-    state = states / f"{name}-{key[:16]}"
-    trained = train(tuner, model, seed, data, model_folder=artifacts / "model", state=state, lesson=lesson)
+    state = states / f"{name}-{state_key(tuner, model, seed, data, model_folder)[:16]}"
+    trained = train(tuner, model, seed, data, model_folder=model_folder, state=state)
     if folder is None:
         return
     with require_disk_space(folder, sum(file.stat().st_size for file in trained.best.iterdir())):
@@ -75,17 +61,18 @@ def finetune(
 
 
 class TrainingData(NamedTuple):
-    """What prepare left to tune on."""
+    """What there is to tune on."""
 
-    task: Task
-    train: list[Example]
-    dev: list[Example]
+    task: TrainingSet
+    train: list[TrainingExample]
+    dev: list[TrainingExample]
 
 
-def read_data(folder: Path) -> TrainingData:
-    """Read artifacts/prepare."""
-    task = read_json(folder / "task.json", Task)
-    return TrainingData(task, *(read_jsonl(folder / f"{split}.jsonl", Example) for split in ("train", "dev")))
+def read_data(training_set: Path) -> TrainingData:
+    """Read a folder like artifacts/training_set/<checkpoint>."""
+    task = read_json(training_set / "training_set.json", TrainingSet)
+    splits = (read_jsonl(training_set / f"{split}.jsonl", TrainingExample) for split in ("train", "dev"))
+    return TrainingData(task, *splits)
 
 
 def state_key(tuner: TunerConfig, model: ModelConfig, seed: int, data: TrainingData, model_folder: Path) -> str:
@@ -113,13 +100,11 @@ def train(
     *,
     model_folder: Path,
     state: Path,
-    lesson: TrainingFormat | None = None,
     callbacks: Sequence[Any] = (),
 ) -> TrainingResult:
     """Train, or go on training from what `state` holds, until all steps are done or dev stops improving.
 
-    `lesson` says how an example is asked; None: plainly. `callbacks` are `TrainerCallback`s that may watch, or end
-    training.
+    `callbacks` are `TrainerCallback`s that may watch, or end training.
     """
     import torch
     from peft import PeftModel
@@ -132,9 +117,8 @@ def train(
     set_threads(model.threads)
     device = select_device(model.device)
     base, tokenizer = load_base(model_folder, getattr(torch, model.dtype))
-    lesson = lesson or plain_format(data.task)
-    train_rows = encode_rows(tokenizer, lesson, data.train, tuner.max_length, "train")
-    dev_rows = encode_rows(tokenizer, lesson, data.dev, tuner.max_length, "dev")
+    train_rows = encode_rows(tokenizer, data.train, tuner.max_length, "train")
+    dev_rows = encode_rows(tokenizer, data.dev, tuner.max_length, "dev")
     set_seed(seed)
     adapted = build(tuner.adapter, base, data.task, where="tuner.adapter")
     if tuner.start:
@@ -143,7 +127,7 @@ def train(
     if head is not None:
         train_rows = label_rows(train_rows, data.train, head.labels)
         dev_rows = label_rows(dev_rows, data.dev, head.labels)
-    classes = [example.target for example in data.train] if tuner.balanced else None
+    classes = [str(example.label) for example in data.train] if tuner.balanced else None
     with explain_oom(), deterministic(device):
         trainer = make_trainer(
             adapted, tuner, train_rows, dev_rows, seed=seed, cpu=device == "cpu", output_dir=state, classes=classes
@@ -192,7 +176,7 @@ def load_start_adapter(adapted: Any, start: WarmStartConfig) -> None:
     set_peft_model_state_dict(adapted, weights)
 
 
-def check(tuner: TunerConfig, task: Task) -> None:
+def check(tuner: TunerConfig, task: TrainingSet) -> None:
     """Raise ConfigError for settings that do not fit the task or the number of processes."""
     if tuner.balanced and not task.labels:
         raise ConfigError(

@@ -1,14 +1,63 @@
-"""What a checkpoint is tuned on where its tuner names a prompt: the messages that the prompt asks with."""
+"""What checkpoints are tuned on: the stage `training_set` turns examples into the texts that tuning reads.
+
+An example is asked with the task's instruction and the input alone, or, where the tuner names a prompt, with that
+prompt's messages. An edit here, of a strategy or of a parser reruns this stage, which takes seconds; a checkpoint is
+tuned again only if its texts have changed.
+"""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from whether.chat.messages import TrainingFormat, render_input
+from whether.chat.messages import TrainingFormat, render_input, zero_shot_messages
 from whether.chat.templates import TemplateError
-from whether.config import PromptConfig, build
-from whether.errors import ConfigError
+from whether.config import PromptConfig, TunerConfig, build
+from whether.errors import ConfigError, DataError
 from whether.prompt.answering import DecodingStrategy
 from whether.prompt.strategies import Retrieval, Strategy
-from whether.records import Example, Message, Task
+from whether.records import (
+    Example,
+    Message,
+    Task,
+    TrainingExample,
+    TrainingSet,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+)
+
+SPLITS = ("train", "dev")
+
+
+def write_training_set(name: str, tuner: TunerConfig | None, seed: int, *, prepared: Path, folder: Path) -> None:
+    """Write what checkpoint `name` is tuned on; nothing but the task for one that is not tuned.
+
+    `prepared` is artifacts/prepare. Raises DataError for an empty split, and ConfigError for a prompt that cannot be
+    built or learnt.
+    """
+    task = read_json(prepared / "task.json", Task)
+    write_json(folder / "training_set.json", TrainingSet(task.name, task.output, task.labels, task.instruction))
+    if tuner is None:
+        return
+    splits = {split: read_jsonl(prepared / f"{split}.jsonl", Example) for split in SPLITS}
+    where = f"checkpoints.{name}.tuner.prompt"
+    chosen = training_format(tuner.prompt, task, splits["train"], seed, where) if tuner.prompt else plain_format(task)
+    for split, examples in splits.items():
+        if not examples:
+            raise DataError(f"{prepared / f'{split}.jsonl'} has no examples: give the {split} split a larger share")
+        rows = [_training_example(task, chosen, example) for example in examples]
+        write_jsonl(folder / f"{split}.jsonl", [row.as_line() for row in rows])
+
+
+def _training_example(task: Task, chosen: TrainingFormat, example: Example) -> TrainingExample:
+    messages, answer = chosen(example)
+    label = example.target if task.labels else None
+    return TrainingExample(example.id, list(messages), [Message("assistant", answer)], label)
+
+
+def plain_format(task: Task) -> TrainingFormat:
+    """Ask with the task's instruction and the input, nothing else."""
+    return lambda example: (zero_shot_messages(task, example), example.target)
 
 
 def training_format(prompt: PromptConfig, task: Task, pool: Sequence[Example], seed: int, where: str) -> TrainingFormat:

@@ -63,6 +63,7 @@ from whether.records.task import (
     Split,
     Task,
 )
+from whether.records.training_set import TrainingExample, TrainingSet
 from whether.records.verdict import (
     APPROACH_NAMES,
     HEADLINES,
@@ -152,6 +153,8 @@ __all__ = [
     "Task",
     "TaskRetention",
     "TrainingCost",
+    "TrainingExample",
+    "TrainingSet",
     "TrialRecord",
     "Verdict",
     "Violation",

@@ -62,7 +62,7 @@ def search(name: str, config: Config, *, artifacts: Path, restart: bool = False)
     optuna()
     from whether.search.trial import SearchSetup
 
-    data, model_folder = read_data(artifacts / "prepare"), artifacts / "model"
+    data, model_folder = read_data(artifacts / "training_set" / name), artifacts / "model"
     record = _record(name, tuner, config, data, model_folder)
     folder, state = artifacts / "search" / name, STATE / "search" / name
     question = SearchSetup(record, space, config.search, config.model, data, model_folder, state)
@@ -82,10 +82,6 @@ def search(name: str, config: Config, *, artifacts: Path, restart: bool = False)
 
 def _tuner(name: str, config: Config) -> TunerConfig:
     tuned = {key: checkpoint.tuner for key, checkpoint in config.checkpoints.items() if checkpoint.tuner}
-    if name in tuned and tuned[name].prompt:
-        raise ConfigError(
-            f"{name} is tuned with a prompt, which a search does not do: search on one without, such as lora"
-        )
     if name == BASE:
         raise ConfigError(f"{BASE} has no tuner to search settings for{near_matches('', tuned)}")
     if name not in tuned:
