@@ -269,4 +269,4 @@ def test_speed_is_measured_on_as_many_requests_as_the_settings_say(
     )
     found = measure_speed(tiny, 3, 4, 0)
     assert calls == [1, 1, 1, 1, 4, 4]
-    assert found["latency_input_tokens"] == 256
+    assert found.latency_input_tokens == 256

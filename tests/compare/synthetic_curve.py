@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from synthetic_study import LABELS
 
-from whether.records import CurveAnswer, CurvePoint, CurveTraining, Example, read_jsonl, write_json, write_jsonl
+from whether.records import CheckpointMetrics, CurveAnswer, CurvePoint, Example, read_jsonl, write_json, write_jsonl
 
 Law = Callable[[float], float]
 
@@ -57,7 +57,7 @@ def write_curve(
                         for row, score in zip(rows, right.tolist(), strict=True)
                     ]
             folder = artifacts / "curve" / f"{number}-{seed}"
-            training = CurveTraining(16, 40.0)
+            training = CheckpointMetrics(steps=16, train_seconds_with_evaluation=40.0)
             point = CurvePoint(number, seed, "lora", tuned, prompts, {}, len(examples["dev"]), 1, training)
             write_json(folder / "point.json", point)
             write_jsonl(folder / "answers.jsonl", answers)

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from whether.compare.cost import ArmCost, break_even, training_cost, usd_to_build
-from whether.compare.results import CheckpointMetrics
 from whether.config import PolicyConfig, PricingConfig
+from whether.records import CheckpointMetrics
 from whether.stats.intervals import Interval
 
 PRICES = PricingConfig(
@@ -16,16 +16,18 @@ PRICES = PricingConfig(
 
 
 def test_prices():
-    spent = ArmCost(0.5, 300, CheckpointMetrics(200, 1000), 500)
+    spent = ArmCost(0.5, 300, CheckpointMetrics(labels_used=200, train_seconds_with_evaluation=1000), 500)
     assert spent.usd_per_1k(PRICES) == pytest.approx(0.5)
-    assert usd_to_build(300, CheckpointMetrics(200, 1000), PRICES) == pytest.approx(31)
+    assert usd_to_build(
+        300, CheckpointMetrics(labels_used=200, train_seconds_with_evaluation=1000), PRICES
+    ) == pytest.approx(31)
     assert spent.usd_to_build(PRICES) == pytest.approx(31.5)
     policy = PolicyConfig(monthly_requests=10_000, months=12)
     assert spent.usd_per_month(PRICES, policy) == pytest.approx(5 + 31.5 / 12)
 
 
 def test_training_costs_labels_machine_time_and_energy_that_was_measured():
-    training = CheckpointMetrics(200, 1000, flops=2e13, energy=7.2e6)
+    training = CheckpointMetrics(labels_used=200, train_seconds_with_evaluation=1000, flops=2e13, energy=7.2e6)
     cost = training_cost(training, PRICES)
     assert (cost.labels, cost.seconds, cost.flops, cost.energy, cost.peak_memory) == (200, 1000, 2e13, 7.2e6, None)
     assert (cost.usd_labels, cost.usd_machine, cost.usd_energy) == (pytest.approx(20), pytest.approx(1), None)
@@ -62,12 +64,12 @@ def test_break_even_is_where_both_cost_the_same(per_1k, to_build, outcome):
 
 def expense(per_1k: float, to_build: float) -> ArmCost:
     """Return one with these prices."""
-    return ArmCost(per_1k, 0, CheckpointMetrics(0, 1000 * to_build), 0)
+    return ArmCost(per_1k, 0, CheckpointMetrics(labels_used=0, train_seconds_with_evaluation=1000 * to_build), 0)
 
 
 def test_people_cost_to_build_and_retraining_costs_each_time_its_machine():
-    ours = ArmCost(0.2, 300, CheckpointMetrics(300, 1000), 0, person_hours=8)
-    theirs = ArmCost(0.5, 0, CheckpointMetrics(0, 0), 500, person_hours=2)
+    ours = ArmCost(0.2, 300, CheckpointMetrics(labels_used=300, train_seconds_with_evaluation=1000), 0, person_hours=8)
+    theirs = ArmCost(0.5, 0, CheckpointMetrics(labels_used=0, train_seconds_with_evaluation=0), 500, person_hours=2)
     prices = replace(PRICES, usd_per_person_hour=50)
     policy = PolicyConfig(monthly_requests=10_000, months=12, retrain_months=3)
     assert ours.usd_to_build(PRICES) == pytest.approx(31)
@@ -81,7 +83,10 @@ def test_people_cost_to_build_and_retraining_costs_each_time_its_machine():
 
 
 def test_drivers_are_the_difference_with_half_and_twice_of_each_quantity():
-    ours, theirs = ArmCost(0.2, 300, CheckpointMetrics(300, 1000), 0), ArmCost(0.5, 100, CheckpointMetrics(0, 0), 0)
+    ours, theirs = (
+        ArmCost(0.2, 300, CheckpointMetrics(labels_used=300, train_seconds_with_evaluation=1000), 0),
+        ArmCost(0.5, 100, CheckpointMetrics(labels_used=0, train_seconds_with_evaluation=0), 0),
+    )
     policy = PolicyConfig(monthly_requests=10_000, months=12)
     found = break_even("tuned", "prompt", (ours, theirs), PRICES, policy)
     assert found.usd_per_month == pytest.approx(-3 + 21 / 12)

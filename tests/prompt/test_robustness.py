@@ -10,7 +10,7 @@ import pytest
 from whether.config import ModelConfig, PromptConfig, RobustnessConfig, ServingConfig
 from whether.errors import ConfigError
 from whether.prompt.adherence import adherence, violation
-from whether.prompt.answering import DecodingStrategy, Reply, greedy, json_answer, label_scores
+from whether.prompt.answering import DecodingStrategy, ParsedOutput, greedy, json_answer, label_scores
 from whether.prompt.arm import run_arm
 from whether.prompt.robustness import Baseline, measure_robustness
 from whether.prompt.strategies import zero_shot
@@ -162,8 +162,8 @@ def test_every_arm_is_measured_with_the_engine(artifacts: Path, strategy: dict, 
     assert sum(one.count for one in form.violations) == len(invalid)
 
 
-def reply(text: str, finished: bool = True) -> Reply:
-    return Reply(Generation(None, text, None, None, None, 0.0, finished), None)
+def reply(text: str, finished: bool = True) -> ParsedOutput:
+    return ParsedOutput(Generation(None, text, None, None, None, 0.0, finished), None)
 
 
 def test_what_is_wrong_with_an_output_is_named(label_task: Task) -> None:
@@ -191,7 +191,7 @@ def test_what_is_wrong_with_an_output_is_named(label_task: Task) -> None:
 
 
 def test_violations_are_counted_and_shown(label_task: Task) -> None:
-    replies = [reply("x"), reply("y"), reply(""), Reply(reply("tech").generation, "tech")]
+    replies = [reply("x"), reply("y"), reply(""), ParsedOutput(reply("tech").generation, "tech")]
     found = adherence(label_task, greedy(label_task, 0), replies)
     assert found.n == 4
     assert [(one.kind, one.count, one.outputs) for one in found.violations] == [

@@ -2,14 +2,10 @@
 
 Writes into artifacts/benchmark/<checkpoint>/:
 
-metrics.json    retention (mean accuracy over the suite's tasks) and n_documents; truncated_requests (those of the suite
-                that were longer than the context window and lost truncated_tokens at their beginnings); perplexity and
-                n_text_tokens (None where `text` is not set); other (another task: its name, accuracy and n);
-                tokens_per_second (reading), tokens_per_second_decode (writing); latency_p50, latency_p95 and the size
-                of the request that they are of: latency_input_tokens, latency_output_tokens; peak_memory; disk (bytes
-                beyond the base model), model_disk (bytes of the base model)
-results.json    each task of the suite: metric, value, stderr, n
-samples.jsonl   each document: task, doc_id, score (1.0 right, 0.0 not), so that checkpoints are compared in pairs
+metrics.json    `whether.records.BenchmarkMetrics`
+results.json    each task of the suite: `whether.records.TaskResult`
+samples.jsonl   each document: `whether.records.BenchmarkSample` (1.0 right, 0.0 not), so that checkpoints are compared
+                in pairs
 """
 
 from pathlib import Path
@@ -19,7 +15,7 @@ from whether.benchmark.retention import run_suite
 from whether.benchmark.speed import measure_speed
 from whether.benchmark.text import measure_perplexity
 from whether.config import BenchmarkConfig, ModelConfig
-from whether.records import write_json, write_jsonl
+from whether.records import BenchmarkMetrics, to_builtins, write_json, write_jsonl
 
 
 def benchmark(
@@ -38,21 +34,21 @@ def benchmark(
     other = measure_unseen_task(local, config.other, config.other_examples, seed) if config.other else None
     perplexity = measure_perplexity(local, Path(config.text), config.text_tokens) if config.text else None
 
-    write_json(folder / "results.json", {name: result._asdict() for name, result in suite.results.items()})
-    write_jsonl(folder / "samples.jsonl", (sample._asdict() for sample in suite.samples))
-    metrics = {
-        "retention": suite.retention,
-        "n_documents": len(suite.samples),
-        "truncated_requests": suite.truncated_requests,
-        "truncated_tokens": suite.truncated_tokens,
-        "perplexity": perplexity.value if perplexity else None,
-        "n_text_tokens": perplexity.tokens if perplexity else None,
-        "other": other._asdict() if other else None,
-        **speed,
-        "peak_memory": peak_memory(),
-        "disk": _size(artifacts / "finetune" / checkpoint / "adapter"),
-        "model_disk": _size(artifacts / "model"),
-    }
+    write_json(folder / "results.json", {name: to_builtins(result) for name, result in suite.results.items()})
+    write_jsonl(folder / "samples.jsonl", suite.samples)
+    metrics = BenchmarkMetrics(
+        retention=suite.retention,
+        n_documents=len(suite.samples),
+        truncated_requests=suite.truncated_requests,
+        truncated_tokens=suite.truncated_tokens,
+        perplexity=perplexity.value if perplexity else None,
+        n_text_tokens=perplexity.tokens if perplexity else None,
+        other=other,
+        peak_memory=peak_memory(),
+        disk=_size(artifacts / "finetune" / checkpoint / "adapter"),
+        model_disk=_size(artifacts / "model"),
+        **speed._asdict(),
+    )
     write_json(folder / "metrics.json", metrics)
 
 
@@ -60,7 +56,7 @@ def write_unmeasured(folder: Path) -> None:
     """Write the records of a served model: nothing of it is here, and its provider's benchmark is not ours."""
     write_json(folder / "results.json", {})
     write_jsonl(folder / "samples.jsonl", ())
-    write_json(folder / "metrics.json", {"retention": None, "n_documents": 0})
+    write_json(folder / "metrics.json", BenchmarkMetrics())
 
 
 def _size(folder: Path) -> int:

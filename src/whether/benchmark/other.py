@@ -7,7 +7,7 @@ that a checkpoint cannot fail for its form of answer alone.
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from whether.chat.messages import zero_shot_messages
 from whether.config import TaskConfig
@@ -15,22 +15,14 @@ from whether.engine.requests import ScoringRequest
 from whether.errors import ConfigError, DataError, near_matches
 from whether.model.tokens import encode, encode_answer
 from whether.outputs.kinds import output_of
-from whether.records import Example, Task
+from whether.records import Example, Task, UnseenTaskResult
 from whether.sources.tables import read_rows
 
 if TYPE_CHECKING:
     from whether.engine.local import LocalModel
 
 
-class OtherTask(NamedTuple):
-    """How a checkpoint does on it: an entry of metrics.json."""
-
-    task: str
-    accuracy: float
-    n: int
-
-
-def measure_unseen_task(local: "LocalModel", config: TaskConfig, examples: int, seed: int) -> OtherTask:
+def measure_unseen_task(local: "LocalModel", config: TaskConfig, examples: int, seed: int) -> UnseenTaskResult:
     """Answer at most `examples` rows of a label task, the same ones for every checkpoint.
 
     Raises ConfigError for a task that has no labels, DataError for rows that cannot be read.
@@ -49,7 +41,7 @@ def measure_unseen_task(local: "LocalModel", config: TaskConfig, examples: int, 
     for place, row in enumerate(chosen):
         own = scores[place * width : (place + 1) * width]
         right += task.labels[own.index(max(own))] == row.target
-    return OtherTask(task.name, right / len(chosen), len(chosen))
+    return UnseenTaskResult(task.name, right / len(chosen), len(chosen))
 
 
 def _read(config: TaskConfig) -> tuple[Task, list[Example]]:

@@ -11,28 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from whether.config import BenchmarkConfig
 from whether.errors import ConfigError, DataError, near_matches
+from whether.records import BenchmarkSample, TaskResult
 
 if TYPE_CHECKING:
     from whether.engine.local import LocalModel
-
-
-class TaskResult(NamedTuple):
-    """One task of the suite."""
-
-    metric: str
-    """The first metric that the task lists: `acc`, or `acc_norm` (log-likelihood a character)."""
-    value: float
-    stderr: float | None
-    n: int
-    """Documents."""
-
-
-class BenchmarkSample(NamedTuple):
-    """One document: two checkpoints answer the same ones."""
-
-    task: str
-    doc_id: int
-    score: float
 
 
 class SuiteResults(NamedTuple):

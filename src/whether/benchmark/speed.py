@@ -1,7 +1,7 @@
 """How fast a checkpoint reads and writes on this machine, with requests that share nothing."""
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from whether.records import Decoding
 
@@ -15,7 +15,18 @@ OUTPUT_TOKENS = 16
 """Most tokens of a request's answer."""
 
 
-def measure_speed(local: "LocalModel", requests: int, batch_size: int, seed: int) -> dict[str, float | None]:
+class Speed(NamedTuple):
+    """Keys of `whether.records.BenchmarkMetrics`."""
+
+    tokens_per_second: float
+    tokens_per_second_decode: float | None
+    latency_p50: float
+    latency_p95: float
+    latency_input_tokens: int
+    latency_output_tokens: float
+
+
+def measure_speed(local: "LocalModel", requests: int, batch_size: int, seed: int) -> Speed:
     """Return tokens a second of reading and writing in a batch, and the latency of requests sent one at a time.
 
     Prompts are seeded random tokens, so that no two share a prefix and the data does not matter. A model may end its
@@ -34,14 +45,14 @@ def measure_speed(local: "LocalModel", requests: int, batch_size: int, seed: int
     further_tokens = sum(max(0, _length(answer) - 1) for answer in answers)
     write_seconds = both_seconds - read_seconds
     p50, p95 = np.percentile([seconds for seconds, _ in runs], [50, 95])
-    return {
-        "tokens_per_second": batch_size * length / read_seconds,
-        "tokens_per_second_decode": further_tokens / write_seconds if further_tokens and write_seconds > 0 else None,
-        "latency_p50": float(p50),
-        "latency_p95": float(p95),
-        "latency_input_tokens": length,
-        "latency_output_tokens": sum(_length(answer) for _, (answer,) in runs) / requests,
-    }
+    return Speed(
+        tokens_per_second=batch_size * length / read_seconds,
+        tokens_per_second_decode=further_tokens / write_seconds if further_tokens and write_seconds > 0 else None,
+        latency_p50=float(p50),
+        latency_p95=float(p95),
+        latency_input_tokens=length,
+        latency_output_tokens=sum(_length(answer) for _, (answer,) in runs) / requests,
+    )
 
 
 def _length(answer: "Generation") -> int:

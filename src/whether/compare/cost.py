@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from whether.compare.results import Arm, Checkpoint, CheckpointMetrics
+from whether.compare.results import Arm, Checkpoint
 from whether.config import Config, PolicyConfig, PricingConfig, TokenPrice
 from whether.errors import RecordError
 from whether.metrics.catalogue import measurement
 from whether.metrics.format import format_usd
-from whether.records import BreakEven, CostDriver, Measurement, TrainingCost
+from whether.records import BreakEven, CheckpointMetrics, CostDriver, Measurement, TrainingCost
 from whether.stats.inference import unbounded_mean_interval
 from whether.stats.intervals import Floats, InferenceSettings, Interval
 

@@ -6,49 +6,21 @@ from typing import Any, NamedTuple, TypeVar
 
 from whether.config import BASE, CheckpointConfig, Config, PromptConfig, TokenPrice
 from whether.errors import RecordError
-from whether.records import Adherence, Example, Prediction, Robustness, Task, read_json, read_jsonl
+from whether.records import (
+    Adherence,
+    BenchmarkMetrics,
+    BenchmarkSample,
+    CheckpointMetrics,
+    Example,
+    Prediction,
+    Robustness,
+    Task,
+    TaskResult,
+    read_json,
+    read_jsonl,
+)
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class CheckpointMetrics:
-    """What of artifacts/finetune/<checkpoint>/metrics.json says what training cost."""
-
-    labels_used: int
-    """Labelled examples trained on; 0 for base."""
-    train_seconds_with_evaluation: float
-    """Machine time of training, that of choosing the best step included."""
-    trained_tokens: int | None = None
-    computed_tokens: int | None = None
-    flops: float | None = None
-    energy: float | None = None
-    """Joules; None where the machine does not tell."""
-    peak_memory: int | None = None
-    peak_device_memory: int | None = None
-
-
-@dataclass(frozen=True)
-class OtherTask:
-    """What a checkpoint scores on a label task that it was not tuned for."""
-
-    task: str
-    accuracy: float
-    n: int
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """artifacts/benchmark/<checkpoint>/metrics.json; None for what was not measured."""
-
-    retention: float | None = None
-    truncated_requests: int | None = None
-    """Requests of the retention suite that lost their beginnings, being longer than the context window."""
-    perplexity: float | None = None
-    tokens_per_second: float | None = None
-    peak_memory: float | None = None
-    disk: float | None = None
-    other: OtherTask | None = None
 
 
 @dataclass(frozen=True)
@@ -61,32 +33,14 @@ class LatencyMetrics:
 
 
 @dataclass(frozen=True)
-class TaskResult:
-    """One task of the retention suite: an entry of artifacts/benchmark/<checkpoint>/results.json."""
-
-    metric: str
-    value: float
-    n: int
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One document of the retention suite: a line of artifacts/benchmark/<checkpoint>/samples.jsonl."""
-
-    task: str
-    doc_id: int
-    score: float
-
-
-@dataclass(frozen=True)
 class Checkpoint:
     """Weights that answer, and what was measured about them."""
 
     name: str
     training: CheckpointMetrics
-    benchmark: Benchmark
+    benchmark: BenchmarkMetrics
     results: dict[str, TaskResult]
-    samples: list[Sample]
+    samples: list[BenchmarkSample]
 
     price: TokenPrice | None = None
     """Of a served model; None: machine time is what its answers cost."""
@@ -211,9 +165,9 @@ def _load_checkpoint(name: str, settings: CheckpointConfig, artifacts: Path) -> 
     return Checkpoint(
         name=name,
         training=read_json(tuning / "metrics.json", CheckpointMetrics),
-        benchmark=read_json(benchmark / "metrics.json", Benchmark),
+        benchmark=read_json(benchmark / "metrics.json", BenchmarkMetrics),
         results=read_json(benchmark / "results.json", dict[str, TaskResult]),
-        samples=read_jsonl(benchmark / "samples.jsonl", Sample),
+        samples=read_jsonl(benchmark / "samples.jsonl", BenchmarkSample),
         price=settings.served.price if settings.served else None,
     )
 

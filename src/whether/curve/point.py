@@ -25,9 +25,9 @@ from whether.curve.order import label_order
 from whether.errors import ConfigError
 from whether.records import (
     STATE,
+    CheckpointMetrics,
     CurveAnswer,
     CurvePoint,
-    CurveTraining,
     Example,
     Prediction,
     Task,
@@ -139,7 +139,7 @@ def measure_point(
     absent = _prompt(stages, curve.prompts)
     prompts = [arm for prompt in curve.prompts if (arm := f"{BASE}-{prompt}") not in absent]
 
-    training = read_json(view / "finetune" / name / "metrics.json", CurveTraining)
+    training = read_json(view / "finetune" / name / "metrics.json", CheckpointMetrics)
     point = CurvePoint(labels, seed, name, tuned, prompts, absent, len(splits["dev"]), repeats, training)
     write_json(folder / "point.json", point)
     answers = _answers(view, [tuned, *prompts])

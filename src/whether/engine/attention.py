@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from whether.engine.prefix_tree import Pass
+from whether.model.attention import require_plain_attention
 
 if TYPE_CHECKING:
     import torch
@@ -23,10 +24,6 @@ BLOCK = 64
 """Most nodes of a block of queries."""
 MULTIPLE = 8
 """Blocks are as wide as a multiple of this."""
-
-
-class UnsupportedAttentionError(Exception):
-    """The model's attention does something that the tree of tokens cannot express."""
 
 
 class Blocks(NamedTuple):
@@ -75,9 +72,7 @@ def shared_prefix_attention(  # noqa: PLR0917 - transformers calls it so
     """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    for option in ("sliding_window", "softcap", "s_aux", "position_bias"):
-        if options.get(option) is not None:
-            raise UnsupportedAttentionError(f"its attention uses {option}")
+    require_plain_attention(options)
     if blocks is not None:
         return attend_in_blocks(query, key, value, blocks, scaling), None
     if shared_prefix is not None:

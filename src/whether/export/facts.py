@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from whether.compare.provenance import provenance
-from whether.compare.results import TaskResult
 from whether.config import BASE, Config
 from whether.errors import RecordError
 from whether.records import (
+    CheckpointMetrics,
     CheckpointRecord,
     Example,
-    FinetuneMetrics,
     Provenance,
     Task,
+    TaskResult,
     Verdict,
     read_json,
     read_jsonl,
@@ -41,7 +41,7 @@ class CardData:
     dtype: str
     """Precision of the exported weights."""
     checkpoint: CheckpointRecord
-    training: FinetuneMetrics
+    training: CheckpointMetrics
     task: Task
     profile: dict[str, Any]
     """artifacts/prepare/profile.json."""
@@ -78,7 +78,7 @@ def read_card_data(name: str, config: Config, artifacts: Path, dtype: str) -> Ca
         config=config,
         dtype=dtype,
         checkpoint=checkpoint,
-        training=read_json(artifacts / "finetune" / name / "metrics.json", FinetuneMetrics),
+        training=read_json(artifacts / "finetune" / name / "metrics.json", CheckpointMetrics),
         task=task,
         profile=read_json(artifacts / "prepare" / "profile.json"),
         variables=list(first.inputs),

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+from whether.model.attention import require_plain_attention
+
 NAME = "packed_rows"
 """Name of this attention among those of transformers."""
 WIDTH = 64
@@ -28,10 +30,6 @@ BlockLayout = dict[str, Any]
 - place: place of each own token among the blocks, flat; int64 [own tokens]
 - mask: what is added to the scores; [blocks, 1, W, P + W]
 """
-
-
-class UnsupportedAttentionError(ValueError):
-    """The model's attention does something that blocks cannot express."""
 
 
 def register() -> None:
@@ -100,9 +98,7 @@ def packed_attention(  # noqa: PLR0917 - transformers calls it so
         return sdpa_attention_forward(  # type: ignore[no-any-return]
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
         )
-    for option in ("sliding_window", "softcap", "s_aux", "position_bias"):
-        if options.get(option) is not None:
-            raise UnsupportedAttentionError(f"its attention uses {option}")
+    require_plain_attention(options)
     return blocked_attention(query, key, value, packed_layout, scale=scaling, dropout_p=dropout), None
 
 

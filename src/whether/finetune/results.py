@@ -27,9 +27,9 @@ from whether.config import ModelConfig, ServedConfig, TunerConfig
 from whether.model.loading import WEIGHTS_FILE
 from whether.records import (
     CheckpointKind,
+    CheckpointMetrics,
     CheckpointRecord,
     Evaluation,
-    FinetuneMetrics,
     Step,
     named_write_errors,
     write_json,
@@ -87,17 +87,7 @@ def write_served(name: str, served: ServedConfig, seed: int, folder: Path) -> No
 
 def _write_untuned(record: CheckpointRecord, folder: Path) -> None:
     write_json(folder / "checkpoint.json", record)
-    nothing = FinetuneMetrics(
-        labels_used=0,
-        dev_labels_used=0,
-        steps=0,
-        examples=0,
-        trained_tokens=0,
-        computed_tokens=0,
-        train_seconds=0.0,
-        train_seconds_with_evaluation=0.0,
-        flops=0.0,
-    )
+    nothing = CheckpointMetrics(trained_tokens=0, computed_tokens=0, flops=0.0)
     write_json(folder / "metrics.json", nothing)
 
 
@@ -167,7 +157,7 @@ def total(values: Sequence[float | None]) -> float | None:
     return sum(known) if len(known) == len(values) else None
 
 
-def metrics(tuner: TunerConfig, trained: TrainingResult) -> FinetuneMetrics:
+def metrics(tuner: TunerConfig, trained: TrainingResult) -> CheckpointMetrics:
     """Sum up what training took."""
     steps, evaluations = trained.history.steps, trained.history.evaluations
     best = trained.best_evaluation
@@ -176,7 +166,7 @@ def metrics(tuner: TunerConfig, trained: TrainingResult) -> FinetuneMetrics:
     epochs, batches = divmod(len(steps), -(-trained.train_rows // tuner.batch_size))
     examples = epochs * trained.train_rows + batches * tuner.batch_size
     on_device = [item.peak_device_memory for item in evaluations if item.peak_device_memory is not None]
-    return FinetuneMetrics(
+    return CheckpointMetrics(
         labels_used=trained.train_rows,
         dev_labels_used=trained.dev_rows,
         steps=len(steps),

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 
 from whether.outputs.json_output import json_violation
 from whether.outputs.kinds import output_of
-from whether.prompt.answering import DecodingStrategy, Reply
+from whether.prompt.answering import DecodingStrategy, ParsedOutput
 from whether.records import Adherence, Task, Violation
 
 SHOWN = 5
 """Outputs shown of each kind."""
 
 
-def adherence(task: Task, answering: DecodingStrategy, replies: Sequence[Reply]) -> Adherence:
+def adherence(task: Task, answering: DecodingStrategy, replies: Sequence[ParsedOutput]) -> Adherence:
     """Return how often outputs broke the form in which way, the most frequent first, with the first outputs of each."""
     found: dict[str, list[str]] = defaultdict(list)
     for reply in replies:
@@ -22,7 +22,7 @@ def adherence(task: Task, answering: DecodingStrategy, replies: Sequence[Reply])
     return Adherence(len(replies), [Violation(kind, len(texts), texts[:SHOWN]) for kind, texts in ordered])
 
 
-def violation(task: Task, answering: DecodingStrategy, reply: Reply) -> str:
+def violation(task: Task, answering: DecodingStrategy, reply: ParsedOutput) -> str:
     """Return in a few words what is wrong with an output that was not understood."""
     text = reply.generation.text
     if not text.strip():

@@ -26,7 +26,7 @@ CONTENT_FREE = ("N/A", "[MASK]", "")
 """Inputs that say nothing, whose answers show a prompt's own bias (Zhao et al. 2021)."""
 
 
-class Reply(NamedTuple):
+class ParsedOutput(NamedTuple):
     """One answer, as it was written and as it was understood."""
 
     generation: Generation
@@ -41,7 +41,7 @@ class Ask(Protocol):
 
     def __call__(
         self, model: ChatModel, strategy: Strategy, examples: Sequence[Example], *, progress: str | None = None
-    ) -> list[Reply]:
+    ) -> list[ParsedOutput]:
         """Raise EngineError for what the model cannot do."""
         ...
 
@@ -50,12 +50,12 @@ class Writing(NamedTuple):
     """Answers that a model writes, to each chat for itself, so that chats of several prompts can go to it together."""
 
     decoding: Decoding
-    understand: Callable[[Sequence[Generation]], Reply]
+    understand: Callable[[Sequence[Generation]], ParsedOutput]
     """From all that was written after one chat to its reply."""
 
     def ask(
         self, model: ChatModel, strategy: Strategy, examples: Sequence[Example], *, progress: str | None = None
-    ) -> list[Reply]:
+    ) -> list[ParsedOutput]:
         """Ask each example in a chat of its own."""
         written = model.generate([strategy(one) for one in examples], self.decoding, progress=progress)
         return [self.understand(one) for one in written]
@@ -128,7 +128,7 @@ def self_consistency(
     read = _reader_after(task, after)
     sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed, samples=samples)
 
-    def vote(drawn: Sequence[Generation]) -> Reply:
+    def vote(drawn: Sequence[Generation]) -> ParsedOutput:
         answers = [read(one.text) for one in drawn]
         counts = Counter(answer for answer in answers if answer is not None)
         winner = max(counts, key=lambda answer: counts[answer]) if counts else None
@@ -140,7 +140,7 @@ def self_consistency(
             asked, cached = _total([one.input_tokens for one in drawn]), _total([one.cached_tokens for one in drawn])
         seconds = sum(one.seconds for one in drawn)
         whole = first._replace(output_tokens=total, input_tokens=asked, cached_tokens=cached, seconds=seconds)
-        return Reply(whole, winner, answers)
+        return ParsedOutput(whole, winner, answers)
 
     writing = Writing(Decoding(length, sampling=sampling), vote)
     return DecodingStrategy(writing.ask, length, read, schema=task.schema, after=after, writing=writing)
@@ -179,7 +179,7 @@ def label_scores(
         examples: Sequence[Example],
         *,
         progress: str | None = None,  # noqa: ARG001
-    ) -> list[Reply]:
+    ) -> list[ParsedOutput]:
         if not isinstance(model, LabelScorer):
             raise EngineError("label_scores needs a model on this machine: a served one does not tell probabilities")
         empty = (
@@ -197,7 +197,7 @@ def label_scores(
             best = max(range(len(adjusted)), key=adjusted.__getitem__)
             label = task.labels[best]
             replies.append(
-                Reply(
+                ParsedOutput(
                     Generation(
                         token_ids=None, text=label, input_tokens=judgement.input_tokens,
                         cached_tokens=judgement.cached_tokens, output_tokens=judgement.scores[best].tokens,
@@ -230,9 +230,9 @@ def json_answer(
     return DecodingStrategy(writing.ask, length, kind.parse_json, kind.to_json, schema, writing=writing)
 
 
-def _first(read: Parse) -> Callable[[Sequence[Generation]], Reply]:
+def _first(read: Parse) -> Callable[[Sequence[Generation]], ParsedOutput]:
     """Return what takes the only answer to a chat as it was written."""
-    return lambda written: Reply(written[0], read(written[0].text))
+    return lambda written: ParsedOutput(written[0], read(written[0].text))
 
 
 def _reader_after(task: Task, after: str | None) -> Parse:

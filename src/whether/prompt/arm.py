@@ -38,7 +38,7 @@ from whether.errors import ConfigError, DataError, EngineError
 from whether.outputs.kinds import output_of
 from whether.outputs.output import score_answer
 from whether.prompt.adherence import adherence
-from whether.prompt.answering import DecodingStrategy, Reply, greedy
+from whether.prompt.answering import DecodingStrategy, ParsedOutput, greedy
 from whether.prompt.lm_eval_export import export
 from whether.prompt.metrics import latency_metrics, split_metrics
 from whether.prompt.models import LoadedCheckpoint, base_counter, load_checkpoint
@@ -172,7 +172,7 @@ class _Work:
         """The prompt of each example, by its id."""
         return {example.id: self.strategy(example) for _, example in self.examples}
 
-    def ask(self, model: ChatModel, progress: str | None = None) -> list[Reply]:
+    def ask(self, model: ChatModel, progress: str | None = None) -> list[ParsedOutput]:
         """Return the model's answers."""
         return self.answering.ask(
             model,
@@ -181,7 +181,9 @@ class _Work:
             progress=progress,
         )
 
-    def predictions(self, replies: Sequence[Reply], show: Callable[[Sequence[Message]], str]) -> list[Prediction]:
+    def predictions(
+        self, replies: Sequence[ParsedOutput], show: Callable[[Sequence[Message]], str]
+    ) -> list[Prediction]:
         """Return the records of the answers."""
         inner = self.strategy.strategy if isinstance(self.strategy, _FormattedDemonstrations) else self.strategy
         retrieval = inner if isinstance(inner, Retrieval) else None
@@ -287,7 +289,7 @@ def _check_lengths(opened: LoadedCheckpoint, work: _Work) -> None:
 
 
 def prediction(
-    task: Task, split: Split, example: Example, prompt: str, reply: Reply, *, retrieved: bool | None
+    task: Task, split: Split, example: Example, prompt: str, reply: ParsedOutput, *, retrieved: bool | None
 ) -> Prediction:
     """Return the record of a reply: what was understood, and whether it is right."""
     generation = reply.generation

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from whether.engine.requests import ChatModel
 from whether.errors import EngineError
-from whether.prompt.answering import DecodingStrategy, Reply, Writing
+from whether.prompt.answering import DecodingStrategy, ParsedOutput, Writing
 from whether.prompt.strategies import Strategy
 from whether.records import Example
 
@@ -17,7 +17,7 @@ class RequestGroup(NamedTuple):
     strategy: Strategy
     examples: Sequence[Example]
 
-    def ask(self, model: ChatModel) -> list[Reply] | EngineError:
+    def ask(self, model: ChatModel) -> list[ParsedOutput] | EngineError:
         """Ask it by itself."""
         try:
             return self.answering.ask(model, self.strategy, self.examples)
@@ -27,12 +27,12 @@ class RequestGroup(NamedTuple):
 
 def generate_batched(
     model: ChatModel, questions: Sequence[RequestGroup], *, progress: str | None = None
-) -> list[list[Reply] | EngineError]:
+) -> list[list[ParsedOutput] | EngineError]:
     """Return the replies to each question, as if it were asked by itself, in as few calls of the model as can be.
 
     A question that the model refuses, such as one with a prompt that is too long, has the error in its place.
     """
-    found: dict[int, list[Reply] | EngineError] = {}
+    found: dict[int, list[ParsedOutput] | EngineError] = {}
     for writing, places in _of_one_call(questions):
         asked = [questions[place] for place in places]
         replies = _ask_as_one(model, writing, asked, progress) if writing else None
@@ -57,7 +57,7 @@ def _of_one_call(questions: Sequence[RequestGroup]) -> list[tuple[Writing | None
 
 def _ask_as_one(
     model: ChatModel, writing: Writing, questions: Sequence[RequestGroup], progress: str | None
-) -> list[list[Reply] | EngineError] | None:
+) -> list[list[ParsedOutput] | EngineError] | None:
     """Ask questions in one call; None if the model refuses one of them, and so all."""
     chats = [question.strategy(example) for question in questions for example in question.examples]
     try:

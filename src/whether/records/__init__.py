@@ -4,14 +4,14 @@ Every stage writes plain files under `artifacts/<stage>/`; these types are their
 folder is made beside its place and renamed into it, so a full disk or a kill leaves the old one or none, never half.
 """
 
+from whether.records.benchmark import BenchmarkMetrics, BenchmarkSample, TaskResult, UnseenTaskResult
 from whether.records.changes import ArmChange, ChangeConclusion, Changes
-from whether.records.checkpoint import CheckpointKind, CheckpointRecord, Evaluation, FinetuneMetrics, Step
+from whether.records.checkpoint import CheckpointKind, CheckpointMetrics, CheckpointRecord, Evaluation, Step
 from whether.records.curve import (
     Crossover,
     CurveAnswer,
     CurveLevel,
     CurvePoint,
-    CurveTraining,
     CurveValue,
     FittedPoint,
     LearningCurve,
@@ -97,6 +97,8 @@ __all__ = [
     "ArmOutput",
     "ArmRecord",
     "Aspect",
+    "BenchmarkMetrics",
+    "BenchmarkSample",
     "BreakEven",
     "BundleRecord",
     "CandidateRecord",
@@ -104,6 +106,7 @@ __all__ = [
     "ChangeConclusion",
     "Changes",
     "CheckpointKind",
+    "CheckpointMetrics",
     "CheckpointRecord",
     "Choice",
     "CollectedRow",
@@ -114,14 +117,12 @@ __all__ = [
     "CurveAnswer",
     "CurveLevel",
     "CurvePoint",
-    "CurveTraining",
     "CurveValue",
     "Decoding",
     "Destination",
     "Evaluation",
     "Example",
     "Finding",
-    "FinetuneMetrics",
     "FittedPoint",
     "FormatScore",
     "GateConclusion",
@@ -151,11 +152,13 @@ __all__ = [
     "Split",
     "Step",
     "Task",
+    "TaskResult",
     "TaskRetention",
     "TrainingCost",
     "TrainingExample",
     "TrainingSet",
     "TrialRecord",
+    "UnseenTaskResult",
     "Verdict",
     "Violation",
     "named_write_errors",

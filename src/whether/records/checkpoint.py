@@ -42,26 +42,26 @@ class CheckpointRecord:
 
 
 @dataclass(frozen=True)
-class FinetuneMetrics:
+class CheckpointMetrics:
     """What a checkpoint took and how well it does on dev: metrics.json.
 
     Costs are those of the steps that led to the result: steps that a killed run had to repeat count once.
     """
 
-    labels_used: int
+    labels_used: int = 0
     """Rows trained on."""
-    dev_labels_used: int
+    dev_labels_used: int = 0
     """Rows that chose the best step."""
-    steps: int
-    examples: int
+    steps: int = 0
+    examples: int = 0
     """Trained on, repetitions included."""
-    trained_tokens: int
+    trained_tokens: int | None = None
     """Of prompts and answers, as they are counted in requests, repetitions included."""
-    computed_tokens: int
+    computed_tokens: int | None = None
     """Positions that were computed for them: the shared prefix counts once a batch."""
-    train_seconds: float
+    train_seconds: float = 0.0
     """Wall time of the optimizer steps."""
-    train_seconds_with_evaluation: float
+    train_seconds_with_evaluation: float = 0.0
     """The same and that of the evaluations on dev."""
     flops: float | None = None
     """Floating-point operations of the optimizer steps, as whether.model.metering counts them; 0 for base."""

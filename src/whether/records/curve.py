@@ -3,17 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from whether.records.checkpoint import CheckpointMetrics
 from whether.records.measurement import Measurement
 from whether.records.task import Split
-
-
-@dataclass(frozen=True)
-class CurveTraining:
-    """What tuning on a point's labels took, as finetune's metrics.json says it."""
-
-    steps: int
-    """Optimizer steps that were made."""
-    train_seconds_with_evaluation: float
 
 
 @dataclass(frozen=True)
@@ -34,7 +26,8 @@ class CurvePoint:
     """Further labelled examples, which chose the best step and the best prompt: the same at every point."""
     repeats: int | None = None
     """How often an epoch showed each example, so that there were steps enough."""
-    training: CurveTraining | None = None
+    training: CheckpointMetrics | None = None
+    """What tuning on these labels took."""
 
 
 @dataclass(frozen=True)
