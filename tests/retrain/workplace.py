@@ -22,7 +22,7 @@ SETTINGS = [
     "model.threads=1", "checkpoint=[base,linear_probe]", "prompt=[zero_shot]", "curve=none", "robustness=none",
     "tuner.epochs=6", "serving.requests=2", "serving.warmup=0", "policy.resamples=200", "benchmark.name=numbers",
     "benchmark.tasks=[numbers]", "benchmark.include_path=examples/suite", "benchmark.data=data/suite",
-    "benchmark.text=null", "benchmark.limit=4", "benchmark.other=null", "retrain.gate.recent_least=8",
+    "benchmark.text=null", "benchmark.limit=4", "benchmark.other=null", "retrain.gate.min_recent_rows=8",
     "retrain.gate.margin=0.2", "retrain.gate.recent_margin=0.4",
 ]  # fmt: skip
 TASK = """
