@@ -104,7 +104,7 @@ STATUSES = pytest.mark.parametrize(
     [
         (0, '{"outcome": "no_trigger"}'),
         (75, "AirflowSkipException another retraining job is at work"),
-        (3, "AirflowFailException a person is needed: begun"),
+        (3, "AirflowFailException action required: begun"),
         (1, "CalledProcessError"),
     ],
 )
