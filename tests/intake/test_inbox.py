@@ -27,7 +27,7 @@ SPORT = ("a goal in the last minute", "who won", "three sets to love", "offside 
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
-    """A label task with 20 rows, an empty inbox, and everything that the job keeps in a folder of its own."""
+    """A label task with 20 rows, an empty inbox, and everything that the job keeps in its own folder."""
     monkeypatch.chdir(tmp_path)
     lines = [f"is there {word},weather" for word in WEATHER]
     lines += [f"{song} by abba,music" for song in SONGS]

@@ -76,12 +76,14 @@ def test_a_tuned_checkpoint_is_a_registered_model_with_the_same_logits_and_answe
     receipt = json.loads((place.path / "artifacts/publish/receipt.json").read_text())
     assert {"lora-zero_shot", "lora_warm-zero_shot"} <= receipt["models"].keys()
     examples = {row["id"]: row["inputs"] for row in place.lines("artifacts/prepare/test.jsonl")}
-    said = [row for row in place.lines("artifacts/prompt/lora-zero_shot/predictions.jsonl") if row["split"] == "test"]
-    place.write("ask.jsonl", [examples[row["id"]] for row in said])
+    predictions = [
+        row for row in place.lines("artifacts/prompt/lora-zero_shot/predictions.jsonl") if row["split"] == "test"
+    ]
+    place.write("ask.jsonl", [examples[row["id"]] for row in predictions])
     (place.path / "logits.py").write_text(LOGITS)
     model = f"models:/{receipt['models']['lora-zero_shot']}"
     *_, answers, equal = place.shell(f"python logits.py {model}").splitlines()
-    assert json.loads(answers) == [{key: row[key] for key in ("answer", "valid", "output")} for row in said]
+    assert json.loads(answers) == [{key: row[key] for key in ("answer", "valid", "output")} for row in predictions]
     assert equal == "True False"
 
 
