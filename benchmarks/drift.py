@@ -1,17 +1,17 @@
 """How often do the triggers of retraining raise a false alarm, and how soon do they find a drift?
 
-    python benchmarks/drift.py [--series 60] [--nights 500] [--rows 12] [--json]
-    python benchmarks/drift.py --quick                         12 series of 200 nights, a few minutes
+    python benchmarks/drift.py [--series 60] [--runs 500] [--rows 12] [--json]
+    python benchmarks/drift.py --quick                         12 series of 200 runs, a few minutes
     python benchmarks/drift.py --meaning                       with meaning_drift, which is not among the defaults
     python benchmarks/drift.py --only "three in ten rows reworded"      one of them
 
-Real rows (SNIPS), the triggers as they are shipped, with their thresholds. A series is so many nights with so many new
-rows each; it begins with 300 rows and a champion that answers 95% of them. Without drift all rows are drawn from the
-same ones in any order; so are those of the series in which every ninth night makes a challenger, as 100 new labels do,
-and keeps the champion. A drift begins on night 31. No model runs: the champion's answers are drawn too.
+Real rows (SNIPS), the triggers as they are shipped, with their thresholds. A series is --runs retraining runs with
+--rows new rows each; it starts with 300 rows and a champion that answers 95% of them correctly. Without drift all rows
+are drawn from the same ones in any order; so are those of the series in which every ninth run makes a challenger, as
+100 new labels do, and keeps the champion. A drift starts in run 31. No model is used: the champion's answers are drawn.
 --json prints one object: false_alarm_rate (share of series without drift in which any trigger ever fires; the larger of
-the two), median_delay_nights (the longest median over the drifts), quiet (of the series without drift: rate, low and
-high of its 95% interval, alarms as [night, trigger]), and delays (of each drift).
+the two), median_delay_runs (the longest median over the drifts), quiet (of the series without drift: rate, low and high
+of its 95% interval, alarms as [run, trigger]), and delays (of each drift).
 """
 
 import argparse
@@ -41,38 +41,38 @@ from whether.stats.intervals import rate_interval
 
 SHIPPED = ("input_drift", "length_drift", "vocabulary_drift", "label_drift", "quality_drop")
 START, CHANGE, LATEST = 300, 31, 60
-"""Rows before the first night; night of the drift; nights after which a drift counts as not found."""
+"""Rows before the first run; run of the drift; runs after which a drift counts as not found."""
 NEW = ("rate_book", "search_creative_work")
 BEGIN = datetime(2026, 1, 1, 2, tzinfo=UTC)
 
 Row = tuple[str, str]
 """Text and label."""
 Draw = Callable[[Any, int, int], list[Row]]
-"""(random numbers, night, count) → rows."""
+"""(random numbers, run, count) → rows."""
 
 
 def main() -> None:
     """Simulate and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--series", type=int, default=60)
-    parser.add_argument("--nights", type=int, default=500)
-    parser.add_argument("--rows", type=int, default=12, help="new rows a night, all labelled")
-    parser.add_argument("--quick", action="store_true", help="12 series of 200 nights")
+    parser.add_argument("--runs", type=int, default=500)
+    parser.add_argument("--rows", type=int, default=12, help="new rows a run, all labelled")
+    parser.add_argument("--quick", action="store_true", help="12 series of 200 runs")
     parser.add_argument("--meaning", action="store_true", help="with the trigger meaning_drift (extra embeddings)")
     parser.add_argument("--only", action="append", choices=DRIFTS, help="this one; may be given again")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     options = parser.parse_args()
     if options.quick:
-        options.series, options.nights = 12, 200
+        options.series, options.runs = 12, 200
     triggers = (*SHIPPED, "meaning_drift") if options.meaning else SHIPPED
     drawn = partial(first_alarm, triggers=triggers, count=options.rows)
-    # Each process with one thread: matrices of 300 rows are too small for several, which then wait for each other.
+    # One thread per process: matrices of 300 rows are too small for several threads, which would wait for each other.
     with ProcessPoolExecutor(initializer=threadpool_limits, initargs=(1,)) as pool:
         found = {
             drift: list(
                 tqdm(
                     pool.map(
-                        partial(drawn, drift, options.nights if drift in QUIET else CHANGE + LATEST),
+                        partial(drawn, drift, options.runs if drift in QUIET else CHANGE + LATEST),
                         range(options.series),
                     ),
                     total=options.series,
@@ -89,9 +89,9 @@ def main() -> None:
             json.dumps(
                 {
                     "series": options.series,
-                    "nights": options.nights,
+                    "runs": options.runs,
                     "false_alarm_rate": max((alarms.rate for alarms in quiet.values()), default=None),
-                    "median_delay_nights": max((delay.median for delay in delays.values()), default=None),
+                    "median_delay_runs": max((delay.median for delay in delays.values()), default=None),
                     "quiet": {name: asdict(alarms) for name, alarms in quiet.items()},
                     "delays": {drift: asdict(delay) for drift, delay in delays.items()},
                 }
@@ -99,15 +99,15 @@ def main() -> None:
         )
         return
     for name, alarms in quiet.items():
-        said = name.removeprefix("none")
+        condition = name.removeprefix("none")
         print(
-            f"{options.series} series of {options.nights} nights without drift, {options.rows} rows each{said}:"
+            f"{options.series} series of {options.runs} runs without drift, {options.rows} rows each{condition}:"
             f" {len(alarms.alarms)} with any false alarm, {alarms.rate:.1%} (95%: {alarms.low:.1%} to"
-            f" {alarms.high:.1%})" + "".join(f"; {trigger} in night {night}" for night, trigger in alarms.alarms)
+            f" {alarms.high:.1%})" + "".join(f"; {trigger} in run {run}" for run, trigger in alarms.alarms)
         )
     if delays:
         print(
-            f"\n| drift, from night {CHANGE} | median delay, nights | 90% found within | found in {LATEST} |"
+            f"\n| drift, from run {CHANGE} | median delay, runs | 90% found within | found in {LATEST} |"
             " first trigger |\n|---|---:|---:|---:|---|"
         )
     for drift, delay in delays.items():
@@ -124,7 +124,7 @@ class Alarms:
     """95% interval."""
     high: float
     alarms: list[tuple[int, str]]
-    """Night and trigger of each."""
+    """Run and trigger of each."""
 
     @classmethod
     def of(cls, first: Sequence[tuple[int, str] | None]) -> "Alarms":
@@ -136,11 +136,11 @@ class Alarms:
 
 @dataclass(frozen=True)
 class Delay:
-    """How soon series find a drift: nights from the drift's first to the alarm's, both counted."""
+    """How soon series find a drift: runs from the first with drift to the one with the alarm, both counted."""
 
     median: float
     ninth: int
-    """Nights within which nine in ten series found it; LATEST + 1 where fewer did."""
+    """Runs within which nine in ten series found it; LATEST + 1 where fewer did."""
     found: float
     """Share of series that found it."""
     first: str
@@ -148,13 +148,13 @@ class Delay:
 
     @classmethod
     def of(cls, alarms: Sequence[tuple[int, str] | None]) -> "Delay":
-        """Summarize the first alarms of series, less those that came before the drift: false ones."""
+        """Summarize the first alarms of series, without false ones before the drift."""
         late = [alarm for alarm in alarms if alarm is None or alarm[0] >= CHANGE]
-        nights = sorted(LATEST + 1 if alarm is None else alarm[0] - CHANGE + 1 for alarm in late)
+        delays = sorted(LATEST + 1 if alarm is None else alarm[0] - CHANGE + 1 for alarm in late)
         names = Counter(alarm[1] for alarm in late if alarm)
         return cls(
-            median=median(nights),
-            ninth=nights[ceil(0.9 * len(nights)) - 1],
+            median=median(delays),
+            ninth=delays[ceil(0.9 * len(delays)) - 1],
             found=sum(names.values()) / len(late),
             first=names.most_common(1)[0][0] if names else "-",
         )
@@ -168,7 +168,7 @@ def settings(triggers: tuple[str, ...]) -> Config:
 
 
 class Remembering:
-    """A sentence encoder that encodes each text once: a series asks for the same rows on hundreds of nights."""
+    """A sentence encoder that encodes each text once: a series needs the same rows in hundreds of runs."""
 
     def __init__(self, inner: Any):
         self._inner, self._known = inner, dict[str, Any]()
@@ -194,22 +194,22 @@ def any_rows(random: Any, count: int, among: Sequence[Row] = ()) -> list[Row]:
     return [pool[index] for index in random.integers(len(pool), size=count)]
 
 
-def reworded(random: Any, night: int, count: int, share: float = 1.0) -> list[Row]:
-    """Some rows are written otherwise from the change on."""
+def reworded(random: Any, run: int, count: int, share: float = 1.0) -> list[Row]:
+    """Some rows are worded differently from the change on."""
     return [
-        (f"hey bot pls {text.lower()} thx", label) if night >= CHANGE and random.random() < share else (text, label)
+        (f"hey bot pls {text.lower()} thx", label) if run >= CHANGE and random.random() < share else (text, label)
         for text, label in any_rows(random, count)
     ]
 
 
-def new_intents(random: Any, night: int, count: int) -> list[Row]:
+def new_intents(random: Any, run: int, count: int) -> list[Row]:
     """Two of seven intents come only from the change on."""
-    if night >= CHANGE:
+    if run >= CHANGE:
         return any_rows(random, count)
     return any_rows(random, count, [row for row in rows() if row[1] not in NEW])
 
 
-def as_ever(random: Any, _night: int, count: int) -> list[Row]:
+def unchanged(random: Any, _run: int, count: int) -> list[Row]:
     """Nothing changes."""
     return any_rows(random, count)
 
@@ -217,37 +217,39 @@ def as_ever(random: Any, _night: int, count: int) -> list[Row]:
 class Story(NamedTuple):
     """What happens in a series."""
 
-    draw: Draw = as_ever
+    seed: tuple[int, int]
+    """Of its random numbers, together with the number of the series; fixed, so that a name can change."""
+    draw: Draw = unchanged
     accuracy: float = 0.95
     """The champion's, from the change on."""
     every: int = 0
-    """So often a night makes a challenger, and keeps the champion; 0: none does."""
+    """Runs from one that makes a challenger, and keeps the champion, to the next; 0: none does."""
 
 
 NINTH = 9
-"""So often do 12 new labels a night make a challenger by the trigger new_labels, which is not asked here."""
-QUIET = {"none": Story(), "none, a challenger every ninth night": Story(every=NINTH)}
+"""How often 12 new labels a run make a challenger by the trigger new_labels, which is not evaluated here."""
+QUIET = {
+    "none": Story((4, 432)),
+    "none, a challenger every ninth run": Story((36, 3416), every=NINTH),
+}
 DRIFTS: dict[str, Story] = QUIET | {
-    "all rows reworded": Story(reworded),
-    "three in ten rows reworded": Story(partial(reworded, share=0.3)),
-    "two new intents of seven": Story(new_intents),
-    "champion right 80% instead of 95%": Story(accuracy=0.80),
-    "the same, a challenger every ninth night": Story(accuracy=0.80, every=NINTH),
-    "champion right 60% instead of 95%": Story(accuracy=0.60),
+    "all rows reworded": Story((17, 1696), reworded),
+    "three in ten rows reworded": Story((26, 2525), partial(reworded, share=0.3)),
+    "two new intents of seven": Story((24, 2335), new_intents),
+    "champion right 80% instead of 95%": Story((33, 2794), accuracy=0.80),
+    "the same, a challenger every ninth run": Story((40, 3759), accuracy=0.80, every=NINTH),
+    "champion right 60% instead of 95%": Story((33, 2792), accuracy=0.60),
 }
 
 
-def first_alarm(
-    drift: str, nights: int, series: int, *, triggers: tuple[str, ...], count: int
-) -> tuple[int, str] | None:
-    """Return night and trigger of a series' first alarm, None where none fires."""
-    config, random = settings(triggers), np.random.default_rng((series, len(drift), sum(map(ord, drift))))
-    config = replace(config, seed=series)
-    draw, accuracy, every = DRIFTS[drift]
+def first_alarm(drift: str, runs: int, series: int, *, triggers: tuple[str, ...], count: int) -> tuple[int, str] | None:
+    """Return run and trigger of a series' first alarm, None where none fires."""
+    seed, draw, accuracy, every = DRIFTS[drift]
+    config, random = replace(settings(triggers), seed=series), np.random.default_rng((series, *seed))
     items = as_items(draw(random, 0, START), 0)
     past: list[RetrainingRun] = []
     answered: dict[str, float] = {}
-    for number in range(1, nights + 1):
+    for number in range(1, runs + 1):
         items += as_items(draw(random, number, count), number)
         right = 0.95 if number < CHANGE else accuracy
         fresh = items[-count:]
@@ -257,7 +259,7 @@ def first_alarm(
             now=BEGIN + timedelta(days=number),
             config=config,
             items=items,
-            nights=past,
+            runs=past,
             champion=Champion("c", None, BEGIN.isoformat(), 0, ""),
             bundle=champion(),
             scores=lambda keys: [float(answered[key]) for key in keys],
@@ -271,15 +273,17 @@ def first_alarm(
         time = (BEGIN + timedelta(days=number)).isoformat()
         made = every > 0 and number % every == 0
         past.append(
-            RetrainingRun(number, time, time, "kept" if made else "nothing", "", findings=findings, examined=made)
+            RetrainingRun(
+                number, time, time, "kept" if made else "no_trigger", "", findings=findings, challenger_trained=made
+            )
         )
     return None
 
 
-def as_items(drawn: Sequence[Row], night: int) -> list[ObservedRow]:
+def as_items(drawn: Sequence[Row], run: int) -> list[ObservedRow]:
     """Return rows as triggers see them; a row that is drawn twice is two."""
     return [
-        ObservedRow(text, label, night, night, f"{(7919 * (1000 * night + place)) % 1_000_003:07d}")
+        ObservedRow(text, label, run, run, f"{(7919 * (1000 * run + place)) % 1_000_003:07d}")
         for place, (text, label) in enumerate(drawn)
     ]
 

@@ -1,11 +1,11 @@
-"""The retraining job killed at random moments (kill -9), again and again: is anything lost, doubled or broken?
+"""The retraining job killed at random moments (kill -9), repeatedly: is anything lost, doubled or broken?
 
     python benchmarks/retrain_kills.py [--kills 30] [--seed 0] [--json]       about half an hour on 2 cores
 
 Real DVC, git and MLflow with a tiny model. Before each kill new rows arrive and a challenger is asked for; the job is
 killed at a moment drawn from its whole length, and run again to its end. A kill counts as survived if right after it
-there is one champion whose bundle is whole, on disk and in MLflow's registry, and if the next run ends well, every row
-that ever arrived is there once, the inbox is empty, the nights are numbered without a gap, and the registry's champion
+there is one champion whose bundle is complete, on disk and in MLflow's registry, if the next run succeeds, every row
+that ever arrived is there once, the inbox is empty, the runs are numbered without a gap, and the registry's champion
 is the one that answers. --json prints one object: kills, survived.
 """
 
@@ -29,7 +29,7 @@ from whether.errors import WhetherError
 
 
 def main() -> int:
-    """Kill and look."""
+    """Kill and check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0, help="of rows and moments")
@@ -41,7 +41,7 @@ def main() -> int:
         place = Workplace(Path(scratch) / "work", make_tiny_model(Path(scratch) / "tiny"))
         first = place.job()
         if first.status:
-            sys.exit(f"the first night ends with status {first.status}: {first.out}{first.err[-2000:]}")
+            sys.exit(f"the first run ends with status {first.status}: {first.out}{first.err[-2000:]}")
         arrived = place.lines("data/collected/mine.jsonl")
         texts = [line["row"]["text"] for line in arrived]
         length, survived = usual_length(place, texts), 0
@@ -70,7 +70,7 @@ def main() -> int:
 
 
 def usual_length(place: Workplace, texts: list[str]) -> float:
-    """Return how many seconds a night with a challenger takes when nobody disturbs it."""
+    """Return how many seconds an undisturbed run with a challenger takes."""
     fresh = rows(4, 999)
     texts += [row["text"] for row in fresh]
     place.write("inbox/usual.jsonl", fresh)
@@ -104,14 +104,14 @@ def registry_problem(place: Workplace, champion: str | None = None) -> str:
             "select t.value from registered_model_aliases a join model_version_tags t on t.name = a.name and"
             " t.version = a.version where a.alias = 'champion' and t.key = 'whether.bundle'"
         )
-        said = [value for (value,) in database.execute(query)]
+        bundles = [value for (value,) in database.execute(query)]
     if len(named) != 1:
         return f"the alias champion names {len(named)} versions"
     try:
         load_bundle(named[0] / "artifacts" / "bundle")
     except WhetherError as error:
-        return f"the registered champion is not whole: {error}"
-    return "" if champion in (None, *said) else f"the registry's champion is {said}, and {champion} answers"
+        return f"the registered champion is not complete: {error}"
+    return "" if champion in (None, *bundles) else f"the registry's champion is {bundles}, and {champion} answers"
 
 
 def next_run_problem(place: Workplace, texts: list[str]) -> str:
@@ -124,8 +124,8 @@ def next_run_problem(place: Workplace, texts: list[str]) -> str:
         return f"{len(set(texts) - set(found))} rows lost, {len(found) - len(set(found))} doubled"
     if list((place.path / "inbox").iterdir()):
         return "the inbox is not empty"
-    numbers = [night["number"] for night in place.lines("retrain/nights.jsonl")]
-    return "" if numbers == list(range(1, len(numbers) + 1)) else "the nights have gaps"
+    numbers = [run["number"] for run in place.lines("retrain/runs.jsonl")]
+    return "" if numbers == list(range(1, len(numbers) + 1)) else "the runs have gaps"
 
 
 if __name__ == "__main__":

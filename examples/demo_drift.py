@@ -2,9 +2,9 @@
 
     make demo-drift          about 16 minutes on 2 cores; draws build/demo-drift/demo_drift.svg
 
-The task begins with five intents. From the fourth week on two new intents come, and people write otherwise. In the
-seventh week labels are wrong, which a person mends. Each week the job runs as a scheduler would run it, in a clone of
-this repository at build/demo-drift/work. Run again, it goes on where it stopped.
+The task starts with five intents. From the fourth week on two new intents come, and people write differently. In the
+seventh week labels are wrong, and are withdrawn afterwards. Each week the job runs as a scheduler would run it, in a
+clone of this repository at build/demo-drift/work. Started again, it continues where it stopped.
 """
 
 import json
@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from whether.records import RetrainingRun, read_jsonl
+from whether.records import read_runs
 from whether.retrain.plots import plot_runs
 
 ROOT = Path(__file__).parents[1]
@@ -24,27 +24,27 @@ WORK = DEMO / "work"
 NEW = ("rate_book", "search_creative_work")
 WEEKS = 9
 DRIFT, WRONG = 4, 7
-"""Weeks from which on rows are other ones, and in which labels are wrong."""
+"""Week from which on rows differ, and week in which labels are wrong."""
 TIMES = [f"2026-{month:02d}-{day:02d}T02:00:00+00:00" for month in (1, 2, 3, 4) for day in (5, 12, 19, 26)]
 
 
 def main() -> None:
-    """Lay out the data, run the nights, draw them."""
+    """Prepare the data, execute the retraining runs, plot them."""
     if not (WORK / "drift_source.jsonl").exists():
         set_up()
     weeks = batches()
     for week in range(WEEKS + 1):
-        if week < len(nights()):
+        if week < len(read_runs(WORK / "retrain")):
             continue
         deliver(week, weeks)
         print(f"--- week {week}: {len(weeks[week])} rows arrive", flush=True)
-        run_night(week)
+        run_week(week)
         if week == WRONG:
-            print("--- a person looks at the refused challenger, and takes that week's rows out again", flush=True)
-            in_work("pipelines.retrain", "experiment=demo_drift", "action=withdraw", f"night={week + 1}")
+            print("--- someone looks at the refused challenger, and withdraws that week's rows", flush=True)
+            in_work("pipelines.retrain", "experiment=demo_drift", "action=withdraw", f"run={week + 1}")
     draw(without_retraining(weeks))
-    for night in nights():
-        print(f"week {night['number'] - 1:2d}  {night['outcome']:9s}  {night['reason'][:150]}")
+    for run in read_runs(WORK / "retrain"):
+        print(f"week {run.number - 1:2d}  {run.outcome:10s}  {run.reason[:150]}")
     print(
         f"\npicture  {(DEMO / 'demo_drift.svg').relative_to(ROOT)}\nMLflow   mlflow ui --backend-store-uri sqlite:///{WORK.relative_to(ROOT)}/mlflow.db"
     )
@@ -62,7 +62,7 @@ def set_up() -> None:
 
 
 def drawn() -> tuple[list[dict[str, str]], list[list[dict[str, str]]]]:
-    """Return the rows that the task begins with, and those of each week."""
+    """Return the rows that the task starts with, and those of each week."""
     lines = (WORK / "data/bigbench/intent_recognition.jsonl").read_text().splitlines()
     by_intent: dict[str, list[dict[str, str]]] = {}
     for line in lines:
@@ -98,7 +98,7 @@ def batches() -> list[list[dict[str, str]]]:
 
 
 def deliver(week: int, weeks: list[list[dict[str, str]]]) -> None:
-    """Put a week's file into the inbox, as another system would: under another name first."""
+    """Put a week's file into the inbox, as another system would: under a temporary name first."""
     inbox = WORK / "inbox"
     inbox.mkdir(exist_ok=True)
     if weeks[week] and not list((WORK / "retrain" / "taken").glob(f"*/week-{week:02d}.jsonl")):
@@ -107,20 +107,14 @@ def deliver(week: int, weeks: list[list[dict[str, str]]]) -> None:
         part.rename(inbox / f"week-{week:02d}.jsonl")
 
 
-def run_night(week: int) -> None:
+def run_week(week: int) -> None:
     """Run the job once, at that week's time."""
     in_work("pipelines.retrain", "experiment=demo_drift", f"now={TIMES[week]}")
 
 
-def nights() -> list[dict[str, object]]:
-    """Return the nights so far."""
-    file = WORK / "retrain" / "nights.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
 def without_retraining(weeks: list[list[dict[str, str]]]) -> list[float | None]:
-    """Return the share of each week's rows that the first champion answers rightly."""
-    first = str(nights()[0]["champion"])
+    """Return the share of each week's rows that the first champion answers correctly."""
+    first = str(read_runs(WORK / "retrain")[0].champion)
     rows = WORK / "build" / "all_weeks.jsonl"
     rows.parent.mkdir(exist_ok=True)
     everything = [row for week in weeks for row in week]
@@ -132,8 +126,8 @@ def without_retraining(weeks: list[list[dict[str, str]]]) -> list[float | None]:
 
 
 def draw(first: list[float | None]) -> None:
-    """Draw the nights, with the first champion's quality beside the champion's."""
-    plot_runs(read_jsonl(WORK / "retrain" / "nights.jsonl", RetrainingRun), DEMO / "demo_drift.svg", unchanged=first)
+    """Plot the retraining runs, with the first champion's quality next to the champion's."""
+    plot_runs(read_runs(WORK / "retrain"), DEMO / "demo_drift.svg", unchanged=first)
 
 
 def in_work(module: str, *arguments: str, capture: bool = False) -> str:

@@ -1,6 +1,6 @@
 """Retraining as an Airflow DAG (2.7 or newer): copy into the dags folder of a worker that has the repository.
 
-The task's exit status is the job's: 75 (another job is at work) skips, 3 (a person is needed) fails without another
+The task's exit status is the job's: 75 (another job is at work) skips, 3 (action required) fails without another
 try, 1 is tried again.
 """
 
@@ -28,7 +28,7 @@ WORK = os.environ.get("WHETHER_WORK", "/srv/whether")
     tags=["whether"],
 )
 def whether_retrain() -> None:
-    """One task: the job takes up by itself where it was stopped, so smaller ones would gain nothing."""
+    """One task: the job itself resumes where it was stopped, so smaller tasks would gain nothing."""
 
     @task
     def retrain() -> str:
@@ -39,7 +39,7 @@ def whether_retrain() -> None:
         if done.returncode == 75:
             raise AirflowSkipException("another retraining job is at work")
         if done.returncode == 3:
-            raise AirflowFailException(f"a person is needed: {done.stdout}")
+            raise AirflowFailException(f"action required: {done.stdout}")
         done.check_returncode()
         return done.stdout.strip().splitlines()[-1]
 

@@ -1,6 +1,7 @@
 """A typo, a bad value or a contradiction fails before any work, by name."""
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from whether.config import CONF, Config, TaskConfig, check, compose, load, write_params
+from whether.config.renamed import new_name
 from whether.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
@@ -151,8 +153,8 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
         (["a=[1"], r"a=\[1: this is no override"),
         (["task.unseen_labels=[rate_buk]"], r"unseen_labels: 'rate_buk' is no label; did you mean 'rate_book'"),
         (["task=arithmetic", "task.unseen_labels=[a]"], r"unseen_labels are labels, and output is text"),
-        (["retrain.unlabelled=100"], r"unlabelled must be at least 300, since the trigger \w+_drift looks at"),
-        (["retrain.triggers.input_drift.most=many"], r"retrain.triggers.input_drift.most.*'many'"),
+        (["retrain.max_unlabelled_rows=100"], r"max_unlabelled_rows must be at least 300, since the trigger \w+_drift"),
+        (["retrain.triggers.input_drift.max_rows=many"], r"retrain.triggers.input_drift.max_rows.*'many'"),
         (["training_runs=2"], r"two runs tell too little about a third one: expected 1, or 3 and more"),
         (["training_runs=3", "+checkpoints.lora_run2=${checkpoints.lora}"], r"lora_run2: training_runs=3 makes"),
         (["training_runs=0"], r"training_runs.*greater than or equal to 1, and is 0"),
@@ -164,6 +166,34 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
 def test_bad_settings_are_named(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         compose(overrides, ROOT / CONF)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("retrain.recent", "retrain.holdout_share"),
+        ("retrain.window", "retrain.holdout_rows"),
+        ("retrain.label_least", "retrain.min_label_rows"),
+        ("retrain.unlabelled", "retrain.max_unlabelled_rows"),
+        ("retrain.gate.recent_least", "retrain.gate.min_recent_rows"),
+        ("retrain.triggers.input_drift.least", "retrain.triggers.input_drift.min_rows"),
+        ("retrain.triggers.label_drift.most", "retrain.triggers.label_drift.max_rows"),
+        ("retrain.triggers.new_labels.least", "retrain.triggers.new_labels.min_rows"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "+"])  # as an override, and as a setting in a file
+def test_an_old_name_is_an_error_that_says_the_new_one(prefix: str, old: str, new: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        compose([f"{prefix}{old}=20"], ROOT / CONF)
+    assert re.sub(r" \(in \S*retrain/default\.yaml\)", "", str(error.value)) == f"{old} is now {new}"
+
+
+def test_the_name_of_a_setting_below_a_renamed_one() -> None:
+    assert new_name("retrain.window") == "retrain.holdout_rows"
+    assert new_name("retrain.window.x") == "retrain.holdout_rows.x"
+    assert new_name("retrain.triggers.mine.most") == "retrain.triggers.mine.max_rows"
+    assert new_name("retrain.windows") is new_name("retrain") is None
 
 
 @pytest.mark.heavy

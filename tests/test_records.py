@@ -8,7 +8,31 @@ from pathlib import Path
 import pytest
 
 from whether.errors import RecordError
-from whether.records import Example, output_folder, read_json, read_jsonl, sha256_folder, write_json, write_jsonl
+from whether.records import (
+    Champion,
+    CollectedRow,
+    Example,
+    GateRecord,
+    IntakeCounts,
+    RetrainingRun,
+    output_folder,
+    read_json,
+    read_jsonl,
+    read_runs,
+    sha256_folder,
+    write_json,
+    write_jsonl,
+    write_runs,
+)
+
+OLD_RUN = """{"number": 1, "started": "2026-03-01T02:00:00+00:00", "ended": "2026-03-01T02:09:00+00:00", "outcome": \
+"needs_person", "reason": "labels", "taken": {"files": 2, "labelled": 3, "unlabelled": 9, "duplicates": 1, "left_out": \
+4, "quarantined": 1, "waiting": 5, "new_labels": [], "unknown_labels": {"sport": 1}}, "findings": [], "attention": \
+["labels"], "examined": true, "challenger": "lora-knn", "gate": {"conclusion": "first", "reason": "The first.", \
+"promote": true, "sides": [], "usd_champion": null, "usd_challenger": null, "labels_needed": null}, "champion": null, \
+"champion_arm": null, "champion_new": null, "champion_recent": null, "commit": null, "task": "mine", "seconds": {}}
+"""
+"""A line of retrain/nights.jsonl of an earlier version."""
 
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
@@ -76,3 +100,62 @@ def test_a_folder_hash_sees_names_and_contents(tmp_path: Path) -> None:
     second = sha256_folder(tmp_path)
     (tmp_path / "b").write_text("2")
     assert len({first, second, sha256_folder(tmp_path)}) == 3
+
+
+def test_a_retraining_run_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    (tmp_path / "nights.jsonl").write_text(OLD_RUN + OLD_RUN.replace("needs_person", "nothing"))
+    first, second = read_runs(tmp_path)
+    assert first == RetrainingRun(
+        number=1,
+        started="2026-03-01T02:00:00+00:00",
+        ended="2026-03-01T02:09:00+00:00",
+        outcome="action_required",
+        reason="labels",
+        intake=IntakeCounts(
+            2, 3, 9, 1, sampled_out=4, quarantined=1, below_min_label_rows=5, unknown_labels={"sport": 1}
+        ),
+        attention=["labels"],
+        challenger_trained=True,
+        challenger="lora-knn",
+        gate=GateRecord("first_champion", "The first.", promote=True),
+        task="mine",
+    )
+    assert second.outcome == "no_trigger"
+
+
+def test_the_old_file_of_retraining_runs_is_replaced_when_runs_are_written(tmp_path: Path) -> None:
+    assert read_runs(tmp_path) == []
+    (tmp_path / "nights.jsonl").write_text(OLD_RUN)
+    runs = read_runs(tmp_path)
+    write_runs(tmp_path, runs)
+    assert [path.name for path in tmp_path.iterdir()] == ["runs.jsonl"]
+    assert read_runs(tmp_path) == runs
+    text = (tmp_path / "runs.jsonl").read_text()
+    for old in ("needs_person", "taken", "left_out", "waiting", "examined", '"first"'):
+        assert old not in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("train", "train"), ("recent", "holdout"), ("waiting", "pending"), ("repeat", "duplicate")],
+)
+def test_a_collected_row_of_an_earlier_version_is_read(tmp_path: Path, old: str, new: str) -> None:
+    (tmp_path / "mine.jsonl").write_text(
+        f'{{"id": "a", "destination": "{old}", "received": "2026-03-01", "night": 3, "labelled": 4, "file": "a.csv", '
+        '"row": {"text": "x"}}\n'
+    )
+    (row,) = read_jsonl(tmp_path / "mine.jsonl", CollectedRow)
+    assert (row.destination, row.run, row.labelled_in_run) == (new, 3, 4)
+    write_jsonl(tmp_path / "mine.jsonl", [row])
+    assert '"run": 3, "labelled_in_run": 4' in (tmp_path / "mine.jsonl").read_text()
+    assert read_jsonl(tmp_path / "mine.jsonl", CollectedRow) == [row]
+
+
+def test_a_champion_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    (tmp_path / "champion.json").write_text(
+        '{"champion": "abc", "previous": null, "since": "2026-03-01", "night": 7, "reason": "better"}'
+    )
+    champion = read_json(tmp_path / "champion.json", Champion)
+    assert champion == Champion("abc", None, "2026-03-01", 7, "better")
+    write_json(tmp_path / "champion.json", champion)
+    assert '"run": 7' in (tmp_path / "champion.json").read_text()

@@ -102,9 +102,9 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 STATUSES = pytest.mark.parametrize(
     ("status", "shown"),
     [
-        (0, '{"outcome": "nothing"}'),
+        (0, '{"outcome": "no_trigger"}'),
         (75, "AirflowSkipException another retraining job is at work"),
-        (3, "AirflowFailException a person is needed: begun"),
+        (3, "AirflowFailException action required: begun"),
         (1, "CalledProcessError"),
     ],
 )
@@ -129,7 +129,7 @@ def a_job_that_ends(folder: Path, status: int) -> dict[str, str]:
     job = folder / ".venv" / "bin" / "python"
     job.parent.mkdir(parents=True)
     job.write_text(f"""#!/bin/sh\n[ "$*" = "-m pipelines.retrain tracking=server" ] || exit 99
-echo begun; echo '{{"outcome": "nothing"}}'; exit {status}\n""")
+echo begun; echo '{{"outcome": "no_trigger"}}'; exit {status}\n""")
     job.chmod(0o755)
     (folder / "dags").mkdir()
     (folder / "dags" / "airflow_dag.py").write_text((SCHEDULES / "airflow_dag.py").read_text())

@@ -1,4 +1,4 @@
-"""What becomes of rows that arrive."""
+"""What is done with rows that arrive."""
 
 import json
 from dataclasses import replace
@@ -16,7 +16,7 @@ from whether.prepare.collected import read_collected
 from whether.prepare.prepare import prepare
 from whether.prepare.rows import example_id
 from whether.records import Example, Quarantined, read_json, read_jsonl
-from whether.retrain import evidence as gathering
+from whether.retrain.evidence import observed_rows
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 3, 1, 2, tzinfo=UTC)
@@ -27,7 +27,7 @@ SPORT = ("a goal in the last minute", "who won", "three sets to love", "offside 
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
-    """A label task with 20 rows, an empty inbox, and everything that the job keeps in a folder of its own."""
+    """A label task with 20 rows, an empty inbox, and everything that the job keeps in its own folder."""
     monkeypatch.chdir(tmp_path)
     lines = [f"is there {word},weather" for word in WEATHER]
     lines += [f"{song} by abba,music" for song in SONGS]
@@ -38,7 +38,7 @@ def config(tmp_path, monkeypatch):
     )  # fmt: skip
     Path("inbox").mkdir()
     whole = check(yaml.safe_load(compose([], conf=ROOT / CONF)))
-    return replace(whole, task=task, retrain=replace(whole.retrain, label_least=6))
+    return replace(whole, task=task, retrain=replace(whole.retrain, min_label_rows=6))
 
 
 def collected():
@@ -49,10 +49,10 @@ def deliver(name, *rows):
     Path("inbox", name).write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
 
 
-def night(config, number=1, now=NOW):
-    intake = inbox.plan_intake(config, number, now)
-    inbox.apply_intake(intake, config, number)
-    return intake.taken
+def take_in(config, number=1, now=NOW):
+    plan = inbox.plan_intake(config, number, now)
+    inbox.apply_intake(plan, config, number)
+    return plan.counts
 
 
 def quarantined():
@@ -75,8 +75,8 @@ def test_rows_of_every_kind(config):
         {"text": ["x"], "label": "music"},
     )
     deliver("b.csv", "text,label", "play bad,music", "one,two,three", "play nothing,", '"play, comma",music')
-    taken = night(config)
-    assert (taken.files, taken.labelled, taken.unlabelled, taken.duplicates, taken.quarantined) == (2, 3, 2, 2, 7)
+    counts = take_in(config)
+    assert (counts.files, counts.labelled, counts.unlabelled, counts.duplicates, counts.quarantined) == (2, 3, 2, 2, 7)
     assert [row.reason for row in quarantined()] == [
         "these inputs are known with the answer 'weather', and this row says 'music'",
         "the input is empty (text)",
@@ -87,7 +87,7 @@ def test_rows_of_every_kind(config):
         "3 fields, and the header has 2",
     ]
     assert [(row.line, row.text) for row in quarantined()][3] == (7, "not json")
-    rows = [row for row in collected() if row.destination != "repeat"]
+    rows = [row for row in collected() if row.destination != "duplicate"]
     assert [row.row["text"] for row in rows] == [
         "will it thunder", "play thriller", "play bad", "play nothing", "play, comma",
     ]  # fmt: skip
@@ -96,28 +96,28 @@ def test_rows_of_every_kind(config):
     assert {file.name for file in Path("retrain/taken/000001").iterdir()} == {"a.jsonl", "b.csv"}
 
 
-def test_of_many_unlabelled_rows_a_draw_by_hash_of_night_and_inputs_is_kept(config):
-    config = replace(config, retrain=replace(config.retrain, unlabelled=5, triggers={}))
+def test_of_many_unlabelled_rows_a_draw_by_hash_of_run_and_inputs_is_kept(config):
+    config = replace(config, retrain=replace(config.retrain, max_unlabelled_rows=5, triggers={}))
     texts = [f"play number {number}" for number in range(30)]
     deliver("a.jsonl", *({"text": text} for text in texts), {"text": "will it thunder", "label": "weather"})
-    taken = night(config)
-    assert (taken.labelled, taken.unlabelled, taken.left_out) == (1, 30, 25)
+    counts = take_in(config)
+    assert (counts.labelled, counts.unlabelled, counts.sampled_out) == (1, 30, 25)
     smallest = sorted(texts, key=lambda text: sha256(f"1:{example_id({'text': text})}:1".encode()).digest())
     assert {row.row["text"] for row in collected()} == {"will it thunder", *smallest[:5]}
 
     deliver("b.jsonl", *({"text": f"sing number {number}"} for number in range(8)))
-    assert night(config, 2).left_out == 3
-    assert [sum(row.night == number for row in collected()) for number in (1, 2)] == [6, 5]
+    assert take_in(config, 2).sampled_out == 3
+    assert [sum(row.run == number for row in collected()) for number in (1, 2)] == [6, 5]
 
     deliver("c.jsonl", {"text": smallest[0], "label": "music"}, {"text": smallest[-1], "label": "music"})
-    taken = night(config, 3)
-    assert (taken.labelled, taken.duplicates, taken.left_out) == (2, 0, 0)
+    counts = take_in(config, 3)
+    assert (counts.labelled, counts.duplicates, counts.sampled_out) == (2, 0, 0)
     assert {file.name for file in Path("retrain/taken").rglob("*.jsonl")} == {"a.jsonl", "b.jsonl", "c.jsonl"}
 
 
-def test_inputs_that_come_again_are_arrivals_for_drift_alone(config, tiny_model, tmp_path):
-    """Of a source that sends some texts often a night's new ones alone would be its rare ones."""
-    known = len(gathering.items(config, []))
+def test_inputs_that_come_again_are_arrivals_for_drift_only(config, tiny_model, tmp_path):
+    """Of a source that repeats its frequent texts, the new ones of a run alone would be its rare ones."""
+    known = len(observed_rows(config, []))
     deliver(
         "a.jsonl",
         {"text": "will it thunder", "label": "weather"},
@@ -126,86 +126,82 @@ def test_inputs_that_come_again_are_arrivals_for_drift_alone(config, tiny_model,
         {"text": "is there rain", "label": "weather"},
         {"text": "play thriller"},
     )
-    taken = night(config)
-    assert (taken.labelled, taken.unlabelled, taken.duplicates) == (1, 1, 3)
-    repeats = [row for row in collected() if row.destination == "repeat"]
-    assert [(row.row["text"], row.labelled) for row in repeats] == [
+    counts = take_in(config)
+    assert (counts.labelled, counts.unlabelled, counts.duplicates) == (1, 1, 3)
+    repeats = [row for row in collected() if row.destination == "duplicate"]
+    assert [(row.row["text"], row.labelled_in_run) for row in repeats] == [
         ("will it THUNDER", None), ("is there rain", 1), ("is there rain", 1),
     ]  # fmt: skip
-    items = gathering.items(config, collected())[known:]
-    assert sorted((item.text, item.label, item.is_repeat) for item in items) == sorted(
+    items = observed_rows(config, collected())[known:]
+    assert sorted((item.text, item.label, item.is_duplicate) for item in items) == sorted(
         [("will it thunder", "weather", False), ("play thriller", None, False), ("will it THUNDER", None, True)]
         + 2 * [("is there rain", "weather", True)],
         key=str,
     )
-    assert all(item.night == 1 for item in items)
+    assert all(item.run == 1 for item in items)
     prepare(config.task, 0, model_folder=tiny_model, folder=tmp_path / "out")
     splits = ("train", "dev", "test")
     rows = [row.inputs["text"] for name in splits for row in read_jsonl(tmp_path / "out" / f"{name}.jsonl", Example)]
     assert len(rows) == len(set(rows))
 
     deliver("b.jsonl", {"text": "play thriller", "label": "music"}, {"text": "will it thunder"})
-    taken = night(config, 2)
-    assert (taken.labelled, taken.duplicates) == (1, 1)
-    assert [row.night for row in collected() if row.destination == "repeat"] == [1, 1, 1, 2]
+    counts = take_in(config, 2)
+    assert (counts.labelled, counts.duplicates) == (1, 1)
+    assert [row.run for row in collected() if row.destination == "duplicate"] == [1, 1, 1, 2]
 
 
-def test_a_night_that_reads_a_file_again_doubles_no_arrival(config):
+def test_a_run_that_reads_a_file_again_doubles_no_arrival(config):
     lines = [
         {"text": "will it thunder", "label": "weather"},
         *3 * [{"text": "will it thunder"}],
         {"text": "is there rain"},
     ]
     deliver("a.jsonl", *lines)
-    night(config)
+    take_in(config)
     first = collected()
     assert len(first) == 5
     deliver("a.jsonl", *lines)
-    night(config)
+    take_in(config)
     assert collected() == first
     deliver("a.jsonl", *lines)
-    night(config, 2)
+    take_in(config, 2)
     assert len(collected()) == 10
 
 
-def test_the_same_night_again_changes_nothing(config):
+def test_the_same_run_again_changes_nothing(config):
     rows = [{"text": f"play number {number}", "label": "music"} for number in range(30)]
     deliver("a.jsonl", *rows, "broken")
-    intake = inbox.plan_intake(config, 1, NOW)
-    first = [(row.id, row.destination) for row in intake.rows]
+    plan = inbox.plan_intake(config, 1, NOW)
+    first = [(row.id, row.destination) for row in plan.rows]
     # Killed after the rows were written and before the file left the inbox.
-    inbox.apply_intake(replace_files(intake, []), config, 1)
-    assert night(config).labelled == 0
+    inbox.apply_intake(replace(plan, files=[]), config, 1)
+    assert take_in(config).labelled == 0
     assert [(row.id, row.destination) for row in collected()] == first
     assert len(quarantined()) == 1
     assert not list(Path("inbox").iterdir())
 
 
-def replace_files(intake, files):
-    return replace(intake, files=files)
-
-
 def test_shares_and_the_window(config):
-    config = replace(config, retrain=replace(config.retrain, window=40))
+    config = replace(config, retrain=replace(config.retrain, holdout_rows=40))
     deliver("a.jsonl", *({"text": f"play number {number}", "label": "music"} for number in range(400)))
-    night(config)
-    counts = {name: sum(row.destination == name for row in collected()) for name in ("train", "dev", "recent")}
-    assert counts["recent"] == 40
+    take_in(config)
+    counts = {name: sum(row.destination == name for row in collected()) for name in ("train", "dev", "holdout")}
+    assert counts["holdout"] == 40
     assert 40 <= counts["dev"] <= 80  # 15% of 400
-    first = {row.id for row in collected() if row.destination == "recent"}
+    first = {row.id for row in collected() if row.destination == "holdout"}
     deliver("b.jsonl", *({"text": f"sing number {number}", "label": "music"} for number in range(40)))
-    night(config, 2, NOW + timedelta(days=1))
+    take_in(config, 2, NOW + timedelta(days=1))
     later = {row.id: row.destination for row in collected()}
-    assert sum(place == "recent" for place in later.values()) == 40
-    assert {later[name] for name in first} == {"train", "recent"}
+    assert sum(place == "holdout" for place in later.values()) == 40
+    assert {later[name] for name in first} == {"train", "holdout"}
 
 
 def test_split_by_time_holds_the_newest_out(config):
     config = replace(config, retrain=replace(config.retrain, split="time", time="at", dev=0.0))
     rows = [{"text": f"play number {n}", "label": "music", "at": f"2026-02-{n:02d}"} for n in range(1, 21)]
     deliver("a.jsonl", *rows)
-    night(config)
-    held_out = [row.row["at"] for row in collected() if row.destination == "recent"]
+    take_in(config)
+    held_out = [row.row["at"] for row in collected() if row.destination == "holdout"]
     assert len(held_out) in (5, 6, 7)
     assert min(held_out) > max(row.row["at"] for row in collected() if row.destination == "train")
 
@@ -219,10 +215,10 @@ def test_times(config):
         {"text": "three", "label": "music", "at": "yesterday"},
         {"text": "four", "label": "music"},
     )
-    night(config)
+    take_in(config)
     assert [row.received for row in collected()] == ["2026-02-01T08:00:00+00:00"]
     assert [row.reason for row in quarantined()] == [
-        "column 'at' is '2027-01-01', which lies ahead of this machine's clock",
+        "column 'at' is '2027-01-01', which is later than this machine's clock",
         "column 'at' is 'yesterday', and a time such as 2026-01-31T08:00:00Z was expected",
         "the time is missing (at)",
     ]
@@ -230,25 +226,25 @@ def test_times(config):
 
 def test_a_label_comes_to_a_known_row(config):
     deliver("a.jsonl", {"text": "play thriller"}, {"text": "play bad", "label": "music"})
-    night(config)
+    take_in(config)
     deliver("b.jsonl", {"text": "play thriller", "label": "music"})
-    assert night(config, 2).labelled == 1
+    assert take_in(config, 2).labelled == 1
     (row, _) = collected()
-    assert (row.night, row.labelled) == (1, 2)
-    assert row.destination in ("train", "dev", "recent")
+    assert (row.run, row.labelled_in_run) == (1, 2)
+    assert row.destination in ("train", "dev", "holdout")
 
 
 def test_a_label_never_seen_waits_until_there_are_enough(config, tiny_model, tmp_path):
     deliver("a.jsonl", *({"text": text, "label": "sport"} for text in SPORT))
-    taken = night(config)
-    assert (taken.labelled, taken.waiting, taken.new_labels) == (5, 5, [])
-    assert {row.destination for row in collected()} == {"waiting"}
+    counts = take_in(config)
+    assert (counts.labelled, counts.below_min_label_rows, counts.new_labels) == (5, 5, [])
+    assert {row.destination for row in collected()} == {"pending"}
     deliver("b.jsonl", {"text": "a match", "label": "sport"})
-    taken = night(config, 2)
-    assert (taken.waiting, taken.new_labels) == (0, ["sport"])
+    counts = take_in(config, 2)
+    assert (counts.below_min_label_rows, counts.new_labels) == (0, ["sport"])
     places = [row.destination for row in collected()]
     assert places.count("train") >= 2
-    assert {"train", "dev", "recent"} == set(places)
+    assert {"train", "dev", "holdout"} == set(places)
 
     (tmp_path / "out").mkdir()
     prepare(config.task, 0, model_folder=tiny_model, folder=tmp_path / "out")
@@ -259,11 +255,11 @@ def test_a_label_never_seen_waits_until_there_are_enough(config, tiny_model, tmp
     assert sum(row.target == "sport" for rows in read.values() for row in rows) == 6
 
 
-def test_a_label_that_the_settings_do_not_list_is_for_a_person(config):
+def test_a_label_that_the_settings_do_not_list_is_set_aside(config):
     config = replace(config, task=replace(config.task, labels=["music", "weather"]))
     deliver("a.jsonl", {"text": "goal", "label": "sport"}, {"text": "play bad", "label": "music"})
-    taken = night(config)
-    assert taken.unknown_labels == {"sport": 1}
+    counts = take_in(config)
+    assert counts.unknown_labels == {"sport": 1}
     assert [row.reason for row in quarantined()] == [
         "label 'sport' is not among task.labels: add it to conf/task, or correct the row, and put it into the inbox"
         " again"
@@ -281,17 +277,17 @@ def test_the_test_split_never_changes(config, tiny_model, tmp_path):
     near = json.loads(before.splitlines()[0])["inputs"]["text"] + "s"
     more = [{"text": f"play {song}, then {other}", "label": "music"} for song in SONGS for other in WEATHER]
     deliver("a.jsonl", *more, {"text": near, "label": "music"})
-    night(config)
+    take_in(config)
     assert test_rows("after") == before
     train = read_jsonl(tmp_path / "after/train.jsonl", Example)
     assert len(train) > len(read_jsonl(tmp_path / "before/train.jsonl", Example))
     assert near not in {row.inputs["text"] for row in train}
 
 
-def test_what_is_no_file_of_rows_is_left_alone(config):
+def test_other_files_are_ignored(config):
     for name in (".hidden.jsonl", "half.jsonl.part", "notes.txt"):
         Path("inbox", name).write_text("{}\n")
-    assert night(config).files == 0
+    assert take_in(config).files == 0
     assert len(list(Path("inbox").iterdir())) == 3
     assert not Path("data").exists()
 
@@ -303,7 +299,7 @@ def test_an_inbox_that_is_a_file(config):
         inbox.plan_intake(config, 1, NOW)
 
 
-def test_a_broken_csv_and_bytes_that_are_no_text(config):
+def test_a_broken_csv_and_bytes_that_are_not_text(config):
     lines = [
         b"text,label",
         b"play bad,music",
@@ -314,18 +310,18 @@ def test_a_broken_csv_and_bytes_that_are_no_text(config):
         b"",
     ]
     Path("inbox/a.csv").write_bytes(b"\n".join(lines))
-    taken = night(config)
-    assert (taken.labelled, taken.quarantined) == (2, 2)
+    counts = take_in(config)
+    assert (counts.labelled, counts.quarantined) == (2, 2)
     assert [row.line for row in quarantined()] == [3, 5]
     assert quarantined()[1].text == '"never closed,music\nx,y\n'
 
 
 def test_withdraw(config):
     deliver("a.jsonl", {"text": "play bad", "label": "music"})
-    night(config)
+    take_in(config)
     deliver("b.jsonl", {"text": "play good", "label": "weather"})
-    night(config, 2)
+    take_in(config, 2)
     assert inbox.withdraw(config, [2], 3) == 1
     assert [row.row["text"] for row in collected()] == ["play bad"]
-    assert quarantined()[0].reason == "withdrawn after night 2"
+    assert quarantined()[0].reason == "withdrawn after run 2"
     assert inbox.withdraw(config, [2], 3) == 0

@@ -1,4 +1,4 @@
-"""A configuration, and what triggers and gate look at, made by hand."""
+"""A configuration, and hand-made inputs of triggers and gate."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -33,20 +33,20 @@ def bundle(config: Config, **changed: object) -> BundleRecord:
     return replace(record, **changed)  # type: ignore[arg-type]
 
 
-def night(number: int, **changed: object) -> RetrainingRun:
-    """A night that did nothing."""
+def retraining_run(number: int, **changed: object) -> RetrainingRun:
+    """A retraining run in which no trigger fired."""
     time = f"2026-02-{number:02d}T02:00:00+00:00"
-    return replace(RetrainingRun(number, time, time, "nothing", ""), **changed)  # type: ignore[arg-type]
+    return replace(RetrainingRun(number, time, time, "no_trigger", ""), **changed)  # type: ignore[arg-type]
 
 
-def evidence(config: Config, items: list[ObservedRow], nights: list[RetrainingRun], **changed: object) -> Evidence:
-    """What is known on the night after those, with a champion that is always right."""
+def evidence(config: Config, items: list[ObservedRow], runs: list[RetrainingRun], **changed: object) -> Evidence:
+    """What is known in the run after those, with a champion that is always right."""
     found = Evidence(
-        number=nights[-1].number + 1 if nights else 1,
+        number=runs[-1].number + 1 if runs else 1,
         now=NOW,
         config=config,
         items=items,
-        nights=nights,
+        runs=runs,
         champion=Champion("aaaaaaaaaaaa", None, "2026-02-01T02:00:00+00:00", 1, ""),
         bundle=bundle(config),
         scores=lambda keys: [1.0] * len(keys),

@@ -95,7 +95,7 @@ def test_texts_without_a_word():
 
 @pytest.mark.heavy
 def test_meaning_is_seen_where_no_word_is_shared():
-    """Each row's words are its own on both sides: only what they mean tells them apart."""
+    """Each row's words are its own on both sides: only their meaning distinguishes them."""
     weather = "drizzle sunshine blizzard humidity thunder breeze monsoon sleet overcast downpour gale dew"
     music, more = "flute sonata rapper cello hymn pianist", "mist cyclone icy hailstones sunny rainfall"
 

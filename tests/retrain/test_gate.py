@@ -93,7 +93,7 @@ def test_a_cheaper_arm_takes_over_and_the_same_arm_is_never_cheaper(config):
     found = decided(config, sheets, challenger=prompt, found=prices)
     assert (found.conclusion, found.promote) == ("cheaper", True)
     assert (found.usd_champion, found.usd_challenger) == (pytest.approx(2.0), pytest.approx(1.0))
-    # The champion's own times are of another night; the last verdict measured its arm again.
+    # The champion's own times are of another run; the last verdict measured its arm again.
     near = decided(config, sheets, challenger=prompt, found=verdict(lora__zero_shot=0.0105, base__knn=0.01))
     assert near.conclusion == "same"
     again = decided(config, sheets, champion=bundle(config, metrics={"usd_per_1k": 9.0}), found=prices)
@@ -105,7 +105,7 @@ def test_an_arm_that_was_tuned_on_is_never_the_cheaper_one(config):
     dear = verdict(lora__zero_shot=1.0, lora_warm__zero_shot=0.1)
     champion = bundle(config, arm="lora-zero_shot")
     warm = bundle(config, id="b" * 12, arm="lora_warm-zero_shot", checkpoint="lora_warm")
-    assert champion.kin == warm.kin
+    assert champion.recipe == warm.recipe
     assert decided(config, even, champion, warm, dear).conclusion == "same"
 
 
@@ -118,7 +118,7 @@ def test_a_broken_constraint_and_the_champion_itself(config):
 def test_a_small_recent_window_is_not_looked_at(config):
     sheets = [sheet("test", 0, 40, 300, both=200), sheet("recent", 5, 0, 10)]
     assert [side.name for side in decided(config, sheets).sides] == ["test"]
-    assert [side.name for side in decided(config, sheets, recent_least=10).sides] == ["test", "recent"]
+    assert [side.name for side in decided(config, sheets, min_recent_rows=10).sides] == ["test", "recent"]
 
 
 def test_macro_f1(config):

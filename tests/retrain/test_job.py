@@ -1,4 +1,4 @@
-"""The job as a scheduler runs it, night after night, in one repository; the tests go in their order."""
+"""The job as a scheduler runs it, again and again, in one repository; the tests run in their order."""
 
 import json
 import shutil
@@ -40,11 +40,11 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(place: Workplace) ->
     assert place.shell("git status --porcelain") == ""
 
 
-def test_the_first_night_makes_the_first_champion(place: Workplace) -> None:
+def test_the_first_run_makes_the_first_champion(place: Workplace) -> None:
     done = place.job("--detailed-exit-code")
     assert done.status == 10, done.err[-3000:]
     assert (done.summary["outcome"], done.summary["champion"]) == ("promoted", "linear_probe-zero_shot")
-    assert done.summary["taken"]["labelled"] == 6
+    assert done.summary["intake"]["labelled"] == 6
     assert place.champion()["champion"] == done.summary["bundle"]
     assert "FIRES" not in done.err
     assert place.shell("git diff --cached --name-only").split() == ["data.dvc"]
@@ -73,10 +73,10 @@ def test_the_champion_is_a_model_of_mlflow_in_a_fresh_process(place: Workplace) 
 
 def test_an_empty_inbox_is_nothing_to_do_and_a_run_in_mlflow(place: Workplace) -> None:
     done = place.job("--detailed-exit-code")
-    assert (done.status, done.summary["outcome"], done.summary["reason"]) == (0, "nothing", "no trigger fired")
+    assert (done.status, done.summary["outcome"], done.summary["reason"]) == (0, "no_trigger", "no trigger fired")
     with sqlite3.connect(place.path / "mlflow.db") as database:
         names = [name for (name,) in database.execute("select name from runs where lifecycle_stage = 'active'")]
-    assert {"retraining-mine", "night-0001-promoted", "night-0002-nothing"} <= set(names)
+    assert {"retraining-mine", "retraining-0001-promoted", "retraining-0002-no_trigger"} <= set(names)
     assert len(names) == len(set(names))
 
 
@@ -86,31 +86,31 @@ def test_artifacts_that_are_lost_are_made_again(place: Workplace) -> None:
     plan = place.job("--dry-run")
     assert (plan.status, "would make artifacts/model again" in plan.out) == (0, True), plan.err
     done = place.job()
-    assert (done.status, done.summary["outcome"]) == (0, "nothing"), done.err
+    assert (done.status, done.summary["outcome"]) == (0, "no_trigger"), done.err
     assert [path.name for path in (place.path / "artifacts").iterdir()] == ["model"]
-    night = place.lines("retrain/nights.jsonl")[-1]
-    assert night["champion_new"]["n"] == 4
-    assert night["champion_new"]["ci_low"] <= night["champion_new"]["mean"] <= night["champion_new"]["ci_high"]
+    run = place.lines("retrain/runs.jsonl")[-1]
+    assert run["champion_new"]["n"] == 4
+    assert run["champion_new"]["ci_low"] <= run["champion_new"]["mean"] <= run["champion_new"]["ci_high"]
 
 
-def test_only_bad_rows_are_for_a_person(place: Workplace) -> None:
+def test_only_bad_rows_require_action(place: Workplace) -> None:
     place.write("inbox/bad.jsonl", ["{", {"text": "", "label": "music"}])
     done = place.job()
-    assert (done.status, done.summary["outcome"]) == (3, "needs_person")
-    assert done.summary["taken"]["quarantined"] == 2
+    assert (done.status, done.summary["outcome"]) == (3, "action_required")
+    assert done.summary["intake"]["quarantined"] == 2
     assert "bad.jsonl, line 1: not JSON" in done.summary["reason"]
     (file,) = (place.path / "retrain/quarantine").glob("*bad.jsonl*")
     assert len(read_jsonl(file, Quarantined)) == 2
     assert not list((place.path / "inbox").iterdir())
 
 
-def test_a_label_never_seen_is_for_a_person(place: Workplace) -> None:
+def test_an_unlisted_label_requires_action(place: Workplace) -> None:
     place.write("inbox/new.jsonl", [{"text": "a goal in the last minute", "label": "sport"}, *rows(4, 3)])
     done = place.job()
-    assert (done.status, done.summary["outcome"]) == (3, "needs_person")
-    assert done.summary["taken"]["unknown_labels"] == {"sport": 1}
+    assert (done.status, done.summary["outcome"]) == (3, "action_required")
+    assert done.summary["intake"]["unknown_labels"] == {"sport": 1}
     assert "conf/task/mine.yaml" in done.summary["reason"]
-    assert done.summary["taken"]["labelled"] == 4
+    assert done.summary["intake"]["labelled"] == 4
 
 
 def test_a_clock_that_goes_back(place: Workplace) -> None:
@@ -122,12 +122,12 @@ def test_a_clock_that_goes_back(place: Workplace) -> None:
 
 def test_a_tracking_server_that_is_down(place: Workplace) -> None:
     done = place.job("tracking.uri=http://127.0.0.1:9")
-    assert (done.status, done.summary["outcome"]) == (0, "nothing")
-    assert "MLflow does not show the night" in done.err
+    assert (done.status, done.summary["outcome"]) == (0, "no_trigger")
+    assert "MLflow does not show this retraining run" in done.err
     assert place.job().status == 0
     with sqlite3.connect(place.path / "mlflow.db") as database:
-        query = "select count(*) from runs where lifecycle_stage = 'active' and name like 'night-%'"
-        assert database.execute(query).fetchone() == (len(place.lines("retrain/nights.jsonl")),)
+        query = "select count(*) from runs where lifecycle_stage = 'active' and name like 'retraining-0%'"
+        assert database.execute(query).fetchone() == (len(place.lines("retrain/runs.jsonl")),)
 
 
 def test_two_jobs_at_once(place: Workplace) -> None:
@@ -143,7 +143,7 @@ def test_two_jobs_at_once(place: Workplace) -> None:
     assert first.returncode == 0
 
 
-def test_a_challenger_that_is_no_better_is_refused_and_a_person_may_choose(place: Workplace) -> None:
+def test_a_challenger_that_is_no_better_is_refused_and_another_arm_may_be_chosen(place: Workplace) -> None:
     before = place.champion()
     place.write("inbox/more.jsonl", rows(20, 4))
     done = place.job("force=true", "--detailed-exit-code")
@@ -207,23 +207,23 @@ def test_a_full_disk(place: Workplace, small_disk: Path) -> None:
     (place.path / "inbox/large.jsonl").unlink()
 
 
-def test_a_pipeline_that_fails_is_a_night_that_failed(place: Workplace) -> None:
+def test_a_pipeline_that_fails_is_a_failed_run(place: Workplace) -> None:
     done = place.job("retrain.triggers.age.days=0.000001", "task.max_new_tokens=1")
     assert (done.status, done.summary["outcome"]) == (1, "failed")
     assert "max_new_tokens" in done.summary["reason"]
     assert "age" in done.summary["fired"]
     assert place.champion()["arm"] == "linear_probe-zero_shot"
-    # What fired is made up for, although it does not fire by itself.
+    # What fired is made up for, although it does not fire again.
     done = place.job()
     assert (done.status, done.summary["outcome"], done.summary["fired"]) == (0, "kept", ["age"]), done.err
-    assert place.job().summary["outcome"] == "nothing"
+    assert place.job().summary["outcome"] == "no_trigger"
 
 
-def test_rows_of_a_night_are_withdrawn(place: Workplace) -> None:
-    last = place.lines("data/collected/mine.jsonl")[-1]["night"]
-    done = place.job("action=withdraw", f"night={last}")
+def test_rows_of_a_run_are_withdrawn(place: Workplace) -> None:
+    last = place.lines("data/collected/mine.jsonl")[-1]["run"]
+    done = place.job("action=withdraw", f"run={last}")
     assert done.summary["rows"] >= 1
-    assert all(line["night"] != last for line in place.lines("data/collected/mine.jsonl"))
+    assert all(line["run"] != last for line in place.lines("data/collected/mine.jsonl"))
     assert place.job().status == 0
 
 
@@ -233,9 +233,11 @@ def test_rows_of_a_night_are_withdrawn(place: Workplace) -> None:
         (["action=rolback"], "action=rolback is unknown; did you mean 'rollback'"),
         (["--dry"], "--dry is unknown; did you mean '--dry-run'"),
         (["action=promote"], "action=promote needs arm="),
-        (["action=promote", "arm=lora-knn"], "lora-knn is no arm of the last verdict"),
+        (["action=promote", "arm=lora-knn"], "lora-knn is not an arm of the last verdict"),
         (["now=tomorrow"], "now=tomorrow: expected a time"),
-        (["retrain.window=0"], "retrain.window"),
+        (["retrain.holdout_rows=0"], "retrain.holdout_rows"),
+        (["retrain.window=50"], "retrain.window is now retrain.holdout_rows"),
+        (["action=withdraw", "night=7"], "night= is now run="),
         (["retrain.triggers.age.dais=3"], "dais"),
     ],
 )

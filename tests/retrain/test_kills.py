@@ -72,7 +72,7 @@ def test_a_kill_at_any_step_loses_and_doubles_nothing(place: Workplace, step: st
     texts = [line["row"]["text"] for line in place.lines("data/collected/mine.jsonl")]
     assert sorted(texts) == sorted([*(line["row"]["text"] for line in before), *(row["text"] for row in fresh)])
     assert not list((place.path / "inbox").iterdir())
-    numbers = [night["number"] for night in place.lines("retrain/nights.jsonl")]
+    numbers = [run["number"] for run in place.lines("retrain/runs.jsonl")]
     assert numbers == list(range(1, len(numbers) + 1))
     place.champion()
     if step == "promotion":

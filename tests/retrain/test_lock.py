@@ -15,8 +15,8 @@ HOLD = """
 import sys, time, subprocess
 from datetime import UTC, datetime
 from pathlib import Path
-from whether.retrain.lock import alone
-with alone(Path(sys.argv[1]), datetime(2026, 1, 2, tzinfo=UTC)):
+from whether.retrain.lock import job_lock
+with job_lock(Path(sys.argv[1]), datetime(2026, 1, 2, tzinfo=UTC)):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
     print(child.pid, flush=True)
     time.sleep(120)
@@ -35,7 +35,7 @@ def holder(tmp_path):
         psutil.Process(process.child).kill()
 
 
-def test_the_second_one_is_told_who_is_at_work(holder, tmp_path):
+def test_the_second_one_is_refused_with_the_holder(holder, tmp_path):
     with (
         pytest.raises(LockedError, match=rf"locked by pid {holder.pid} since 2026-01-02T00:00:00\+00:00"),
         job_lock(tmp_path, datetime.now(UTC)),
@@ -64,7 +64,7 @@ def test_one_after_the_other(tmp_path):
             assert (tmp_path / "holder.json").exists()
 
 
-def test_a_broken_note_is_no_reason_to_stop(tmp_path):
+def test_a_broken_note_does_not_stop_the_job(tmp_path):
     (tmp_path / "holder.json").write_text("{")
     with job_lock(tmp_path, datetime.now(UTC)):
         pass

@@ -1,17 +1,17 @@
 from pathlib import Path
 
-from tests.retrain.conftest import night
+from tests.retrain.conftest import retraining_run
 from whether.records import Champion, Finding, MeanScore, RetrainingRun
 from whether.retrain.page import write_page
 from whether.retrain.plots import plot_runs
 
 
-def some_nights() -> list[RetrainingRun]:
+def some_runs() -> list[RetrainingRun]:
     return [
-        night(
+        retraining_run(
             number,
             task="snips",
-            outcome={3: "promoted", 6: "needs_person"}.get(number, "nothing"),
+            outcome={3: "promoted", 6: "action_required"}.get(number, "no_trigger"),
             reason="lora-knn is better: +4.0 points (+1.0 to +7.0)" if number == 3 else "no trigger fired",
             champion_arm="lora-knn" if number >= 3 else "base-knn",
             champion_new=None if number == 2 else MeanScore(0.9, 0.71, 0.97, 20),
@@ -22,15 +22,15 @@ def some_nights() -> list[RetrainingRun]:
     ]
 
 
-def written(tmp_path: Path, nights: list[RetrainingRun], champion: Champion | None) -> str:
-    plot_runs(nights, tmp_path / "nights.svg")
-    write_page(nights, champion, (tmp_path / "nights.svg").read_text(), tmp_path / "report.html")
+def written(tmp_path: Path, runs: list[RetrainingRun], champion: Champion | None) -> str:
+    plot_runs(runs, tmp_path / "runs.svg")
+    write_page(runs, champion, (tmp_path / "runs.svg").read_text(), tmp_path / "report.html")
     return (tmp_path / "report.html").read_text()
 
 
-def test_the_page_says_who_answers_and_what_nights_did(tmp_path: Path) -> None:
+def test_the_page_says_who_answers_and_what_runs_did(tmp_path: Path) -> None:
     champion = Champion("abcdef123456", "123456abcdef", "2026-02-03T02:00:00+00:00", 3, "It is better.")
-    text = written(tmp_path, some_nights(), champion)
+    text = written(tmp_path, some_runs(), champion)
     for words in (
         "lora-knn answers", "abcdef123456", "90.0% (71.0% to 97.0%, 20 rows)", "promoted", "<svg", "input_drift",
         "2 rows of &lt;label&gt; were set aside", "p = 0.001 that &lt;b&gt;words&lt;/b&gt; differ",
@@ -42,6 +42,6 @@ def test_the_page_says_who_answers_and_what_nights_did(tmp_path: Path) -> None:
     )
 
 
-def test_a_first_night_without_a_champion(tmp_path: Path) -> None:
-    text = written(tmp_path, [night(1, task="snips")], None)
+def test_a_first_run_without_a_champion(tmp_path: Path) -> None:
+    text = written(tmp_path, [retraining_run(1, task="snips")], None)
     assert "No champion yet" in text

@@ -1,4 +1,4 @@
-"""A challenger that goes on from the champion's adapter, beside one that is tuned anew; and rows that are fetched."""
+"""A challenger that continues from the champion's adapter, next to one tuned from scratch; and fetched rows."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, able_model: Path, warm: Path
     return Workplace(tmp_path_factory.mktemp("warm-start"), able_model, warm, empty_database)
 
 
-def test_a_champion_that_was_tuned_is_gone_on_from(place: Workplace) -> None:
+def test_a_challenger_continues_from_a_tuned_champion(place: Workplace) -> None:
     assert place.job(*LORA).status in (0, 3)
     assert place.job(*LORA, "action=promote", "arm=lora-zero_shot").status == 0
     champion = place.champion()
@@ -52,7 +52,7 @@ def test_a_champion_that_was_tuned_is_gone_on_from(place: Workplace) -> None:
     place.write("fetched.jsonl", rows(6, 321))
     done = place.job(*LORA, "force=true", "retrain.warm_start=true", f"retrain.collect={fetch}")
     assert done.status in (0, 3), done.err[-2000:]
-    assert done.summary["taken"]["labelled"] == 6
+    assert done.summary["intake"]["labelled"] == 6
     params = yaml.safe_load((place.path / "params.yaml").read_text())
     assert params["arms"]["checkpoint"] == ["base", "lora", "lora_warm"]
     start = params["checkpoints"]["lora_warm"]["tuner"]["start"]
@@ -63,10 +63,10 @@ def test_a_champion_that_was_tuned_is_gone_on_from(place: Workplace) -> None:
         name: place.lines(f"artifacts/finetune/{name}/history.jsonl")[0]["loss"] for name in ("lora", "lora_warm")
     }
     assert history["lora_warm"] < history["lora"]
-    # Promoted, it is the one to go on from next time, under the same name; the list of checkpoints has not changed.
+    # Promoted, it is the one to continue from next time, under the same name; the list of checkpoints has not changed.
     assert place.job(*LORA, "retrain.warm_start=true", "action=promote", "arm=lora_warm-zero_shot").status == 0
     again = place.job(*LORA, "retrain.warm_start=true")
-    assert (again.status, again.summary["outcome"]) == (0, "nothing"), again.err[-2000:]
+    assert (again.status, again.summary["outcome"]) == (0, "no_trigger"), again.err[-2000:]
     params = yaml.safe_load((place.path / "params.yaml").read_text())
     assert place.champion()["champion"] in params["checkpoints"]["lora_warm"]["tuner"]["start"]["adapter"]
 
@@ -76,12 +76,14 @@ def test_a_tuned_checkpoint_is_a_registered_model_with_the_same_logits_and_answe
     receipt = json.loads((place.path / "artifacts/publish/receipt.json").read_text())
     assert {"lora-zero_shot", "lora_warm-zero_shot"} <= receipt["models"].keys()
     examples = {row["id"]: row["inputs"] for row in place.lines("artifacts/prepare/test.jsonl")}
-    said = [row for row in place.lines("artifacts/prompt/lora-zero_shot/predictions.jsonl") if row["split"] == "test"]
-    place.write("ask.jsonl", [examples[row["id"]] for row in said])
+    predictions = [
+        row for row in place.lines("artifacts/prompt/lora-zero_shot/predictions.jsonl") if row["split"] == "test"
+    ]
+    place.write("ask.jsonl", [examples[row["id"]] for row in predictions])
     (place.path / "logits.py").write_text(LOGITS)
     model = f"models:/{receipt['models']['lora-zero_shot']}"
     *_, answers, equal = place.shell(f"python logits.py {model}").splitlines()
-    assert json.loads(answers) == [{key: row[key] for key in ("answer", "valid", "output")} for row in said]
+    assert json.loads(answers) == [{key: row[key] for key in ("answer", "valid", "output")} for row in predictions]
     assert equal == "True False"
 
 
@@ -89,7 +91,7 @@ def test_an_arm_whose_checkpoint_the_settings_lack_is_one_clear_error(place: Wor
     """A warm start is added for the champion of the moment, which need not be the one that the last run had."""
     done = place.job(*LORA, "action=promote", "arm=lora_warm-zero_shot")
     assert done.status == 1
-    assert "which have a checkpoint lora_warm: give no settings, and those of the last run count" in done.err
+    assert "which have a checkpoint lora_warm: give no settings, to use those of the last run" in done.err
 
 
 def test_mlflow_serves_the_champion(place: Workplace) -> None:
@@ -115,14 +117,14 @@ def test_mlflow_serves_the_champion(place: Workplace) -> None:
         server.wait()
 
 
-def test_a_fetch_that_fails_is_a_night_that_failed_and_is_made_up_for(place: Workplace) -> None:
-    last = place.lines("retrain/nights.jsonl")[-1]["started"]
+def test_a_fetch_that_fails_is_a_failed_run_and_is_made_up_for(place: Workplace) -> None:
+    last = place.lines("retrain/runs.jsonl")[-1]["started"]
     done = place.job(*LORA, "retrain.collect=[/bin/false]")
     assert (done.status, done.summary["outcome"]) == (1, "failed")
     assert done.summary["reason"].startswith("taking in: collect: /bin/false ended with status 1")
     assert (
         place.job(*LORA, "retrain.collect=[cp,'{since}','{inbox}']").status == 1
     )  # a way to see {since} in the message
-    assert last in place.lines("retrain/nights.jsonl")[-1]["reason"]
+    assert last in place.lines("retrain/runs.jsonl")[-1]["reason"]
     plan = place.job(*LORA, "retrain.collect=[/bin/false]", "--dry-run")
     assert (plan.status, "would first run /bin/false" in plan.out) == (0, True)

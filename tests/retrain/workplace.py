@@ -22,7 +22,7 @@ SETTINGS = [
     "model.threads=1", "checkpoint=[base,linear_probe]", "prompt=[zero_shot]", "curve=none", "robustness=none",
     "tuner.epochs=6", "serving.requests=2", "serving.warmup=0", "policy.resamples=200", "benchmark.name=numbers",
     "benchmark.tasks=[numbers]", "benchmark.include_path=examples/suite", "benchmark.data=data/suite",
-    "benchmark.text=null", "benchmark.limit=4", "benchmark.other=null", "retrain.gate.recent_least=8",
+    "benchmark.text=null", "benchmark.limit=4", "benchmark.other=null", "retrain.gate.min_recent_rows=8",
     "retrain.gate.margin=0.2", "retrain.gate.recent_margin=0.4",
 ]  # fmt: skip
 TASK = """
@@ -144,7 +144,7 @@ class Workplace:
         return done.stdout
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
-        """Begin the job in the background, with an interpreter of its own as in every stage that it starts."""
+        """Begin the job in the background, with its own interpreter, as in every stage that it starts."""
         path = self.environment["PATH"].split(os.pathsep, 1)[1]
         return self._start(sys.executable, words, self.environment | {"PATH": path})
 
@@ -161,7 +161,7 @@ class Workplace:
         return subprocess.Popen(command, cwd=self.path, env=environment, text=True, **pipes)
 
     def module(self, *words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-        """Run `python -m` to its end, whatever that is."""
+        """Run `python -m` to its end, with any exit status."""
         command, changed = [self.python, "-m", *words], self.environment | environment
         return subprocess.run(command, cwd=self.path, env=changed, capture_output=True, text=True, check=False)
 
@@ -170,6 +170,6 @@ class Workplace:
         return dict(json.loads(self.job("action=status").out))
 
     def lines(self, name: str) -> list[dict[str, Any]]:
-        """Read JSON lines, none where there is no file."""
+        """Read JSON lines; an empty list where the file does not exist."""
         file = self.path / name
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []

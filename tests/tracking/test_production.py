@@ -118,7 +118,7 @@ def python(place: Workplace, *command: str, **environment: str) -> "subprocess.C
     )  # fmt: skip
 
 
-def test_a_night_on_the_server_of_a_team(server: Server, place: Workplace, storage: str) -> None:
+def test_a_retraining_run_on_the_server_of_a_team(server: Server, place: Workplace, storage: str) -> None:
     assert httpx2.get(f"{server.url}/api/2.0/mlflow/experiments/get?experiment_id=0").status_code == 401
     done = place.job("tracking=server", f"tracking.uri={server.url}")
     assert (done.status, done.summary["outcome"]) == (0, "promoted"), done.err[-3000:]
@@ -143,16 +143,16 @@ def test_a_night_on_the_server_of_a_team(server: Server, place: Workplace, stora
     assert any("bundle.json" in key for key in keys)
 
 
-def test_a_wrong_password_costs_a_warning_and_no_night(server: Server, place: Workplace) -> None:
+def test_a_wrong_password_costs_a_warning_and_no_run(server: Server, place: Workplace) -> None:
     kept = place.environment["MLFLOW_TRACKING_PASSWORD"]
     place.environment["MLFLOW_TRACKING_PASSWORD"] = "another-password"
     try:
         done = place.job("tracking=server", f"tracking.uri={server.url}")
     finally:
         place.environment["MLFLOW_TRACKING_PASSWORD"] = kept
-    assert (done.status, done.summary["outcome"]) == (0, "nothing")
+    assert (done.status, done.summary["outcome"]) == (0, "no_trigger")
     assert "another-password" not in done.err
-    assert "MLflow does not show the night" in done.err
+    assert "MLflow does not show this retraining run" in done.err
 
 
 def contents(runs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The history of retraining in MLflow: each night once, below one run that grows."""
+"""The history of retraining in MLflow: each retraining run once, below one MLflow run that grows."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from tests.retrain.conftest import night
+from tests.retrain.conftest import retraining_run
 from whether.config import CONF, Config, check, compose
 from whether.records import Finding, RetrainingRun, write_jsonl
 from whether.tracking import store
@@ -25,22 +25,22 @@ def config(tmp_path: Path) -> Config:
     return check(yaml.safe_load(compose([f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"], ROOT / CONF)))
 
 
-def nights(count: int) -> list[RetrainingRun]:
+def some_runs(count: int) -> list[RetrainingRun]:
     return [
-        night(number, task="snips", findings=[Finding("age", False, "young", float(number), 90.0)])
+        retraining_run(number, task="snips", findings=[Finding("age", False, "young", float(number), 90.0)])
         for number in range(1, count + 1)
     ]
 
 
 def show(config: Config, folder: Path, shown: Sequence[RetrainingRun]) -> str:
-    write_jsonl(folder / "nights.jsonl", shown)
-    (folder / "report.html").write_text(f"{len(shown)} nights")
+    write_jsonl(folder / "runs.jsonl", shown)
+    (folder / "report.html").write_text(f"{len(shown)} runs")
     found = publish_runs(config, folder, folder)
     assert found
     return found
 
 
-def runs(config: Config) -> dict[str, Any]:
+def mlflow_runs(config: Config) -> dict[str, Any]:
     client = MlflowClient(config.tracking.uri)
     (experiment,) = [one for one in client.search_experiments() if one.name != "Default"]
     found = client.search_runs([experiment.experiment_id])
@@ -56,32 +56,32 @@ def history(config: Config, run_id: str) -> list[tuple[int, float]]:
 
 
 @pytest.mark.heavy
-def test_a_further_night_adds_to_the_run_that_is_there(config: Config, tmp_path: Path) -> None:
-    first = show(config, tmp_path, nights(2))
-    assert show(config, tmp_path, nights(2)) == first
-    assert show(config, tmp_path, nights(3)) == first
-    found = runs(config)
-    assert set(found) == {"retraining-snips", *(f"night-{number:04d}-nothing" for number in (1, 2, 3))}
+def test_a_further_run_adds_to_the_run_that_is_there(config: Config, tmp_path: Path) -> None:
+    first = show(config, tmp_path, some_runs(2))
+    assert show(config, tmp_path, some_runs(2)) == first
+    assert show(config, tmp_path, some_runs(3)) == first
+    found = mlflow_runs(config)
+    assert set(found) == {"retraining-snips", *(f"retraining-{number:04d}-no_trigger" for number in (1, 2, 3))}
     assert found["retraining-snips"].info.status == "FINISHED"
-    assert found["retraining-snips"].data.tags["mlflow.note.content"].startswith("3 nights")
-    assert {run.data.tags.get("mlflow.parentRunId") for name, run in found.items() if name.startswith("night")} == {
+    assert found["retraining-snips"].data.tags["mlflow.note.content"].startswith("3 retraining runs")
+    assert {run.data.tags.get("mlflow.parentRunId") for name, run in found.items() if name != "retraining-snips"} == {
         first
     }
     assert history(config, first) == [(number, pytest.approx(number / 90)) for number in (1, 2, 3)]
     page = MlflowClient(config.tracking.uri).download_artifacts(first, "report.html")
-    assert Path(page).read_text() == "3 nights"
+    assert Path(page).read_text() == "3 runs"
 
 
 @pytest.mark.heavy
-def test_nights_that_were_missed_or_changed_are_shown_in_a_new_run(config: Config, tmp_path: Path) -> None:
-    first = show(config, tmp_path, nights(2))
-    second = show(config, tmp_path, nights(5))
-    changed = [replace(nights(1)[0], reason="otherwise"), *nights(6)[1:]]
+def test_runs_that_were_missed_or_changed_are_shown_in_a_new_run(config: Config, tmp_path: Path) -> None:
+    first = show(config, tmp_path, some_runs(2))
+    second = show(config, tmp_path, some_runs(5))
+    changed = [replace(some_runs(1)[0], reason="changed"), *some_runs(6)[1:]]
     third = show(config, tmp_path, changed)
     assert len({first, second, third}) == 3
-    found = runs(config)
+    found = mlflow_runs(config)
     assert len(found) == 7
-    assert {run.data.tags.get("mlflow.parentRunId") for name, run in found.items() if name.startswith("night")} == {
+    assert {run.data.tags.get("mlflow.parentRunId") for name, run in found.items() if name != "retraining-snips"} == {
         third
     }
     assert [step for step, _ in history(config, third)] == [1, 2, 3, 4, 5, 6]
@@ -90,26 +90,26 @@ def test_nights_that_were_missed_or_changed_are_shown_in_a_new_run(config: Confi
 @pytest.mark.heavy
 @pytest.mark.parametrize("later", [3, 4])
 @pytest.mark.parametrize("failing", [("log_batch", 2), ("log_artifact", 1), ("set_terminated", 2), ("set_tag", 2)])
-def test_what_a_failure_leaves_of_a_further_night_is_made_whole(
+def test_what_a_failure_leaves_of_a_further_run_is_made_whole(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: tuple[str, int], later: int
 ) -> None:
-    """At the same night again, and at the next one."""
-    show(config, tmp_path, nights(2))
+    """In the same run again, and in the next one."""
+    show(config, tmp_path, some_runs(2))
     method, call = failing
     real, calls = getattr(MlflowClient, method), []
 
     def fails(*args: Any, **options: Any) -> Any:
         calls.append(1)
-        if len(calls) == call:  # those before are of the night's own run
+        if len(calls) == call:  # those before are of the retraining run's own MLflow run
             raise OSError("the server is gone")
         return real(*args, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, method, fails)
-        write_jsonl(tmp_path / "nights.jsonl", nights(3))
+        write_jsonl(tmp_path / "runs.jsonl", some_runs(3))
         assert publish_runs(config, tmp_path, tmp_path) is None
-    last = show(config, tmp_path, nights(later))
-    found = runs(config)
+    last = show(config, tmp_path, some_runs(later))
+    found = mlflow_runs(config)
     assert len(found) == later + 1
     assert {run.info.status for run in found.values()} == {"FINISHED"}
     assert history(config, last) == [(number, pytest.approx(number / 90)) for number in range(1, later + 1)]
@@ -125,8 +125,8 @@ def test_more_runs_than_a_page_holds_are_all_seen(
         return real(*args, **options, max_results=2)
 
     monkeypatch.setattr(MlflowClient, "search_runs", of_two)
-    first = show(config, tmp_path, nights(6))
-    assert show(config, tmp_path, nights(7)) == first
+    first = show(config, tmp_path, some_runs(6))
+    assert show(config, tmp_path, some_runs(7)) == first
     monkeypatch.undo()
-    assert len(runs(config)) == 8
-    assert store.CONTENT_KEY in runs(config)["retraining-snips"].data.tags
+    assert len(mlflow_runs(config)) == 8
+    assert store.CONTENT_KEY in mlflow_runs(config)["retraining-snips"].data.tags

@@ -1,4 +1,4 @@
-"""A bundle: all that answers as one arm did, in one folder, so that it can answer when artifacts/ has moved on.
+"""A bundle: everything an arm answers with, in one folder, so that it can still answer when artifacts/ has changed.
 
 retrain/bundles/<id>/
 
@@ -10,8 +10,8 @@ knowledge/           documents, for a prompt that retrieves
 predictions.jsonl    its answers to dev and test
 verdict.json         the verdict that recommended it
 
-The base model is not in it: it is named by the hash of its weights. A bundle is never changed. It is made beside its
-place and renamed into it, and its id is a hash of its content, so that making it again gives the same one.
+The base model is not in it: it is named by the hash of its weights. A bundle is never changed. It is written to a
+temporary folder and renamed, and its id is a hash of its content, so that making it again gives the same one.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ from whether.records import (
 )
 
 NOT_NEEDED = {"history.jsonl", "loss.csv", "loss.svg"}
-"""Of a checkpoint: what is there to be looked at."""
+"""Files of a checkpoint that are only there to be looked at."""
 
 
 class Bundle(NamedTuple):
@@ -97,14 +97,14 @@ def bundle_record(arm: str, verdict: Verdict, config: Config, artifacts: Path) -
     Nothing is written. Raises RecordError for an arm that the verdict or `config` does not know.
     """
     if arm not in verdict.arms:
-        raise RecordError(f"{arm} is no arm of the last verdict; there are {', '.join(verdict.arms)}")
+        raise RecordError(f"{arm} is not an arm of the last verdict; there are {', '.join(verdict.arms)}")
     found = verdict.arms[arm]
     if found.prompt not in config.prompts:
         raise RecordError(f"{arm} was made with other settings: select {found.prompt}, as in prompt=[{found.prompt}]")
     if found.checkpoint not in config.checkpoints:  # such as a warm start from a champion that was replaced since
         raise RecordError(
-            f"{arm} was made with other settings, which have a checkpoint {found.checkpoint}: give no settings, and"
-            " those of the last run count"
+            f"{arm} was made with other settings, which have a checkpoint {found.checkpoint}: give no settings, to"
+            " use those of the last run"
         )
     prompt, served = config.prompts[found.prompt], config.checkpoints[found.checkpoint].served
     sources = {name: artifacts / "prepare" / name for name in ("task.json", "train.jsonl")}
@@ -151,14 +151,14 @@ def _files_under(name: str, folder: Path) -> list[tuple[str, Path]]:
 
 
 def prompt_hash(config: Config, name: str) -> str:
-    """Return the hash of all that a prompt says: its settings, the task's wording and output."""
+    """Return the hash of everything that makes a prompt's text: its settings, the task's wording and output."""
     task = config.task
-    said = [task.instruction, task.input_template, task.output, task.answer_pattern, task.schema, task.definitions]
-    return sha256_json([dataclasses.asdict(config.prompts[name]), *said, task.max_new_tokens])
+    wording = [task.instruction, task.input_template, task.output, task.answer_pattern, task.schema, task.definitions]
+    return sha256_json([dataclasses.asdict(config.prompts[name]), *wording, task.max_new_tokens])
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """Read a bundle and check every file of it. Raises RecordError for one that is not whole."""
+    """Read a bundle and check every file of it. Raises RecordError for one that is incomplete."""
     record = read_json(folder / "bundle.json", BundleRecord)
     for name, expected in record.files.items():
         file = folder / name

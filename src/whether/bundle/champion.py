@@ -1,4 +1,4 @@
-"""Which bundle answers: retrain/champion.json, one small file that is replaced whole, and last."""
+"""Which bundle answers: retrain/champion.json, one small file that is replaced as a whole, after everything else."""
 
 import shutil
 from datetime import datetime
@@ -10,7 +10,7 @@ from whether.records import Champion, read_json, write_json
 
 
 def read_champion(folder: Path) -> Champion:
-    """Return who is the champion. Raises RecordError where nobody is."""
+    """Return the champion. Raises RecordError where there is none."""
     file = folder / "champion.json"
     if not file.exists():
         raise RecordError(f"{file} is missing: there is no champion yet; `python -m pipelines.retrain` makes the first")
@@ -18,12 +18,12 @@ def read_champion(folder: Path) -> Champion:
 
 
 def read_champion_or_none(folder: Path) -> Champion | None:
-    """Return who is the champion, None where nobody is. Raises RecordError for a file that is broken."""
+    """Return the champion, None where there is none. Raises RecordError for a file that is broken."""
     return read_champion(folder) if (folder / "champion.json").exists() else None
 
 
-def promote(folder: Path, bundle: Bundle, night: int, now: datetime, reason: str) -> Champion:
-    """Let a bundle be the champion, and remember the one before. Raises RecordError if it is not whole."""
+def promote(folder: Path, bundle: Bundle, run: int, now: datetime, reason: str) -> Champion:
+    """Make a bundle the champion, and remember the previous one. Raises RecordError if the bundle is incomplete."""
     load_bundle(bundle.folder)
     before = read_champion_or_none(folder)
     if before is not None and before.champion == bundle.record.id:
@@ -32,24 +32,24 @@ def promote(folder: Path, bundle: Bundle, night: int, now: datetime, reason: str
         champion=bundle.record.id,
         previous=before.champion if before else None,
         since=now.isoformat(timespec="seconds"),
-        night=night,
+        run=run,
         reason=reason,
     )
     write_json(folder / "champion.json", made)
     return made
 
 
-def rollback(folder: Path, night: int, now: datetime) -> Champion:
-    """Let the previous champion answer again; the same command once more undoes that. Raises RecordError."""
+def rollback(folder: Path, run: int, now: datetime) -> Champion:
+    """Make the previous champion the champion again; a second call undoes that. Raises RecordError."""
     before = read_champion(folder)
     if before.previous is None:
-        raise RecordError(f"{before.champion} is the first champion: there is none to go back to")
+        raise RecordError(f"{before.champion} is the first champion: there is no earlier one to roll back to")
     load_bundle(folder / "bundles" / before.previous)
     made = Champion(
         champion=before.previous,
         previous=before.champion,
         since=now.isoformat(timespec="seconds"),
-        night=night,
+        run=run,
         reason=f"rolled back from {before.champion}",
     )
     write_json(folder / "champion.json", made)
@@ -57,7 +57,7 @@ def rollback(folder: Path, night: int, now: datetime) -> Champion:
 
 
 def prune(folder: Path, keep: int) -> list[str]:
-    """Remove all but the newest `keep` bundles, champion and previous champion aside; return what was removed."""
+    """Remove all but the newest `keep` bundles, never the champion or the previous one; return what was removed."""
     champion = read_champion_or_none(folder)
     needed = {champion.champion, champion.previous} if champion else set()
     made = [path for path in (folder / "bundles").glob("*") if (path / "bundle.json").exists()]

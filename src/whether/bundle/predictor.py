@@ -1,4 +1,4 @@
-"""A bundle answers: rows of a night, the recent window, or a user's own file."""
+"""A bundle answers: rows of a retraining run, the recent window, or a user's own file."""
 
 import time
 from collections.abc import Sequence
@@ -22,17 +22,17 @@ class BundlePredictor:
     """A bundle on its base model."""
 
     def __init__(self, bundle: Bundle, model_folder: Path, *, keep: bool = True):
-        """Load the model, or make ready to ask a served one.
+        """Load the model, or connect to a served one.
 
-        With `keep` a served model's answers are kept and held to its limit, as those of the pipeline; without it each
+        With `keep` a served model's answers are kept and count towards its limit, as in the pipeline; without it each
         request is sent. Raises EngineError where the base is not the one that the bundle was made with.
         """
         found = bundle.record.model_hash if bundle.served else model_hash(model_folder)
         if found != bundle.record.model_hash:
             raise EngineError(
                 f"the bundle {bundle.record.id} ({bundle.record.arm}) was made on {bundle.record.model} with the hash"
-                f" {bundle.record.model_hash[:12]}, and {model_folder} has {found[:12]}: make that base again"
-                " (`dvc repro model` with the settings of then), or promote an arm on this one"
+                f" {bundle.record.model_hash[:12]}, and {model_folder} has {found[:12]}: restore that base"
+                " (`dvc repro model` with the settings used then), or promote an arm on this one"
             )
         self._task, record = bundle.task, bundle.record
         self._name = record.arm
@@ -54,10 +54,10 @@ class BundlePredictor:
         return self._task
 
     def answer(self, examples: Sequence[Example], split: Split = "recent", progress: bool = True) -> list[Prediction]:
-        """Return an answer to each example. One whose prompt does not fit the model's context is answered by nothing,
-        which is wrong and not valid."""
+        """Return an answer to each example. One whose prompt does not fit the model's context gets an empty answer,
+        which counts as wrong and not valid."""
         chats = {example.id: self._strategy(example) for example in examples}
-        short = [example for example in examples if self._fits(chats[example.id])]
+        short = [example for example in examples if self._fits_context(chats[example.id])]
         replies = (
             self._answering.ask(
                 self._opened.model,
@@ -77,9 +77,9 @@ class BundlePredictor:
         return [found.get(example.id) or _empty_prediction(example, split) for example in examples]
 
     def measure(self, examples: Sequence[Example], requests: int, pricing: PricingConfig) -> dict[str, float]:
-        """Return latency_p95 of requests sent alone, usd_per_1k of a batch, and peak_memory.
+        """Return latency_p95 of requests sent one at a time, usd_per_1k of a batch, and peak_memory.
 
-        A served model is asked anew, whatever is kept; it has no peak_memory here.
+        A served model is asked again, whatever is kept; it has no peak_memory here.
         """
         from whether.model.memory import peak_memory
 
@@ -114,7 +114,7 @@ class BundlePredictor:
             found["usd_per_1k"] = 1000 * float(np.mean(usd))
         return found
 
-    def _fits(self, chat: Sequence[Message]) -> bool:
+    def _fits_context(self, chat: Sequence[Message]) -> bool:
         window = self._opened.context_window
         return window is None or self._opened.count(chat) + self._answering.max_new_tokens <= window
 

@@ -1,4 +1,4 @@
-"""Bundles answer in a process of their own, so that the job holds no model while the pipeline runs; each is kept."""
+"""Bundles answer in their own process, so that the job holds no model while the pipeline runs; answers are kept."""
 
 import subprocess
 import sys
@@ -11,13 +11,13 @@ from whether.records import Example, Prediction, read_json, read_jsonl, write_js
 
 
 class BundleProcess:
-    """Gets answers of bundles, and keeps them in retrain/answers/<bundle>.jsonl."""
+    """Gets the answers of bundles, and keeps them in retrain/answers/<bundle>.jsonl."""
 
     def __init__(self, folder: Path, keep: bool = True):
         self._folder, self._keep = folder, keep
 
-    def ask(self, bundle: str, examples: Sequence[Example], known: Sequence[Prediction] = ()) -> list[Prediction]:
-        """Return a bundle's answers in the order of the examples. `known` are answers that it gave when it was made.
+    def predict(self, bundle: str, examples: Sequence[Example], known: Sequence[Prediction] = ()) -> list[Prediction]:
+        """Return a bundle's answers in the order of the examples. `known` are the answers from when it was made.
 
         Raises EngineError where the bundle cannot answer.
         """
@@ -50,7 +50,9 @@ class BundleProcess:
             command += ["--requests", str(requests)] if requests else []
             done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
             if done.returncode:
-                said = done.stderr.strip().splitlines()
-                reason = next((line for line in reversed(said) if line.startswith("error: ")), said[-1] if said else "")
+                lines = done.stderr.strip().splitlines()
+                reason = next(
+                    (line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else ""
+                )
                 raise EngineError(f"the bundle {bundle} cannot answer: {reason.removeprefix('error: ')}")
             return read_jsonl(place / "out.jsonl", Prediction)

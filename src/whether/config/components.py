@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from whether.config.renamed import new_name
 from whether.config.types import Component
 from whether.errors import ConfigError, near_matches
 
@@ -27,6 +28,9 @@ def arguments(component: Component, where: str = "") -> dict[str, Any]:
     given = {key: value for key, value in component.items() if key != "_target_"}
     target = component["_target_"]
     for key in given.keys() - known.keys():
+        new = new_name(f"{where}.{key}")
+        if new and new.rpartition(".")[2] in known:
+            raise ConfigError(f"{where}.{key} is now {new}")
         raise ConfigError(f"{where}.{key}: {target} has no such argument{near_matches(key, known)}")
     for name, parameter in known.items():
         if name not in given and parameter.default is parameter.empty:

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from whether.config.components import arguments
 from whether.config.messages import explain_validation_error
+from whether.config.renamed import new_name
 from whether.config.sections import Config
 from whether.config.types import CONF, KNOWLEDGE, PARAMS
 from whether.errors import ConfigError, near_matches
@@ -163,6 +164,8 @@ def _override_reason(error: Exception, overrides: Sequence[str], conf: Path) -> 
     unknown = re.search(r"Could not override '([^']+)'", str(error))
     if not unknown or not overrides:
         return f"conf/: {reason}"
+    if new := new_name(unknown[1]):
+        return f"{unknown[1]} is now {new}"
     groups = [text for text in overrides if (conf / text.partition("=")[0]).is_dir()]
     node: Any = _hydra_compose(groups, conf)
     *parents, key = unknown[1].split(".")

@@ -5,6 +5,7 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
+from whether.config.renamed import new_name
 from whether.config.sections import Config
 from whether.errors import near_matches
 
@@ -16,6 +17,8 @@ def explain_validation_error(problem: Any, files: dict[str, str]) -> str:
     file = files.get(".".join(parts[:2])) or files.get(parts[0]) if parts else None
     place = f"{path} (in {file})" if file else path or "settings"
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        if new := new_name(path):
+            return f"{place} is now {new}"
         return f"{place}: no such setting{near_matches(parts[-1], _field_names(parts[:-1]))}"
     if problem["type"] in ("missing", "missing_argument"):
         return f"{place}: is needed and not set"

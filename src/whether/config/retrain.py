@@ -12,53 +12,53 @@ from whether.config.types import STRICT, Component, Count, Positive
 
 @dataclass(frozen=True, config=STRICT)
 class GateConfig:
-    """What a challenger has to show against the champion, beside the policy's constraints."""
+    """What a challenger has to show against the champion, in addition to the policy's constraints."""
 
     margin: Annotated[float, Field(gt=0, lt=0.5)] | None = None
-    """A loss on the fixed test split smaller than this is none; None: the policy's margin."""
+    """A loss on the fixed test split smaller than this is tolerated; None: the policy's margin."""
     recent_margin: Annotated[float, Field(gt=0, le=1)] = 0.1
     """The same on the recent window, which holds fewer examples."""
-    recent_least: Count = 20
-    """Rows that the recent window needs before the gate looks at it."""
+    min_recent_rows: Count = 20
+    """Rows that the recent window needs before the gate uses it."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class RetrainConfig:
-    """The job `python -m pipelines.retrain`: where rows arrive, how they are divided, what makes it retrain."""
+    """The job `python -m pipelines.retrain`: where rows arrive, how they are split, what makes it retrain."""
 
     inbox: str = "inbox"
-    """Folder where .jsonl and .csv files arrive; one of another name, or that begins with a dot, is left alone."""
+    """Folder where .jsonl and .csv files arrive; other files, and those that begin with a dot, are ignored."""
     folder: str = "retrain"
-    """Folder of what the job keeps: champion, bundles, nights, originals of what arrived, quarantine."""
+    """Folder of what the job keeps: champion, bundles, retraining runs, originals of what arrived, quarantine."""
     time: str | None = None
     """Column with a row's time (ISO 8601; UTC where it names no zone); None: the time at which it is taken in."""
-    recent: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    holdout_share: Annotated[float, Field(ge=0, lt=1)] = 0.3
     """Share of new labelled rows that are held out for the gate, in the recent window."""
     dev: Annotated[float, Field(ge=0, lt=1)] = 0.15
-    """Share that goes into dev; what is left goes into train."""
+    """Share that goes into dev; the rest goes into train."""
     split: Literal["random", "time"] = "random"
-    """Which rows are held out: drawn by the hash of their inputs, or the newest of each night."""
-    window: Count = 200
+    """Which rows are held out: drawn by the hash of their inputs, or the newest of each run."""
+    holdout_rows: Count = 200
     """Rows in the recent window at most; the oldest beyond go into train."""
-    label_least: Annotated[int, Field(ge=4)] = 10
-    """Rows that a label never seen needs before it joins the task (where task.labels is null); fewer wait."""
-    unlabelled: Count | None = 1000
-    """Rows of a night without a label, or with inputs that were known, that are kept, drawn by a hash of night and
-    inputs; None: all. They are looked at for drift alone, in no greater number than a trigger's `most`."""
+    min_label_rows: Annotated[int, Field(ge=4)] = 10
+    """Rows that a new label needs before it joins the task (where task.labels is null); until then they wait."""
+    max_unlabelled_rows: Count | None = 1000
+    """Rows of a run without a label, or with inputs that were known, that are kept at most, drawn by a hash of run and
+    inputs; None: all. They are used for drift only, by each trigger up to its `max_rows`."""
     collect: list[str] = field(default_factory=list)
-    """Command and its arguments that fetches new rows into the inbox, run when a night begins; {inbox} becomes that
-    folder, {since} the time at which the last night that did not fail began (empty at first)."""
+    """Command with arguments that fetches new rows into the inbox when a run starts; {inbox} is replaced by that
+    folder, {since} by the start of the last run that did not fail (empty at first)."""
     collect_timeout: Positive = 3600.0
     """Seconds that it may take."""
     warm_start: bool = False
-    """Whether a challenger is tuned from the champion's adapter too, beside the one that is tuned anew."""
+    """Whether a challenger is also tuned from the champion's adapter, next to the one that is tuned from scratch."""
     commit: str | None = None
-    """Git branch that gets a commit of data.dvc, dvc.lock and params.yaml (`HEAD`: the current one); None: none, they
-    are staged only."""
+    """Git branch that gets a commit of data.dvc, dvc.lock and params.yaml (`HEAD`: the current one); None: they are
+    only staged."""
     bundles: Count = 10
-    """Bundles that are kept, beside the champion and the one before it."""
+    """Bundles that are kept, in addition to the champion and the one before it."""
     after_promotion: list[str] = field(default_factory=list)
-    """Command and its arguments, run after a promotion; {bundle} becomes the bundle's folder, {arm} its arm."""
+    """Command with arguments, run after a promotion; {bundle} is replaced by the bundle's folder, {arm} by its arm."""
     webhook_env: str | None = None
     """Name of the environment variable with an address that gets the summary as JSON after a promotion."""
     hook_timeout: Positive = 60.0
@@ -68,14 +68,16 @@ class RetrainConfig:
     """Name → `_target_` in whether.retrain.triggers and its arguments."""
 
     def __post_init__(self) -> None:
-        if self.recent + self.dev >= 1:
-            raise ValueError(f"recent + dev must leave a share for train, and are {self.recent} + {self.dev}")
+        if self.holdout_share + self.dev >= 1:
+            raise ValueError(
+                f"holdout_share + dev must leave a share for train, and are {self.holdout_share} + {self.dev}"
+            )
         for name, trigger in self.triggers.items():
-            most = trigger.get("most")
-            if self.unlabelled is not None and isinstance(most, int) and most > self.unlabelled:
+            max_rows, kept = trigger.get("max_rows"), self.max_unlabelled_rows
+            if kept is not None and isinstance(max_rows, int) and max_rows > kept:
                 raise ValueError(
-                    f"unlabelled must be at least {most}, since the trigger {name} looks at so many rows of a night"
-                    f" (most), and is {self.unlabelled}"
+                    f"max_unlabelled_rows must be at least {max_rows}, since the trigger {name} tests up to that many"
+                    f" rows of a run (max_rows), and is {kept}"
                 )
         if self.webhook_env is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.webhook_env):
             raise ValueError("webhook_env must be the name of an environment variable, not an address")

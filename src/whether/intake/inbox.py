@@ -1,7 +1,7 @@
 """Files in the inbox become collected rows, each once; what cannot be used is set aside with the reason.
 
-A night may be killed anywhere. Rows are known by the hash of their inputs, the file of collected rows is replaced
-whole, and a file leaves the inbox only after its rows are there: read again, all of them are known.
+A retraining run may be killed anywhere. Rows are known by the hash of their inputs, the file of collected rows is
+replaced as a whole, and a file leaves the inbox only after its rows are there: read again, all of them are known.
 """
 
 import hashlib
@@ -39,11 +39,11 @@ SUFFIXES = (".jsonl", ".csv")
 
 @dataclass
 class IntakePlan:
-    """What a night takes in, before anything is written."""
+    """What a retraining run takes in, before anything is written."""
 
     rows: list[CollectedRow]
     """All rows that are known then, in the order of arrival."""
-    taken: IntakeCounts
+    counts: IntakeCounts
     files: list[Path] = field(default_factory=list)
     """Of the inbox."""
     quarantined: list[Quarantined] = field(default_factory=list)
@@ -52,7 +52,7 @@ class IntakePlan:
 
 
 def arrived_files(inbox: Path) -> list[Path]:
-    """Return the files that are waiting, by name. A folder that is not there is an empty one."""
+    """Return the files that have arrived, sorted by name. A folder that does not exist counts as empty."""
     if not inbox.exists():
         return []
     if not inbox.is_dir():
@@ -62,7 +62,7 @@ def arrived_files(inbox: Path) -> list[Path]:
     )
 
 
-def plan_intake(config: Config, night: int, now: datetime, collected: Path | None = None) -> IntakePlan:
+def plan_intake(config: Config, run: int, now: datetime, collected: Path | None = None) -> IntakePlan:
     """Read the inbox and decide about every row; nothing is written.
 
     Raises DataError for a task's own file, or a file of collected rows, that cannot be read.
@@ -71,61 +71,64 @@ def plan_intake(config: Config, night: int, now: datetime, collected: Path | Non
     file = collected or collected_file(task)
     before = read_collected(file)
     known = _KnownRows(task, read_examples(task).rows, before, file)
-    intake = IntakePlan(list(before), IntakeCounts(), arrived_files(Path(config.retrain.inbox)))
-    for path in intake.files:
+    plan = IntakePlan(list(before), IntakeCounts(), arrived_files(Path(config.retrain.inbox)))
+    for path in plan.files:
         for line in read_lines(path):
             try:
-                known.take(line, path.name, night, _received(line.row, config.retrain.time, now))
+                known.take(line, path.name, run, _received(line.row, config.retrain.time, now))
             except ValueError as error:
-                intake.quarantined.append(Quarantined(path.name, line.number, str(error), line.row, line.text))
+                plan.quarantined.append(Quarantined(path.name, line.number, str(error), line.row, line.text))
     placed, joined = _with_destinations(known, config)
-    placed += known.repeats
-    rows = _sampled(placed, night, config.retrain.unlabelled)
-    intake.rows = rows
-    intake.changed = rows != before
-    intake.taken = IntakeCounts(
-        files=len(intake.files),
+    placed += known.duplicate_rows
+    rows = _sampled(placed, run, config.retrain.max_unlabelled_rows)
+    plan.rows = rows
+    plan.changed = rows != before
+    plan.counts = IntakeCounts(
+        files=len(plan.files),
         labelled=known.labelled,
         unlabelled=known.unlabelled,
         duplicates=known.duplicates,
-        left_out=len(placed) - len(rows),
-        quarantined=len(intake.quarantined),
-        waiting=sum(row.destination == "waiting" for row in rows),
+        sampled_out=len(placed) - len(rows),
+        quarantined=len(plan.quarantined),
+        below_min_label_rows=sum(row.destination == "pending" for row in rows),
         new_labels=joined,
         unknown_labels=dict(known.unknown),
     )
-    return intake
+    return plan
 
 
-def apply_intake(intake: IntakePlan, config: Config, night: int, collected: Path | None = None) -> None:
-    """Write what was decided: first what is set aside, then the rows; last, the files leave the inbox."""
+def apply_intake(plan: IntakePlan, config: Config, run: int, collected: Path | None = None) -> None:
+    """Write what was decided: first the rows that are set aside, then the others; last, the files leave the inbox."""
     folder = Path(config.retrain.folder)
-    for path in intake.files:
-        aside = [to_builtins(row) for row in intake.quarantined if row.file == path.name]
+    for path in plan.files:
+        aside = [to_builtins(row) for row in plan.quarantined if row.file == path.name]
         if aside:
-            write_jsonl(folder / "quarantine" / f"{night:06d}-{path.name}.jsonl", aside)
-    if intake.changed:
-        write_jsonl(collected or collected_file(config.task), intake.rows)
-    for path in intake.files:
-        _archive(path, folder / "taken" / f"{night:06d}")
+            write_jsonl(folder / "quarantine" / f"{run:06d}-{path.name}.jsonl", aside)
+    if plan.changed:
+        write_jsonl(collected or collected_file(config.task), plan.rows)
+    for path in plan.files:
+        _archive(path, folder / "taken" / f"{run:06d}")
 
 
-def withdraw(config: Config, nights: Sequence[int], night: int) -> int:
-    """Set the collected rows of some nights aside, such as those with wrong labels, and return how many there were."""
+def withdraw(config: Config, runs: Sequence[int], run: int) -> int:
+    """Set aside the collected rows of `runs`, such as those with wrong labels, and return how many there were.
+
+    `run` is the number of the next retraining run.
+    """
     file = collected_file(config.task)
     rows = read_collected(file)
-    out = [row for row in rows if row.night in nights]
+    out = [row for row in rows if row.run in runs]
     if out:
-        reason = f"withdrawn after night {night - 1}"
+        reason = f"withdrawn after run {run - 1}"
         aside = [Quarantined(row.file, 0, reason, row.row) for row in out]
-        name = f"withdrawn-{'-'.join(map(str, sorted(nights)))}"
-        write_jsonl(Path(config.retrain.folder) / "quarantine" / f"{night:06d}-{name}.jsonl", aside)
-        write_jsonl(file, [row for row in rows if row.night not in nights])
+        name = f"withdrawn-{'-'.join(map(str, sorted(runs)))}"
+        write_jsonl(Path(config.retrain.folder) / "quarantine" / f"{run:06d}-{name}.jsonl", aside)
+        write_jsonl(file, [row for row in rows if row.run not in runs])
     return len(out)
 
 
 class _KnownRows:
-    """Rows that are known, and what becomes of each that comes."""
+    """The rows that are known, and what is done with each new one."""
 
     def __init__(self, task: TaskConfig, source: Sequence[SourceRow], collected: Sequence[CollectedRow], file: Path):
         self._task = task
@@ -133,15 +136,15 @@ class _KnownRows:
         self._file = file
         self._source = {normalised(row): row.example.target for row in source}
         self.source_labels = {row.example.target for row in source}
-        self.rows = [row for row in collected if row.destination != "repeat"]
-        self.repeats = [row for row in collected if row.destination == "repeat"]
-        self._read_before = Counter((row.id, row.labelled or row.night, row.file) for row in collected)
-        """Arrivals of a night from a file: that are there already when a night that was killed reads it again."""
+        self.rows = [row for row in collected if row.destination != "duplicate"]
+        self.duplicate_rows = [row for row in collected if row.destination == "duplicate"]
+        self._read_before = Counter((row.id, row.labelled_in_run or row.run, row.file) for row in collected)
+        """Arrivals of a run from a file: they are there already when a run that was killed reads the file again."""
         self._place = {self._key(read_inputs(task, row.row)): place for place, row in enumerate(self.rows)}
         self.labelled = self.unlabelled = self.duplicates = 0
         self.unknown: Counter[str] = Counter()
 
-    def take(self, line: Line, file: str, night: int, received: str) -> None:
+    def take(self, line: Line, file: str, run: int, received: str) -> None:
         """Add a row. Raises ValueError for one that has to be set aside."""
         if line.row is None:
             raise ValueError(line.reason)
@@ -159,18 +162,17 @@ class _KnownRows:
         answer = self._source.get(key) if place is None else self.target(self.rows[place])
         if place is None and answer is None:
             self._place[key] = len(self.rows)
-            destination: Destination = "waiting" if labelled else "unlabelled"
-            since = night if labelled else None
-            self.rows.append(CollectedRow(example_id(inputs), destination, received, night, since, file, line.row))
+            destination: Destination = "pending" if labelled else "unlabelled"
+            since = run if labelled else None
+            self.rows.append(CollectedRow(example_id(inputs), destination, received, run, since, file, line.row))
         elif target is None or target == answer:
             self.duplicates += 1
-            self._repeat(
-                CollectedRow(example_id(inputs), "repeat", received, night, night if labelled else None, file, line.row)
-            )
+            since = run if labelled else None
+            self._add_duplicate(CollectedRow(example_id(inputs), "duplicate", received, run, since, file, line.row))
             return
         elif place is not None and answer is None:  # known without a label, and here it is
             old = self.rows[place]
-            self.rows[place] = replace(old, destination="waiting", labelled=night, file=file, row=line.row)
+            self.rows[place] = replace(old, destination="pending", labelled_in_run=run, file=file, row=line.row)
         else:
             raise ValueError(f"these inputs are known with the answer {answer!r:.80}, and this row says {target!r:.80}")
         if labelled:
@@ -178,14 +180,14 @@ class _KnownRows:
         else:
             self.unlabelled += 1
 
-    def _repeat(self, row: CollectedRow) -> None:
-        """Keep inputs that come again: what a source sends often it sends again, and without them each night would be
-        made of its rare ones, which looks like drift."""
-        arrival = row.id, row.night, row.file
+    def _add_duplicate(self, row: CollectedRow) -> None:
+        """Keep inputs that come again: a source repeats its frequent texts, and without them each run would see only
+        the rare ones, which looks like drift."""
+        arrival = row.id, row.run, row.file
         if self._read_before[arrival]:
             self._read_before[arrival] -= 1
         else:
-            self.repeats.append(row)
+            self.duplicate_rows.append(row)
 
     def target(self, row: CollectedRow) -> str | None:
         """Return the right answer to a collected row; None where it is unlabelled."""
@@ -196,7 +198,7 @@ class _KnownRows:
 
 
 def _without_label_check(task: TaskConfig) -> TaskConfig:
-    """A label that the settings do not list is told apart from one that is broken."""
+    """Return the task without its list of labels: an unlisted label is reported differently from a broken one."""
     return task if output_of(task).classes is None else replace(task, labels=None, definitions={})
 
 
@@ -212,7 +214,7 @@ def _has_target(task: TaskConfig, row: dict[str, Any]) -> bool:
 
 
 def _received(row: dict[str, Any] | None, column: str | None, now: datetime) -> str:
-    """Return a row's time as ISO 8601 in UTC. Raises ValueError for one that is no time, or lies ahead."""
+    """Return a row's time as ISO 8601 in UTC. Raises ValueError for one that is not a time, or lies in the future."""
     if column is None or row is None:
         return now.isoformat(timespec="seconds")
     if row.get(column) in (None, ""):
@@ -225,7 +227,7 @@ def _received(row: dict[str, Any] | None, column: str | None, now: datetime) -> 
         ) from None
     time = time if time.tzinfo else time.replace(tzinfo=UTC)
     if time > now:
-        raise ValueError(f"column {column!r} is {row[column]!r:.40}, which lies ahead of this machine's clock")
+        raise ValueError(f"column {column!r} is {row[column]!r:.40}, which is later than this machine's clock")
     return time.astimezone(UTC).isoformat(timespec="seconds")
 
 
@@ -233,49 +235,49 @@ def _with_destinations(known: _KnownRows, config: Config) -> tuple[list[Collecte
     """Return the rows with a place for each, and the labels that joined the task."""
     settings, label_task = config.retrain, output_of(config.task).classes is not None
     targets = {row.id: known.target(row) for row in known.rows}
-    placed = {targets[row.id] for row in known.rows if row.destination in ("train", "dev", "recent")}
+    placed = {targets[row.id] for row in known.rows if row.destination in ("train", "dev", "holdout")}
     labels = known.source_labels | placed
-    waiting: dict[str | None, list[CollectedRow]] = {}
+    pending: dict[str | None, list[CollectedRow]] = {}
     for row in known.rows:
-        if row.destination == "waiting":
-            waiting.setdefault(targets[row.id] if label_task else None, []).append(row)
+        if row.destination == "pending":
+            pending.setdefault(targets[row.id] if label_task else None, []).append(row)
     destination: dict[str, Destination] = {}
     joined = []
-    for label, rows in waiting.items():
+    for label, rows in pending.items():
         chosen = dict(_held_out(rows, config))
         if label_task and label not in labels:
-            if len(rows) < settings.label_least:
+            if len(rows) < settings.min_label_rows:
                 continue
-            _ensure_minimum(chosen, rows, settings.recent > 0, settings.dev > 0)
+            _ensure_minimum(chosen, rows, settings.holdout_share > 0, settings.dev > 0)
             joined.append(str(label))
         destination |= chosen
     found = [
-        replace(row, destination=destination[row.id]) if row.destination == "waiting" and row.id in destination else row
+        replace(row, destination=destination[row.id]) if row.destination == "pending" and row.id in destination else row
         for row in known.rows
     ]
-    return _within_window(found, settings.window), sorted(joined)
+    return _within_window(found, settings.holdout_rows), sorted(joined)
 
 
 def _held_out(rows: Sequence[CollectedRow], config: Config) -> Iterator[tuple[str, Destination]]:
-    """Yield a place for each row: by the hash of its inputs, or the newest ones held out."""
+    """Yield the destination of each row: by the hash of its inputs, or with the newest ones held out."""
     settings = config.retrain
     by_time = sorted(rows, key=lambda row: (row.received, row.id), reverse=True)
     for place, row in enumerate(by_time):
         drawn = int(hashlib.sha256(f"{config.seed}:collected:{row.id}".encode()).hexdigest()[:12], 16) / 16**12
         share = drawn if settings.split == "random" else (place + drawn) / len(rows)
-        if share < settings.recent:
-            yield row.id, "recent"
+        if share < settings.holdout_share:
+            yield row.id, "holdout"
         else:
-            yield row.id, "dev" if share < settings.recent + settings.dev else "train"
+            yield row.id, "dev" if share < settings.holdout_share + settings.dev else "train"
 
 
 def _ensure_minimum(
-    chosen: dict[str, Destination], rows: Sequence[CollectedRow], has_recent: bool, has_dev: bool
+    chosen: dict[str, Destination], rows: Sequence[CollectedRow], has_holdout: bool, has_dev: bool
 ) -> None:
-    """Let a label that joins the task have two rows in train and one in dev and in the window."""
+    """Give a label that joins the task at least two rows in train and one each in dev and in the window."""
     wanted: list[Destination] = ["train", "train"]
     wanted += ["dev"] if has_dev else []
-    wanted += ["recent"] if has_recent else []
+    wanted += ["holdout"] if has_holdout else []
     ids = [row.id for row in rows]
     for destination in dict.fromkeys(wanted):
         while sum(chosen[key] == destination for key in ids) < wanted.count(destination):
@@ -284,32 +286,32 @@ def _ensure_minimum(
             chosen[spare] = destination
 
 
-def _within_window(rows: list[CollectedRow], window: int) -> list[CollectedRow]:
-    """Let the newest rows stay in the window; those beyond train from now on."""
-    held_out = [row for row in rows if row.destination == "recent"]
-    recent = sorted(held_out, key=lambda row: (row.received, row.night, row.id))
-    beyond = {row.id for row in recent[: max(len(recent) - window, 0)]}
+def _within_window(rows: list[CollectedRow], holdout_rows: int) -> list[CollectedRow]:
+    """Keep the newest rows in the recent window; older ones beyond `holdout_rows` go into train."""
+    held_out = [row for row in rows if row.destination == "holdout"]
+    recent = sorted(held_out, key=lambda row: (row.received, row.run, row.id))
+    beyond = {row.id for row in recent[: max(len(recent) - holdout_rows, 0)]}
     return [replace(row, destination="train") if row.id in beyond else row for row in rows]
 
 
-def _sampled(rows: list[CollectedRow], night: int, most: int | None) -> list[CollectedRow]:
-    """Return the rows without those of this night that are for drift alone, beyond `most`.
+def _sampled(rows: list[CollectedRow], run: int, max_rows: int | None) -> list[CollectedRow]:
+    """Return the rows without those of this run that are for drift only, beyond `max_rows`.
 
-    Those with the smallest hash of night and inputs stay: a draw that a night which is repeated makes again, and that
-    says nothing of another night's.
+    Those with the smallest hash of run and inputs stay: a run that is repeated draws the same rows, and the draws of
+    two runs are independent.
     """
     seen = Counter[str]()
     drawn = []
     for place, row in enumerate(rows):
-        if row.destination in ("unlabelled", "repeat") and row.night == night:
+        if row.destination in ("unlabelled", "duplicate") and row.run == run:
             seen[row.id] += 1
-            drawn.append((hashlib.sha256(f"{night}:{row.id}:{seen[row.id]}".encode()).digest(), place))
-    beyond = {place for _, place in sorted(drawn)[len(drawn) if most is None else most :]}
+            drawn.append((hashlib.sha256(f"{run}:{row.id}:{seen[row.id]}".encode()).digest(), place))
+    beyond = {place for _, place in sorted(drawn)[len(drawn) if max_rows is None else max_rows :]}
     return [row for place, row in enumerate(rows) if place not in beyond]
 
 
 def _archive(path: Path, folder: Path) -> None:
-    """Move a file out of the inbox; one of the same name and another content stays too."""
+    """Move a file out of the inbox; one of the same name with another content is kept too."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / path.name
     number = 2

@@ -1,4 +1,4 @@
-"""Rows of a .jsonl or .csv file, each by itself: one that cannot be read does not keep the others from being read."""
+"""Rows of a .jsonl or .csv file, each read separately: one that cannot be read does not affect the others."""
 
 import csv
 from collections.abc import Iterator
@@ -9,18 +9,18 @@ from whether.sources.tables import LONGEST_FIELD, json_object
 
 
 class Line(NamedTuple):
-    """A row, or why a line is none."""
+    """A row, or why a line is not one."""
 
     number: int
     """In its file, from 1."""
     row: dict[str, Any] | None
     reason: str = ""
     text: str = ""
-    """As it came, where it is no row."""
+    """As it came, where it is not a row."""
 
 
 def read_lines(path: Path) -> Iterator[Line]:
-    """Yield every line that is not empty. Text is UTF-8; what is not stands as \\ufffd in a row that is refused."""
+    """Yield every line that is not empty. Text is UTF-8; a row with bytes that are not is refused."""
     text = path.read_bytes().decode("utf-8-sig", errors="replace")
     yield from (_csv_lines if path.suffix == ".csv" else _jsonl_lines)(text)
 

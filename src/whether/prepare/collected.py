@@ -14,7 +14,8 @@ from whether.errors import DataError, RecordError
 from whether.prepare.rows import SourceRow, example_reader
 from whether.records import COLLECTED, CollectedRow, Destination, Example, Split, read_jsonl
 
-USED: tuple[Destination, ...] = ("train", "dev", "recent")
+SPLIT_OF: dict[Destination, Split] = {"train": "train", "dev": "dev", "holdout": "recent"}
+"""Of the rows that are used for more than drift."""
 
 
 def collected_file(task: TaskConfig, folder: Path = COLLECTED) -> Path:
@@ -36,11 +37,11 @@ def usable(task: TaskConfig, collected: Sequence[CollectedRow], file: Path) -> d
     """Return the rows that belong to a split, with their line in the file. Raises DataError for one that does not fit
     the task any more."""
     read = example_reader(task, file)
-    found: dict[Split, list[SourceRow]] = {name: [] for name in USED}  # type: ignore[misc]
+    found: dict[Split, list[SourceRow]] = {name: [] for name in SPLIT_OF.values()}
     for line, kept in enumerate(collected, 1):
-        if kept.destination in USED:
+        if split := SPLIT_OF.get(kept.destination):
             try:
-                found[kept.destination].append(SourceRow(line, read(kept.row)))  # type: ignore[index]
+                found[split].append(SourceRow(line, read(kept.row)))
             except ValueError as error:
                 raise DataError(
                     f"{file}, line {line}: {error}; the row was right when it arrived: did conf/task change?"

@@ -53,6 +53,8 @@ from whether.records.retrain import (
     Outcome,
     Quarantined,
     RetrainingRun,
+    read_runs,
+    write_runs,
 )
 from whether.records.robustness import Adherence, FormatScore, Robustness, Violation
 from whether.records.search import SearchRecord, TrialRecord
@@ -165,11 +167,13 @@ __all__ = [
     "output_folder",
     "read_json",
     "read_jsonl",
+    "read_runs",
     "sha256_file",
     "sha256_folder",
     "sha256_json",
     "to_builtins",
     "write_json",
     "write_jsonl",
+    "write_runs",
     "write_text",
 ]

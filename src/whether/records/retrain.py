@@ -1,17 +1,40 @@
-"""What a retraining job keeps: rows that arrived, what each night found and did, and which arm is the champion."""
+"""What the retraining job keeps: rows that arrived, what each run found and did, and which arm is the champion.
 
+Files of earlier versions have other keys and values (`night` for `run`, `needs_person` for `action_required`). They are
+read: `AliasChoices` lists the old key after the new one, and `_renamed` maps old values. Only the new ones are written.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from whether.records.files import sha256_json
+from pydantic import AliasChoices, BeforeValidator, Field
+
+from whether.records.files import named_write_errors, read_jsonl, sha256_json, write_jsonl
+
+
+def _renamed(**names: str) -> BeforeValidator:
+    """Return a validator that replaces old values by new ones."""
+    return BeforeValidator(lambda value: names.get(value, value) if isinstance(value, str) else value)
+
 
 WARM = "_warm"
-"""Ends the name of a checkpoint that goes on from the champion's adapter, with the settings of the name before it."""
+"""Suffix of a checkpoint that continues from the champion's adapter, with the settings of the name before it."""
 MEASUREMENT_FILES = ("verdict.json", "predictions.jsonl", "checkpoint/metrics.json")
-"""Files of a bundle that say how it was measured: it answers alike without them."""
-Destination = Literal["train", "dev", "recent", "waiting", "unlabelled", "repeat"]
-Outcome = Literal["nothing", "promoted", "kept", "needs_person", "failed"]
-GateConclusion = Literal["first", "better", "cheaper", "same", "worse", "undecided", "constraint"]
+"""Files of a bundle that hold how it was measured: its answers do not depend on them."""
+Destination = Annotated[
+    Literal["train", "dev", "holdout", "pending", "unlabelled", "duplicate"],
+    _renamed(recent="holdout", waiting="pending", repeat="duplicate"),
+]
+Outcome = Annotated[
+    Literal["no_trigger", "promoted", "kept", "action_required", "failed"],
+    _renamed(nothing="no_trigger", needs_person="action_required"),
+]
+GateConclusion = Annotated[
+    Literal["first_champion", "better", "cheaper", "same", "worse", "undecided", "constraint"],
+    _renamed(first="first_champion"),
+]
 
 
 @dataclass(frozen=True)
@@ -21,47 +44,47 @@ class CollectedRow:
     id: str
     """`Example.id`: the hash of the inputs."""
     destination: Destination
-    """`recent`: held out for the gate while it is new; `waiting`: its label has too few rows yet; `unlabelled`, and
-    `repeat` (inputs that were known already): for drift alone."""
+    """`holdout`: held out for the gate while it is new, in the split `recent`; `pending`: its label has too few rows
+    yet; `unlabelled`, and `duplicate` (inputs that were known already): for drift only."""
     received: str
     """ISO 8601 with time zone: the row's own time, or when it was taken in."""
-    night: int
-    """In which it was taken in."""
-    labelled: int | None
-    """Night in which its answer came; None: it has none."""
+    run: Annotated[int, Field(validation_alias=AliasChoices("run", "night"))]
+    """Number of the retraining run that took it in."""
+    labelled_in_run: Annotated[int | None, Field(validation_alias=AliasChoices("labelled_in_run", "labelled"))]
+    """Number of the run in which its answer came; None: it has none."""
     file: str
-    """Name of the file that brought it."""
+    """Name of the file that it came in."""
     row: dict[str, Any]
     """Its columns, as they came."""
 
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A row that cannot be used: a line of retrain/quarantine/<night>-<file>.jsonl."""
+    """A row that cannot be used: a line of retrain/quarantine/<run>-<file>.jsonl."""
 
     file: str
     line: int
     reason: str
     row: dict[str, Any] | None
-    """None where the line is no row at all."""
+    """None where the line is not a row at all."""
     text: str = ""
-    """The line as it came, where it is no row."""
+    """The line as it came, where it is not a row."""
 
 
 @dataclass(frozen=True)
 class IntakeCounts:
-    """What a night took in, in rows."""
+    """What a retraining run took in, in rows."""
 
     files: int = 0
     labelled: int = 0
     unlabelled: int = 0
     duplicates: int = 0
     """Known already, with the same answer."""
-    left_out: int = 0
-    """Unlabelled rows beyond the sample that is kept of a night; their files are kept whole."""
+    sampled_out: Annotated[int, Field(validation_alias=AliasChoices("sampled_out", "left_out"))] = 0
+    """Rows for drift only, beyond the sample of a run that is kept; their files are kept whole."""
     quarantined: int = 0
-    waiting: int = 0
-    """Rows, of all nights, whose label has too few of them."""
+    below_min_label_rows: Annotated[int, Field(validation_alias=AliasChoices("below_min_label_rows", "waiting"))] = 0
+    """Rows, of all runs, whose label has too few of them."""
     new_labels: list[str] = field(default_factory=list)
     """Labels that became part of the task."""
     unknown_labels: dict[str, int] = field(default_factory=dict)
@@ -77,15 +100,15 @@ class Finding:
     reason: str
     """One sentence."""
     statistic: float | None = None
-    """None: there was nothing to look at."""
+    """None: there was nothing to test."""
     threshold: float | None = None
     """The statistic that fires."""
     p_value: float | None = None
-    """Of this night's rows alone, where the trigger tests something; later nights go on from it."""
+    """Of this run's rows only, where the trigger is a test; later runs continue from it."""
     rows: int | None = None
-    """Rows looked at."""
+    """Rows tested."""
     state: str | None = None
-    """Hash of what was looked at, where a trigger compares states."""
+    """Hash of the state, where a trigger compares states."""
 
 
 @dataclass(frozen=True)
@@ -115,14 +138,14 @@ class GateRecord:
     """A month, at the policy's volume."""
     usd_challenger: float | None = None
     labels_needed: int | None = None
-    """Further labelled rows that would settle an undecided gate, as an order of magnitude."""
+    """Further labelled rows that would decide an undecided gate, as an order of magnitude."""
 
 
 @dataclass(frozen=True)
 class BundleRecord:
-    """bundle.json: all that answers as one arm did, but for the base model, which is named by its hash.
+    """bundle.json: everything that an arm answers with, except for the base model, which is named by its hash.
 
-    Of a served model there are the settings alone: what its provider changes, nobody here sees."""
+    Of a served model there are only the settings: a change by its provider is not visible here."""
 
     id: str
     """Hash of everything below and of the files."""
@@ -154,14 +177,15 @@ class BundleRecord:
     """Settings of the served model that answers; None: weights do."""
 
     @property
-    def content(self) -> str:
-        """Hash of what answers, however it was measured: equal for bundles whose answers are."""
+    def content_hash(self) -> str:
+        """Hash of all that answers depend on, without how it was measured: equal for bundles with equal answers."""
         files = {name: digest for name, digest in self.files.items() if name not in MEASUREMENT_FILES}
         return sha256_json([self.arm, self.model_hash, self.model_settings, self.prompt, self.seed, self.served, files])
 
     @property
-    def kin(self) -> tuple[str, str]:
-        """Checkpoint and prompt, warm or not: what takes the same to run and to make again."""
+    def recipe(self) -> tuple[str, str]:
+        """Checkpoint, with or without a warm start, and prompt: bundles of one recipe cost the same to run and to make
+        again."""
         return self.checkpoint.removesuffix(WARM), self.prompt_name
 
 
@@ -175,8 +199,8 @@ class Champion:
     """The one before it, for a rollback."""
     since: str
     """ISO 8601."""
-    night: int
-    """In which it was promoted; rows of later nights were not among its training rows."""
+    run: Annotated[int, Field(validation_alias=AliasChoices("run", "night"))]
+    """Number of the retraining run that promoted it; rows of later runs were not among its training rows."""
     reason: str
 
 
@@ -192,7 +216,7 @@ class MeanScore:
 
 @dataclass(frozen=True)
 class RetrainingRun:
-    """One execution of the job: a line of retrain/nights.jsonl."""
+    """One execution of the retraining job: a line of retrain/runs.jsonl."""
 
     number: int
     started: str
@@ -201,24 +225,44 @@ class RetrainingRun:
     outcome: Outcome
     reason: str
     """Why, in a sentence."""
-    taken: IntakeCounts = field(default_factory=IntakeCounts)
+    intake: Annotated[IntakeCounts, Field(validation_alias=AliasChoices("intake", "taken"))] = field(
+        default_factory=IntakeCounts
+    )
     findings: list[Finding] = field(default_factory=list)
     attention: list[str] = field(default_factory=list)
-    """What a person should look at."""
-    examined: bool = False
+    """What someone should look at, a sentence each."""
+    challenger_trained: Annotated[bool, Field(validation_alias=AliasChoices("challenger_trained", "examined"))] = False
     """Whether a challenger was made; triggers count from there on."""
     challenger: str | None = None
     """Its arm."""
     gate: GateRecord | None = None
     champion: str | None = None
-    """Id of the bundle that answers after this night."""
+    """Id of the bundle that answers after this run."""
     champion_arm: str | None = None
     champion_new: MeanScore | None = None
-    """On this night's labelled rows, of the bundle that was champion when they came."""
+    """On this run's labelled rows, of the bundle that was champion when they came."""
     champion_recent: MeanScore | None = None
-    """The champion's on the recent window, after this night."""
+    """The champion's on the recent window, after this run."""
     commit: str | None = None
-    """Made by this night; None: none."""
+    """Made by this run; None: none."""
     task: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     """By step."""
+
+
+_RUNS, _OLD_RUNS = "runs.jsonl", "nights.jsonl"
+
+
+def read_runs(folder: Path) -> list[RetrainingRun]:
+    """Return the retraining runs so far, the first one first, from `folder`/runs.jsonl or the file's old name."""
+    files = [file for name in (_RUNS, _OLD_RUNS) if (file := folder / name).exists()]
+    return read_jsonl(files[0], RetrainingRun) if files else []
+
+
+def write_runs(folder: Path, runs: Sequence[RetrainingRun]) -> None:
+    """Write all retraining runs to `folder`/runs.jsonl, atomically; the old name, where there is only that, goes."""
+    file, old = folder / _RUNS, folder / _OLD_RUNS
+    if old.exists() and not file.exists():
+        with named_write_errors(file):
+            old.rename(file)
+    write_jsonl(file, runs)

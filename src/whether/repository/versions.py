@@ -25,7 +25,7 @@ def version_data() -> bool:
             " meant it: `dvc add data` and `git add data.dvc`. If not: `dvc checkout data.dvc`"
         )
     if not different:
-        if in_git():  # a night may have been killed between the two
+        if in_git():  # a run may have been killed between the two
             _git("add", str(DATA_DVC))
         return False
     done = subprocess.run(

@@ -1,10 +1,10 @@
-"""Are this night's rows as the earlier ones were? Permutation tests with p-values that are exactly uniform if so.
+"""Are this run's rows like the earlier ones? Permutation tests with p-values that are exactly uniform if so.
 
-The rows of a night and those before it are thrown together, and a statistic of which of them are new is compared with
-its values for random choices of as many; ties are broken at random. If all rows come from one source in any order, the
-p-values of successive nights are independent and uniform (Vovk 2021), which is what betting on them needs: each test
-may use all that was seen before it. Earlier rows may be a sample, if each night draws its own: it then depends on which
-rows there are, and on nothing of their order.
+The rows of a retraining run and those before it are pooled, and a statistic of which of them are new is compared with
+its values for random choices of as many rows; ties are broken at random. If all rows come from one source in any order,
+the p-values of successive runs are independent and uniform (Vovk 2021), which is what betting on them requires: each
+test may use all rows that were seen before it. Earlier rows may be a sample, if each run draws its own: the sample then
+depends on which rows there are, and not on their order.
 
 Statistics see the rows as a matrix and compare thousands of choices at once; none refits a model for each of them.
 """
@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Feature = Literal["words", "length", "vocabulary", "meaning"]
 Statistic = Callable[[Floats], Floats]
-"""Choices as 0/1 of shape (rows, choices) → the statistic of each, shape (choices,); large is unlike."""
+"""Choices as 0/1 of shape (rows, choices) → the statistic of each, shape (choices,); large means different."""
 
 WORD = r"(?u)\b\w+\b"
-"""What counts as one."""
+"""What counts as a word."""
 RIDGE = 1.0
 """Of the domain classifier: cosine similarities are at most 1."""
 
@@ -48,7 +48,7 @@ def permutation_test(fresh: int, earlier: int, statistic: Statistic, permutation
 
 
 def text_statistic(texts: Sequence[str], feature: Feature) -> Statistic:
-    """Return a statistic of texts, those of the night and those before alike."""
+    """Return a statistic of texts, of those of the run and those before it together."""
     if feature == "words":
         return domain_classifier(texts)
     if feature == "meaning":
@@ -68,7 +68,7 @@ def domain_classifier(texts: Sequence[str]) -> Statistic:
 
 
 def sentence_classifier(texts: Sequence[str]) -> Statistic:
-    """Return `classifier` of sentence embeddings (MiniLM): of what texts mean, in whatever words.
+    """Return `classifier` of sentence embeddings (MiniLM): of what texts mean, whichever words they use.
 
     Raises MissingPackageError where the extra `embeddings` is not installed.
     """
@@ -80,11 +80,11 @@ def sentence_classifier(texts: Sequence[str]) -> Statistic:
 
 
 def classifier(similarity: Floats) -> Statistic:
-    """Return how much higher a classifier that tells chosen rows from the others rates the chosen ones.
+    """Return how much higher a classifier that separates chosen rows from the others rates the chosen ones.
 
     Ridge regression of chosen (1) or not (0) on vectors whose inner products are `similarity` (rows, rows); each row is
     rated by the classifier that was fitted to all others, which for ridge is a division (leave-one-out, Allen 1974), so
-    that every choice costs one product of matrices. 0: it cannot tell them apart; 1: it always can.
+    that every choice costs one matrix product. 0: it cannot distinguish them; 1: it always can.
     """
     rows = len(similarity)
     centre = np.eye(rows) - 1 / rows

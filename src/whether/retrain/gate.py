@@ -1,8 +1,8 @@
 """Challenger against champion, on the same examples, by the verdict's statistics.
 
 A challenger is promoted if on the fixed test split and on the recent window it is not worse than the champion by the
-margin or more, and is better on one of them or costs less from now on. What has been paid to build either is gone and
-counts no more; what running and retraining cost does.
+margin or more, and is better on one of them or costs less from now on. What has been paid to build either no longer
+counts; what running and retraining cost does.
 """
 
 import math
@@ -20,7 +20,7 @@ from whether.stats.intervals import InferenceSettings, PairedDifference, normal_
 
 
 class PairedAnswers(NamedTuple):
-    """Examples, and what both answered, in the same order."""
+    """Examples, and the answers of both, in the same order."""
 
     name: str
     """`test` or `recent`."""
@@ -38,8 +38,8 @@ def decide_promotion(
         return GateRecord("same", f"the pipeline made {champion.arm} again, which is the champion", promote=False)
     if challenger.arm in verdict.excluded:
         return GateRecord("constraint", verdict.excluded[challenger.arm], promote=False)
-    least = {"test": 2, "recent": gate.recent_least}
-    looked_at = [sheet for sheet in sheets if len(sheet.examples) >= least[sheet.name]]
+    min_rows = {"test": 2, "recent": gate.min_recent_rows}
+    looked_at = [sheet for sheet in sheets if len(sheet.examples) >= min_rows[sheet.name]]
     found = [_difference(sheet, verdict.metric, settings) for sheet in looked_at]
     adjusted = holm(np.array([difference.p_value for difference in found])).tolist()
     sides = [
@@ -57,7 +57,7 @@ def decide_promotion(
     ]
     costs = _monthly(champion, verdict, policy), _monthly(challenger, verdict, policy)
     margins = {"test": gate.margin or policy.margin, "recent": gate.recent_margin}
-    decided = _decide(sides, margins, policy, costs if champion.kin != challenger.kin else (costs[1], costs[1]))
+    decided = _decide(sides, margins, policy, costs if champion.recipe != challenger.recipe else (costs[1], costs[1]))
     needed = None
     if decided[0] == "undecided":
         pairs = zip(sides, found, strict=True)
@@ -96,8 +96,8 @@ def _decide(
 
 
 def _where(names: Sequence[str]) -> str:
-    said = {"test": "on the fixed test split", "recent": "on the recent window"}
-    return " and ".join(said[name] for name in names)
+    phrases = {"test": "on the fixed test split", "recent": "on the recent window"}
+    return " and ".join(phrases[name] for name in names)
 
 
 def _describe_side(side: GateSide) -> str:
@@ -124,8 +124,8 @@ def _difference(sheet: PairedAnswers, metric: str, settings: InferenceSettings) 
 def _monthly(bundle: BundleRecord, verdict: Verdict, policy: PolicyConfig) -> float:
     """Return what a month costs from now on: requests at the policy's volume, and retraining.
 
-    Where the last pipeline run measured the same arm, its times count: they come from the same machine and night as the
-    other's.
+    Where the last pipeline run measured the same arm, its times count: they come from the same machine and the same
+    pipeline run as the other's.
     """
     now = verdict.arms.get(bundle.arm)
     measured = {name: found.value for name, found in now.metrics.items()} if now else dict(bundle.metrics)
@@ -137,11 +137,11 @@ def _monthly(bundle: BundleRecord, verdict: Verdict, policy: PolicyConfig) -> fl
 def _sample_size(
     sides: Sequence[tuple[GateSide, PairedDifference]], margins: dict[str, float], settings: InferenceSettings
 ) -> int | None:
-    """Return about how many more rows would rule the margin out, were the differences as they are; None: none would."""
-    z, most = normal_quantile(settings.level), 0
+    """Return about how many more rows would rule the margin out, if the differences stay; None: no number would."""
+    z, needed = normal_quantile(settings.level), 0
     for side, found in sides:
         room = margins[side.name] + side.difference
         if room <= 0:
             return None
-        most = max(most, math.ceil((z * found.deviation / room) ** 2) - side.n)
-    return max(most, 1)
+        needed = max(needed, math.ceil((z * found.deviation / room) ** 2) - side.n)
+    return max(needed, 1)

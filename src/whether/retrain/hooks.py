@@ -1,6 +1,6 @@
-"""Commands and addresses of the user's: what fetches rows when a night begins, and what is told of a promotion.
+"""The user's commands and addresses: one that fetches rows when a run starts, others that a promotion is reported to.
 
-What goes wrong after a promotion is reported and undoes nothing.
+An error after a promotion is reported and undoes nothing.
 """
 
 import os
@@ -14,7 +14,7 @@ from whether.errors import EngineError
 
 
 def collect(settings: RetrainConfig, since: str) -> None:
-    """Run the command that fetches rows. Raises EngineError where it fails, so that the night says so."""
+    """Run the command that fetches rows. Raises EngineError where it fails, which then is the run's reason."""
     if not settings.collect:
         return
     inbox = Path(settings.inbox)
@@ -47,8 +47,8 @@ def _run(name: str, parts: Sequence[str], words: dict[str, str], timeout: float)
         return f"{name}: {command[0]} took more than {timeout:g} s and was ended"
     except OSError as error:
         return f"{name}: {command[0]} cannot be run: {error.strerror}"
-    said = (done.stderr or done.stdout).strip()[-200:]
-    return f"{name}: {command[0]} ended with status {done.returncode}: {said}" if done.returncode else ""
+    output = (done.stderr or done.stdout).strip()[-200:]
+    return f"{name}: {command[0]} ended with status {done.returncode}: {output}" if done.returncode else ""
 
 
 def _webhook(settings: RetrainConfig, summary: dict[str, Any]) -> list[str]:

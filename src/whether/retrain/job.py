@@ -1,8 +1,8 @@
-"""A night: lock, take in, triggers, pipeline, gate, promote or keep, report.
+"""A retraining run: lock, take in, triggers, pipeline, gate, promote or keep, report.
 
-Whatever step a night is killed in, the next one begins at the first and comes to the same: rows that were taken in are
-known, stages that were done are in DVC's cache, a bundle is made under the same name, and the champion is one file that
-was replaced or was not.
+Whichever step a run is killed in, the next one starts at the first step and has the same result: rows that were taken
+in are known, finished stages are in DVC's cache, a bundle is made under the same name, and the champion is one file
+that was replaced or was not.
 """
 
 import logging
@@ -37,8 +37,9 @@ from whether.records import (
     Verdict,
     read_json,
     read_jsonl,
+    read_runs,
     write_json,
-    write_jsonl,
+    write_runs,
 )
 from whether.repository import versions
 from whether.repository.repro import dvc_repro
@@ -54,17 +55,18 @@ COMMITTED = ("data.dvc", "dvc.lock", "params.yaml")
 
 @dataclass
 class RunState:
-    """What a night has found and done so far."""
+    """What a retraining run has found and done so far."""
 
     config: Config
     folder: Path
     number: int
     now: datetime
-    nights: list[RetrainingRun]
-    taken: IntakeCounts = field(default_factory=IntakeCounts)
+    runs: list[RetrainingRun]
+    """Before this one."""
+    intake: IntakeCounts = field(default_factory=IntakeCounts)
     findings: list[Finding] = field(default_factory=list)
     attention: list[str] = field(default_factory=list)
-    examined: bool = False
+    challenger_trained: bool = False
     challenger: str | None = None
     gate: GateRecord | None = None
     champion_new: MeanScore | None = None
@@ -73,61 +75,56 @@ class RunState:
 
     @property
     def log(self) -> Path:
-        """What the pipeline says this night."""
+        """The pipeline's output in this run."""
         return self.folder / "logs" / f"{self.number:06d}.log"
 
     @property
-    def moment(self) -> RunContext:
-        """Which night it is, and what was before."""
-        return RunContext(self.number, self.now, self.nights)
-
-
-def read_nights(folder: Path) -> list[RetrainingRun]:
-    """Return the nights so far, the first one first."""
-    file = folder / "nights.jsonl"
-    return read_jsonl(file, RetrainingRun) if file.exists() else []
+    def context(self) -> RunContext:
+        """Which run this is, and those before it."""
+        return RunContext(self.number, self.now, self.runs)
 
 
 def start(config: Config, clock: datetime) -> RunState:
-    """Return an empty night. Time never goes back: where the clock did, the last night's end is now."""
+    """Return the state of a new run. Time never goes back: where the clock did, the last run's end counts as now."""
     folder = Path(config.retrain.folder)
-    nights = read_nights(folder)
-    latest = max((datetime.fromisoformat(night.ended) for night in nights), default=clock)
-    work = RunState(config, folder, nights[-1].number + 1 if nights else 1, max(clock, latest), nights)
+    runs = read_runs(folder)
+    latest = max((datetime.fromisoformat(past.ended) for past in runs), default=clock)
+    work = RunState(config, folder, runs[-1].number + 1 if runs else 1, max(clock, latest), runs)
     if latest > clock + timedelta(seconds=1):
         work.attention.append(
-            f"the clock says {clock.isoformat(timespec='seconds')}, and the last night ended at"
-            f" {latest.isoformat(timespec='seconds')}: it went back, and that time is taken as now"
+            f"the clock says {clock.isoformat(timespec='seconds')}, and the last run ended at"
+            f" {latest.isoformat(timespec='seconds')}: it went back, and that time counts as now"
         )
     return work
 
 
 def dry_run(work: RunState, *, forced: bool = False) -> list[str]:
-    """Say what a night would do and why, without doing it: sentences."""
-    said = list(work.attention)
+    """Return what a run would do and why, without doing it: sentences."""
+    lines = list(work.attention)
     if work.config.retrain.collect:
-        said.append(f"would first run {work.config.retrain.collect[0]}, which fetches rows into the inbox")
-    intake = inbox.plan_intake(work.config, work.number, work.now)
-    work.taken = intake.taken
-    said.append(describe_intake(intake.taken))
+        lines.append(f"would first run {work.config.retrain.collect[0]}, which fetches rows into the inbox")
+    plan = inbox.plan_intake(work.config, work.number, work.now)
+    work.intake = plan.counts
+    lines.append(describe_intake(plan.counts))
     if _base_model_missing(work.folder):
-        return [*said, "would make artifacts/model again, which is missing; without it no trigger can be evaluated now"]
-    said += [f"to quarantine: {row.file}, line {row.line}: {row.reason}" for row in intake.quarantined[:10]]
-    asker = BundleProcess(work.folder, keep=False)
-    work.findings = evaluate_triggers(work.config, work.folder, work.moment, intake.rows, asker)
-    said += [f"{'fires' if found.fired else 'quiet'}: {found.trigger}: {found.reason}" for found in work.findings]
+        lines.append("would make artifacts/model again, which is missing; without it no trigger can be evaluated now")
+        return lines
+    lines += [f"to quarantine: {row.file}, line {row.line}: {row.reason}" for row in plan.quarantined[:10]]
+    process = BundleProcess(work.folder, keep=False)
+    work.findings = evaluate_triggers(work.config, work.folder, work.context, plan.rows, process)
+    lines += [f"{'fires' if found.fired else 'quiet'}: {found.trigger}: {found.reason}" for found in work.findings]
     reasons = _reasons(work, forced)
     if reasons:
-        said.append(f"would run the pipeline and put its recommended arm before the gate: {'; '.join(reasons)}")
+        lines.append(f"would run the pipeline and put its recommended arm before the gate: {'; '.join(reasons)}")
     else:
-        said.append("would do nothing more")
-    return said
+        lines.append("would do nothing more")
+    return lines
 
 
 def run(work: RunState, text: str, *, forced: bool = False) -> RetrainingRun:
-    """Do a night's work and record it. `text` is params.yaml for the pipeline, which runs where a trigger fires.
+    """Execute a retraining run and record it. `text` is params.yaml for the pipeline, which runs if a trigger fires.
 
-    Raises WhetherError where not even the record can be written; every other failure is a night with that outcome.
+    Raises WhetherError where not even the record can be written; every other failure is a run with that outcome.
     """
     config, started = work.config, time.time()
     try:
@@ -138,16 +135,16 @@ def run(work: RunState, text: str, *, forced: bool = False) -> RetrainingRun:
     if outcome == "failed":
         logger.error("failed while at %s", reason)
     commit = _commit(work, outcome, reason) if outcome != "failed" else None
-    night = RetrainingRun(
+    record = RetrainingRun(
         number=work.number,
         started=work.now.isoformat(timespec="seconds"),
         ended=(work.now + timedelta(seconds=time.time() - started)).isoformat(timespec="seconds"),
         outcome=outcome,
         reason=reason,
-        taken=work.taken,
+        intake=work.intake,
         findings=work.findings,
         attention=work.attention,
-        examined=work.examined and outcome != "failed",
+        challenger_trained=work.challenger_trained and outcome != "failed",
         challenger=work.challenger,
         gate=work.gate,
         champion=champion.champion if champion else None,
@@ -158,25 +155,25 @@ def run(work: RunState, text: str, *, forced: bool = False) -> RetrainingRun:
         task=config.task.name,
         seconds={name: round(value, 2) for name, value in work.seconds.items()},
     )
-    write_jsonl(work.folder / "nights.jsonl", [*work.nights, night])
-    return night
+    write_runs(work.folder, [*work.runs, record])
+    return record
 
 
 def _run_steps(work: RunState, text: str, forced: bool) -> tuple[Outcome, str]:
-    config, asker = work.config, BundleProcess(work.folder)
+    config, process = work.config, BundleProcess(work.folder)
     with _step(work, "taking in"):
         write_params(text)
         if not DATA.exists():
             fetch_all(config)
-        hooks.collect(config.retrain, _collect_since(work.nights))
-        intake = inbox.plan_intake(config, work.number, work.now)
-        inbox.apply_intake(intake, config, work.number)
-        work.taken = intake.taken
-        logger.info("%s", describe_intake(intake.taken))
-        said = attention_messages(intake, work.folder, config.task.name)
-        for sentence in said:
-            logger.warning("%s", sentence)
-        work.attention += said
+        hooks.collect(config.retrain, _collect_since(work.runs))
+        plan = inbox.plan_intake(config, work.number, work.now)
+        inbox.apply_intake(plan, config, work.number)
+        work.intake = plan.counts
+        logger.info("%s", describe_intake(plan.counts))
+        messages = attention_messages(plan, work.folder, config.task.name)
+        for message in messages:
+            logger.warning("%s", message)
+        work.attention += messages
         versions.version_data()
     if _base_model_missing(work.folder):
         with _step(work, "base model"):
@@ -184,56 +181,56 @@ def _run_steps(work: RunState, text: str, forced: bool) -> tuple[Outcome, str]:
             fetch_all(config)
             dvc_repro(work.log, "model")
     with _step(work, "triggers"):
-        work.findings = evaluate_triggers(work.config, work.folder, work.moment, intake.rows, asker)
+        work.findings = evaluate_triggers(work.config, work.folder, work.context, plan.rows, process)
         for found in work.findings:
             logger.info("%s %s: %s", "FIRES" if found.fired else "quiet", found.trigger, found.reason)
-        fresh = [row for row in intake.rows if row.labelled == work.number and row.destination != "repeat"]
-        scores = champion_scores(config, read_champion_or_none(work.folder), fresh, asker)
+        fresh = [row for row in plan.rows if row.labelled_in_run == work.number and row.destination != "duplicate"]
+        scores = champion_scores(config, read_champion_or_none(work.folder), fresh, process)
         work.champion_new = _mean_score(scores, config)
         reasons = _reasons(work, forced)
     if not reasons:
-        person = bool(work.taken.unknown_labels) or all_rows_rejected(work.taken)
-        return ("needs_person", work.attention[-1]) if person else ("nothing", "no trigger fired")
+        action = bool(work.intake.unknown_labels) or all_rows_rejected(work.intake)
+        return ("action_required", work.attention[-1]) if action else ("no_trigger", "no trigger fired")
     with _step(work, "pipeline"):
         logger.info("the pipeline runs: %s", "; ".join(reasons))
         fetch_all(config)
         dvc_repro(work.log)
-        work.examined = True
+        work.challenger_trained = True
     with _step(work, "gate"):
         verdict = read_json(ARTIFACTS / "compare" / "verdict.json", Verdict)
-        judged = _gate(work, verdict, asker)
+        judged = _gate(work, verdict, process)
     if isinstance(judged, str):
-        return "needs_person", judged
+        return "action_required", judged
     decision, bundle = judged
     work.gate = decision
     logger.info("gate: %s", decision.reason)
     if not decision.promote:
-        person = bool(work.taken.unknown_labels)
-        return ("needs_person", work.attention[-1]) if person else ("kept", decision.reason)
+        action = bool(work.intake.unknown_labels)
+        return ("action_required", work.attention[-1]) if action else ("kept", decision.reason)
     with _step(work, "promotion"):
         promote(work.folder, bundle, work.number, work.now, decision.reason)
         summary = {"task": config.task.name, "arm": bundle.record.arm, "bundle": bundle.record.id}
-        summary |= {"night": str(work.number), "reason": decision.reason}
+        summary |= {"run": str(work.number), "reason": decision.reason}
         problems = hooks.after_promotion(config.retrain, bundle.folder, bundle.record.arm, summary)
         for problem in problems:
-            logger.warning("%s; the promotion stands", problem)
+            logger.warning("%s; the promotion is kept", problem)
         work.attention += problems
         prune(work.folder, config.retrain.bundles)
     return "promoted", decision.reason
 
 
 def _base_model_missing(folder: Path) -> bool:
-    """Whether there is a champion that could not answer, since the base model is gone with artifacts/."""
+    """Whether there is a champion that cannot answer, since the base model is missing with artifacts/."""
     return read_champion_or_none(folder) is not None and not (ARTIFACTS / "model").exists()
 
 
-def _collect_since(nights: Sequence[RetrainingRun]) -> str:
-    """Return from when on rows are to be fetched: a night that failed may have fetched none, so it does not count."""
-    return next((night.started for night in reversed(nights) if night.outcome != "failed"), "")
+def _collect_since(runs: Sequence[RetrainingRun]) -> str:
+    """Return from when on rows are to be fetched: a run that failed may have fetched none, so it does not count."""
+    return next((past.started for past in reversed(runs) if past.outcome != "failed"), "")
 
 
-def _gate(work: RunState, verdict: Verdict, asker: BundleProcess) -> tuple[GateRecord, Bundle] | str:
-    """Return the gate's record and the challenger; a sentence where a person has to decide."""
+def _gate(work: RunState, verdict: Verdict, process: BundleProcess) -> tuple[GateRecord, Bundle] | str:
+    """Return the gate's record and the challenger; a sentence where someone has to decide."""
     config = work.config
     arm = verdict.recommended_arm
     if arm is None:
@@ -245,23 +242,22 @@ def _gate(work: RunState, verdict: Verdict, asker: BundleProcess) -> tuple[GateR
     if champion is None:
         if verdict.answer == "inconclusive":
             return (
-                f"the verdict is inconclusive, so the first champion is for a person to choose: `python -m"
+                f"the verdict is inconclusive, so the first champion has to be chosen manually: `python -m"
                 f" pipelines.retrain action=promote arm={arm}` takes its guess; {verdict.reasons[0]}"
             )
         reason = f"The first champion: the verdict recommends {arm}. {verdict.reasons[0]}"
-        return GateRecord("first", reason, promote=True), challenger
-    if champion.champion == challenger.record.id and champion.night == work.number:
-        return GateRecord(
-            "first", f"{champion.reason} (promoted before this night was cut off)", promote=True
-        ), challenger
+        return GateRecord("first_champion", reason, promote=True), challenger
+    if champion.champion == challenger.record.id and champion.run == work.number:
+        reason = f"{champion.reason} (promoted before this run was interrupted)"
+        return GateRecord("first_champion", reason, promote=True), challenger
     incumbent = load_bundle(bundles / champion.champion)
     sheets = []
     for name in ("test", "recent"):
         file = ARTIFACTS / "prepare" / f"{name}.jsonl"
         examples = read_jsonl(file, Example) if file.exists() else []
-        if name == "recent" and len(examples) < config.retrain.gate.recent_least:
+        if name == "recent" and len(examples) < config.retrain.gate.min_recent_rows:
             continue
-        answers = [asker.ask(side.record.id, examples, side.predictions) for side in (incumbent, challenger)]
+        answers = [process.predict(side.record.id, examples, side.predictions) for side in (incumbent, challenger)]
         sheets.append(gate.PairedAnswers(name, examples, *answers))
     settings = InferenceSettings(level=1 - config.policy.alpha, resamples=config.policy.resamples, seed=config.seed)
     found = gate.decide_promotion(
@@ -276,7 +272,7 @@ def _reasons(work: RunState, forced: bool) -> list[str]:
     reasons = [found.reason for found in work.findings if found.fired]
     if read_champion_or_none(work.folder) is None:
         reasons.insert(0, "there is no champion yet")
-    return [*reasons, *(["a person asked for it"] if forced else [])]
+    return [*reasons, *(["force=true asks for it"] if forced else [])]
 
 
 def _mean_score(scores: Sequence[float], config: Config) -> MeanScore | None:
@@ -292,17 +288,17 @@ def _champion_recent(work: RunState, champion: Champion | None) -> MeanScore | N
     collected = collected_file(work.config.task)
     if file is None or not file.exists() or not collected.exists():
         return None
-    recent = {row.id for row in read_jsonl(collected, CollectedRow) if row.destination == "recent"}
+    recent = {row.id for row in read_jsonl(collected, CollectedRow) if row.destination == "holdout"}
     scores = [line.score for line in read_jsonl(file, Prediction) if line.id in recent]
     return _mean_score(scores, work.config)
 
 
 def _commit(work: RunState, outcome: str, reason: str) -> str | None:
-    """Commit what changed where the policy says so; what git refuses is for a person to see."""
+    """Commit what changed where `retrain.commit` says so; what git refuses is reported under `attention`."""
     branch = work.config.retrain.commit
     if branch is None or not versions.in_git():
         return None
-    message = f"Retraining, night {work.number}: {outcome}\n\n{describe_intake(work.taken)}. {reason}"
+    message = f"Retraining run {work.number}: {outcome}\n\n{describe_intake(work.intake)}. {reason}"
     try:
         return versions.commit(COMMITTED, branch, message)
     except RecordError as error:
@@ -313,7 +309,7 @@ def _commit(work: RunState, outcome: str, reason: str) -> str | None:
 
 @contextmanager
 def _step(work: RunState, name: str) -> Iterator[None]:
-    """Name the step in messages and in the lock's note, and take its time."""
+    """Name the step in messages and in the lock's note, and measure its time."""
     work.step = name
     note = work.folder / "holder.json"
     if note.exists():

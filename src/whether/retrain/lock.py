@@ -1,4 +1,4 @@
-"""One job at a time. The lock is the system's, so a process that died holds none; a note beside it says whose it is."""
+"""One job at a time. The operating system holds the lock, so a dead process has none; a note names the holder."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ from whether.records import write_json
 logger = logging.getLogger(__name__)
 
 ENVIRONMENT_MARK = "WHETHER_RETRAIN"
-"""Environment variable by which the processes that a job started are known."""
+"""Environment variable that marks the processes that a job started."""
 
 
 class LockedError(WhetherError):
@@ -26,7 +26,7 @@ class LockedError(WhetherError):
 def job_lock(folder: Path, now: datetime) -> Iterator[None]:
     """Hold the job's lock. Raises LockedError, with the other's pid and start, where it is taken.
 
-    What a job that was killed left running (the pipeline that it had started) is ended first.
+    Processes that a killed job left behind (the pipeline that it had started) are terminated first.
     """
     from filelock import FileLock, Timeout
 
@@ -60,12 +60,12 @@ def _read(note: Path) -> dict[str, object]:
 
 
 def _terminate_orphans(holder: dict[str, object]) -> None:
-    """End the processes of a job that was killed; they are known by the mark in their environment."""
+    """Terminate the processes of a job that was killed, found by the mark in their environment."""
     import psutil
 
     if not holder.get("mark"):
         return
-    logger.warning("the job of pid %s, begun %s, did not come to its end; going on", holder["pid"], holder["since"])
+    logger.warning("the job of pid %s, begun %s, did not finish; continuing", holder["pid"], holder["since"])
     orphans = []
     for process in psutil.process_iter():
         try:

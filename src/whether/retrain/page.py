@@ -1,4 +1,4 @@
-"""The nights as a page: who answers, the picture of quality and triggers, and what each night found and did."""
+"""The retraining runs as a page: the champion, the picture of quality and triggers, what each run found and did."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +10,10 @@ from whether.records import Champion, MeanScore, RetrainingRun, write_text
 from whether.tracking.retraining import OUTCOME_VERBS
 
 SHOWN = 200
-"""Nights in the table: the last ones."""
+"""Runs in the table: the last ones."""
 
 
-def write_page(nights: Sequence[RetrainingRun], champion: Champion | None, picture: str, file: Path) -> None:
+def write_page(runs: Sequence[RetrainingRun], champion: Champion | None, picture: str, file: Path) -> None:
     """Write the page, one file with everything in it; `picture` is SVG."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -27,12 +27,12 @@ def write_page(nights: Sequence[RetrainingRun], champion: Champion | None, pictu
     text = environment.get_template(
         "page.html.j2"
     ).render(
-        nights=list(nights)[: -SHOWN - 1 : -1],
-        count=len(nights),
-        last=nights[-1],
+        runs=list(runs)[: -SHOWN - 1 : -1],
+        count=len(runs),
+        last=runs[-1],
         champion=champion,
-        did=OUTCOME_VERBS,
-        said_taken=describe_intake,
+        verbs=OUTCOME_VERBS,
+        describe_intake=describe_intake,
         css=Markup((styles / "colours.css").read_text("utf-8") + (styles / "report.css").read_text("utf-8")),  # noqa: S704 - our own
         picture=Markup(picture[picture.index("<svg") :]),  # noqa: S704 - drawn by us, its texts escaped by matplotlib
     )

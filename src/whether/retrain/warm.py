@@ -1,4 +1,4 @@
-"""Warm starts: beside the checkpoint that is tuned anew, one that goes on from the champion's adapter."""
+"""Warm starts: next to the checkpoint that is tuned from scratch, one that continues from the champion's adapter."""
 
 import logging
 from dataclasses import asdict, replace
@@ -21,16 +21,16 @@ ADAPTER = "checkpoint/adapter/adapter_model.safetensors"
 def with_warm_start(text: str, config: Config) -> tuple[str, Config]:
     """Return params.yaml and settings with a checkpoint `<name>_warm`, where `retrain.warm_start` asks for it.
 
-    It has the settings of `<name>`, the champion's checkpoint, and begins with the champion's adapter, so that the
+    It has the settings of `<name>`, the champion's checkpoint, and starts from the champion's adapter, so that the
     verdict compares the two. Nothing is added where there is no champion, or where its weights do not fit: it was not
-    tuned by an adapter, the settings do not select that checkpoint any more, or adapter or base model are other ones.
+    tuned by an adapter, the settings no longer select that checkpoint, or adapter or base model have changed.
     """
     champion = read_champion_or_none(Path(config.retrain.folder)) if config.retrain.warm_start else None
     if champion is None:
         return text, config
     try:
         bundle = load_bundle(Path(config.retrain.folder) / "bundles" / champion.champion)
-    except RecordError:  # the night itself says what is wrong with it
+    except RecordError:  # the run itself reports what is wrong with it
         return text, config
     name = bundle.record.checkpoint.removesuffix(WARM)
     tuner = config.checkpoints[name].tuner if name in config.checkpoints else None

@@ -51,7 +51,7 @@ def _version(arm: str, verdict: Verdict, config: Config, artifacts: Path) -> Mod
         write_bundle(record, sources, folder)
         return folder
 
-    return ModelView(arm, record.content, _version_description(arm, verdict), version_tags(record), write)
+    return ModelView(arm, record.content_hash, _version_description(arm, verdict), version_tags(record), write)
 
 
 def _version_description(arm: str, verdict: Verdict) -> str:
@@ -72,7 +72,7 @@ def _aliases(recommended: str | None, folder: Path) -> dict[str, str | None]:
         champion = read_champion_or_none(folder)
         if champion is None:
             return {"challenger": None} | ({"champion": recommended} if recommended else {})
-        answers = read_json(folder / "bundles" / champion.champion / "bundle.json", BundleRecord).content
+        answers = read_json(folder / "bundles" / champion.champion / "bundle.json", BundleRecord).content_hash
     except RecordError:  # for the retraining job to say
         return {}
     return {"challenger": recommended if recommended != answers else None}

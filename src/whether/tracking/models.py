@@ -1,8 +1,8 @@
 """MLflow's model registry: each arm that may answer once, as a model that loads in a fresh process.
 
 `mlflow.pyfunc.load_model("models:/whether-<task>@champion")` answers a table of the task's inputs. Where retraining has
-a champion, retrain/champion.json is the truth and the alias follows it; where MLflow does not answer, the next night
-moves it.
+a champion, retrain/champion.json is the truth and the alias follows it; where MLflow does not answer, the next
+retraining run moves it.
 """
 
 import logging
@@ -28,7 +28,7 @@ logger = logging.getLogger("whether.tracking")
 BUNDLE = "whether.bundle"
 """Tag of a version: the id of the bundle in retrain/bundles that it is."""
 CONTENT = "whether.content"
-"""Tag of a version: `BundleRecord.content`."""
+"""Tag of a version: `BundleRecord.content_hash`."""
 SHORT = 12
 """Characters of a hash that a person reads."""
 CODE = "whether.tracking.pyfunc_model"
@@ -101,13 +101,15 @@ def publish_champion(config: Config, folder: Path, root: Path = Path()) -> str |
         if bundle and (folder / "bundles" / bundle).exists()
     }
     records = {alias: read_json(bundle / "bundle.json", BundleRecord) for alias, bundle in bundles.items()}
-    places = {record.content: bundles[alias] for alias, record in records.items()}
+    places = {record.content_hash: bundles[alias] for alias, record in records.items()}
     models = ModelViews(
         name=model_name(config.task.name),
         note=model_description(config.task.name),
         versions=[_champion_view(record, bundles[alias]) for alias, record in records.items()],
         # The champion's alias moves last.
-        aliases={alias: records[alias].content if alias in records else None for alias in ("previous", "champion")},
+        aliases={
+            alias: records[alias].content_hash if alias in records else None for alias in ("previous", "champion")
+        },
     )
     try:
         with open_experiment(config.tracking.uri, experiment, root.resolve()) as store:
@@ -122,7 +124,7 @@ def publish_champion(config: Config, folder: Path, root: Path = Path()) -> str |
 def _champion_view(record: BundleRecord, folder: Path) -> ModelView:
     return ModelView(
         arm=record.arm,
-        content=record.content,
+        content=record.content_hash,
         note="",
         tags={BUNDLE: record.id},
         bundle=lambda _: folder,

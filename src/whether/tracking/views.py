@@ -12,7 +12,16 @@ from typing import Any, Literal
 from whether.records import Verdict
 
 RunKind = Literal[
-    "pipeline", "checkpoint", "arm", "benchmark", "curve", "search", "trial", "retraining", "night", "bundle"
+    "pipeline",
+    "checkpoint",
+    "arm",
+    "benchmark",
+    "curve",
+    "search",
+    "trial",
+    "retraining",
+    "retraining_run",
+    "bundle",
 ]
 
 
