@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import subprocess
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -153,8 +154,10 @@ def empty_database(of_all_lanes: Path) -> Path:
     root.mkdir(exist_ok=True)
     with FileLock(root / "lock"):
         if not (root / "mlflow.db").exists():
-            with open_experiment("sqlite:///mlflow.db", "of another task", root):
-                pass
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "The ``noload`` loader strategy is deprecated")  # MLflow's own
+                with open_experiment("sqlite:///mlflow.db", "of another task", root):
+                    pass
     return root / "mlflow.db"
 
 
