@@ -1,5 +1,6 @@
 """A search on the tiny model: better settings, the same trials each time, also when it is killed."""
 
+import contextlib
 import dataclasses
 import multiprocessing
 import os
@@ -187,21 +188,37 @@ def work(artifacts: Path, config: Config) -> None:
     search("lora", config, artifacts=Path("artifacts"))
 
 
+def sealed_since(moment: float) -> bool:
+    """Whether a trial has a checkpoint to go on from that was sealed after a moment."""
+    for seal in STATE.glob("search/lora/trial-*/checkpoint-*/sealed"):
+        with contextlib.suppress(FileNotFoundError):  # a trial that ends leaves none
+            if seal.stat().st_mtime > moment:
+                return True
+    return False
+
+
 @pytest.mark.heavy
 def test_killed_at_any_moment_it_tries_the_same(artifacts: Path, settings: Any, tmp_path: Path) -> None:
+    """Killed where a checkpoint has just been sealed, and at moments that come at random."""
     config = settings(RATES, tuned={"epochs": 4}, trials=4, startup_trials=2)
+    began = time.perf_counter()
     undisturbed = search("lora", config, artifacts=artifacts).rename(tmp_path / "undisturbed")
+    a_trial = (time.perf_counter() - began) / 4
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["whether.search.trial", "peft", "matplotlib.figure", "optuna"])
     moments, killed, resumed = random.Random(0), 0, 0
     for attempt in range(5):
         process = context.Process(target=work, args=(artifacts, config))
+        started = time.time()
         process.start()
         if attempt < 4:
-            while process.is_alive() and not list(STATE.glob("search/lora/trial-*/checkpoint-*/sealed")):
+            while process.is_alive() and not sealed_since(started):
                 time.sleep(0.001)
-            process.join(moments.uniform(0.0, 0.8))
-            resumed += bool(list(STATE.glob("search/lora/trial-*/checkpoint-*/sealed")))
+            if attempt % 2:
+                process.join(moments.uniform(0.0, a_trial))
+            if process.is_alive():
+                os.kill(process.pid, signal.SIGSTOP)
+            resumed += sealed_since(0)
             process.kill()
         process.join()
         killed += process.exitcode == -signal.SIGKILL
