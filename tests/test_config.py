@@ -1,6 +1,7 @@
 """A typo, a bad value or a contradiction fails before any work, by name."""
 
 import dataclasses
+import importlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from whether.config import CONF, Config, TaskConfig, check, compose, load, write_params
+from whether.config.renamed import MOVED_TARGETS, RENAMED, new_path
 from whether.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
@@ -157,13 +159,60 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
         (["training_runs=3", "+checkpoints.lora_run2=${checkpoints.lora}"], r"lora_run2: training_runs=3 makes"),
         (["training_runs=0"], r"training_runs.*greater than or equal to 1, and is 0"),
         (["training_runs=many"], r"training_runs.*'many'"),
-        (["+checkpoints.base.repeats=lora"], r"checkpoints must hold 'base'"),
-        (["+checkpoints.lora.repeats=base"], r"checkpoints.lora.repeats: 'base' is no tuned checkpoint here"),
+        (["+checkpoints.base.repeat_of=lora"], r"checkpoints must hold 'base'"),
+        (["+checkpoints.lora.repeat_of=base"], r"checkpoints.lora.repeat_of: 'base' is not a tuned checkpoint here"),
     ],
 )  # fmt: skip
 def test_bad_settings_are_named(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         compose(overrides, ROOT / CONF)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["prompts.knn.answering.after=x"], "override prompts.knn.answering.after is now prompts.knn.decoding.after"),
+        (["+prompts.knn.answering={}"],
+         "prompts.knn.answering (in {conf}/prompt/knn.yaml) is now prompts.knn.decoding"),
+        (["+checkpoints.lora.tuner.prompt={strategy: {_target_: a.b}, answering: {}}"],
+         "checkpoints.lora.tuner.prompt.answering (in {conf}/checkpoint/lora.yaml) is now"
+         " checkpoints.lora.tuner.prompt.decoding"),
+        (["+checkpoints.lora.repeats=lora"],
+         "checkpoints.lora.repeats (in {conf}/checkpoint/lora.yaml) is now checkpoints.lora.repeat_of"),
+        (["+checkpoints.lora.tuner.start={}"],
+         "checkpoints.lora.tuner.start (in {conf}/checkpoint/lora.yaml) is now checkpoints.lora.tuner.warm_start"),
+        (["+tuner.start={}"], "tuner.start is now tuner.warm_start"),
+        (["tuner.start.adapter=x"], "override tuner.start.adapter is now tuner.warm_start.adapter"),
+        (["robustness.variations=[input_colon]"], "override robustness.variations is now robustness.formats"),
+        (["+robustness.variations=[]"],
+         "robustness.variations (in {conf}/robustness/default.yaml) is now robustness.formats"),
+        (["optimise.answerings.greedy=1"], "override optimise.answerings.greedy is now optimise.decodings.greedy"),
+        (["prompt=[few_shot_constrained]",
+          "prompts.few_shot_constrained.decoding._target_=whether.prompt.answering.one_of_labels"],
+         "prompts.few_shot_constrained.decoding._target_: whether.prompt.answering.one_of_labels is now"
+         " whether.prompt.answering.constrained_choice"),
+        (["prompt=[structured]", "prompts.structured.decoding._target_=whether.prompt.answering.structured"],
+         "prompts.structured.decoding._target_: whether.prompt.answering.structured is now"
+         " whether.prompt.answering.json_answer"),
+        (["optimise.decodings.labels._target_=whether.prompt.answering.one_of_labels"],
+         "optimise.decodings.labels._target_: whether.prompt.answering.one_of_labels is now"
+         " whether.prompt.answering.constrained_choice"),
+    ],
+)  # fmt: skip
+def test_an_old_name_is_one_error_that_has_the_new_one(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose(overrides, ROOT / CONF)
+    assert str(caught.value) == message.replace("{conf}", str(ROOT / CONF))
+
+
+def test_every_new_name_exists() -> None:
+    for old, new in RENAMED.items():
+        assert new_path(old.replace("*", "x")) == new.replace("*", "x")
+        assert new_path(new.replace("*", "x")) is None
+    for target in MOVED_TARGETS.values():
+        module, _, name = target.rpartition(".")
+        assert callable(getattr(importlib.import_module(module), name))
 
 
 @pytest.mark.heavy
@@ -186,7 +235,7 @@ def test_training_runs_are_checkpoints_from_the_seeds_that_follow() -> None:
         "base", "lora", "linear_probe", "lora_run2", "lora_run3", "linear_probe_run2", "linear_probe_run3",
     ]  # fmt: skip
     again = config.checkpoints["lora_run3"]
-    assert (again.repeats, again.run) == ("lora", 3)
+    assert (again.repeat_of, again.run) == ("lora", 3)
     assert again.tuner == config.checkpoints["lora"].tuner
     assert list(composed("training_runs=1").checkpoints) == ["base", "lora"]
 

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from whether.config.components import arguments
 from whether.config.messages import explain_validation_error
+from whether.config.renamed import new_path
 from whether.config.sections import Config
 from whether.config.types import CONF, KNOWLEDGE, PARAMS
 from whether.errors import ConfigError, near_matches
@@ -60,7 +61,7 @@ def _overridden(values: dict[str, Any], overrides: Sequence[str]) -> Any:
 
     for override in overrides:
         if not re.match(r"[\w.]+=", override):
-            raise ConfigError(f"{override!r} is no setting: expected <setting>=<value>, such as trials=40")
+            raise ConfigError(f"{override!r} is not a setting: expected <setting>=<value>, such as trials=40")
     try:
         return OmegaConf.to_container(OmegaConf.merge(values, OmegaConf.from_dotlist(list(overrides))))
     except (OmegaConfBaseException, yaml.YAMLError) as error:
@@ -79,7 +80,11 @@ def check(values: Any, origin: Callable[[], dict[str, str]] = dict) -> Config:
         config = TypeAdapter(Config).validate_python(values)
     except ValidationError as error:
         files = origin()
-        raise ConfigError("\n".join(explain_validation_error(problem, files) for problem in error.errors())) from None
+        lines = [explain_validation_error(problem, files) for problem in _without_copies(error.errors())]
+        raise ConfigError("\n".join(lines)) from None
+    for path in (f"tuner.{name}" for name in config.tuner):  # a section of the user's own names: nothing else checks it
+        if new_path(path):
+            raise ConfigError(f"{path} is now {new_path(path)}")
     _refuse_scores_of_served(config)
     components = {"model.source": config.model.source}
     prompts = {f"prompts.{name}": prompt for name, prompt in config.prompts.items()}
@@ -90,7 +95,8 @@ def check(values: Any, origin: Callable[[], dict[str, str]] = dict) -> Config:
             if checkpoint.tuner.prompt:
                 prompts[f"checkpoints.{name}.tuner.prompt"] = checkpoint.tuner.prompt
     for where, prompt in prompts.items():
-        components |= {f"{where}.strategy": prompt.strategy, f"{where}.answering": prompt.answering}
+        components |= {f"{where}.strategy": prompt.strategy, f"{where}.decoding": prompt.decoding}
+    components |= {f"optimise.decodings.{name}": decoding for name, decoding in config.optimise.decodings.items()}
     components |= {f"retrain.triggers.{name}": trigger for name, trigger in config.retrain.triggers.items()}
     for where, component in components.items():
         folder = arguments(component, where).get("folder")
@@ -101,14 +107,25 @@ def check(values: Any, origin: Callable[[], dict[str, str]] = dict) -> Config:
     return config
 
 
+def _without_copies(problems: Sequence[Any]) -> list[Any]:
+    """Leave out what is wrong in `curve` only because it is wrong where `curve` takes it from, by interpolation."""
+    paths = [problem["loc"] for problem in problems if problem["loc"][:1] != ("curve",)]
+    return [
+        problem
+        for problem in problems
+        if problem["loc"][:1] != ("curve",)
+        or not any(path[-len(problem["loc"][1:]) :] == problem["loc"][1:] for path in paths)
+    ]
+
+
 def _refuse_scores_of_served(config: Config) -> None:
-    """Tell, before anything is paid for, of a prompt that needs what a served model does not tell."""
+    """Report, before anything is paid for, a prompt that needs what a served model does not return."""
     served = [name for name, checkpoint in config.checkpoints.items() if checkpoint.served]
     for name, prompt in config.prompts.items():
-        if served and str(prompt.answering.get("_target_")).endswith(".label_scores"):
+        if served and str(prompt.decoding.get("_target_")).endswith(".label_scores"):
             raise ConfigError(
                 f"prompts.{name} answers by the probabilities of labels, which the served model {served[0]} does not"
-                " tell: leave one of the two out, or run them apart"
+                " return: leave one of the two out, or run them separately"
             )
 
 
@@ -158,11 +175,14 @@ def _hydra_compose(overrides: Sequence[str], conf: Path, **options: Any) -> Any:
 
 
 def _override_reason(error: Exception, overrides: Sequence[str], conf: Path) -> str:
-    """Name the near matches of a key that does not exist."""
+    """Name the near matches of a key that does not exist, or its new name."""
     reason = str(error.__cause__ or error).strip().splitlines()[0]
     unknown = re.search(r"Could not override '([^']+)'", str(error))
     if not unknown or not overrides:
         return f"conf/: {reason}"
+    new = new_path(unknown[1])
+    if new:
+        return f"override {unknown[1]} is now {new}"
     groups = [text for text in overrides if (conf / text.partition("=")[0]).is_dir()]
     node: Any = _hydra_compose(groups, conf)
     *parents, key = unknown[1].split(".")
@@ -188,7 +208,7 @@ def _add_training_runs(composed: Any) -> None:
                         f"checkpoints.{further}: training_runs={runs} makes a checkpoint of this name from {name}: call"
                         " yours otherwise, or leave it out"
                     )
-                checkpoints[further] = OmegaConf.merge(checkpoints[name], {"repeats": name, "run": run})
+                checkpoints[further] = OmegaConf.merge(checkpoints[name], {"repeat_of": name, "run": run})
 
 
 def _resolved_yaml(composed: Any) -> str:

@@ -87,11 +87,11 @@ class ServingConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class RobustnessConfig:
-    """How much arms depend on their format and on chance, measured on a fixed part of dev."""
+    """How much arms depend on their prompt's format and on chance, measured on a fixed part of dev."""
 
     examples: Annotated[int, Field(ge=0)] = 20
     """Examples of dev, at most, the same for every arm; 0: nothing is measured."""
-    variations: list[str] | None = None
+    formats: list[str] | None = None
     """Formats to try, by name (docs/robustness.md); None: all that change something."""
     samples: Annotated[int, Field(ge=2, le=100)] | None = 5
     """Sampled answers to each example; None: consistency is not measured."""
@@ -261,8 +261,10 @@ class Config:
                     f"checkpoints.{name}.served needs a price: what the provider asks for tokens, or your own server's"
                     " cost; without it nothing could be compared"
                 )
-            if checkpoint.repeats and getattr(self.checkpoints.get(checkpoint.repeats), "tuner", None) is None:
-                raise ValueError(f"checkpoints.{name}.repeats: {checkpoint.repeats!r} is no tuned checkpoint here")
+            if checkpoint.repeat_of and getattr(self.checkpoints.get(checkpoint.repeat_of), "tuner", None) is None:
+                raise ValueError(
+                    f"checkpoints.{name}.repeat_of: {checkpoint.repeat_of!r} is not a tuned checkpoint here"
+                )
         grid = {"checkpoint": list(self.checkpoints), "prompt": list(self.prompts)}
         if grid != {"checkpoint": self.arms.checkpoint, "prompt": self.arms.prompt}:
             raise ValueError("arms follows from checkpoints and prompts: select those, as in prompt=[zero_shot,knn]")

@@ -12,26 +12,26 @@ SHOWN = 5
 """Outputs shown of each kind."""
 
 
-def adherence(task: Task, answering: DecodingStrategy, replies: Sequence[Reply]) -> Adherence:
+def adherence(task: Task, decoding: DecodingStrategy, replies: Sequence[Reply]) -> Adherence:
     """Return how often outputs broke the form in which way, the most frequent first, with the first outputs of each."""
     found: dict[str, list[str]] = defaultdict(list)
     for reply in replies:
         if reply.answer is None:
-            found[violation(task, answering, reply)].append(reply.generation.text)
+            found[violation(task, decoding, reply)].append(reply.generation.text)
     ordered = sorted(found.items(), key=lambda item: -len(item[1]))
     return Adherence(len(replies), [Violation(kind, len(texts), texts[:SHOWN]) for kind, texts in ordered])
 
 
-def violation(task: Task, answering: DecodingStrategy, reply: Reply) -> str:
+def violation(task: Task, decoding: DecodingStrategy, reply: Reply) -> str:
     """Return in a few words what is wrong with an output that was not understood."""
     text = reply.generation.text
     if not text.strip():
         return "empty"
-    if answering.after is not None and answering.after not in text:
-        return f"{answering.after!r} is missing" + ("" if reply.generation.finished else ", cut at the most new tokens")
+    if decoding.after is not None and decoding.after not in text:
+        return f"{decoding.after!r} is missing" + ("" if reply.generation.finished else ", cut at the most new tokens")
     cut = "" if reply.generation.finished else ", cut at the most new tokens"
-    if answering.schema is not None:
-        return f"{_json_violation(text, answering.schema)}{cut}"
+    if decoding.schema is not None:
+        return f"{_json_violation(text, decoding.schema)}{cut}"
     if task.output == "label":
         named = [label for label in task.labels if re.search(rf"(?i)(?<!\w){re.escape(label)}(?!\w)", text)]
         return f"{('no label', 'a label with text around it', 'several labels')[min(len(named), 2)]}{cut}"
