@@ -209,7 +209,7 @@ def test_every_question_has_its_numbers_or_says_how_to_get_them(folder, page):
     assert len(verdict.aspects) > 10
     for aspect in verdict.aspects:
         assert aspect.question in page
-        assert aspect.metrics or aspect.otherwise
+        assert aspect.metrics or aspect.how_to_measure
         for name in aspect.metrics:
             assert METRIC_NAMES[name] in page
             assert all(name in arm.metrics for arm in verdict.arms.values())

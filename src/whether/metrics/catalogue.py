@@ -153,6 +153,11 @@ ASPECTS = (
 )
 
 
+def metric_name(metric: str) -> str:
+    """Return how a metric reads; its key in words where the catalogue lacks it, as in a verdict of another version."""
+    return METRIC_NAMES.get(metric, metric.replace("_", " "))
+
+
 def measurement(
     metric: str, value: float | None, ci: tuple[float, float] | None = None, n: int | None = None
 ) -> Measurement:
@@ -166,6 +171,6 @@ def aspects(verdict: Verdict) -> list[Aspect]:
     """Return every question with those of its metrics that the task has."""
     measured = {name for arm in verdict.arms.values() for name in arm.metrics}
     return [
-        Aspect(aspect.question, [name for name in aspect.metrics if name in measured], aspect.otherwise)
+        Aspect(aspect.question, [name for name in aspect.metrics if name in measured], aspect.how_to_measure)
         for aspect in ASPECTS
     ]
