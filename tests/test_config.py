@@ -134,6 +134,20 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
         (["prompt=[]"], r"prompts: select at least one"),
         (["experiment=smok"], r"experiment=smok: no file .*did you mean 'smoke'"),
         (["arms.prompt=[knn]"], r"arms follows from checkpoints and prompts"),
+        (["policy.constraints.latency_p9.max=2"], r"label task have no such metric; did you mean 'latency_p95'"),
+        (["+policy.constraints.exact_match.min=1"], r"exact_match: arms of a label task have no such metric"),
+        (["+policy.constraints.tokens_per_second_decode.min=9"], r"no such metric; did you mean 'tokens_per_second'"),
+        (["task=arithmetic", "+policy.constraints.unseen_labels.min=0"], r"arms of a text task have no such metric"),
+        (["+policy.constraints.latency_p95.min=2"],
+         r"latency_p95.min: of latency p95 less is better: set policy.constraints.latency_p95.max"),
+        (["+policy.constraints.valid_rate.max=1"],
+         r"valid_rate.max: of valid outputs more is better: set policy.constraints.valid_rate.min"),
+        (["policy.constraints.valid_rate.min=90"], r"valid_rate.min: expected a fraction from 0 to 1, and is 90"),
+        (["policy.constraints.retention_change.min=-2"], r"change.min: expected a fraction from -1 to 1, and is -2"),
+        (["policy.constraints.usd_per_1k.max=-1"], r"usd_per_1k.max: expected at least 0, and is -1"),
+        (["policy.constraints.latency_p95.mx=2"], r"latency_p95.mx .*no such setting; did you mean 'max'"),
+        (["policy.constraints.disk.max=5"], r"no limit on this metric; .* write \+policy.constraints.disk.max=5"),
+        (["+policy.constraints.disk=5"], r"constraints.disk .*: expected \{min: x\} or \{max: x\}, and is 5"),
         (["policy.metric=acc"], r"policy.metric 'acc' is not measured for output: label"),
         (["curve.checkpoint=lorra"], r"curve.checkpoint=lorra: no file .*lorra.yaml; did you mean 'lora'"),
         (["curve.checkpoint=base"], r"curve .*checkpoint must name the tuned checkpoint"),
@@ -185,6 +199,17 @@ def test_bad_settings_are_named(overrides: list[str], message: str) -> None:
         (["+tuner.start={}"], "tuner.start is now tuner.warm_start"),
         (["tuner.start.adapter=x"], "override tuner.start.adapter is now tuner.warm_start.adapter"),
         (["robustness.variations=[input_colon]"], "override robustness.variations is now robustness.formats"),
+        (["policy.constraints.latency_p95=2"],
+         "policy.constraints.latency_p95=2 (in {conf}/policy/default.yaml) is now"
+         " policy.constraints.latency_p95.max=2"),
+        (["policy.constraints.valid_rate=0.9"],
+         "policy.constraints.valid_rate=0.9 (in {conf}/policy/default.yaml) is now"
+         " policy.constraints.valid_rate.min=0.9"),
+        (["policy.constraints.retention_loss=0.02"],
+         "policy.constraints.retention_loss=0.02 (in {conf}/policy/default.yaml) is now"
+         " policy.constraints.retention_change.min=-0.02"),
+        (["+policy.constraints.retention_loss=null"],
+         "policy.constraints.retention_loss is now policy.constraints.retention_change.min"),
         (["+robustness.variations=[]"],
          "robustness.variations (in {conf}/robustness/default.yaml) is now robustness.formats"),
         (["optimise.answerings.greedy=1"], "override optimise.answerings.greedy is now optimise.decodings.greedy"),
@@ -213,6 +238,15 @@ def test_every_new_name_exists() -> None:
     for target in MOVED_TARGETS.values():
         module, _, name = target.rpartition(".")
         assert callable(getattr(importlib.import_module(module), name))
+
+
+@pytest.mark.heavy
+def test_any_metric_can_have_a_limit() -> None:
+    limits = composed("policy.constraints.usd_per_1k.max=0.5", "+policy.constraints.disk.max=50e6").policy.constraints
+    assert {metric: limit.max for metric, limit in limits.items() if limit and limit.max} == {
+        "usd_per_1k": 0.5,
+        "disk": 5e7,
+    }
 
 
 @pytest.mark.heavy

@@ -137,7 +137,7 @@ def test_page_says_what_the_verdict_says(page, folder):
 @pytest.mark.heavy
 def test_page_and_terminal_where_no_arm_is_allowed(tmp_path):
     artifacts = write_study(tmp_path / "artifacts", sizes=(20, 10, 30))
-    limits = settings("policy.resamples=200", "policy.constraints.latency_p95=0.001")
+    limits = settings("policy.resamples=200", "policy.constraints.latency_p95.max=0.001")
     compare_and_report(limits, artifacts, tmp_path / "compare")
     verdict = read_json(tmp_path / "compare" / "verdict.json", Verdict)
     assert (verdict.answer, verdict.recommended_arm) == ("inconclusive", None)

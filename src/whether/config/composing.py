@@ -8,13 +8,17 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from whether.config.components import arguments
+from whether.config.components import arguments, build
 from whether.config.messages import explain_validation_error
 from whether.config.renamed import new_path
 from whether.config.sections import Config
 from whether.config.types import CONF, KNOWLEDGE, PARAMS
 from whether.errors import ConfigError, near_matches
 from whether.records import write_text
+
+CHECK_CONSTRAINT = "whether.metrics.constraints.check_constraint"
+"""What checks a limit against the catalogue of metrics. Settings are below it, so it is imported by name, as what a
+`_target_` names is: only where it is needed."""
 
 
 def compose(overrides: Sequence[str] = (), conf: Path = CONF) -> str:
@@ -85,6 +89,8 @@ def check(values: Any, origin: Callable[[], dict[str, str]] = dict) -> Config:
     for path in (f"tuner.{name}" for name in config.tuner):  # a section of the user's own names: nothing else checks it
         if new_path(path):
             raise ConfigError(f"{path} is now {new_path(path)}")
+    for metric, constraint in config.policy.constraints.items():
+        build({"_target_": CHECK_CONSTRAINT}, metric, constraint, config.task)
     _refuse_scores_of_served(config)
     components = {"model.source": config.model.source}
     prompts = {f"prompts.{name}": prompt for name, prompt in config.prompts.items()}
@@ -109,13 +115,13 @@ def check(values: Any, origin: Callable[[], dict[str, str]] = dict) -> Config:
 
 def _without_copies(problems: Sequence[Any]) -> list[Any]:
     """Leave out what is wrong in `curve` only because it is wrong where `curve` takes it from, by interpolation."""
-    paths = [problem["loc"] for problem in problems if problem["loc"][:1] != ("curve",)]
-    return [
-        problem
-        for problem in problems
-        if problem["loc"][:1] != ("curve",)
-        or not any(path[-len(problem["loc"][1:]) :] == problem["loc"][1:] for path in paths)
-    ]
+    elsewhere = [problem["loc"] for problem in problems if problem["loc"][:1] != ("curve",)]
+
+    def is_copy(path: tuple[Any, ...]) -> bool:
+        inside = path[1:]
+        return path[:1] == ("curve",) and any(inside and other[-len(inside) :] == inside for other in elsewhere)
+
+    return [problem for problem in problems if not is_copy(problem["loc"])]
 
 
 def _refuse_scores_of_served(config: Config) -> None:
@@ -180,16 +186,29 @@ def _override_reason(error: Exception, overrides: Sequence[str], conf: Path) -> 
     unknown = re.search(r"Could not override '([^']+)'", str(error))
     if not unknown or not overrides:
         return f"conf/: {reason}"
-    new = new_path(unknown[1])
+    path = unknown[1]
+    new = new_path(path)
     if new:
-        return f"override {unknown[1]} is now {new}"
+        return f"override {path} is now {new}"
+    limit = next((text for text in overrides if text.startswith(f"{path}=") and "policy.constraints." in path), None)
+    if limit:
+        return _constraint_reason(limit, overrides, conf)
     groups = [text for text in overrides if (conf / text.partition("=")[0]).is_dir()]
     node: Any = _hydra_compose(groups, conf)
-    *parents, key = unknown[1].split(".")
+    *parents, key = path.split(".")
     for parent in parents:
         node = node.get(parent, {}) if hasattr(node, "get") else {}
     names = [str(name) for name in node] if hasattr(node, "keys") else []
-    return f"override {unknown[1]}: no such setting{near_matches(key, names)}"
+    return f"override {path}: no such setting{near_matches(key, names)}"
+
+
+def _constraint_reason(override: str, overrides: Sequence[str], conf: Path) -> str:
+    """Return what is wrong with a limit that conf/ does not have: what is wrong with a +, or that + is missing."""
+    try:
+        compose([f"+{text}" if text == override else text for text in overrides], conf)
+    except ConfigError as error:
+        return str(error)
+    return f"override {override}: conf/ has no limit on this metric; to add one, write +{override}"
 
 
 def _add_training_runs(composed: Any) -> None:

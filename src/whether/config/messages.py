@@ -5,7 +5,7 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
-from whether.config.renamed import new_path
+from whether.config.renamed import new_constraint, new_path
 from whether.config.sections import Config
 from whether.errors import near_matches
 
@@ -23,8 +23,13 @@ def explain_validation_error(problem: Any, files: dict[str, str]) -> str:
         return f"{place}: no such setting{near_matches(parts[-1], _field_names(parts[:-1]))}"
     if problem["type"] in ("missing", "missing_argument"):
         return f"{place}: is needed and not set"
-    message = problem["msg"].removeprefix("Value error, ")
     value = problem["input"]
+    if parts[:2] == ["policy", "constraints"] and problem["type"] == "dataclass_type":
+        new = new_constraint(parts[-1], value) if isinstance(value, (int, float)) else None
+        if new:
+            return f"{place.replace(path, f'{path}={value}', 1)} is now {new}"
+        return f"{place}: expected {{min: x}} or {{max: x}}, and is {value!r}"
+    message = problem["msg"].removeprefix("Value error, ")
     shown = (
         ""
         if isinstance(value, (dict, list)) or dataclasses.is_dataclass(value) or type(value).__name__ == "ArgsKwargs"

@@ -1,5 +1,8 @@
 """Settings that have another name than in an earlier version, so that an old one is answered with the new one."""
 
+from collections.abc import Mapping
+from typing import Any
+
 RENAMED = {
     "prompts.*.answering": "prompts.*.decoding",
     "tuner.prompt.answering": "tuner.prompt.decoding",
@@ -17,6 +20,16 @@ MOVED_TARGETS = {
 }
 """`_target_` of an earlier version → its dotted path now."""
 
+OLD_CONSTRAINTS = {
+    "latency_p95": ("latency_p95", "max"),
+    "usd_per_1k": ("usd_per_1k", "max"),
+    "peak_memory": ("peak_memory", "max"),
+    "valid_rate": ("valid_rate", "min"),
+    "consistency": ("consistency", "min"),
+    "retention_loss": ("retention_change", "min"),
+}
+"""Field of `policy.constraints` that held a number → metric and side now."""
+
 
 def new_path(path: str) -> str | None:
     """Return the path that a setting of an earlier version has now; None if it is not one that was renamed."""
@@ -30,3 +43,32 @@ def new_path(path: str) -> str | None:
                 renamed = [next(between) if name == "*" else name for name in new.split(".")]
                 return ".".join([*parts[:start], *renamed, *parts[start + len(names) :]])
     return None
+
+
+def new_constraint(metric: str, limit: float | None = None) -> str | None:
+    """Return what `policy.constraints.<metric>` of an earlier version is now, with a limit where one is given.
+
+    None for a metric that had no such limit.
+    """
+    if metric not in OLD_CONSTRAINTS:
+        return None
+    name, side = OLD_CONSTRAINTS[metric]
+    path = f"policy.constraints.{name}.{side}"
+    return path if limit is None else f"{path}={_turned(metric, limit)}"
+
+
+def new_constraints(constraints: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Return the values of `policy.constraints` of any version in today's form, without limits that are not set."""
+    found: dict[str, dict[str, float]] = {}
+    for metric, limit in constraints.items():
+        if metric in OLD_CONSTRAINTS and isinstance(limit, (int, float)):
+            name, side = OLD_CONSTRAINTS[metric]
+            found[name] = {side: _turned(metric, limit)}
+        elif limit and any(value is not None for value in limit.values()):
+            found[metric] = {side: value for side, value in limit.items() if value is not None}
+    return found
+
+
+def _turned(metric: str, limit: float) -> float:
+    """Return a limit of an earlier version in the sense of today's metric: a loss is a negative change."""
+    return -limit if metric == "retention_loss" else limit
