@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from whether.config import CONF, Config, TaskConfig, check, compose, load, write_params
+from whether.config import CONF, Config, TaskConfig, check, compose, load, load_earlier, write_params
 from whether.config.renamed import MOVED_TARGETS, RENAMED, new_path
 from whether.errors import ConfigError
 
@@ -238,6 +238,32 @@ def test_every_new_name_exists() -> None:
     for target in MOVED_TARGETS.values():
         module, _, name = target.rpartition(".")
         assert callable(getattr(importlib.import_module(module), name))
+
+
+@pytest.mark.heavy
+def test_params_yaml_of_an_earlier_version_is_read_under_the_new_names(tmp_path: Path) -> None:
+    weights = "{adapter: here, sha256: '" + "0" * 64 + "'}"
+    overrides = [
+        "prompt=[zero_shot,few_shot_constrained,structured]", "checkpoint=[base,lora,lora_prompted]",
+        "checkpoints.lora_prompted.tuner.prompt=${prompts.structured}", f"+checkpoints.lora.tuner.warm_start={weights}",
+        "training_runs=3",
+    ]  # fmt: skip
+    values = yaml.safe_load(compose(overrides, ROOT / CONF))
+    values["policy"]["constraints"] = {"retention_change": {"min": -0.02}}
+    config = check(values)
+    values["policy"]["constraints"] = {"latency_p95": None, "retention_loss": 0.02}
+    text = yaml.safe_dump(values, sort_keys=False)
+    for new, old in (
+        ("decoding:", "answering:"), ("decodings:", "answerings:"), ("repeat_of:", "repeats:"),
+        ("warm_start:\n", "start:\n"), ("formats:", "variations:"), ("constrained_choice", "one_of_labels"),
+        ("json_answer", "structured"),
+    ):  # fmt: skip
+        assert new in text, new
+        text = text.replace(new, old)
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"robustness.variations is now robustness.formats"):
+        load(tmp_path / "params.yaml")
+    assert load_earlier(tmp_path / "params.yaml") == config
 
 
 @pytest.mark.heavy

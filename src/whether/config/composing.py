@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from whether.config.components import arguments, build
 from whether.config.messages import explain_validation_error
-from whether.config.renamed import new_path
+from whether.config.renamed import new_path, with_new_names
 from whether.config.sections import Config
 from whether.config.types import CONF, KNOWLEDGE, PARAMS
 from whether.errors import ConfigError, near_matches
@@ -43,19 +43,29 @@ def load(path: Path = PARAMS, section: str = "", overrides: Sequence[str] = ()) 
     `overrides` change one section, for a command that no stage depends on: its values (`trials=40`), or, by
     `<section>=<name>`, all of it to those of conf/<section>/<name>.yaml.
     """
+    values = _read(path)
+    if overrides:
+        named = [override for override in overrides if override.startswith(f"{section}=")]
+        if named:
+            values[section] = yaml.safe_load(compose(named))[section]
+        others = [override for override in overrides if override not in named]
+        values[section] = _overridden(values.get(section, {}), others)
+    return check(values)
+
+
+def load_earlier(path: Path) -> Config:
+    """Read and check params.yaml of a revision whose settings may still have the names of an earlier version."""
+    return check(with_new_names(_read(path)))
+
+
+def _read(path: Path) -> Any:
+    """Return the values of params.yaml."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if overrides:
-            named = [override for override in overrides if override.startswith(f"{section}=")]
-            if named:
-                values[section] = yaml.safe_load(compose(named))[section]
-            others = [override for override in overrides if override not in named]
-            values[section] = _overridden(values.get(section, {}), others)
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path} is missing: run `python -m pipelines.compose` in the repository's root") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from None
-    return check(values)
 
 
 def _overridden(values: dict[str, Any], overrides: Sequence[str]) -> Any:

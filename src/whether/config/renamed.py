@@ -12,7 +12,7 @@ RENAMED = {
     "optimise.answerings": "optimise.decodings",
 }
 """Path of a setting → its path now; `*` is any one name. A longer path that holds an old one is renamed in that part:
-`curve.prompts.knn.answering`, `checkpoints.lora.tuner.start.adapter`."""
+`curve.prompts.knn.answering`, `checkpoints.lora.tuner.start.adapter`. A renamed setting stays in its section."""
 
 MOVED_TARGETS = {
     "whether.prompt.answering.one_of_labels": "whether.prompt.answering.constrained_choice",
@@ -43,6 +43,22 @@ def new_path(path: str) -> str | None:
                 renamed = [next(between) if name == "*" else name for name in new.split(".")]
                 return ".".join([*parts[:start], *renamed, *parts[start + len(names) :]])
     return None
+
+
+def with_new_names(values: Any, path: tuple[str, ...] = ()) -> Any:
+    """Return settings of an earlier version, as a record of that time has them, under today's names."""
+    if isinstance(values, list):
+        return [with_new_names(value, path) for value in values]
+    if not isinstance(values, Mapping):
+        return MOVED_TARGETS.get(values, values) if path[-1:] == ("_target_",) else values
+    if path == ("policy", "constraints"):
+        return new_constraints(values)
+    found = {}
+    for key, value in values.items():
+        new = new_path(".".join((*path, str(key))))
+        name = new.rpartition(".")[2] if new else key
+        found[name] = with_new_names(value, (*path, str(name)))
+    return found
 
 
 def new_constraint(metric: str, limit: float | None = None) -> str | None:
