@@ -31,7 +31,7 @@ from scipy.stats import norm
 
 from whether.compare.decide import APPROACHES, ArmSummary, Decision, Selection, comparisons, decide, pairs, select
 from whether.compare.sample_size import labels_needed
-from whether.config import ConstraintsConfig, PolicyConfig
+from whether.config import PolicyConfig
 from whether.records import Comparison
 from whether.stats.inference import macro_f1_difference, macro_f1_interval, mean_interval, score_difference
 from whether.stats.intervals import Codes, Floats, InferenceSettings, PairedDifference, rate_interval
@@ -103,9 +103,8 @@ def simulated(rates: Sequence[float], n: int, correlation: float, rng: np.random
     right = (shared + own < norm.ppf(rates)[:, None]).astype(np.float64)
     names = [f"arm-{number}" for number in range(len(rates))]
     costs = rng.lognormal(0, 1, len(rates))
-    limits = dict.fromkeys(vars(ConstraintsConfig()), 0.0)
     candidates = [
-        ArmSummary(name, APPROACHES[number % 3], float(right[number, :n].mean()), 100, float(costs[number]), limits)
+        ArmSummary(name, APPROACHES[number % 3], float(right[number, :n].mean()), 100, float(costs[number]), {})
         for number, name in enumerate(names)
     ]
     return Study(candidates, dict(zip(names, right[:, n:], strict=True)))

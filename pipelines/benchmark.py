@@ -16,7 +16,7 @@ def main(argv: list[str]) -> None:
     config = load()
     require_committed_data()
     with output_folder(ARTIFACTS / "benchmark" / checkpoint) as folder:
-        if config.checkpoints[checkpoint].served or config.checkpoints[checkpoint].repeats:
+        if config.checkpoints[checkpoint].served or config.checkpoints[checkpoint].repeat_of:
             write_unmeasured(folder)
             return
         benchmark(checkpoint, config.benchmark, config.model, config.seed, artifacts=ARTIFACTS, folder=folder)

@@ -15,7 +15,7 @@ def main(argv: list[str]) -> None:
     config = load()
     arm = f"{checkpoint}-{prompt}"
     # Of a further training run, quality is all that is asked.
-    is_repeat = config.checkpoints[checkpoint].repeats is not None
+    is_repeat = config.checkpoints[checkpoint].repeat_of is not None
     with output_folder(ARTIFACTS / "prompt" / arm) as folder:
         run_arm(
             checkpoint,

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from whether import entry
-from whether.config import PARAMS, Config, load
+from whether.config import PARAMS, Config, load, load_earlier
 from whether.errors import ConfigError, TrackingError
 from whether.records import ARTIFACTS
 from whether.repository.revisions import records_at_revision
@@ -30,11 +30,14 @@ def main(argv: list[str]) -> None:
 
 
 def publish_revision(revision: str, config: Config) -> None:
-    """Show a revision's records in today's MLflow. Raises ConfigError for settings of another version of whether."""
+    """Show a revision's records in today's MLflow.
+
+    Settings that were renamed since are read under their old names too; ConfigError for others that do not fit.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = records_at_revision(revision, Path(name) / "records")
         try:
-            then = load(folder / PARAMS)
+            then = load_earlier(folder / PARAMS)
         except ConfigError as error:
             raise ConfigError(
                 f"the settings of {revision} are not those of this version of whether: publish them with that revision"

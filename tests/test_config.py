@@ -1,6 +1,7 @@
 """A typo, a bad value or a contradiction fails before any work, by name."""
 
 import dataclasses
+import importlib
 import re
 import shutil
 from collections.abc import Callable
@@ -10,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from whether.config import CONF, Config, TaskConfig, check, compose, load, write_params
-from whether.config.renamed import new_name
+from whether.config import CONF, Config, TaskConfig, check, compose, load, load_earlier, write_params
+from whether.config.renamed import MOVED_TARGETS, RENAMED, new_path
 from whether.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
@@ -134,6 +135,20 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
         (["prompt=[]"], r"prompts: select at least one"),
         (["experiment=smok"], r"experiment=smok: no file .*did you mean 'smoke'"),
         (["arms.prompt=[knn]"], r"arms follows from checkpoints and prompts"),
+        (["policy.constraints.latency_p9.max=2"], r"label task have no such metric; did you mean 'latency_p95'"),
+        (["+policy.constraints.exact_match.min=1"], r"exact_match: arms of a label task have no such metric"),
+        (["+policy.constraints.tokens_per_second_decode.min=9"], r"no such metric; did you mean 'tokens_per_second'"),
+        (["task=arithmetic", "+policy.constraints.unseen_labels.min=0"], r"arms of a text task have no such metric"),
+        (["+policy.constraints.latency_p95.min=2"],
+         r"latency_p95.min: of latency p95 less is better: set policy.constraints.latency_p95.max"),
+        (["+policy.constraints.valid_rate.max=1"],
+         r"valid_rate.max: of valid outputs more is better: set policy.constraints.valid_rate.min"),
+        (["policy.constraints.valid_rate.min=90"], r"valid_rate.min: expected a fraction from 0 to 1, and is 90"),
+        (["policy.constraints.retention_change.min=-2"], r"change.min: expected a fraction from -1 to 1, and is -2"),
+        (["policy.constraints.usd_per_1k.max=-1"], r"usd_per_1k.max: expected at least 0, and is -1"),
+        (["policy.constraints.latency_p95.mx=2"], r"latency_p95.mx .*no such setting; did you mean 'max'"),
+        (["policy.constraints.disk.max=5"], r"no limit on this metric; .* write \+policy.constraints.disk.max=5"),
+        (["+policy.constraints.disk=5"], r"constraints.disk .*: expected \{min: x\} or \{max: x\}, and is 5"),
         (["policy.metric=acc"], r"policy.metric 'acc' is not measured for output: label"),
         (["curve.checkpoint=lorra"], r"curve.checkpoint=lorra: no file .*lorra.yaml; did you mean 'lora'"),
         (["curve.checkpoint=base"], r"curve .*checkpoint must name the tuned checkpoint"),
@@ -159,8 +174,8 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
         (["training_runs=3", "+checkpoints.lora_run2=${checkpoints.lora}"], r"lora_run2: training_runs=3 makes"),
         (["training_runs=0"], r"training_runs.*greater than or equal to 1, and is 0"),
         (["training_runs=many"], r"training_runs.*'many'"),
-        (["+checkpoints.base.repeats=lora"], r"checkpoints must hold 'base'"),
-        (["+checkpoints.lora.repeats=base"], r"checkpoints.lora.repeats: 'base' is no tuned checkpoint here"),
+        (["+checkpoints.base.repeat_of=lora"], r"checkpoints must hold 'base'"),
+        (["+checkpoints.lora.repeat_of=base"], r"checkpoints.lora.repeat_of: 'base' is not a tuned checkpoint here"),
     ],
 )  # fmt: skip
 def test_bad_settings_are_named(overrides: list[str], message: str) -> None:
@@ -190,10 +205,103 @@ def test_an_old_name_is_an_error_that_says_the_new_one(prefix: str, old: str, ne
 
 
 def test_the_name_of_a_setting_below_a_renamed_one() -> None:
-    assert new_name("retrain.window") == "retrain.holdout_rows"
-    assert new_name("retrain.window.x") == "retrain.holdout_rows.x"
-    assert new_name("retrain.triggers.mine.most") == "retrain.triggers.mine.max_rows"
-    assert new_name("retrain.windows") is new_name("retrain") is None
+    assert new_path("retrain.window") == "retrain.holdout_rows"
+    assert new_path("retrain.window.x") == "retrain.holdout_rows.x"
+    assert new_path("retrain.triggers.mine.most") == "retrain.triggers.mine.max_rows"
+    assert new_path("retrain.windows") is new_path("retrain") is None
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["prompts.knn.answering.after=x"], "override prompts.knn.answering.after is now prompts.knn.decoding.after"),
+        (["+prompts.knn.answering={}"],
+         "prompts.knn.answering (in {conf}/prompt/knn.yaml) is now prompts.knn.decoding"),
+        (["+checkpoints.lora.tuner.prompt={strategy: {_target_: a.b}, answering: {}}"],
+         "checkpoints.lora.tuner.prompt.answering (in {conf}/checkpoint/lora.yaml) is now"
+         " checkpoints.lora.tuner.prompt.decoding"),
+        (["+checkpoints.lora.repeats=lora"],
+         "checkpoints.lora.repeats (in {conf}/checkpoint/lora.yaml) is now checkpoints.lora.repeat_of"),
+        (["+checkpoints.lora.tuner.start={}"],
+         "checkpoints.lora.tuner.start (in {conf}/checkpoint/lora.yaml) is now checkpoints.lora.tuner.warm_start"),
+        (["+tuner.start={}"], "tuner.start is now tuner.warm_start"),
+        (["tuner.start.adapter=x"], "override tuner.start.adapter is now tuner.warm_start.adapter"),
+        (["robustness.variations=[input_colon]"], "override robustness.variations is now robustness.formats"),
+        (["policy.constraints.latency_p95=2"],
+         "policy.constraints.latency_p95=2 (in {conf}/policy/default.yaml) is now"
+         " policy.constraints.latency_p95.max=2"),
+        (["policy.constraints.valid_rate=0.9"],
+         "policy.constraints.valid_rate=0.9 (in {conf}/policy/default.yaml) is now"
+         " policy.constraints.valid_rate.min=0.9"),
+        (["policy.constraints.retention_loss=0.02"],
+         "policy.constraints.retention_loss=0.02 (in {conf}/policy/default.yaml) is now"
+         " policy.constraints.retention_change.min=-0.02"),
+        (["+policy.constraints.retention_loss=null"],
+         "policy.constraints.retention_loss is now policy.constraints.retention_change.min"),
+        (["+robustness.variations=[]"],
+         "robustness.variations (in {conf}/robustness/default.yaml) is now robustness.formats"),
+        (["optimise.answerings.greedy=1"], "override optimise.answerings.greedy is now optimise.decodings.greedy"),
+        (["prompt=[few_shot_constrained]",
+          "prompts.few_shot_constrained.decoding._target_=whether.prompt.answering.one_of_labels"],
+         "prompts.few_shot_constrained.decoding._target_: whether.prompt.answering.one_of_labels is now"
+         " whether.prompt.answering.constrained_choice"),
+        (["prompt=[structured]", "prompts.structured.decoding._target_=whether.prompt.answering.structured"],
+         "prompts.structured.decoding._target_: whether.prompt.answering.structured is now"
+         " whether.prompt.answering.json_answer"),
+        (["optimise.decodings.labels._target_=whether.prompt.answering.one_of_labels"],
+         "optimise.decodings.labels._target_: whether.prompt.answering.one_of_labels is now"
+         " whether.prompt.answering.constrained_choice"),
+    ],
+)  # fmt: skip
+def test_an_old_name_is_one_error_that_has_the_new_one(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose(overrides, ROOT / CONF)
+    assert str(caught.value) == message.replace("{conf}", str(ROOT / CONF))
+
+
+def test_every_new_name_exists() -> None:
+    for old, new in RENAMED.items():
+        assert new_path(old.replace("*", "x")) == new.replace("*", "x")
+        assert new_path(new.replace("*", "x")) is None
+    for target in MOVED_TARGETS.values():
+        module, _, name = target.rpartition(".")
+        assert callable(getattr(importlib.import_module(module), name))
+
+
+@pytest.mark.heavy
+def test_params_yaml_of_an_earlier_version_is_read_under_the_new_names(tmp_path: Path) -> None:
+    weights = "{adapter: here, sha256: '" + "0" * 64 + "'}"
+    overrides = [
+        "prompt=[zero_shot,few_shot_constrained,structured]", "checkpoint=[base,lora,lora_prompted]",
+        "checkpoints.lora_prompted.tuner.prompt=${prompts.structured}", f"+checkpoints.lora.tuner.warm_start={weights}",
+        "training_runs=3",
+    ]  # fmt: skip
+    values = yaml.safe_load(compose(overrides, ROOT / CONF))
+    values["policy"]["constraints"] = {"retention_change": {"min": -0.02}}
+    config = check(values)
+    values["policy"]["constraints"] = {"latency_p95": None, "retention_loss": 0.02}
+    text = yaml.safe_dump(values, sort_keys=False)
+    for new, old in (
+        ("decoding:", "answering:"), ("decodings:", "answerings:"), ("repeat_of:", "repeats:"),
+        ("warm_start:\n", "start:\n"), ("formats:", "variations:"), ("constrained_choice", "one_of_labels"),
+        ("json_answer", "structured"),
+    ):  # fmt: skip
+        assert new in text, new
+        text = text.replace(new, old)
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"robustness.variations is now robustness.formats"):
+        load(tmp_path / "params.yaml")
+    assert load_earlier(tmp_path / "params.yaml") == config
+
+
+@pytest.mark.heavy
+def test_any_metric_can_have_a_limit() -> None:
+    limits = composed("policy.constraints.usd_per_1k.max=0.5", "+policy.constraints.disk.max=50e6").policy.constraints
+    assert {metric: limit.max for metric, limit in limits.items() if limit and limit.max} == {
+        "usd_per_1k": 0.5,
+        "disk": 5e7,
+    }
 
 
 @pytest.mark.heavy
@@ -216,7 +324,7 @@ def test_training_runs_are_checkpoints_from_the_seeds_that_follow() -> None:
         "base", "lora", "linear_probe", "lora_run2", "lora_run3", "linear_probe_run2", "linear_probe_run3",
     ]  # fmt: skip
     again = config.checkpoints["lora_run3"]
-    assert (again.repeats, again.run) == ("lora", 3)
+    assert (again.repeat_of, again.run) == ("lora", 3)
     assert again.tuner == config.checkpoints["lora"].tuner
     assert list(composed("training_runs=1").checkpoints) == ["base", "lora"]
 

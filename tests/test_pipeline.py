@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 SMOKE = (
     "experiment=smoke model.threads=1 task.max_rows=36 task.max_new_tokens=8 prompt=[few_shot] curve=none"
     " prompts.few_shot.strategy.examples=3 serving.requests=2 serving.warmup=0 robustness.examples=2"
-    " robustness.variations=[input_colon] benchmark.tasks=[whether_cause_and_effect] benchmark.limit=4"
+    " robustness.formats=[input_colon] benchmark.tasks=[whether_cause_and_effect] benchmark.limit=4"
     " benchmark.text_tokens=64 benchmark.other_examples=8"
 )
 

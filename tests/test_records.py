@@ -9,12 +9,16 @@ import pytest
 
 from whether.errors import RecordError
 from whether.records import (
+    ArmRecord,
+    Aspect,
     Champion,
     CollectedRow,
     Example,
+    FormatScore,
     GateRecord,
     IntakeCounts,
     RetrainingRun,
+    Robustness,
     output_folder,
     read_json,
     read_jsonl,
@@ -33,6 +37,16 @@ OLD_RUN = """{"number": 1, "started": "2026-03-01T02:00:00+00:00", "ended": "202
 "champion_arm": null, "champion_new": null, "champion_recent": null, "commit": null, "task": "mine", "seconds": {}}
 """
 """A line of retrain/nights.jsonl of an earlier version."""
+
+OLD_ROBUSTNESS = {
+    "examples": 20,
+    "score": 0.5,
+    "repeatability": 0.95,
+    "variations": {"labels_upper": {"score": 0.25, "changed": 0.5}},
+    "left_out": {"labels_bars": "changes nothing in what the arm asks"},
+    "consistency": 0.8,
+}
+"""As versions before 0.2 wrote it."""
 
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
@@ -159,3 +173,31 @@ def test_a_champion_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     assert champion == Champion("abc", None, "2026-03-01", 7, "better")
     write_json(tmp_path / "champion.json", champion)
     assert '"run": 7' in (tmp_path / "champion.json").read_text()
+
+
+def test_robustness_of_an_earlier_version_is_read_and_written_under_the_new_keys(tmp_path: Path) -> None:
+    file = tmp_path / "robustness.json"
+    write_json(file, {"lora-knn": OLD_ROBUSTNESS})
+    read = read_json(file, dict[str, Robustness])["lora-knn"]
+    assert (read.batch_invariance, read.consistency) == (0.95, 0.8)
+    assert read.formats == {"labels_upper": FormatScore(0.25, 0.5)}
+    assert read.skipped == {"labels_bars": "changes nothing in what the arm asks"}
+    write_json(file, read)
+    written = read_json(file)
+    assert {"batch_invariance", "formats", "skipped"} < written.keys()
+    assert not {"repeatability", "variations", "left_out"} & written.keys()
+    assert read_json(file, Robustness) == read
+
+
+def test_metrics_and_questions_of_an_earlier_verdict_are_read_under_the_new_names(tmp_path: Path) -> None:
+    measured = {"value": 0.95, "unit": "fraction", "higher_is_better": True}
+    arm = {"checkpoint": "base", "prompt": "knn", "answer": "prompt"}
+    write_json(tmp_path / "arm.json", arm | {"metrics": {"repeatability": measured, "of_another_version": measured}})
+    read = read_json(tmp_path / "arm.json", ArmRecord)
+    assert list(read.metrics) == ["batch_invariance", "of_another_version"]
+    assert read.metrics["batch_invariance"].value == 0.95
+    write_json(tmp_path / "aspect.json", {"question": "Why?", "metrics": ["repeatability"], "otherwise": "make run"})
+    aspect = read_json(tmp_path / "aspect.json", Aspect)
+    assert aspect == Aspect("Why?", ["batch_invariance"], "make run")
+    write_json(tmp_path / "aspect.json", aspect)
+    assert list(read_json(tmp_path / "aspect.json")) == ["question", "metrics", "how_to_measure"]

@@ -115,6 +115,6 @@ def test_the_champion_of_mlflow_needs_no_weights(study: Study) -> None:
 
 def test_a_champion_that_is_too_dear_gives_way(study: Study) -> None:
     job = [word for word in study.words if word not in SETTINGS]
-    done = study.place.job(*job, "policy.constraints.usd_per_1k=0.01", "retrain.triggers.constraint.requests=3")
+    done = study.place.job(*job, "policy.constraints.usd_per_1k.max=0.01", "retrain.triggers.constraint.requests=3")
     assert "constraint" in done.summary["fired"]
     assert (done.summary["outcome"], done.summary["champion"]) == ("promoted", "linear_probe-zero_shot")

@@ -127,12 +127,12 @@ def _write_arm(
 
 def _write_robustness(folder: Path, accuracy: float) -> None:
     other = {"input_colon": accuracy, "labels_upper": accuracy * 0.6}
-    variations = {name: FormatScore(score, 1 - score) for name, score in other.items()}
+    formats = {name: FormatScore(score, 1 - score) for name, score in other.items()}
     if "zero" not in folder.name:
-        variations["demonstrations_reversed"] = FormatScore(accuracy * 0.9, 0.1)
+        formats["demonstrations_reversed"] = FormatScore(accuracy * 0.9, 0.1)
     worst = accuracy * 0.6
     measured = Robustness(
-        examples=30, score=accuracy, repeatability=1.0, variations=variations, sensitivity_spread=accuracy - worst,
+        examples=30, score=accuracy, batch_invariance=1.0, formats=formats, sensitivity_spread=accuracy - worst,
         sensitivity_worst=worst, sensitivity_deviation=0.1, samples=5, temperature=0.7, consistency=0.8,
         majority_score=accuracy, answer_entropy=0.5,
     )  # fmt: skip

@@ -5,6 +5,7 @@ import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -15,10 +16,12 @@ from whether.compare.changes import VerdictFiles, changes, read_result
 from whether.compare.compare import compare
 from whether.config import CONF, compose, write_params
 from whether.errors import RecordError, TrackingError
-from whether.records import output_folder, write_json, write_jsonl
+from whether.records import Verdict, output_folder, to_builtins, write_json, write_jsonl
 from whether.report.markdown import summary
-from whether.report.terminal import print_changes
+from whether.report.terminal import print_changes, print_verdict
+from whether.report.trend import TrendRow, trend_rows, write_trend
 from whether.stats.intervals import InferenceSettings
+from whether.tracking.names import measured
 
 QUICK = ("policy.resamples=500", "prompt=[zero_shot,few_shot,knn]", "checkpoint=[base,lora]")
 
@@ -72,6 +75,41 @@ def test_changed_settings_and_policy_are_named(earlier, tmp_path):
     assert "the policy (margin)" in causes
     assert "checkpoints.lora and prompts.knn" in causes
     assert "prompts.few_shot" not in causes
+
+
+def old_form(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as versions before 0.2 wrote it, with a metric that the catalogue lacks."""
+    values = to_builtins(verdict)
+    for arm in values["arms"].values():
+        arm["metrics"]["repeatability"] = arm["metrics"].pop("batch_invariance") | {"value": 1.0}
+        arm["metrics"]["of_another_version"] = arm["metrics"]["accuracy"]
+    for aspect in values["aspects"]:
+        aspect["otherwise"] = aspect.pop("how_to_measure")
+        aspect["metrics"] = ["repeatability" if name == "batch_invariance" else name for name in aspect["metrics"]]
+    limits = ("latency_p95", "usd_per_1k", "peak_memory", "valid_rate", "retention_loss", "consistency")
+    values["policy"]["constraints"] = dict.fromkeys(limits)
+    return values
+
+
+def test_a_verdict_of_an_earlier_version_is_compared_and_shown(earlier, tmp_path):
+    write_json(tmp_path / "verdict.json", old_form(earlier.verdict))
+    write_jsonl(tmp_path / "outputs.jsonl", earlier.outputs)
+    old = read_result(tmp_path)
+    assert old.verdict.aspects == earlier.verdict.aspects
+    assert old.verdict.arms["base-knn"].metrics["batch_invariance"].value == 1.0
+    report = found(old, earlier)
+    assert report.causes == found(earlier, earlier).causes
+    assert {row.conclusion for row in report.arms} == {"unchanged"}
+    limited = replace(earlier.verdict, policy=earlier.verdict.policy | {"constraints": {"disk": {"max": 1.0}}})
+    assert "the policy (constraints)" in found(old, earlier._replace(verdict=limited)).causes
+    assert measured(old.verdict.arms["base-knn"].metrics)["robustness/batch_invariance"] == 1.0
+    unknown = replace(old.verdict, metric="of_another_version")
+    assert "of another version" in summary(unknown, report)
+    print_verdict(unknown, Console(file=io.StringIO(), width=120))
+    points = [TrendRow("b", "2026-11-27", unknown), TrendRow("a", "2026-11-20", old.verdict)]
+    assert [row[3] for row in trend_rows(points)] == [old.verdict.recommended_arm] * 2
+    write_trend(points, tmp_path / "trend.html")
+    assert "The of another version of the arms" in (tmp_path / "trend.html").read_text()
 
 
 def test_arms_that_came_and_went(earlier):

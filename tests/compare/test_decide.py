@@ -8,22 +8,22 @@ import pytest
 from whether.compare.decide import ArmSummary, Decision, approach_of, comparisons, decide, select
 from whether.compare.reasons import reasons
 from whether.compare.sample_size import labels_needed
-from whether.config import ConstraintsConfig, PolicyConfig
+from whether.config import ConstraintConfig, PolicyConfig
 from whether.metrics.catalogue import measurement
 from whether.records import Measurement
 from whether.stats.inference import score_difference
 from whether.stats.intervals import InferenceSettings, Interval, PairedDifference, rate_interval
 
 POLICY = PolicyConfig(margin=0.03, resamples=100)
-NO_LIMITS = {"latency_p95": 0.1, "usd_per_1k": 0.01, "peak_memory": 1e9, "valid_rate": 1.0, "retention_loss": 0.0,
-             "consistency": 1.0}  # fmt: skip
+METRICS = {"latency_p95": 0.1, "usd_per_1k": 0.01, "peak_memory": 1e9, "valid_rate": 1.0, "retention_change": 0.0,
+           "consistency": 1.0}  # fmt: skip
 KINDS = {"base-zero_shot": "prompt", "base-knn": "prompt", "lora-zero_shot": "fine_tune", "lora-knn": "both"}
 
 
 def candidate(
-    name: str, dev: float = 0.9, cost: float = 1.0, tokens: float = 100, **limits: float | None
+    name: str, dev: float = 0.9, cost: float = 1.0, tokens: float = 100, **metrics: float | None
 ) -> ArmSummary:
-    return ArmSummary(name, KINDS[name], dev, tokens, cost, NO_LIMITS | limits)
+    return ArmSummary(name, KINDS[name], dev, tokens, cost, METRICS | metrics)
 
 
 def difference(value: float, half: float, p: float, n: int = 208) -> PairedDifference:
@@ -150,35 +150,56 @@ def test_a_claim_of_difference_needs_the_adjusted_p_value():
 
 def test_test_is_not_used_to_choose_and_ties_on_dev_go_to_fewer_tokens():
     tie = [candidate("base-zero_shot", dev=0.8, tokens=90, cost=9), candidate("base-knn", dev=0.8, tokens=300, cost=1)]
-    assert select(tie, ConstraintsConfig()).representatives["prompt"].name == "base-zero_shot"
+    assert select(tie, {}).representatives["prompt"].name == "base-zero_shot"
 
 
 @pytest.mark.parametrize(
     ("limits", "measured", "kept"),
     [
-        ({"latency_p95": 0.2}, {"latency_p95": 0.3}, False),
-        ({"latency_p95": 0.2}, {"latency_p95": 0.2}, True),
-        ({"latency_p95": 0.2}, {"latency_p95": None}, False),
-        ({"usd_per_1k": 0.02}, {"usd_per_1k": 0.03}, False),
-        ({"peak_memory": 2e9}, {"peak_memory": 3e9}, False),
-        ({"valid_rate": 0.99}, {"valid_rate": 0.98}, False),
-        ({"valid_rate": 0.99}, {"valid_rate": 0.99}, True),
-        ({"consistency": 0.9}, {"consistency": 0.8}, False),
-        ({"consistency": 0.9}, {"consistency": 0.95}, True),
-        ({"consistency": 0.9}, {"consistency": None}, False),
-        ({"retention_loss": 0.02}, {"retention_loss": 0.05}, False),
-        ({"retention_loss": 0.02}, {"retention_loss": -0.05}, True),
+        ({"latency_p95": {"max": 0.2}}, {"latency_p95": 0.3}, False),
+        ({"latency_p95": {"max": 0.2}}, {"latency_p95": 0.2}, True),
+        ({"latency_p95": {"max": 0.2}}, {"latency_p95": None}, False),
+        ({"usd_per_1k": {"max": 0.02}}, {"usd_per_1k": 0.03}, False),
+        ({"peak_memory": {"max": 2e9}}, {"peak_memory": 3e9}, False),
+        ({"valid_rate": {"min": 0.99}}, {"valid_rate": 0.98}, False),
+        ({"valid_rate": {"min": 0.99}}, {"valid_rate": 0.99}, True),
+        ({"consistency": {"min": 0.9}}, {"consistency": 0.8}, False),
+        ({"consistency": {"min": 0.9}}, {"consistency": 0.95}, True),
+        ({"consistency": {"min": 0.9}}, {"consistency": None}, False),
+        ({"retention_change": {"min": -0.02}}, {"retention_change": -0.05}, False),
+        ({"retention_change": {"min": -0.02}}, {"retention_change": 0.05}, True),
+        ({"disk": {"max": 5e7}}, {"disk": 6e7}, False),
+        ({"disk": {"max": 5e7}}, {}, False),
+        ({"disk": {"max": None}, "perplexity": None}, {}, True),
         ({}, {"latency_p95": None}, True),
     ],
 )
 def test_hard_constraints(limits, measured, kept):
-    selection = select([candidate("lora-zero_shot", **measured)], ConstraintsConfig(**limits))
+    constraints = PolicyConfig(constraints=limits).constraints
+    selection = select([candidate("lora-zero_shot", **measured)], constraints)
     assert bool(selection.representatives) is kept
     assert ("lora-zero_shot" in selection.excluded) is not kept
 
 
+@pytest.mark.parametrize(
+    ("metric", "constraint", "measured", "sentence"),
+    [
+        ("valid_rate", ConstraintConfig(min=0.9), 0.8,
+         "base-knn has valid outputs of 80.0%; at least 90.0% is required."),
+        ("retention_change", ConstraintConfig(min=-0.02), -0.05,
+         "base-knn has retention change of −5.0 points; at least −2.0 points is required."),
+        ("consistency", ConstraintConfig(min=0.9), None,
+         "base-knn has no measured agreement of samples; at least 90.0% is required."),
+        ("disk", ConstraintConfig(max=2**20), 2**21, "base-knn has disk of 2 MiB; at most 1 MiB is required."),
+    ],
+)  # fmt: skip
+def test_a_broken_constraint_is_a_sentence_with_both_numbers(metric, constraint, measured, sentence):
+    selection = select([candidate("base-knn", **{metric: measured})], {metric: constraint})
+    assert selection.excluded == {"base-knn": sentence}
+
+
 def test_no_arm_left():
-    selection = select([candidate("base-knn", latency_p95=9.0)], ConstraintsConfig(latency_p95=1.0))
+    selection = select([candidate("base-knn", latency_p95=9.0)], {"latency_p95": ConstraintConfig(max=1.0)})
     found = decide(selection, [], {}, 0.1, POLICY)
     assert (found.answer, found.recommended) == ("inconclusive", None)
     said = reasons(found, selection, [], quality={}, baseline=0.1, further=None, metric="accuracy", policy=POLICY)
@@ -190,7 +211,7 @@ def test_no_arm_left():
     [(-0.10, -0.02, "Tuning cost general ability"), (-0.10, 0.01, "No loss of general ability")],
 )
 def test_what_tuning_did_to_general_ability_is_said(low, high, said):
-    selection = select([candidate("lora-zero_shot")], ConstraintsConfig())
+    selection = select([candidate("lora-zero_shot")], {})
     found = decide(selection, [], {"lora-zero_shot": 0.9}, 0.1, POLICY)
     quality = {"lora-zero_shot": measurement("accuracy", 0.95, (0.9, 0.98), 200)}
     change = measurement("retention_change", -0.059, (low, high), 411)

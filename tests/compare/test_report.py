@@ -137,7 +137,7 @@ def test_page_says_what_the_verdict_says(page, folder):
 @pytest.mark.heavy
 def test_page_and_terminal_where_no_arm_is_allowed(tmp_path):
     artifacts = write_study(tmp_path / "artifacts", sizes=(20, 10, 30))
-    limits = settings("policy.resamples=200", "policy.constraints.latency_p95=0.001")
+    limits = settings("policy.resamples=200", "policy.constraints.latency_p95.max=0.001")
     compare_and_report(limits, artifacts, tmp_path / "compare")
     verdict = read_json(tmp_path / "compare" / "verdict.json", Verdict)
     assert (verdict.answer, verdict.recommended_arm) == ("inconclusive", None)
@@ -209,7 +209,7 @@ def test_every_question_has_its_numbers_or_says_how_to_get_them(folder, page):
     assert len(verdict.aspects) > 10
     for aspect in verdict.aspects:
         assert aspect.question in page
-        assert aspect.metrics or aspect.otherwise
+        assert aspect.metrics or aspect.how_to_measure
         for name in aspect.metrics:
             assert METRIC_NAMES[name] in page
             assert all(name in arm.metrics for arm in verdict.arms.values())

@@ -253,7 +253,7 @@ def test_training_goes_on_from_another_adapter(tmp_path: Path, artifacts: Path, 
     first = tune(tmp_path / "first", artifacts, model_config, tuner())
     weights = first / "adapter/adapter_model.safetensors"
     start = WarmStartConfig(str(first / "adapter"), sha256_file(weights))
-    second = tune(tmp_path / "second", artifacts, model_config, replace(tuner(), start=start))
+    second = tune(tmp_path / "second", artifacts, model_config, replace(tuner(), warm_start=start))
     losses = [read_jsonl(folder / "history.jsonl")[0]["loss"] for folder in (first, second)]
     assert losses[1] < losses[0] / 2
     assert weights.read_bytes() != (second / "adapter/adapter_model.safetensors").read_bytes()
@@ -262,7 +262,7 @@ def test_training_goes_on_from_another_adapter(tmp_path: Path, artifacts: Path, 
         (replace(start, adapter="nowhere"), "nowhere/adapter_model.safetensors is missing"),
     ):
         with pytest.raises(ConfigError, match=message):
-            tune(tmp_path / message[:5], artifacts, model_config, replace(tuner(), start=wrong))
+            tune(tmp_path / message[:5], artifacts, model_config, replace(tuner(), warm_start=wrong))
     adapter = {**tuner().adapter, "r": 3}
     with pytest.raises(ConfigError, match=r"is of another adapter: .* method, rank and layers have to be the same"):
-        tune(tmp_path / "rank", artifacts, model_config, replace(tuner(), start=start, adapter=adapter))
+        tune(tmp_path / "rank", artifacts, model_config, replace(tuner(), warm_start=start, adapter=adapter))

@@ -115,6 +115,6 @@ def test_balanced_training_is_repeatable_and_needs_labels(
     losses = [line["loss"] for line in read_jsonl(one / "history.jsonl") if "loss" in line]
     assert losses[-1] < losses[0] / 2
     task: dict[str, Any] = read_json(artifacts / "prepare" / "task.json")
-    write_json(artifacts / "prepare" / "task.json", task | {"output": "text"})
+    write_json(artifacts / "prepare" / "task.json", task | {"output": "text", "labels": []})
     with pytest.raises(ConfigError, match=r"tuner\.balanced.*task tickets has output: text .*tuner\.balanced=false"):
         tune(tmp_path / "text", artifacts, model_config, settings)

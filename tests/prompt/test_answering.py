@@ -56,17 +56,17 @@ def local(tiny_model: Path) -> LocalModel:
     return LocalModel.load(tiny_model, None, MODEL)
 
 
-def asked(answering, model, task: Task, examples: Sequence[Example]):
-    return answering.ask(model, zero_shot(task, examples, 0), examples)
+def asked(decoding, model, task: Task, examples: Sequence[Example]):
+    return decoding.ask(model, zero_shot(task, examples, 0), examples)
 
 
 def test_a_chain_of_thought_is_read_after_its_last_mark(label_task: Task, examples: list[Example]) -> None:
     model = Says("First, billing. Answer: tech\nso Answer: other", "it is tech", "Answer: none of them")
-    answering = greedy(label_task, 0, after="Answer:", max_new_tokens=96)
-    replies = asked(answering, model, label_task, examples[:3])
+    decoding = greedy(label_task, 0, after="Answer:", max_new_tokens=96)
+    replies = asked(decoding, model, label_task, examples[:3])
     assert [reply.answer for reply in replies] == ["other", None, None]
     assert model.lengths == [96]
-    assert not answering.is_plain
+    assert not decoding.is_plain
     assert greedy(label_task, 0).is_plain
 
 

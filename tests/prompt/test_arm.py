@@ -143,7 +143,7 @@ def test_recall_of_passages_is_measured_with_every_answering(
     task = replace(label_task, output="text", metric="exact_match", labels=[])
     prompt = PromptConfig(
         strategy={"_target_": "whether.prompt.strategies.retrieval", "folder": str(tmp_path / "notes"), "examples": 2},
-        answering={"_target_": "whether.prompt.answering.json_answer"},
+        decoding={"_target_": "whether.prompt.answering.json_answer"},
     )
     lines = read_jsonl(run(make_artifacts(tiny_model, task, examples), prompt) / "predictions.jsonl", Prediction)
     assert [line.retrieved for line in lines] == [line.target == "tech" for line in lines]

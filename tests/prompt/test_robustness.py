@@ -56,8 +56,8 @@ def dev(examples: list[Example]) -> list[Example]:
     return [example for example in examples if example.target == "billing"]
 
 
-def measure(config: RobustnessConfig, task: Task, dev: list[Example], answering: DecodingStrategy) -> Robustness:
-    own = Baseline(zero_shot(task, dev, 0), answering, {example.id: "billing" for example in dev})
+def measure(config: RobustnessConfig, task: Task, dev: list[Example], decoding: DecodingStrategy) -> Robustness:
+    own = Baseline(zero_shot(task, dev, 0), decoding, {example.id: "billing" for example in dev})
     return measure_robustness(
         config, task, dev, dev, 0, model=Reads(), own=own, name="x",
         build=lambda varied, pool: (zero_shot(varied, pool, 0), greedy(varied, 0)),
@@ -66,12 +66,12 @@ def measure(config: RobustnessConfig, task: Task, dev: list[Example], answering:
 
 def test_the_numbers_are_those_of_the_answers(label_task: Task, dev: list[Example]) -> None:
     found = measure(RobustnessConfig(examples=8, samples=4), label_task, dev, greedy(label_task, 0))
-    assert (found.examples, found.score, found.repeatability) == (8, 1.0, 1.0)
-    assert found.variations["labels_upper"].score == 0.0
-    assert found.variations["labels_upper"].changed == 1.0
-    assert found.variations["input_colon"].score == 1.0
+    assert (found.examples, found.score, found.batch_invariance) == (8, 1.0, 1.0)
+    assert found.formats["labels_upper"].score == 0.0
+    assert found.formats["labels_upper"].changed == 1.0
+    assert found.formats["input_colon"].score == 1.0
     assert (found.sensitivity_spread, found.sensitivity_worst) == (1.0, 0.0)
-    scores = [1.0, *(one.score for one in found.variations.values())]
+    scores = [1.0, *(one.score for one in found.formats.values())]
     mean = sum(scores) / len(scores)
     assert found.sensitivity_deviation == pytest.approx(
         math.sqrt(sum((score - mean) ** 2 for score in scores) / len(scores))
@@ -80,18 +80,18 @@ def test_the_numbers_are_those_of_the_answers(label_task: Task, dev: list[Exampl
     assert found.consistency == pytest.approx(1 / 3)
     assert found.answer_entropy == pytest.approx(1.0)
     assert found.majority_score == 1.0
-    assert "demonstrations_reversed" not in found.variations
-    assert found.left_out["demonstrations_reversed"] == "changes nothing in what the arm asks"
+    assert "demonstrations_reversed" not in found.formats
+    assert found.skipped["demonstrations_reversed"] == "changes nothing in what the arm asks"
 
 
 def test_what_is_switched_off_is_not_measured(label_task: Task, dev: list[Example]) -> None:
     found = measure(
-        RobustnessConfig(examples=99, samples=None, variations=["input_dash"]), label_task, dev, greedy(label_task, 0)
+        RobustnessConfig(examples=99, samples=None, formats=["input_dash"]), label_task, dev, greedy(label_task, 0)
     )
     assert found.examples == len(dev)
-    assert list(found.variations) == ["input_dash"]
+    assert list(found.formats) == ["input_dash"]
     assert found.consistency is found.samples is found.answer_entropy is None
-    none = measure(RobustnessConfig(variations=[]), label_task, dev, greedy(label_task, 0))
+    none = measure(RobustnessConfig(formats=[]), label_task, dev, greedy(label_task, 0))
     assert none.sensitivity_spread is none.sensitivity_worst is None
 
 
@@ -117,16 +117,16 @@ def test_a_format_that_does_not_fit_is_left_out_and_the_arm_is_kept(artifacts: P
     prompt = PromptConfig(strategy={"_target_": f"{STRATEGIES}.zero_shot"})
     run_arm(
         "base", prompt, MODEL, ServingConfig(requests=2, warmup=0), 0, name="base-it", artifacts=artifacts,
-        folder=folder, robustness=RobustnessConfig(examples=10, samples=2, variations=["answer_cue", "labels_bars"]),
+        folder=folder, robustness=RobustnessConfig(examples=10, samples=2, formats=["answer_cue", "labels_bars"]),
     )  # fmt: skip
     found = read_json(folder / "robustness.json", Robustness)
-    assert "context window" in found.left_out["answer_cue"]
+    assert "context window" in found.skipped["answer_cue"]
     assert (folder / "predictions.jsonl").exists()
 
 
 def test_a_format_that_does_not_exist_is_an_error(label_task: Task, dev: list[Example]) -> None:
     with pytest.raises(ConfigError, match="no such format as 'label_upper'; did you mean 'labels_upper'"):
-        measure(RobustnessConfig(variations=["label_upper"]), label_task, dev, greedy(label_task, 0))
+        measure(RobustnessConfig(formats=["label_upper"]), label_task, dev, greedy(label_task, 0))
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def artifacts(make_artifacts, tiny_model: Path, label_task: Task, examples: list
 
 @pytest.mark.heavy
 @pytest.mark.parametrize(
-    ("strategy", "answering"),
+    ("strategy", "decoding"),
     [
         ({"_target_": f"{STRATEGIES}.knn", "examples": 3}, "greedy"),
         ({"_target_": f"{STRATEGIES}.few_shot", "examples": 3}, "label_scores"),
@@ -144,19 +144,19 @@ def artifacts(make_artifacts, tiny_model: Path, label_task: Task, examples: list
         ({"_target_": f"{STRATEGIES}.few_shot", "examples": 3}, "json_answer"),
     ],
 )
-def test_every_arm_is_measured_with_the_engine(artifacts: Path, strategy: dict, answering: str) -> None:
+def test_every_arm_is_measured_with_the_engine(artifacts: Path, strategy: dict, decoding: str) -> None:
     folder = artifacts / "prompt" / "base-it"
-    prompt = PromptConfig(strategy=strategy, answering={"_target_": f"whether.prompt.answering.{answering}"})
+    prompt = PromptConfig(strategy=strategy, decoding={"_target_": f"whether.prompt.answering.{decoding}"})
     run_arm(
         "base", prompt, MODEL, ServingConfig(requests=2, warmup=0), 0, name="base-it", artifacts=artifacts,
         folder=folder, robustness=RobustnessConfig(examples=4, samples=2),
     )  # fmt: skip
     found = read_json(folder / "robustness.json", Robustness)
     assert found.examples == 4
-    assert found.repeatability == 1.0
-    assert len(found.variations) >= 10
+    assert found.batch_invariance == 1.0
+    assert len(found.formats) >= 10
     assert found.sensitivity_spread is not None
-    assert (found.consistency is None) == (answering == "label_scores")
+    assert (found.consistency is None) == (decoding == "label_scores")
     form = read_json(folder / "adherence.json", Adherence)
     invalid = [line for line in read_jsonl(folder / "predictions.jsonl", Prediction) if not line.valid]
     assert sum(one.count for one in form.violations) == len(invalid)

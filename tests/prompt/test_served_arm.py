@@ -19,9 +19,9 @@ MODEL = ModelConfig(
 FEW_SHOT = PromptConfig(strategy={"_target_": "whether.prompt.strategies.few_shot", "examples": 3})
 VOTING = PromptConfig(
     strategy={"_target_": "whether.prompt.strategies.zero_shot"},
-    answering={"_target_": "whether.prompt.answering.self_consistency", "samples": 3},
+    decoding={"_target_": "whether.prompt.answering.self_consistency", "samples": 3},
 )
-ROBUSTNESS = RobustnessConfig(examples=3, variations=["input_colon", "labels_upper"], samples=2)
+ROBUSTNESS = RobustnessConfig(examples=3, formats=["input_colon", "labels_upper"], samples=2)
 PRICE = TokenPrice("2026-11-27", "a test", usd_per_1m_input=100.0, usd_per_1m_output=400.0)
 
 

@@ -41,7 +41,7 @@ def model(tiny_model: Path) -> Counted:
 
 
 def questions(task: Task, examples: list[Example]) -> list[RequestGroup]:
-    answerings: list[DecodingStrategy] = [
+    decodings: list[DecodingStrategy] = [
         greedy(task, 0),
         constrained_choice(task, 0),
         greedy(task, 0),
@@ -52,8 +52,8 @@ def questions(task: Task, examples: list[Example]) -> list[RequestGroup]:
     ]
     strategies = [zero_shot(task, examples, 0), few_shot(task, examples, 0, examples=2)]
     return [
-        RequestGroup(answering, strategies[place % 2], examples[place : place + 4])
-        for place, answering in enumerate(answerings)
+        RequestGroup(decoding, strategies[place % 2], examples[place : place + 4])
+        for place, decoding in enumerate(decodings)
     ]
 
 

@@ -24,19 +24,19 @@ FEW_SHOT = PromptConfig(strategy={"_target_": f"{STRATEGIES}.few_shot", "example
 KNN = PromptConfig(
     strategy={"_target_": f"{STRATEGIES}.knn", "examples": 3, "instruction": "Say {{ labels | join('/') }}."}
 )
-JSON = replace(FEW_SHOT, answering={"_target_": "whether.prompt.answering.json_answer"})
+JSON = replace(FEW_SHOT, decoding={"_target_": "whether.prompt.answering.json_answer"})
 
 
 @pytest.mark.parametrize("prompt", [FEW_SHOT, KNN, JSON], ids=["few_shot", "knn", "json"])
 def test_unseen_examples_are_asked_as_the_arm_asks_them(prompt, label_task, examples) -> None:
     pool, unseen = examples[:20], examples[20:]
     lesson = training_format(prompt, label_task, pool, 0, "here")
-    strategy, answering = build_prompt("it", prompt, label_task, pool, 0)
+    strategy, decoding = build_prompt("it", prompt, label_task, pool, 0)
     for example in unseen:
         messages, answer = lesson(example)
         assert messages == strategy(example)
-        assert answering.read(answer) == example.target or prompt is JSON
-        assert answer == answering.show(example.target)
+        assert decoding.read(answer) == example.target or prompt is JSON
+        assert answer == decoding.show(example.target)
 
 
 @pytest.mark.parametrize("prompt", [FEW_SHOT, KNN], ids=["few_shot", "knn"])
@@ -56,7 +56,7 @@ def test_an_example_is_never_its_own_demonstration(prompt, label_task, examples)
 def test_what_cannot_be_learnt_is_refused(label_task, examples, tmp_path) -> None:
     thought = {"_target_": "whether.prompt.answering.greedy", "after": "So:", "max_new_tokens": 50}
     with pytest.raises(ConfigError, match=r"here: what the model should write before 'So:' is not known"):
-        training_format(replace(FEW_SHOT, answering=thought), label_task, examples, 0, "here")
+        training_format(replace(FEW_SHOT, decoding=thought), label_task, examples, 0, "here")
     (tmp_path / "a.md").write_text("A document with some words in it.")
     passages = PromptConfig(strategy={"_target_": f"{STRATEGIES}.retrieval", "folder": str(tmp_path)})
     with pytest.raises(ConfigError, match="here: tuning with passages"):

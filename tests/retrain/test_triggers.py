@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.retrain.conftest import NOW, bundle, evidence, retraining_run
-from whether.config import ConstraintsConfig
+from whether.config import ConstraintConfig
 from whether.records import Champion, Finding, sha256_json
 from whether.retrain import triggers
 from whether.retrain.triggers import ObservedRow
@@ -216,7 +216,9 @@ def test_quality_is_not_measured_on_rows_that_the_champion_was_made_with(config)
 def test_constraint(config):
     assert evaluated(config, "constraint", evidence(config, [], [])).statistic is None
     for limit, fires in ((2.0, False), (0.5, True)):
-        limited = replace(config, policy=replace(config.policy, constraints=ConstraintsConfig(latency_p95=limit)))
+        limited = replace(
+            config, policy=replace(config.policy, constraints={"latency_p95": ConstraintConfig(max=limit)})
+        )
         found = evaluated(config, "constraint", evidence(limited, [], []))
         assert (found.fired, found.statistic) == (fires, pytest.approx(1 / limit))
     assert found.reason == "latency_p95 is 1, at most 0.5 is allowed"

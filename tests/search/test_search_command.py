@@ -143,7 +143,7 @@ def test_without_mlflow_the_files_are_there_all_the_same(repository: Path, caplo
     ("arguments", "message"),
     [
         (["lora", "trails=3"], "search.trails.*: no such setting; did you mean 'trials'"),
-        (["lora", "trials"], "'trials' is no setting: expected <setting>=<value>"),
+        (["lora", "trials"], "'trials' is not a setting: expected <setting>=<value>"),
         (["lora", "trials=many"], "search.trials.*valid integer.*'many'"),
         (["lora", "space.epochs.choices=[0]"], "search.space.epochs: Input should be greater than or equal to 1"),
         (["lora", "space.epochs.choices=[1"], r"space.epochs.choices=\[1"),

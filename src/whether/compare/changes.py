@@ -3,13 +3,14 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from whether.compare.decide import conclude
 from whether.compare.measure import clustered, encode_labels
 from whether.config import PolicyConfig
+from whether.config.renamed import new_constraints
 from whether.metrics.format import format_points, join_names
 from whether.records import (
     HEADLINES,
@@ -108,7 +109,8 @@ def _causes(then: Verdict, now: Verdict, shared: int, examples: int) -> list[str
     if before.model_hash != after.model_hash:
         causes.append(f"the base model ({then.model}, now {now.model})")
     causes += _settings(before, after)
-    for name, old, new in (("policy", then.policy, now.policy), ("pricing", then.pricing, now.pricing)):
+    policies = _policy(then.policy), _policy(now.policy)
+    for name, (old, new) in {"policy": policies, "pricing": (then.pricing, now.pricing)}.items():
         keys = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
         if keys:
             causes.append(f"the {name} ({', '.join(keys)})")
@@ -121,6 +123,11 @@ def _causes(then: Verdict, now: Verdict, shared: int, examples: int) -> list[str
         changed = ", ".join(f"{name} {before.versions[name]} → {after.versions[name]}" for name in packages)
         causes.append(f"packages ({changed})")
     return causes
+
+
+def _policy(policy: dict[str, Any]) -> dict[str, Any]:
+    """Return a verdict's policy with its constraints in today's form, whatever version wrote them."""
+    return policy | {"constraints": new_constraints(policy.get("constraints") or {})}
 
 
 def _settings(before: Provenance, after: Provenance) -> list[str]:

@@ -28,6 +28,7 @@ from whether.compare.reasons import SeedVariation, reasons
 from whether.compare.results import Results, load_results
 from whether.compare.sample_size import labels_needed, needs_more_runs
 from whether.config import BASE, Config, PolicyConfig
+from whether.config.renamed import new_constraints
 from whether.errors import ConfigError, near_matches
 from whether.metrics.catalogue import aspects
 from whether.records import (
@@ -118,7 +119,7 @@ def reach_verdict(config: Config, study: Results, artifacts: Path) -> Verdict:
             for name, checkpoint in study.checkpoints.items()
             if checkpoint.tuned
         },
-        policy=dataclasses.asdict(policy),
+        policy=_policy(policy),
         pricing=_pricing(config),
         learning_curve=curve,
         retention={
@@ -128,6 +129,12 @@ def reach_verdict(config: Config, study: Results, artifacts: Path) -> Verdict:
         },
     )
     return dataclasses.replace(verdict, aspects=aspects(verdict))
+
+
+def _policy(policy: PolicyConfig) -> dict[str, Any]:
+    """Return the policy, with those constraints that are set."""
+    values = dataclasses.asdict(policy)
+    return values | {"constraints": new_constraints(values["constraints"])}
 
 
 def _pricing(config: Config) -> dict[str, Any]:

@@ -20,18 +20,13 @@ from typing import Literal
 
 import numpy as np
 
-from whether.config import ConstraintsConfig, PolicyConfig
-from whether.metrics.catalogue import METRIC_NAMES
-from whether.metrics.format import format_value
+from whether.config import ConstraintConfig, PolicyConfig
+from whether.metrics.constraints import violation
 from whether.records import Answer, Comparison
 from whether.stats.inference import holm
 from whether.stats.intervals import PairedDifference
 
 Approach = Literal["prompt", "fine_tune", "both"]
-_AT_LEAST = ("valid_rate", "consistency")
-"""Constraints from below; the others are from above."""
-_LIMITED = {"retention_loss": "loss of retention", "consistency": "agreement of samples"}
-"""How constraints read that are not named by their metric."""
 APPROACHES: tuple[Approach, ...] = ("prompt", "fine_tune", "both")
 Status = Literal["acceptable", "rejected", "undecided"]
 DecisionOutcome = Literal["cheapest", "only", "equivalent", "undecided", "floor", "none_allowed", "runs"]
@@ -48,8 +43,8 @@ class ArmSummary:
     tokens: float
     """Tokens to compute a request, shared prefix left out: breaks ties on dev, and is the same on every machine."""
     usd_per_month: float
-    limits: Mapping[str, float | None]
-    """What the hard constraints limit; None where it was not measured."""
+    metrics: Mapping[str, float | None]
+    """What hard constraints can limit; None where it was not measured."""
     runs: int | None = None
     """Training runs of its checkpoint; None for an arm that is not tuned."""
 
@@ -81,7 +76,7 @@ def approach_of(tuned: bool, plain: bool) -> Approach:
     return "prompt" if not tuned else "fine_tune" if plain else "both"
 
 
-def select(candidates: Sequence[ArmSummary], constraints: ConstraintsConfig) -> Selection:
+def select(candidates: Sequence[ArmSummary], constraints: Mapping[str, ConstraintConfig | None]) -> Selection:
     """Return the best arm of each kind on dev among those that keep the constraints (ties: fewer tokens)."""
     broken = {candidate.name: _violated_constraints(candidate, constraints) for candidate in candidates}
     allowed = [candidate for candidate in candidates if not broken[candidate.name]]
@@ -93,20 +88,14 @@ def select(candidates: Sequence[ArmSummary], constraints: ConstraintsConfig) -> 
     return Selection(chosen, {name: "; ".join(reasons) + "." for name, reasons in broken.items() if reasons})
 
 
-def _violated_constraints(candidate: ArmSummary, constraints: ConstraintsConfig) -> list[str]:
+def _violated_constraints(candidate: ArmSummary, constraints: Mapping[str, ConstraintConfig | None]) -> list[str]:
     """Return a clause for each constraint that an arm breaks, or that cannot be checked because it was not measured."""
-    clauses = []
-    for name, limit in vars(constraints).items():
-        if limit is None:
-            continue
-        measured, metric = candidate.limits[name], "retention" if name == "retention_loss" else name
-        label = _LIMITED.get(name) or METRIC_NAMES[metric]
-        required = f"{'at least' if name in _AT_LEAST else 'at most'} {format_value(metric, limit)} is required"
-        if measured is None:
-            clauses.append(f"{candidate.name} has no measured {label}; {required}")
-        elif measured < limit if name in _AT_LEAST else measured > limit:
-            clauses.append(f"{candidate.name} has {label} of {format_value(metric, measured)}; {required}")
-    return clauses
+    clauses = [
+        violation(candidate.name, metric, constraint, candidate.metrics.get(metric))
+        for metric, constraint in constraints.items()
+        if constraint
+    ]
+    return [clause for clause in clauses if clause]
 
 
 def conclude(difference: PairedDifference, p_adjusted: float, policy: PolicyConfig) -> str:

@@ -147,8 +147,7 @@ def _robustness(arm: Arm) -> dict[str, Measurement]:
 
 
 def candidate(arm: Arm, metrics: dict[str, Measurement], dev: dict[str, float], metric: str) -> ArmSummary:
-    """Return an arm as the decision sees it: quality and valid outputs from dev, the rest as measured."""
-    change = metrics["retention_change"].value
+    """Return an arm as the decision sees it: quality, valid outputs and recall on dev, the rest as measured."""
     return ArmSummary(
         name=arm.name,
         kind=arm_kind(arm),
@@ -156,15 +155,15 @@ def candidate(arm: Arm, metrics: dict[str, Measurement], dev: dict[str, float], 
         tokens=_tokens(arm.dev),
         usd_per_month=metrics["usd_per_month"].value or 0.0,
         runs=len(arm.runs) if arm.tuned else None,
-        limits={
-            "latency_p95": metrics["latency_p95"].value,
-            "usd_per_1k": metrics["usd_per_1k"].value,
-            "peak_memory": metrics["peak_memory"].value,
-            "valid_rate": dev["valid_rate"],
-            "retention_loss": None if change is None else -change,
-            "consistency": metrics["consistency"].value,
-        },
+        # Constraints are part of choosing, so quality, valid outputs and recall are those on dev.
+        metrics={name: row.value for name, row in metrics.items()} | dev | {"retrieval_recall": _recall(arm.dev)},
     )
+
+
+def _recall(predictions: Sequence[Prediction]) -> float | None:
+    """Return the share of examples whose answer the prompt showed; None for a prompt without passages."""
+    found = [row.retrieved for row in predictions if row.retrieved is not None]
+    return sum(found) / len(found) if found else None
 
 
 def _tokens(predictions: Sequence[Prediction]) -> float:

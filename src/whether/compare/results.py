@@ -141,7 +141,7 @@ def load_results(config: Config, artifacts: Path) -> Results:
         checkpoints={
             name: _load_checkpoint(name, settings, artifacts)
             for name, settings in config.checkpoints.items()
-            if settings.repeats is None
+            if settings.repeat_of is None
         },
         arms={
             f"{checkpoint}-{prompt}": replace(
@@ -150,11 +150,11 @@ def load_results(config: Config, artifacts: Path) -> Results:
                 repeats=tuple(
                     _load_answers(_predictions(further, prompt, artifacts), examples)
                     for further, repeat in config.checkpoints.items()
-                    if repeat.repeats == checkpoint
+                    if repeat.repeat_of == checkpoint
                 ),
             )
             for checkpoint, made in config.checkpoints.items()
-            if made.repeats is None
+            if made.repeat_of is None
             for prompt, settings in config.prompts.items()
         },
     )

@@ -6,7 +6,7 @@
 
 from whether.config.arms import CheckpointConfig, PromptConfig, TunerConfig, WarmStartConfig
 from whether.config.components import argument_types, arguments, build
-from whether.config.composing import check, compose, load, write_params
+from whether.config.composing import check, compose, load, load_earlier, write_params
 from whether.config.optimise import OptimiseConfig, ReflectConfig
 from whether.config.retrain import GateConfig, RetrainConfig
 from whether.config.search import Categorical, Range, SearchConfig
@@ -14,7 +14,7 @@ from whether.config.sections import (
     Arms,
     BenchmarkConfig,
     Config,
-    ConstraintsConfig,
+    ConstraintConfig,
     CurveConfig,
     ModelConfig,
     PolicyConfig,
@@ -38,7 +38,7 @@ __all__ = [
     "CheckpointConfig",
     "Component",
     "Config",
-    "ConstraintsConfig",
+    "ConstraintConfig",
     "CurveConfig",
     "DataConfig",
     "GateConfig",
@@ -68,5 +68,6 @@ __all__ = [
     "compose",
     "line_of",
     "load",
+    "load_earlier",
     "write_params",
 ]

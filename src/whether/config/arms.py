@@ -16,10 +16,10 @@ class PromptConfig:
 
     strategy: Component
     """`_target_` in whether.prompt.strategies and its arguments."""
-    answering: Component = field(default_factory=lambda: {"_target_": "whether.prompt.answering.greedy"})
+    decoding: Component = field(default_factory=lambda: {"_target_": "whether.prompt.answering.greedy"})
     """`_target_` in whether.prompt.answering and its arguments."""
     plain: bool = False
-    """True for a prompt that is no engineering: the task's instruction and the input, nothing else."""
+    """True for a prompt without engineering: the task's instruction and the input, nothing else."""
     labels_needed: Annotated[int, Field(ge=0)] | None = None
     """Labelled training examples that this prompt needs, which costs; None: the whole training split."""
     search_seconds: NotNegative = 0.0
@@ -30,12 +30,12 @@ class PromptConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class WarmStartConfig:
-    """Trained weights that training begins with, in place of new ones."""
+    """Trained weights that training continues from, instead of new ones."""
 
     adapter: str
     """Folder of an adapter that has the same settings."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    """Of its weights, so that what they are decides whether a checkpoint is made anew."""
+    """Of its weights, so that what they are decides whether a checkpoint is made again."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -67,8 +67,8 @@ class TunerConfig:
     """Whether every label is drawn equally often; the length of an epoch stays."""
     prompt: PromptConfig | None = None
     """Tune with this prompt's messages; None: with the task's instruction and the input alone."""
-    start: WarmStartConfig | None = None
-    """Go on from this adapter; None: begin anew."""
+    warm_start: WarmStartConfig | None = None
+    """Continue from this adapter; None: start from new weights."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -78,8 +78,8 @@ class CheckpointConfig:
     tuner: TunerConfig | None = None
     """How it is tuned from the base model."""
     served: ServedConfig | None = None
-    """Another model, behind an HTTP API, which answers beside those of this machine."""
-    repeats: str | None = None
+    """Another model, behind an HTTP API, which answers next to those of this machine."""
+    repeat_of: str | None = None
     """The tuned checkpoint of which this is a further training run; None: it is itself compared."""
     run: Count = 1
     """Number of the training run; its seed is the config's + run - 1."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from whether.config.renamed import new_name
+from whether.config.renamed import MOVED_TARGETS, new_path
 from whether.config.types import Component
 from whether.errors import ConfigError, near_matches
 
@@ -28,7 +28,7 @@ def arguments(component: Component, where: str = "") -> dict[str, Any]:
     given = {key: value for key, value in component.items() if key != "_target_"}
     target = component["_target_"]
     for key in given.keys() - known.keys():
-        new = new_name(f"{where}.{key}")
+        new = new_path(f"{where}.{key}")
         if new and new.rpartition(".")[2] in known:
             raise ConfigError(f"{where}.{key} is now {new}")
         raise ConfigError(f"{where}.{key}: {target} has no such argument{near_matches(key, known)}")
@@ -57,6 +57,8 @@ def _import(component: Component, where: str) -> Callable[..., Any]:
     target = component.get("_target_")
     if not isinstance(target, str) or "." not in target:
         raise ConfigError(f"{where} needs _target_, the dotted path of a function or class")
+    if target in MOVED_TARGETS:
+        raise ConfigError(f"{where}._target_: {target} is now {MOVED_TARGETS[target]}")
     module_name, _, name = target.rpartition(".")
     try:
         module = importlib.import_module(module_name)

@@ -8,13 +8,17 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from whether.config.components import arguments
+from whether.config.components import arguments, build
 from whether.config.messages import explain_validation_error
-from whether.config.renamed import new_name
+from whether.config.renamed import new_path, with_new_names
 from whether.config.sections import Config
 from whether.config.types import CONF, KNOWLEDGE, PARAMS
 from whether.errors import ConfigError, near_matches
 from whether.records import write_text
+
+CHECK_CONSTRAINT = "whether.metrics.constraints.check_constraint"
+"""What checks a limit against the catalogue of metrics. Settings are below it, so it is imported by name, as what a
+`_target_` names is: only where it is needed."""
 
 
 def compose(overrides: Sequence[str] = (), conf: Path = CONF) -> str:
@@ -39,19 +43,29 @@ def load(path: Path = PARAMS, section: str = "", overrides: Sequence[str] = ()) 
     `overrides` change one section, for a command that no stage depends on: its values (`trials=40`), or, by
     `<section>=<name>`, all of it to those of conf/<section>/<name>.yaml.
     """
+    values = _read(path)
+    if overrides:
+        named = [override for override in overrides if override.startswith(f"{section}=")]
+        if named:
+            values[section] = yaml.safe_load(compose(named))[section]
+        others = [override for override in overrides if override not in named]
+        values[section] = _overridden(values.get(section, {}), others)
+    return check(values)
+
+
+def load_earlier(path: Path) -> Config:
+    """Read and check params.yaml of a revision whose settings may still have the names of an earlier version."""
+    return check(with_new_names(_read(path)))
+
+
+def _read(path: Path) -> Any:
+    """Return the values of params.yaml."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if overrides:
-            named = [override for override in overrides if override.startswith(f"{section}=")]
-            if named:
-                values[section] = yaml.safe_load(compose(named))[section]
-            others = [override for override in overrides if override not in named]
-            values[section] = _overridden(values.get(section, {}), others)
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path} is missing: run `python -m pipelines.compose` in the repository's root") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from None
-    return check(values)
 
 
 def _overridden(values: dict[str, Any], overrides: Sequence[str]) -> Any:
@@ -61,7 +75,7 @@ def _overridden(values: dict[str, Any], overrides: Sequence[str]) -> Any:
 
     for override in overrides:
         if not re.match(r"[\w.]+=", override):
-            raise ConfigError(f"{override!r} is no setting: expected <setting>=<value>, such as trials=40")
+            raise ConfigError(f"{override!r} is not a setting: expected <setting>=<value>, such as trials=40")
     try:
         return OmegaConf.to_container(OmegaConf.merge(values, OmegaConf.from_dotlist(list(overrides))))
     except (OmegaConfBaseException, yaml.YAMLError) as error:
@@ -80,7 +94,13 @@ def check(values: Any, origin: Callable[[], dict[str, str]] = dict) -> Config:
         config = TypeAdapter(Config).validate_python(values)
     except ValidationError as error:
         files = origin()
-        raise ConfigError("\n".join(explain_validation_error(problem, files) for problem in error.errors())) from None
+        lines = [explain_validation_error(problem, files) for problem in _without_copies(error.errors())]
+        raise ConfigError("\n".join(lines)) from None
+    for path in (f"tuner.{name}" for name in config.tuner):  # a section of the user's own names: nothing else checks it
+        if new_path(path):
+            raise ConfigError(f"{path} is now {new_path(path)}")
+    for metric, constraint in config.policy.constraints.items():
+        build({"_target_": CHECK_CONSTRAINT}, metric, constraint, config.task)
     _refuse_scores_of_served(config)
     components = {"model.source": config.model.source}
     prompts = {f"prompts.{name}": prompt for name, prompt in config.prompts.items()}
@@ -91,7 +111,8 @@ def check(values: Any, origin: Callable[[], dict[str, str]] = dict) -> Config:
             if checkpoint.tuner.prompt:
                 prompts[f"checkpoints.{name}.tuner.prompt"] = checkpoint.tuner.prompt
     for where, prompt in prompts.items():
-        components |= {f"{where}.strategy": prompt.strategy, f"{where}.answering": prompt.answering}
+        components |= {f"{where}.strategy": prompt.strategy, f"{where}.decoding": prompt.decoding}
+    components |= {f"optimise.decodings.{name}": decoding for name, decoding in config.optimise.decodings.items()}
     components |= {f"retrain.triggers.{name}": trigger for name, trigger in config.retrain.triggers.items()}
     for where, component in components.items():
         folder = arguments(component, where).get("folder")
@@ -102,14 +123,25 @@ def check(values: Any, origin: Callable[[], dict[str, str]] = dict) -> Config:
     return config
 
 
+def _without_copies(problems: Sequence[Any]) -> list[Any]:
+    """Leave out what is wrong in `curve` only because it is wrong where `curve` takes it from, by interpolation."""
+    elsewhere = [problem["loc"] for problem in problems if problem["loc"][:1] != ("curve",)]
+
+    def is_copy(path: tuple[Any, ...]) -> bool:
+        inside = path[1:]
+        return path[:1] == ("curve",) and any(inside and other[-len(inside) :] == inside for other in elsewhere)
+
+    return [problem for problem in problems if not is_copy(problem["loc"])]
+
+
 def _refuse_scores_of_served(config: Config) -> None:
-    """Tell, before anything is paid for, of a prompt that needs what a served model does not tell."""
+    """Report, before anything is paid for, a prompt that needs what a served model does not return."""
     served = [name for name, checkpoint in config.checkpoints.items() if checkpoint.served]
     for name, prompt in config.prompts.items():
-        if served and str(prompt.answering.get("_target_")).endswith(".label_scores"):
+        if served and str(prompt.decoding.get("_target_")).endswith(".label_scores"):
             raise ConfigError(
                 f"prompts.{name} answers by the probabilities of labels, which the served model {served[0]} does not"
-                " tell: leave one of the two out, or run them apart"
+                " return: leave one of the two out, or run them separately"
             )
 
 
@@ -159,20 +191,34 @@ def _hydra_compose(overrides: Sequence[str], conf: Path, **options: Any) -> Any:
 
 
 def _override_reason(error: Exception, overrides: Sequence[str], conf: Path) -> str:
-    """Name the near matches of a key that does not exist."""
+    """Name the near matches of a key that does not exist, or its new name."""
     reason = str(error.__cause__ or error).strip().splitlines()[0]
     unknown = re.search(r"Could not override '([^']+)'", str(error))
     if not unknown or not overrides:
         return f"conf/: {reason}"
-    if new := new_name(unknown[1]):
-        return f"{unknown[1]} is now {new}"
+    path = unknown[1]
+    new = new_path(path)
+    if new:
+        return f"override {path} is now {new}"
+    limit = next((text for text in overrides if text.startswith(f"{path}=") and "policy.constraints." in path), None)
+    if limit:
+        return _constraint_reason(limit, overrides, conf)
     groups = [text for text in overrides if (conf / text.partition("=")[0]).is_dir()]
     node: Any = _hydra_compose(groups, conf)
-    *parents, key = unknown[1].split(".")
+    *parents, key = path.split(".")
     for parent in parents:
         node = node.get(parent, {}) if hasattr(node, "get") else {}
     names = [str(name) for name in node] if hasattr(node, "keys") else []
-    return f"override {unknown[1]}: no such setting{near_matches(key, names)}"
+    return f"override {path}: no such setting{near_matches(key, names)}"
+
+
+def _constraint_reason(override: str, overrides: Sequence[str], conf: Path) -> str:
+    """Return what is wrong with a limit that conf/ does not have: what is wrong with a +, or that + is missing."""
+    try:
+        compose([f"+{text}" if text == override else text for text in overrides], conf)
+    except ConfigError as error:
+        return str(error)
+    return f"override {override}: conf/ has no limit on this metric; to add one, write +{override}"
 
 
 def _add_training_runs(composed: Any) -> None:
@@ -191,7 +237,7 @@ def _add_training_runs(composed: Any) -> None:
                         f"checkpoints.{further}: training_runs={runs} makes a checkpoint of this name from {name}: call"
                         " yours otherwise, or leave it out"
                     )
-                checkpoints[further] = OmegaConf.merge(checkpoints[name], {"repeats": name, "run": run})
+                checkpoints[further] = OmegaConf.merge(checkpoints[name], {"repeat_of": name, "run": run})
 
 
 def _resolved_yaml(composed: Any) -> str:

@@ -1,29 +1,35 @@
-"""What pydantic says of a wrong setting, as one line for a person: where, in which file, what, near matches."""
+"""What pydantic says of a wrong setting, as one line for the user: where, in which file, what, near matches."""
 
 import dataclasses
 import typing
 from collections.abc import Sequence
 from typing import Any
 
-from whether.config.renamed import new_name
+from whether.config.renamed import new_constraint, new_path
 from whether.config.sections import Config
 from whether.errors import near_matches
 
 
 def explain_validation_error(problem: Any, files: dict[str, str]) -> str:
-    """One line for one of pydantic's errors: where, what, the value, near matches."""
+    """Return one line for one of pydantic's errors: where, what, the value, near matches, or the new name."""
     parts = [str(part) for part in problem["loc"]]
     path = ".".join(parts)
     file = files.get(".".join(parts[:2])) or files.get(parts[0]) if parts else None
     place = f"{path} (in {file})" if file else path or "settings"
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        if new := new_name(path):
+        new = new_path(path)
+        if new:
             return f"{place} is now {new}"
         return f"{place}: no such setting{near_matches(parts[-1], _field_names(parts[:-1]))}"
     if problem["type"] in ("missing", "missing_argument"):
         return f"{place}: is needed and not set"
-    message = problem["msg"].removeprefix("Value error, ")
     value = problem["input"]
+    if parts[:2] == ["policy", "constraints"] and problem["type"] == "dataclass_type":
+        new = new_constraint(parts[-1], value) if isinstance(value, (int, float)) else None
+        if new:
+            return f"{place.replace(path, f'{path}={value}', 1)} is now {new}"
+        return f"{place}: expected {{min: x}} or {{max: x}}, and is {value!r}"
+    message = problem["msg"].removeprefix("Value error, ")
     shown = (
         ""
         if isinstance(value, (dict, list)) or dataclasses.is_dataclass(value) or type(value).__name__ == "ArgsKwargs"

@@ -39,7 +39,7 @@ class OptimiseConfig:
     """Sets (and orders) of demonstrations that are drawn for each number and choice."""
     nearest: list[Count]
     """Numbers of nearest labelled examples, as in `knn`: dear, since queries share little. Empty: not tried."""
-    answerings: Annotated[dict[str, Component], Field(min_length=1)]
+    decodings: Annotated[dict[str, Component], Field(min_length=1)]
     """Name → how an answer is got; those for labels are left out where the task has none."""
     candidates: Count
     """Prompts drawn from all combinations, at most."""

@@ -13,7 +13,7 @@ from whether.config.optimise import OptimiseConfig
 from whether.config.retrain import RetrainConfig
 from whether.config.search import SearchConfig
 from whether.config.task import DataConfig, TaskConfig
-from whether.config.types import BASE, STRICT, Component, Count, Fraction, NotNegative, Positive, Seed, Truncation
+from whether.config.types import BASE, STRICT, Component, Count, Finite, NotNegative, Positive, Seed, Truncation
 from whether.errors import near_matches
 
 
@@ -87,11 +87,11 @@ class ServingConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class RobustnessConfig:
-    """How much arms depend on their format and on chance, measured on a fixed part of dev."""
+    """How much arms depend on their prompt's format and on chance, measured on a fixed part of dev."""
 
     examples: Annotated[int, Field(ge=0)] = 20
     """Examples of dev, at most, the same for every arm; 0: nothing is measured."""
-    variations: list[str] | None = None
+    formats: list[str] | None = None
     """Formats to try, by name (docs/robustness.md); None: all that change something."""
     samples: Annotated[int, Field(ge=2, le=100)] | None = 5
     """Sampled answers to each example; None: consistency is not measured."""
@@ -152,20 +152,13 @@ class PricingConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
-class ConstraintsConfig:
-    """Hard limits: an arm that breaks one is out. None: no limit."""
+class ConstraintConfig:
+    """A hard limit on a metric, in its unit: an arm that breaks it, or for which it was not measured, is out."""
 
-    latency_p95: Positive | None = None
-    """Seconds."""
-    usd_per_1k: Positive | None = None
-    peak_memory: Positive | None = None
-    """Bytes."""
-    valid_rate: Fraction | None = None
-    """At least."""
-    retention_loss: Fraction | None = None
-    """Largest drop of `retention` against base."""
-    consistency: Fraction | None = None
-    """At least, of sampled answers on a part of dev."""
+    min: Finite | None = None
+    """At least, for a metric of which more is better; None: no limit."""
+    max: Finite | None = None
+    """At most, for a metric of which less is better; None: no limit."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -188,7 +181,8 @@ class PolicyConfig:
     """Months from one retraining (of a prompt: search) to the next, whose machine time then costs; None: never."""
     cost_margin: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """An arm counts as cheaper than another only by more than this share of its cost: measured times are noisy."""
-    constraints: ConstraintsConfig = field(default_factory=ConstraintsConfig)
+    constraints: dict[str, ConstraintConfig | None] = field(default_factory=dict)
+    """Metric of the catalogue (`whether.metrics.catalogue`) → its hard limit; quality and valid outputs are dev's."""
     training_runs: Count = 1
     """Training runs that a compared tuned arm must have; with fewer the answer is `inconclusive`."""
 
@@ -261,8 +255,10 @@ class Config:
                     f"checkpoints.{name}.served needs a price: what the provider asks for tokens, or your own server's"
                     " cost; without it nothing could be compared"
                 )
-            if checkpoint.repeats and getattr(self.checkpoints.get(checkpoint.repeats), "tuner", None) is None:
-                raise ValueError(f"checkpoints.{name}.repeats: {checkpoint.repeats!r} is no tuned checkpoint here")
+            if checkpoint.repeat_of and getattr(self.checkpoints.get(checkpoint.repeat_of), "tuner", None) is None:
+                raise ValueError(
+                    f"checkpoints.{name}.repeat_of: {checkpoint.repeat_of!r} is not a tuned checkpoint here"
+                )
         grid = {"checkpoint": list(self.checkpoints), "prompt": list(self.prompts)}
         if grid != {"checkpoint": self.arms.checkpoint, "prompt": self.arms.prompt}:
             raise ValueError("arms follows from checkpoints and prompts: select those, as in prompt=[zero_shot,knn]")

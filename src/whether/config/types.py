@@ -14,6 +14,7 @@ BASE = "base"
 
 STRICT = ConfigDict(extra="forbid", str_strip_whitespace=False, use_attribute_docstrings=True)
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]

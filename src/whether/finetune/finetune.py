@@ -121,8 +121,8 @@ def train(
     dev_rows = encode_rows(tokenizer, data.dev, tuner.max_length, "dev")
     set_seed(seed)
     adapted = build(tuner.adapter, base, data.task, where="tuner.adapter")
-    if tuner.start:
-        load_start_adapter(adapted, tuner.start)
+    if tuner.warm_start:
+        load_start_adapter(adapted, tuner.warm_start)
     head = label_head(adapted)
     if head is not None:
         train_rows = label_rows(train_rows, data.train, head.labels)
@@ -158,11 +158,13 @@ def load_start_adapter(adapted: Any, start: WarmStartConfig) -> None:
 
     file = Path(start.adapter) / "adapter_model.safetensors"
     if not file.is_file():
-        raise ConfigError(f"tuner.start.adapter: {file} is missing; begin anew (start: null) or name another one")
+        raise ConfigError(
+            f"tuner.warm_start.adapter: {file} is missing; start without (warm_start: null) or name another one"
+        )
     if sha256_file(file) != start.sha256:
-        raise ConfigError(f"tuner.start.sha256: {file} holds other weights; name those that you mean")
+        raise ConfigError(f"tuner.warm_start.sha256: {file} holds other weights; name those that you mean")
     if not isinstance(adapted, PeftModel):
-        raise ConfigError("tuner.start: this tuner trains no adapter, so it cannot go on from one")
+        raise ConfigError("tuner.warm_start: this tuner trains no adapter, so it cannot continue from one")
     weights, own = load_file(file), get_peft_model_state_dict(adapted)
     other = sorted(
         name for name in weights.keys() | own.keys()
@@ -170,8 +172,8 @@ def load_start_adapter(adapted: Any, start: WarmStartConfig) -> None:
     )  # fmt: skip
     if other:
         raise ConfigError(
-            f"tuner.start: {file} is of another adapter: {len(other)} weights have no like here, such as {other[0]};"
-            " method, rank and layers have to be the same"
+            f"tuner.warm_start: {file} is of another adapter: {len(other)} weights have no like here, such as"
+            f" {other[0]}; method, rank and layers have to be the same"
         )
     set_peft_model_state_dict(adapted, weights)
 

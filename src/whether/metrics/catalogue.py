@@ -28,7 +28,7 @@ METRICS: dict[str, MetricInfo] = {
         "seconds", False, "wall time of a request in a batch, on the machine that measured"
     ),
     "retrieval_recall": MetricInfo(
-        "fraction", True, "share of test examples whose answer stands in the passages that the prompt shows"
+        "fraction", True, "share of test examples whose answer is in the passages that the prompt shows"
     ),
     "sensitivity_spread": MetricInfo(
         "fraction", False, "best minus worst score over formats of the prompt that keep its meaning, on a part of dev"
@@ -38,8 +38,8 @@ METRICS: dict[str, MetricInfo] = {
     "consistency": MetricInfo("fraction", True, "share of pairs of sampled answers to an example that are equal"),
     "majority_score": MetricInfo("fraction", True, "score of the answer that was sampled most often"),
     "answer_entropy": MetricInfo("bits", False, "entropy of the sampled answers to an example"),
-    "repeatability": MetricInfo(
-        "fraction", True, "share of answers that stay the same when they are asked again beside other requests"
+    "batch_invariance": MetricInfo(
+        "fraction", True, "share of answers that stay the same when they are asked again in a batch with other requests"
     ),
     "latency_p50": MetricInfo("seconds", False, "median wall time of a request sent alone"),
     "latency_p95": MetricInfo("seconds", False, "95th percentile of the wall time of a request sent alone"),
@@ -54,7 +54,7 @@ METRICS: dict[str, MetricInfo] = {
     "seconds_to_build": MetricInfo("seconds", False, "machine time of training and search before the first request"),
     "labels_to_build": MetricInfo("examples", False, "labelled examples that it needs, dev and test left out"),
     "changed_outputs": MetricInfo(
-        "fraction", True, "share of test examples that base answers otherwise with the same prompt: customisation"
+        "fraction", True, "share of test examples that base answers differently with the same prompt: customisation"
     ),
     "retention": MetricInfo("fraction", True, "mean accuracy on the retention suite: general ability"),
     "retention_change": MetricInfo("fraction", True, "retention minus that of the base checkpoint"),
@@ -89,7 +89,7 @@ METRIC_NAMES = {
     "consistency": "samples agree",
     "majority_score": "majority of samples",
     "answer_entropy": "entropy of samples",
-    "repeatability": "repeatability",
+    "batch_invariance": "batch invariance",
     "seconds_per_request": "time in a batch",
     "latency_p50": "latency p50",
     "latency_p95": "latency p95",
@@ -114,7 +114,7 @@ METRIC_NAMES = {
 
 ROBUSTNESS = (
     "sensitivity_spread", "sensitivity_worst", "sensitivity_deviation", "consistency", "majority_score",
-    "answer_entropy", "repeatability",
+    "answer_entropy", "batch_invariance",
 )  # fmt: skip
 """Metrics that a part of dev gives, by their names in `Robustness`."""
 
@@ -153,6 +153,11 @@ ASPECTS = (
 )
 
 
+def metric_name(metric: str) -> str:
+    """Return how a metric reads; its key in words where the catalogue lacks it, as in a verdict of another version."""
+    return METRIC_NAMES.get(metric, metric.replace("_", " "))
+
+
 def measurement(
     metric: str, value: float | None, ci: tuple[float, float] | None = None, n: int | None = None
 ) -> Measurement:
@@ -166,6 +171,6 @@ def aspects(verdict: Verdict) -> list[Aspect]:
     """Return every question with those of its metrics that the task has."""
     measured = {name for arm in verdict.arms.values() for name in arm.metrics}
     return [
-        Aspect(aspect.question, [name for name in aspect.metrics if name in measured], aspect.otherwise)
+        Aspect(aspect.question, [name for name in aspect.metrics if name in measured], aspect.how_to_measure)
         for aspect in ASPECTS
     ]

@@ -14,7 +14,8 @@ def format_value(metric: str, number: float | None) -> str:
         return NOT_MEASURED
     if metric == "retention_change":
         return format_points(number)
-    return _UNITS.get(METRICS[metric].unit, significant)(number)
+    unit = METRICS[metric].unit if metric in METRICS else ""  # a verdict of another version can have other metrics
+    return _UNITS.get(unit, significant)(number)
 
 
 def significant(number: float) -> str:
@@ -30,7 +31,7 @@ def format_interval(metric: str, measured: Measurement) -> str:
 
 
 def compact_interval(metric: str, measured: Measurement) -> str:
-    """Return an interval for a table cell: the unit once, for it stands above in the value too."""
+    """Return an interval for a table cell: the unit once, since the value above has it too."""
     return format_interval(metric, measured).replace("% to", " to").replace(" points", "")
 
 

@@ -39,7 +39,7 @@ def prompt_yaml(record: OptimiseRecord, best: CandidateRecord) -> str:
         f"# That is the best of {record.candidates} on dev, so a little lucky: only test says how good it is.",
         f'#   make run ARGS="prompt=[zero_shot,few_shot,knn,{name}]"',
     ]
-    kept: dict[str, Any] = {key: best.prompt[key] for key in ("strategy", "answering", "labels_needed")}
+    kept: dict[str, Any] = {key: best.prompt[key] for key in ("strategy", "decoding", "labels_needed")}
     kept["search_seconds"] = round(record.seconds, 1)
     if record.reflector_usd:
         kept["search_usd"] = round(record.reflector_usd, 6)

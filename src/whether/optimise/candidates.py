@@ -23,18 +23,18 @@ class PromptCandidate:
 
 
 def sample_candidates(config: OptimiseConfig, task: Task, pool: int, seed: int, most: int) -> list[PromptCandidate]:
-    """Return at most `most` combinations of instruction, demonstrations and answering, drawn by the seed.
+    """Return at most `most` combinations of instruction, demonstrations and decoding, drawn by the seed.
 
     Each kind of demonstrations (none, fixed, nearest) has the same number, as far as it goes. Combinations that need
-    more examples than the pool has are left out, and the answerings for labels where there are none.
+    more examples than the pool has are left out, and the decodings for labels where there are none.
     """
-    answerings = {
+    decodings = {
         name: component
-        for name, component in config.answerings.items()
+        for name, component in config.decodings.items()
         if task.labels or component["_target_"] not in FOR_LABELS
     }
     kinds: dict[str, list[PromptCandidate]] = {}
-    for parts in product(config.instructions.items(), _demonstrations(config, pool).items(), answerings.items()):
+    for parts in product(config.instructions.items(), _demonstrations(config, pool).items(), decodings.items()):
         candidate = _candidate(*parts)
         kinds.setdefault(candidate.prompt.strategy["_target_"], []).append(candidate)
     generator = random.Random(seed)
@@ -66,10 +66,10 @@ def _demonstrations(config: OptimiseConfig, pool: int) -> dict[str, tuple[dict[s
 def _candidate(
     instruction: tuple[str, str],
     demonstrations: tuple[str, tuple[dict[str, Any], int | None]],
-    answering: tuple[str, dict[str, Any]],
+    decoding: tuple[str, dict[str, Any]],
 ) -> PromptCandidate:
     strategy, labels_needed = demonstrations[1]
     if instruction[1]:
         strategy = strategy | {"instruction": instruction[1]}
-    prompt = PromptConfig(strategy=strategy, answering=answering[1], labels_needed=labels_needed)
-    return PromptCandidate(f"{instruction[0]}, {demonstrations[0]}, {answering[0]}", prompt)
+    prompt = PromptConfig(strategy=strategy, decoding=decoding[1], labels_needed=labels_needed)
+    return PromptCandidate(f"{instruction[0]}, {demonstrations[0]}, {decoding[0]}", prompt)

@@ -24,7 +24,7 @@ class Evaluator:
 
     def scores(self, candidate: PromptCandidate, examples: Sequence[Example]) -> list[ScoredExample]:
         """Return how a candidate does on examples; only what is not known is asked, in one call."""
-        key = sha256_json([candidate.prompt.strategy, candidate.prompt.answering])
+        key = sha256_json([candidate.prompt.strategy, candidate.prompt.decoding])
         known = self._journal.known(key)
         lacking = [example for example in examples if example.id not in known]
         if lacking:
@@ -35,13 +35,13 @@ class Evaluator:
 
     def _ask(self, candidate: PromptCandidate, examples: Sequence[Example]) -> Iterator[ScoredExample]:
         name = candidate.name if candidate.by_hand else "optimised"
-        strategy, answering = build_prompt(name, candidate.prompt, self._task, self._pool, self._seed)
+        strategy, decoding = build_prompt(name, candidate.prompt, self._task, self._pool, self._seed)
         longest = max(len(encode(self._model.tokenizer, strategy(example))) for example in examples)
-        if longest + answering.max_new_tokens > self._model.context_window:
+        if longest + decoding.max_new_tokens > self._model.context_window:
             logger.info("%s: %d tokens do not fit the model's context, it counts as wrong", candidate.name, longest)
             yield from (ScoredExample(example.id, 0.0, longest) for example in examples)
             return
-        replies = answering.ask(self._model, strategy, examples)
+        replies = decoding.ask(self._model, strategy, examples)
         for example, reply in zip(examples, replies, strict=True):
             counts = (reply.generation.input_tokens, reply.generation.output_tokens)
             tokens = None if None in counts else sum(count for count in counts if count is not None)

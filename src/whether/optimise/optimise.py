@@ -68,7 +68,7 @@ def optimise(name: str, config: Config, *, artifacts: Path, restart: bool = Fals
     candidates = sample_candidates(settings, task, len(pool), config.seed, most)
     if not candidates:
         raise ConfigError(
-            "optimise: no candidate is left: raise evaluations, or give it demonstrations and answerings that the task"
+            "optimise: no candidate is left: raise evaluations, or give it demonstrations and decodings that the task"
             " and the training split allow"
         )
     by_hand = manual_prompts(config.prompts)

@@ -12,24 +12,24 @@ SHOWN = 5
 """Outputs shown of each kind."""
 
 
-def adherence(task: Task, answering: DecodingStrategy, replies: Sequence[ParsedOutput]) -> Adherence:
+def adherence(task: Task, decoding: DecodingStrategy, replies: Sequence[ParsedOutput]) -> Adherence:
     """Return how often outputs broke the form in which way, the most frequent first, with the first outputs of each."""
     found: dict[str, list[str]] = defaultdict(list)
     for reply in replies:
         if reply.answer is None:
-            found[violation(task, answering, reply)].append(reply.generation.text)
+            found[violation(task, decoding, reply)].append(reply.generation.text)
     ordered = sorted(found.items(), key=lambda item: -len(item[1]))
     return Adherence(len(replies), [Violation(kind, len(texts), texts[:SHOWN]) for kind, texts in ordered])
 
 
-def violation(task: Task, answering: DecodingStrategy, reply: ParsedOutput) -> str:
+def violation(task: Task, decoding: DecodingStrategy, reply: ParsedOutput) -> str:
     """Return in a few words what is wrong with an output that was not understood."""
     text = reply.generation.text
     if not text.strip():
         return "empty"
-    if answering.after is not None and answering.after not in text:
-        return f"{answering.after!r} is missing" + ("" if reply.generation.finished else ", cut at the most new tokens")
+    if decoding.after is not None and decoding.after not in text:
+        return f"{decoding.after!r} is missing" + ("" if reply.generation.finished else ", cut at the most new tokens")
     cut = "" if reply.generation.finished else ", cut at the most new tokens"
     kind = output_of(task)
-    found = kind.violation(text) if answering.schema is None else json_violation(text, answering.schema)
+    found = kind.violation(text) if decoding.schema is None else json_violation(text, decoding.schema)
     return f"{found}{cut}"

@@ -1,8 +1,8 @@
-"""Answering: how an arm gets an answer from a model once the prompt stands.
+"""Decoding: how an arm gets an answer from a model once the messages are there.
 
-Each is a builder `(task, seed, *, ...) -> Answering`; its keyword-only arguments are what `answering` in
+Each is a builder `(task, seed, *, ...) -> DecodingStrategy`; its keyword-only arguments are what `decoding` in
 conf/prompt/<name>.yaml sets. Greedy decoding is the default. What a prompt must tell the model about the form of its
-answer stands in the prompt's own instruction.
+answer belongs in the prompt's own instruction.
 """
 
 import math
@@ -255,7 +255,7 @@ def _total(counts: Sequence[int | None]) -> int | None:
 
 def _need_labels(task: Task, name: str) -> None:
     if output_of(task).classes is None:
-        raise ConfigError(f"answering {name} needs a task with labels, and {task.name} has output: {task.output}")
+        raise ConfigError(f"decoding {name} needs a task with labels, and {task.name} has output: {task.output}")
 
 
 def _log_softmax(values: Sequence[float]) -> list[float]:

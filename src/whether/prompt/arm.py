@@ -87,7 +87,7 @@ def run_arm(
     work = _Work.prepare(prompt, seed, name=name, prompt_name=name.removeprefix(f"{checkpoint}-"), artifacts=artifacts)
     opened = load_checkpoint(checkpoint, artifacts / "model", artifacts / "finetune" / checkpoint, model, served)
     if opened.is_probe:
-        work = replace(work, answering=greedy(work.task, seed), is_probe=True)
+        work = replace(work, decoding=greedy(work.task, seed), is_probe=True)
     _check_lengths(opened, work)
     if opened.served:
         opened.served.check(_estimated(work, opened.served, robustness, artifacts), f"arm {name}")
@@ -106,11 +106,11 @@ def run_arm(
     write_jsonl(folder / "predictions.jsonl", predictions)
     write_text(folder / "prompt.txt", predictions[0].prompt)
     write_json(folder / "metrics.json", _metrics(work.task, predictions, seconds) | {"peak_memory": memory})
-    write_json(folder / "adherence.json", adherence(work.task, work.answering, replies))
+    write_json(folder / "adherence.json", adherence(work.task, work.decoding, replies))
     if robustness and robustness.examples:
         found = work.measure_robustness(robustness, opened.model, {line.id: line.answer for line in predictions})
         write_json(folder / "robustness.json", found)
-    if work.answering.is_plain and opened.served is None:
+    if work.decoding.is_plain and opened.served is None:
         tested = [line for line in predictions if line.split == "test"]
         export(work.task, name, tested, folder / "lm_eval", artifacts / "prompt" / name / "lm_eval")
 
@@ -136,7 +136,7 @@ class _Work:
     pool: list[Example]
     splits: dict[Split, list[Example]]
     strategy: Strategy
-    answering: DecodingStrategy
+    decoding: DecodingStrategy
     seed: int
     is_probe: bool = False
 
@@ -147,8 +147,8 @@ class _Work:
         task = read_json(prepared / "task.json", Task)
         pool = read_jsonl(prepared / "train.jsonl", Example)
         splits = {split: _read_split(prepared, split) for split in EVALUATED_SPLITS}
-        strategy, answering = build_prompt(prompt_name, prompt, task, pool, seed)
-        return cls(name, prompt_name, prompt, task, pool, splits, strategy, answering, seed)
+        strategy, decoding = build_prompt(prompt_name, prompt, task, pool, seed)
+        return cls(name, prompt_name, prompt, task, pool, splits, strategy, decoding, seed)
 
     def of_unseen_labels(self, prepared: Path) -> "_Work | None":
         """Return the same prompt for the rows whose labels were left out, with an instruction that names them."""
@@ -157,10 +157,10 @@ class _Work:
             return None
         task = read_json(prepared / "unseen_task.json", Task)
         splits: dict[Split, list[Example]] = {"unseen": read_jsonl(file, Example)}
-        strategy, answering = build_prompt(self.prompt_name, self.prompt, task, self.pool, self.seed)
+        strategy, decoding = build_prompt(self.prompt_name, self.prompt, task, self.pool, self.seed)
         if self.is_probe:
-            answering = greedy(task, self.seed)
-        return replace(self, task=task, splits=splits, strategy=strategy, answering=answering)
+            decoding = greedy(task, self.seed)
+        return replace(self, task=task, splits=splits, strategy=strategy, decoding=decoding)
 
     @cached_property
     def examples(self) -> list[tuple[Split, Example]]:
@@ -174,7 +174,7 @@ class _Work:
 
     def ask(self, model: ChatModel, progress: str | None = None) -> list[ParsedOutput]:
         """Return the model's answers."""
-        return self.answering.ask(
+        return self.decoding.ask(
             model,
             lambda example: self.chats.get(example.id) or self.strategy(example),
             [example for _, example in self.examples],
@@ -202,9 +202,9 @@ class _Work:
 
         def built(task: Task, pool: Sequence[Example]) -> tuple[Strategy, DecodingStrategy]:
             strategy, written = build_prompt(self.prompt_name, self.prompt, task, pool, self.seed)
-            return strategy, self.answering if self.is_probe else written
+            return strategy, self.decoding if self.is_probe else written
 
-        own = Baseline(self.strategy, self.answering, answers)
+        own = Baseline(self.strategy, self.decoding, answers)
         return measure_robustness(
             config, self.task, self.pool, self.splits["dev"], self.seed,
             model=model, own=own, build=built, name=self.name,
@@ -228,33 +228,33 @@ def _estimated(
 def build_prompt(
     name: str, prompt: PromptConfig, task: Task, pool: Sequence[Example], seed: int
 ) -> tuple[Strategy, DecodingStrategy]:
-    """Return a prompt's strategy, its demonstrations in the form that its answering asks for, and its answering.
+    """Return a prompt's strategy, its demonstrations in the form that its decoding asks for, and its decoding.
 
     Raises ConfigError that begins with the prompt's file for what the two cannot be built from.
     """
     file = CONF / "prompt" / f"{name}.yaml"
     try:
-        answering: DecodingStrategy = build(prompt.answering, task, seed, where=f"{file}: answering")
+        decoding: DecodingStrategy = build(prompt.decoding, task, seed, where=f"{file}: decoding")
         strategy: Strategy = build(prompt.strategy, task, pool, seed, where=f"{file}: strategy")
     except TemplateError as fault:
         start = line_of(file, ("strategy", "instruction"))
         place = f"line {fault.line} of the instruction" if start is None else f"line {start + fault.line - 1}"
         raise ConfigError(f"{file}, {place}: {fault.reason}") from None
 
-    shown: Strategy = strategy if answering.show is str else _FormattedDemonstrations(strategy, answering)
-    return shown, answering
+    shown: Strategy = strategy if decoding.show is str else _FormattedDemonstrations(strategy, decoding)
+    return shown, decoding
 
 
 @dataclass(frozen=True)
 class _FormattedDemonstrations:
-    """A strategy whose demonstrations stand in the form that the answering asks for."""
+    """A strategy whose demonstrations stand in the form that the decoding asks for."""
 
     strategy: Strategy
-    answering: DecodingStrategy
+    decoding: DecodingStrategy
 
     def __call__(self, example: Example) -> list[Message]:
         """Return the messages."""
-        return self.answering.shown(self.strategy(example))
+        return self.decoding.shown(self.strategy(example))
 
 
 def _metrics(task: Task, predictions: Sequence[Prediction], seconds: Sequence[float]) -> dict[str, Any]:
@@ -280,10 +280,10 @@ def _check_lengths(opened: LoadedCheckpoint, work: _Work) -> None:
         return
     for example_id, chat in work.chats.items():
         length = opened.count(chat)
-        if length + work.answering.max_new_tokens > opened.context_window:
+        if length + work.decoding.max_new_tokens > opened.context_window:
             raise EngineError(
                 f"arm {work.name}: the prompt of example {example_id!r} has {length} tokens, and with"
-                f" {work.answering.max_new_tokens} for the answer that is more than the model's context of"
+                f" {work.decoding.max_new_tokens} for the answer that is more than the model's context of"
                 f" {opened.context_window}: use fewer or shorter examples, or a model with a longer context"
             )
 
@@ -321,7 +321,7 @@ def single_request_latency(model: ChatModel, work: _Work, serving: ServingConfig
     seconds = []
     for number, example in enumerate(islice(cycle(work.splits["dev"]), serving.warmup + serving.requests)):
         start = time.perf_counter()
-        work.answering.ask(model, work.strategy, [example])
+        work.decoding.ask(model, work.strategy, [example])
         if number >= serving.warmup:
             seconds.append(time.perf_counter() - start)
     return seconds

@@ -1,8 +1,8 @@
 """Changes of a prompt's format that keep its meaning, to see how much an arm depends on its format.
 
-After FormatSpread (Sclar et al. 2024, arXiv:2310.11324): separators, casing, names, order and white space. A variation
+After FormatSpread (Sclar et al. 2024, arXiv:2310.11324): separators, casing, names, order and white space. A format
 changes how a task reads (its inputs' template, its instruction, its labels' spelling and order) or how messages are
-ordered; any strategy and any answering then works on it as it is, and answers are mapped back by `Variation.labels`.
+ordered; any strategy and any decoding then works on it unchanged, and answers are mapped back by `PromptFormat.labels`.
 """
 
 import random
@@ -25,11 +25,11 @@ class PromptFormat(NamedTuple):
     task: Task
     """The task as it reads then."""
     labels: dict[str, str]
-    """The task's label → how it is spelt then; empty where labels stay as they are."""
+    """The task's label → how it is spelt then; empty where labels are unchanged."""
     rearrange: Rearrange
 
     def example(self, example: Example) -> Example:
-        """Return an example with its label spelt as in this variation."""
+        """Return an example with its label spelt as in this format."""
         return replace(example, target=self.labels.get(example.target, example.target))
 
     def strategy(self, strategy: Strategy) -> Strategy:
@@ -68,7 +68,7 @@ NAMES = (
 
 
 def prompt_formats(task: Task, seed: int) -> list[PromptFormat]:
-    """Return every variation that changes something for this task; order of demonstrations and labels by `seed`."""
+    """Return every format that changes something for this task; order of demonstrations and labels by `seed`."""
     found = [_of_task(name, replace(task, input_template=_wrap(task, form))) for name, form in INPUT_FORMS.items()]
     if not task.input_template and task.inputs:
         names = "\n".join(f"{name.replace('_', ' ').title()}: {{{{ {name} }}}}" for name in task.inputs)
@@ -91,9 +91,9 @@ def prompt_formats(task: Task, seed: int) -> list[PromptFormat]:
     return found
 
 
-def changes_prompt(variation: PromptFormat, own: Strategy, varied: Strategy, examples: Sequence[Example]) -> bool:
-    """Return whether a variation changes what an arm asks of at least one of some examples."""
-    return any(own(example) != varied(variation.example(example)) for example in examples)
+def changes_prompt(form: PromptFormat, own: Strategy, varied: Strategy, examples: Sequence[Example]) -> bool:
+    """Return whether a format changes what an arm asks of at least one of some examples."""
+    return any(own(example) != varied(form.example(example)) for example in examples)
 
 
 def _reverse(pairs: list[list[Message]]) -> list[list[Message]]:
@@ -126,7 +126,7 @@ def _wrap(task: Task, form: str) -> str:
 
 
 def _relabel(task: Task, name: str, spell: Callable[[str], str]) -> PromptFormat:
-    """Spell labels in another way; as they are, where two of them would become one."""
+    """Spell labels in another way; unchanged, where two of them would become one."""
     labels = {label: spell(label) for label in task.labels}
     if len({spelt.casefold() for spelt in labels.values()}) < len(labels):
         return _of_task(name, task)
@@ -146,7 +146,7 @@ def _relabel(task: Task, name: str, spell: Callable[[str], str]) -> PromptFormat
 
 
 def _respelt(instruction: str, labels: dict[str, str]) -> str:
-    """Spell labels anew: in the list of all of them, or wherever they stand as words if there is no such list."""
+    """Spell labels in the new way: in the list of all of them, or as words anywhere if there is no such list."""
     listed = ", ".join(labels)
     if listed in instruction:
         return instruction.replace(listed, ", ".join(labels.values()))

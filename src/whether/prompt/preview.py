@@ -19,7 +19,7 @@ def preview(name: str, prompt: PromptConfig, seed: int, *, rows: int, artifacts:
     prepared = artifacts / "prepare"
     task = read_json(prepared / "task.json", Task)
     pool = read_jsonl(prepared / "train.jsonl", Example)
-    strategy, answering = build_prompt(name, prompt, task, pool, seed)
+    strategy, decoding = build_prompt(name, prompt, task, pool, seed)
     tokenizer = load_tokenizer(artifacts / "model")
     for example in read_jsonl(prepared / "dev.jsonl", Example)[:rows]:
         chat = strategy(example)
@@ -27,4 +27,4 @@ def preview(name: str, prompt: PromptConfig, seed: int, *, rows: int, artifacts:
         holds = strategy.holds_answer(example) if isinstance(strategy, Retrieval) else None
         found = "" if holds is None else f", its passage is {'' if holds else 'not '}shown"
         yield f"{head}{found}\n{render(tokenizer, chat)}"
-    yield f"--- at most {answering.max_new_tokens} tokens are written"
+    yield f"--- at most {decoding.max_new_tokens} tokens are written"

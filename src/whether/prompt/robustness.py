@@ -1,6 +1,6 @@
-"""How much an arm's answers depend on the prompt's format, on sampling, and on what is asked beside them.
+"""How much an arm's answers depend on the prompt's format, on sampling, and on the other requests of a batch.
 
-Measured on a fixed part of dev, drawn alike for every arm, after the arm has answered: on test nothing is tried out.
+Measured on a fixed part of dev, the same for every arm, after the arm has answered: on test nothing is tried out.
 """
 
 import logging
@@ -34,47 +34,45 @@ class Baseline(NamedTuple):
     """The arm in its own format."""
 
     strategy: Strategy
-    answering: DecodingStrategy
+    decoding: DecodingStrategy
     answers: dict[str, str | None]
-    """Example id → what the arm answered beside all other requests."""
+    """Example id → what the arm answered in a batch with all other requests."""
 
 
 def measure_robustness(
     config: RobustnessConfig, task: Task, pool: Sequence[Example], dev: Sequence[Example], seed: int,
     *, model: ChatModel, own: Baseline, build: Build, name: str,
 ) -> Robustness:  # fmt: skip
-    """Return what the variations and the samples of an arm say. The prompt's demonstrations come from `pool`.
+    """Return what other formats and the samples of an arm show. The prompt's demonstrations come from `pool`.
 
-    Raises ConfigError for a variation that does not exist.
+    Raises ConfigError for a format that does not exist.
     """
-    for unknown in [one for one in config.variations or () if one not in NAMES]:
-        raise ConfigError(f"robustness.variations: no such format as {unknown!r}{near_matches(unknown, NAMES)}")
+    for unknown in [one for one in config.formats or () if one not in NAMES]:
+        raise ConfigError(f"robustness.formats: no such format as {unknown!r}{near_matches(unknown, NAMES)}")
     subset = balanced(task, dev, min(config.examples, len(dev)), random.Random(seed))
-    chosen = [one for one in prompt_formats(task, seed) if config.variations is None or one.name in config.variations]
+    chosen = [one for one in prompt_formats(task, seed) if config.formats is None or one.name in config.formats]
     questions = [(one, _format_requests(one, pool, subset, own, build)) for one in chosen]
-    left_out = {one.name: "changes nothing in what the arm asks" for one, question in questions if question is None}
+    skipped = {one.name: "changes nothing in what the arm asks" for one, question in questions if question is None}
     asked = [(one, question) for one, question in questions if question]
-    # By itself and first: a server that is gone ends the arm here, and is not asked again for each format.
-    again = [reply.answer for reply in own.answering.ask(model, own.strategy, subset)]
+    # Separately and first: a server that is gone ends the arm here, and is not asked again for each format.
+    again = [reply.answer for reply in own.decoding.ask(model, own.strategy, subset)]
     others = generate_batched(model, [question for _, question in asked], progress=f"{name}: formats")
     expected = [own.answers[example.id] for example in subset]
     found: dict[str, FormatScore] = {}
-    for (variation, _), replies in zip(asked, others, strict=True):
+    for (form, _), replies in zip(asked, others, strict=True):
         if isinstance(replies, EngineError):  # too long, for example: the arm itself has answered, and is kept
-            logger.warning("%s in the format %s: %s", name, variation.name, replies)
-            left_out[variation.name] = str(replies)
+            logger.warning("%s in the format %s: %s", name, form.name, replies)
+            skipped[form.name] = str(replies)
         else:
-            found[variation.name] = _format_score(
-                task, subset, again, [variation.original(one.answer) for one in replies]
-            )
+            found[form.name] = _format_score(task, subset, again, [form.original(one.answer) for one in replies])
     score = _score(task, subset, again)
     scores = [score, *(one.score for one in found.values())]
     return Robustness(
         examples=len(subset),
         score=score,
-        repeatability=fmean(a == b for a, b in zip(again, expected, strict=True)),
-        variations=found,
-        left_out=left_out,
+        batch_invariance=fmean(a == b for a, b in zip(again, expected, strict=True)),
+        formats=found,
+        skipped=skipped,
         sensitivity_spread=max(scores) - min(scores) if found else None,
         sensitivity_worst=min(scores) if found else None,
         sensitivity_deviation=pstdev(scores) if found else None,
@@ -83,14 +81,14 @@ def measure_robustness(
 
 
 def _format_requests(
-    variation: PromptFormat, pool: Sequence[Example], subset: Sequence[Example], own: Baseline, build: Build
+    form: PromptFormat, pool: Sequence[Example], subset: Sequence[Example], own: Baseline, build: Build
 ) -> RequestGroup | None:
     """Return what an arm is asked in another format; None if that changes nothing."""
-    strategy, answering = build(variation.task, [variation.example(example) for example in pool])
-    varied = variation.strategy(strategy)
-    if not changes_prompt(variation, own.strategy, varied, subset[:3]):
+    strategy, decoding = build(form.task, [form.example(example) for example in pool])
+    varied = form.strategy(strategy)
+    if not changes_prompt(form, own.strategy, varied, subset[:3]):
         return None
-    return RequestGroup(answering, varied, [variation.example(example) for example in subset])
+    return RequestGroup(decoding, varied, [form.example(example) for example in subset])
 
 
 def _format_score(
@@ -111,12 +109,12 @@ def _consistency(
     config: RobustnessConfig, task: Task, subset: Sequence[Example], seed: int, *, model: ChatModel, own: Baseline
 ) -> dict[str, Any]:
     """Return agreement, majority and entropy of sampled answers; nothing for an arm that writes no answers."""
-    if config.samples is None or own.answering.writing is None:
+    if config.samples is None or own.decoding.writing is None:
         return {}
     sampling = Sampling(temperature=config.temperature, seed=seed, samples=config.samples)
-    decoding = replace(own.answering.writing.decoding, sampling=sampling)
+    decoding = replace(own.decoding.writing.decoding, sampling=sampling)
     drawn = model.generate([own.strategy(example) for example in subset], decoding)
-    counts = [Counter(own.answering.read(one.text) for one in answers) for answers in drawn]
+    counts = [Counter(own.decoding.read(one.text) for one in answers) for answers in drawn]
     pairs = config.samples * (config.samples - 1)
     majority = [max(count, key=lambda answer: count[answer]) for count in counts]
     return {

@@ -13,14 +13,14 @@ from whether.records import Example
 class RequestGroup(NamedTuple):
     """What is asked of one of the prompts."""
 
-    answering: DecodingStrategy
+    decoding: DecodingStrategy
     strategy: Strategy
     examples: Sequence[Example]
 
     def ask(self, model: ChatModel) -> list[ParsedOutput] | EngineError:
         """Ask it by itself."""
         try:
-            return self.answering.ask(model, self.strategy, self.examples)
+            return self.decoding.ask(model, self.strategy, self.examples)
         except EngineError as error:
             return error
 
@@ -44,7 +44,7 @@ def _of_one_call(questions: Sequence[RequestGroup]) -> list[tuple[Writing | None
     """Group the places of questions that can go to a model in one call; those of which answers are not written."""
     groups: list[tuple[Writing | None, list[int]]] = []
     for place, question in enumerate(questions):
-        writing = question.answering.writing
+        writing = question.decoding.writing
         alike = next(
             (places for other, places in groups if writing and other and writing.decoding == other.decoding), None
         )
@@ -64,7 +64,7 @@ def _ask_as_one(
         written = iter(model.generate(chats, writing.decoding, progress=progress))
     except EngineError:
         return None
-    writings = [own for question in questions if (own := question.answering.writing)]
+    writings = [own for question in questions if (own := question.decoding.writing)]
     return [
         [writing.understand(next(written)) for _ in question.examples]
         for question, writing in zip(questions, writings, strict=True)

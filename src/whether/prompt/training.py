@@ -68,20 +68,18 @@ def training_format(prompt: PromptConfig, task: Task, pool: Sequence[Example], s
     with: whose right outputs are not known (a chain of thought), or that shows passages.
     """
     try:
-        answering: DecodingStrategy = build(prompt.answering, task, seed, where=f"{where}.answering")
+        decoding: DecodingStrategy = build(prompt.decoding, task, seed, where=f"{where}.decoding")
         strategy: Strategy = build(prompt.strategy, task, pool, seed, where=f"{where}.strategy")
     except TemplateError as fault:
         raise ConfigError(f"{where}.strategy.instruction, line {fault.line}: {fault.reason}") from None
-    if answering.after is not None:
-        raise ConfigError(
-            f"{where}: what the model should write before {answering.after!r} is not known, so not learnt"
-        )
+    if decoding.after is not None:
+        raise ConfigError(f"{where}: what the model should write before {decoding.after!r} is not known, so not learnt")
     if isinstance(strategy, Retrieval):
         raise ConfigError(f"{where}: tuning with passages is not built; tune without, and retrieve with the result")
 
     def lesson(example: Example) -> tuple[list[Message], str]:
         messages = _drop_own_demonstration(strategy(example), render_input(task, example), example.target)
-        return answering.shown(messages), answering.show(example.target)
+        return decoding.shown(messages), decoding.show(example.target)
 
     return lesson
 

@@ -1,6 +1,9 @@
 """How much an arm depends on its format and on chance: artifacts/prompt/<arm>/robustness.json."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import AliasChoices, Field
 
 
 @dataclass(frozen=True)
@@ -10,22 +13,29 @@ class FormatScore:
     score: float
     """Mean score on the subset."""
     changed: float
-    """Share of the subset's answers that are not those of the arm's own format."""
+    """Share of the subset's answers that are not those in the arm's own format."""
 
 
 @dataclass(frozen=True)
 class Robustness:
-    """What was measured on a fixed subset of dev. None: not measured, or it cannot be."""
+    """What was measured on a fixed subset of dev. None: not measured, or it cannot be.
+
+    An earlier version wrote `repeatability`, `variations` and `left_out`; they are read, and never written.
+    """
 
     examples: int
     """Size of the subset."""
     score: float
     """Mean score in the arm's own format."""
-    repeatability: float
-    """Share of answers that were the same when they were asked again beside other requests."""
-    variations: dict[str, FormatScore] = field(default_factory=dict)
+    batch_invariance: Annotated[float, Field(validation_alias=AliasChoices("batch_invariance", "repeatability"))]
+    """Share of answers that were the same when they were asked again with other requests in the batch."""
+    formats: Annotated[dict[str, FormatScore], Field(validation_alias=AliasChoices("formats", "variations"))] = field(
+        default_factory=dict
+    )
     """Name of a format that keeps the meaning → what it does."""
-    left_out: dict[str, str] = field(default_factory=dict)
+    skipped: Annotated[dict[str, str], Field(validation_alias=AliasChoices("skipped", "left_out"))] = field(
+        default_factory=dict
+    )
     """Name of a format that was not tried on this arm → why."""
     sensitivity_spread: float | None = None
     """Best minus worst mean score over all formats, the arm's own among them (FormatSpread)."""
@@ -46,7 +56,7 @@ class Robustness:
 
 @dataclass(frozen=True)
 class Violation:
-    """One way in which outputs had not the form asked for."""
+    """One way in which outputs did not have the form asked for."""
 
     kind: str
     """In a few words."""
@@ -57,7 +67,7 @@ class Violation:
 
 @dataclass(frozen=True)
 class Adherence:
-    """Outputs of dev and test that had not the form asked for: artifacts/prompt/<arm>/adherence.json."""
+    """Outputs of dev and test that did not have the form asked for: artifacts/prompt/<arm>/adherence.json."""
 
     n: int
     """Outputs."""

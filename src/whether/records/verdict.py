@@ -1,10 +1,23 @@
 """The verdict and its parts: the keys of artifacts/compare/verdict.json."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BeforeValidator, Field
 
 from whether.records.curve import LearningCurve
 from whether.records.measurement import Measurement
+
+RENAMED_METRICS = {"repeatability": "batch_invariance"}
+"""Metric in verdicts of an earlier version → its name now: they are read under the new one."""
+
+
+def _rename_metrics(metrics: Any) -> Any:
+    """Return a mapping by metric, or a list of metrics, under the names of today."""
+    if isinstance(metrics, dict):
+        return {RENAMED_METRICS.get(name, name): value for name, value in metrics.items()}
+    return [RENAMED_METRICS.get(name, name) for name in metrics] if isinstance(metrics, list) else metrics
+
 
 Answer = Literal["prompt", "fine_tune", "both", "no_difference", "inconclusive"]
 
@@ -17,7 +30,7 @@ class ArmRecord:
     prompt: str
     answer: Literal["prompt", "fine_tune", "both"]
     """The answer that choosing this arm would mean."""
-    metrics: dict[str, Measurement]
+    metrics: Annotated[dict[str, Measurement], BeforeValidator(_rename_metrics)]
     """On test, and measured cost; what does not apply to the task is left out."""
     dev: dict[str, float] = field(default_factory=dict)
     """Quality on dev, by which the arms that test compares were chosen."""
@@ -138,10 +151,10 @@ class Aspect:
     """A question that people ask when they choose, and what answers it for each arm."""
 
     question: str
-    metrics: list[str]
+    metrics: Annotated[list[str], BeforeValidator(_rename_metrics)]
     """Keys of an arm's `metrics`; a value that is null there was not measured."""
-    otherwise: str = ""
-    """What measures those that are not."""
+    how_to_measure: Annotated[str, Field(validation_alias=AliasChoices("how_to_measure", "otherwise"))] = ""
+    """The command that measures those that are not; `otherwise` in verdicts of an earlier version."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +215,7 @@ class OutputRow:
 
 @dataclass(frozen=True)
 class Verdict:
-    """artifacts/compare/verdict.json, the product's contract: keys may be added, none is renamed."""
+    """artifacts/compare/verdict.json, the product's contract: keys may be added, none of these is renamed."""
 
     answer: Answer
     recommended_arm: str | None

@@ -10,7 +10,7 @@ def plot_formats(axes: Any, arms: dict[str, Robustness], colours: dict[str, str]
     """Draw an arm a line: a stroke for each format, from the worst to the best, and a point for the arm's own."""
     names = list(arms)[::-1]
     for place, name in enumerate(names):
-        scores = [one.score for one in arms[name].variations.values()]
+        scores = [one.score for one in arms[name].formats.values()]
         if scores:
             axes.plot([min(scores), max(scores)], [place, place], color=line, linewidth=5, solid_capstyle="round")
             axes.plot(scores, [place] * len(scores), "|", color=colours[name], markersize=9, markeredgewidth=1)
@@ -23,10 +23,10 @@ def plot_formats(axes: Any, arms: dict[str, Robustness], colours: dict[str, str]
 
 def format_table(arms: dict[str, Robustness]) -> dict[str, Any]:
     """Return the score of each arm in each format: columns (arms) and rows (formats), the own one first."""
-    formats = list(dict.fromkeys(name for one in arms.values() for name in one.variations))
+    formats = list(dict.fromkeys(name for one in arms.values() for name in one.formats))
     rows = [{"name": "its own", "cells": [format_percent(one.score) for one in arms.values()]}]
     for name in formats:
-        found = [one.variations.get(name) for one in arms.values()]
+        found = [one.formats.get(name) for one in arms.values()]
         cells = ["" if score is None else format_percent(score.score) for score in found]
         rows.append({"name": name.replace("_", " "), "cells": cells})
     return {"columns": list(arms), "rows": rows}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from whether.metrics.catalogue import METRIC_NAMES
+from whether.metrics.catalogue import METRIC_NAMES, metric_name
 from whether.metrics.format import format_interval, format_points, format_value
 from whether.records import APPROACH_NAMES, HEADLINES, Changes, Verdict
 
@@ -31,7 +31,7 @@ def _list(sentences: Sequence[str]) -> str:
 
 
 def _leaderboard(verdict: Verdict) -> str:
-    heads = ["arm", "kind", METRIC_NAMES[verdict.metric], "interval", *(METRIC_NAMES[name] for name in _COLUMNS)]
+    heads = ["arm", "kind", metric_name(verdict.metric), "interval", *(METRIC_NAMES[name] for name in _COLUMNS)]
     rows = []
     for name in verdict.ranking():
         arm = verdict.arms[name]

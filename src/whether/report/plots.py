@@ -55,7 +55,7 @@ def plot_all(data: ReportData) -> dict[str, str]:
     if 0 < len(data.task.labels) <= _MOST_LABELS:
         for arm in verdict.representatives.values():
             pictures[f"confusion_{arm}"] = render_svg(f"confusion_{arm}", _confusion, data, arm)
-    if any(one.variations for one in data.robustness.values()):
+    if any(one.formats for one in data.robustness.values()):
         pictures["formats"] = render_svg("formats", _formats, verdict, data.robustness)
     for name, history in data.history.items():
         pictures[f"training_{name}"] = render_svg(f"training_{name}", _training, history)

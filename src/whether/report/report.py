@@ -178,7 +178,7 @@ def _unmeasured(verdict: Verdict, arms: Sequence[str]) -> list[Aspect]:
     def known(metric: str) -> bool:
         return any(verdict.arms[arm].metrics[metric].value is not None for arm in arms)
 
-    return [aspect for aspect in verdict.aspects if aspect.otherwise and not all(map(known, aspect.metrics))]
+    return [aspect for aspect in verdict.aspects if aspect.how_to_measure and not all(map(known, aspect.metrics))]
 
 
 def _balance(profile: dict[str, Any]) -> list[dict[str, Any]]:

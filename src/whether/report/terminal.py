@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from whether.metrics.catalogue import METRIC_NAMES
+from whether.metrics.catalogue import METRIC_NAMES, metric_name
 from whether.metrics.format import format_interval, format_points, format_signed, format_value
 from whether.records import APPROACH_NAMES, HEADLINES, Changes, Verdict
 
@@ -83,7 +83,7 @@ def _leaderboard(verdict: Verdict, columns: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("arm", no_wrap=True)
     table.add_column("kind", no_wrap=True)
-    table.add_column(METRIC_NAMES[verdict.metric], justify="right", no_wrap=True)
+    table.add_column(metric_name(verdict.metric), justify="right", no_wrap=True)
     table.add_column("interval", justify="right", no_wrap=True)
     for metric in columns:
         table.add_column(METRIC_NAMES[metric], justify="right", no_wrap=True)

@@ -199,9 +199,9 @@ def quality_drop(evidence: Evidence, *, alpha: Alpha, tolerance: Annotated[float
 def constraint(evidence: Evidence, *, requests: Annotated[int, Field(ge=2)]) -> Finding:
     """The champion breaks one of the policy's limits on latency, cost or memory, measured now on `requests` rows."""
     limits = {
-        name: limit
-        for name, limit in vars(evidence.config.policy.constraints).items()
-        if limit is not None and name in ("latency_p95", "usd_per_1k", "peak_memory")
+        name: limit.max
+        for name, limit in evidence.config.policy.constraints.items()
+        if limit and limit.max is not None and name in ("latency_p95", "usd_per_1k", "peak_memory")
     }
     if not limits or evidence.champion is None:
         lacking = "the policy sets no limit that can be measured here" if evidence.champion else "there is no champion"

@@ -41,9 +41,9 @@ def with_warm_start(text: str, config: Config) -> tuple[str, Config]:
         return text, config
     start = WarmStartConfig(adapter=str(bundle.folder / "checkpoint" / "adapter"), sha256=bundle.record.files[ADAPTER])
     warm = f"{name}{WARM}"
-    checkpoint = CheckpointConfig(tuner=replace(tuner, start=start))
+    checkpoint = CheckpointConfig(tuner=replace(tuner, warm_start=start))
     values = yaml.safe_load(text)
-    settings = dict(values["checkpoints"][name]["tuner"]) | {"start": asdict(start)}
+    settings = dict(values["checkpoints"][name]["tuner"]) | {"warm_start": asdict(start)}
     values["checkpoints"][warm] = {"tuner": settings}
     values["arms"]["checkpoint"] = [*values["arms"]["checkpoint"], warm]
     arms = replace(config.arms, checkpoint=[*config.arms.checkpoint, warm])

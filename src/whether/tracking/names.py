@@ -26,7 +26,7 @@ SHOWN_AS = {
     "consistency": "robustness/consistency",
     "majority_score": "robustness/majority_score",
     "answer_entropy": "robustness/answer_entropy",
-    "repeatability": "robustness/repeatability",
+    "batch_invariance": "robustness/batch_invariance",
     "latency_p50": "latency/p50",
     "latency_p95": "latency/p95",
     "retention": "retention/mean",

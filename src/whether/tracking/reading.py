@@ -73,7 +73,7 @@ class _Records:
 
     def views(self) -> Views:
         checkpoints = list(dict.fromkeys(arm.checkpoint for arm in self.verdict.arms.values()))
-        further = [name for name, made in self.config.checkpoints.items() if made.repeats in checkpoints]
+        further = [name for name, made in self.config.checkpoints.items() if made.repeat_of in checkpoints]
         stages = [self.checkpoint(name) for name in [*checkpoints, *further]]
         stages += [self.arm(name, arm) for name, arm in self.verdict.arms.items()]
         stages += [self.benchmark(name) for name in checkpoints]
@@ -140,8 +140,8 @@ class _Records:
             return f"Another model: {settings.served.model} at {settings.served.base_url}."
         if checkpoint == BASE:
             return "The base model as it is."
-        if settings and settings.repeats:
-            return f"Training run {settings.run} of `{settings.repeats}`, from another seed: see *Model metrics*."
+        if settings and settings.repeat_of:
+            return f"Training run {settings.run} of `{settings.repeat_of}`, from another seed: see *Model metrics*."
         return "Training, step by step: see *Model metrics*."
 
     def prices(self, checkpoint: str) -> dict[str, float]:
