@@ -25,7 +25,7 @@ NAVIGATION = {
         "schedules/README",
     ],
     "Reference": ["docs/engine", "docs/decoding", "docs/finetuning_speed"],
-    "Project": ["CONTRIBUTING", "docs/testing", "docs/reliability", "CHANGELOG"],
+    "Project": ["CONTRIBUTING", "AGENTS", "docs/testing", "docs/reliability", "CHANGELOG"],
 }
 """Heading in the sidebar → pages, without `.md`, in the order in which a newcomer needs them."""
 START = "README"

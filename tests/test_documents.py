@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "AGENTS.md", "CHANGELOG.md")),
     *(ROOT / name for name in ("server/README.md", "schedules/README.md")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
@@ -121,3 +121,11 @@ def test_every_document_is_in_the_navigation_once() -> None:
     navigation = runpy.run_path(str(ROOT / "docs/conf.py"))["NAVIGATION"]
     listed = Counter(f"{page}.md" for pages in navigation.values() for page in pages)
     assert listed == Counter(relative(page) for page in PAGES)
+
+
+def test_the_paths_in_the_guide_for_agents_exist() -> None:
+    text = FENCE.sub("", (ROOT / "AGENTS.md").read_text())
+    paths = re.findall(r"`((?:src|tests|conf|docs|examples|pipelines)/[\w./]*)`", text)
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    assert len(text.splitlines()) <= 80

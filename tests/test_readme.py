@@ -30,7 +30,7 @@ def test_there_are_commands_to_check() -> None:
 
 def test_every_target_of_make_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    documents = ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/testing.md")
+    documents = ("README.md", "AGENTS.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/testing.md")
     for document in documents:
         assert set(re.findall(r"`make ([a-z-]+)", (ROOT / document).read_text())) <= targets, document
 
