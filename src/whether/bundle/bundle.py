@@ -18,11 +18,12 @@ import dataclasses
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
 from whether.config import Config, ModelConfig, PromptConfig, ServedConfig
+from whether.config.renamed import with_new_names
 from whether.errors import RecordError
 from whether.records import (
     BundleRecord,
@@ -154,7 +155,9 @@ def prompt_hash(config: Config, name: str) -> str:
     """Return the hash of everything that makes a prompt's text: its settings, the task's wording and output."""
     task = config.task
     wording = [task.instruction, task.input_template, task.output, task.answer_pattern, task.schema, task.definitions]
-    return sha256_json([dataclasses.asdict(config.prompts[name]), *wording, task.max_new_tokens])
+    settings = dataclasses.asdict(config.prompts[name])
+    settings["answering"] = settings.pop("decoding")  # its name before 0.2: a champion of then has not changed
+    return sha256_json([settings, *wording, task.max_new_tokens])
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -165,7 +168,7 @@ def load_bundle(folder: Path) -> Bundle:
         if not file.is_file() or sha256_file(file) != expected:
             state = "is not what was put there" if file.is_file() else "is missing"
             raise RecordError(f"{file} {state}: the bundle {record.id} cannot answer; roll back, or promote another")
-    prompt = dict(record.prompt)
+    prompt: dict[str, Any] = with_new_names(record.prompt, ("prompts", record.prompt_name))
     if prompt["strategy"].get("folder"):
         prompt["strategy"] = prompt["strategy"] | {"folder": str(folder / "knowledge")}
     return Bundle(

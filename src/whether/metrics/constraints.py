@@ -24,7 +24,7 @@ def check_constraint(metric: str, constraint: ConstraintConfig | None, task: Tas
     Raises ConfigError for a metric that no arm of the task has, and for a limit on the wrong side or out of range.
     """
     where = f"policy.constraints.{metric}"
-    of_labels = () if task.output == "label" else ("unseen_labels",)
+    of_labels = () if "accuracy" in task.quality_metrics else ("unseen_labels",)
     known = METRIC_NAMES.keys() - ({*_QUALITY, *of_labels} - {*task.quality_metrics})
     is_set = constraint is not None and (constraint.min is not None or constraint.max is not None)
     if metric not in METRIC_NAMES or (is_set and metric not in known):
