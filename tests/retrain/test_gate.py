@@ -4,15 +4,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from tests.retrain.conftest import bundle
 from whether.config import GateConfig, PolicyConfig
 from whether.metrics.catalogue import measurement
-from whether.records import ArmRecord, Example, Prediction, Provenance, Verdict
+from whether.records import ArmRecord, Example, Prediction, Provenance, Task, Verdict
 from whether.retrain.gate import PairedAnswers, decide_promotion
 from whether.stats.intervals import InferenceSettings
 
 SETTINGS = InferenceSettings(resamples=500)
+TASK = Task(
+    name="snips", output="label", metric="accuracy", instruction="", input_template="", schema=None,
+    labels=["a", "b", "c", "f", "t"], answer_pattern=None, max_new_tokens=4,
+)  # fmt: skip
 
 
 def verdict(excluded=(), **usd_per_1k):
@@ -48,6 +53,7 @@ def decided(config, sheets, champion=None, challenger=None, found=None, **gate):
         challenger or bundle(config, id="bbbbbbbbbbbb"),
         found or verdict(),
         sheets,
+        task=TASK,
         policy=PolicyConfig(resamples=500),
         gate=GateConfig(**gate),
         settings=SETTINGS,
@@ -124,3 +130,27 @@ def test_a_small_recent_window_is_not_looked_at(config):
 def test_macro_f1(config):
     found = decided(config, [sheet("test", 2, 40, 300, both=200)], found=replace(verdict(), metric="macro_f1"))
     assert found.conclusion == "better"
+
+
+def test_macro_f1_has_the_labels_of_the_task_as_in_the_verdict(config):
+    """A label that is answered and never asked for counts; both values and their difference are macro-F1."""
+    targets = ["a", "b"] * 20
+    rows = [Example(str(index), {"x": str(index)}, target) for index, target in enumerate(targets)]
+
+    def answers(wrong, instead):
+        said = [instead if index < wrong else target for index, target in enumerate(targets)]
+        return [
+            Prediction(row.id, "test", "", answer, row.target, float(answer == row.target), True, "", 1, 0, 1, 0.1)
+            for row, answer in zip(rows, said, strict=True)
+        ]
+
+    champion, challenger = answers(2, "c"), answers(2, "b")
+    found = decided(
+        config, [PairedAnswers("test", rows, champion, challenger)], found=replace(verdict(), metric="macro_f1")
+    )
+    side = found.sides[0]
+    for value, lines in ((side.champion, champion), (side.challenger, challenger)):
+        expected = f1_score(targets, [line.answer for line in lines], average="macro")
+        assert value == pytest.approx(expected)
+    assert side.difference == pytest.approx(side.challenger - side.champion)
+    assert side.champion < 0.7 < side.challenger, "c was never asked for, and its F1 is 0"

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from whether.compare.measure import clustered, encode_labels
+from whether.compare.measure import clustered, encode_labels, quality
 from whether.config import GateConfig, PolicyConfig
 from whether.metrics.format import format_usd
-from whether.records import BundleRecord, Example, GateConclusion, GateRecord, GateSide, Prediction, Verdict
+from whether.records import BundleRecord, Example, GateConclusion, GateRecord, GateSide, Prediction, Task, Verdict
 from whether.stats.inference import holm, macro_f1_difference, score_difference
 from whether.stats.intervals import InferenceSettings, PairedDifference, normal_quantile
 
@@ -31,7 +31,7 @@ class PairedAnswers(NamedTuple):
 
 def decide_promotion(
     champion: BundleRecord, challenger: BundleRecord, verdict: Verdict, sheets: Sequence[PairedAnswers], *,
-    policy: PolicyConfig, gate: GateConfig, settings: InferenceSettings,
+    task: Task, policy: PolicyConfig, gate: GateConfig, settings: InferenceSettings,
 ) -> GateRecord:  # fmt: skip
     """Return whether the challenger takes over. `verdict` is the one that recommended it."""
     if champion.id == challenger.id:
@@ -40,13 +40,13 @@ def decide_promotion(
         return GateRecord("constraint", verdict.excluded[challenger.arm], promote=False)
     min_rows = {"test": 2, "recent": gate.min_recent_rows}
     looked_at = [sheet for sheet in sheets if len(sheet.examples) >= min_rows[sheet.name]]
-    found = [_difference(sheet, verdict.metric, settings) for sheet in looked_at]
+    found = [_difference(sheet, task, verdict.metric, settings) for sheet in looked_at]
     adjusted = holm(np.array([difference.p_value for difference in found])).tolist()
     sides = [
         GateSide(
             name="recent" if sheet.name == "recent" else "test",
-            champion=float(np.mean([line.score for line in sheet.champion])),
-            challenger=float(np.mean([line.score for line in sheet.challenger])),
+            champion=quality(task, verdict.metric, sheet.champion),
+            challenger=quality(task, verdict.metric, sheet.challenger),
             difference=difference.difference,
             ci_low=difference.interval.low,
             ci_high=difference.interval.high,
@@ -109,14 +109,14 @@ def _describe_side(side: GateSide) -> str:
     )
 
 
-def _difference(sheet: PairedAnswers, metric: str, settings: InferenceSettings) -> PairedDifference:
+def _difference(sheet: PairedAnswers, task: Task, metric: str, settings: InferenceSettings) -> PairedDifference:
     unit = clustered([example.group for example in sheet.examples], settings)
     both = sheet.challenger, sheet.champion
     if metric == "macro_f1":
-        targets = [example.target for example in sheet.examples]
-        labels = sorted(set(targets))
-        a, b = (encode_labels([line.answer for line in lines], labels) for lines in both)
-        return macro_f1_difference(a, b, encode_labels(targets, labels), unit)
+        # The task's labels, as in the verdict: one that was answered and never asked for has an F1 of 0.
+        targets = encode_labels([example.target for example in sheet.examples], task.labels)
+        a, b = (encode_labels([line.answer for line in lines], task.labels) for lines in both)
+        return macro_f1_difference(a, b, targets, unit)
     ours, theirs = (np.array([line.score for line in lines], dtype=np.float64) for lines in both)
     return score_difference(ours, theirs, unit)
 

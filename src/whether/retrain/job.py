@@ -34,6 +34,7 @@ from whether.records import (
     Outcome,
     Prediction,
     RetrainingRun,
+    Task,
     Verdict,
     read_json,
     read_jsonl,
@@ -262,7 +263,8 @@ def _gate(work: RunState, verdict: Verdict, process: BundleProcess) -> tuple[Gat
     settings = InferenceSettings(level=1 - config.policy.alpha, resamples=config.policy.resamples, seed=config.seed)
     found = gate.decide_promotion(
         incumbent.record, challenger.record, verdict, sheets,
-        policy=config.policy, gate=config.retrain.gate, settings=settings,
+        task=read_json(ARTIFACTS / "prepare" / "task.json", Task), policy=config.policy, gate=config.retrain.gate,
+        settings=settings,
     )  # fmt: skip
     return found, challenger
 
