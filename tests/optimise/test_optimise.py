@@ -193,7 +193,16 @@ def test_the_command_is_killed_and_goes_on(artifacts: Path) -> None:
         "prompts.few_shot.strategy.examples=3", "prompts.knn.strategy.examples=2",
     ]  # fmt: skip
     Path("params.yaml").write_text(compose(overrides, ROOT / CONF))
-    command = [sys.executable, "-m", "pipelines.optimise", "first=4", "candidates=6", "examples=[0,3]", "nearest=[2]"]
+    command = [
+        sys.executable,
+        "-m",
+        "whether.cli",
+        "optimise",
+        "first=4",
+        "candidates=6",
+        "examples=[0,3]",
+        "nearest=[2]",
+    ]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}
     running = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     assert running.stderr is not None
