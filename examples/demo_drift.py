@@ -56,7 +56,7 @@ def set_up() -> None:
     DEMO.mkdir(parents=True)
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(WORK)], check=True)
     in_work("dvc", "cache", "dir", "--quiet", "--local", str(ROOT / ".dvc" / "cache"))
-    in_work("pipelines.fetch")
+    in_work("whether.cli", "fetch")
     rows = [{"week": TIMES[0], **row} for row in drawn()[0]]
     (WORK / "drift_source.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
@@ -119,7 +119,7 @@ def without_retraining(weeks: list[list[dict[str, str]]]) -> list[float | None]:
     rows.parent.mkdir(exist_ok=True)
     everything = [row for week in weeks for row in week]
     rows.write_text("".join(json.dumps(row) + "\n" for row in everything))
-    out = in_work("pipelines.answer", str(rows.relative_to(WORK)), "--bundle", first, capture=True)
+    out = in_work("whether.cli", "predict", str(rows.relative_to(WORK)), "--bundle", first, capture=True)
     answers = [json.loads(line)["answer"] for line in out.splitlines()]
     right = iter(answer == row["target"] for answer, row in zip(answers, everything, strict=True))
     return [sum(next(right) for _ in week) / len(week) if week else None for week in weeks]

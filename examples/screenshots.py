@@ -124,12 +124,12 @@ def pages(uri: str) -> dict[str, str]:
     client, name = MlflowClient(uri), experiment_name(load())
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
-        sys.exit(f"{uri} has no experiment {name}: run `python -m pipelines.publish`")
+        sys.exit(f"{uri} has no experiment {name}: run `whether publish`")
     number = experiment.experiment_id
     newest = ["attributes.start_time DESC"]
     parents = client.search_runs([number], "tags.`whether.kind` = 'pipeline'", max_results=1, order_by=newest)
     if not parents:
-        sys.exit(f"{name} has no pipeline run: run `python -m pipelines.publish`")
+        sys.exit(f"{name} has no pipeline run: run `whether publish`")
     [parent] = parents
     below = client.search_runs([number], f"tags.mlflow.parentRunId = '{parent.info.run_id}'", max_results=500)
     arms = {run.info.run_name: run for run in below if run.data.tags["whether.kind"] == "arm"}

@@ -4,7 +4,7 @@
     python -m pipelines.compose --check            fail if params.yaml is not what conf/ says
 
 DVC runs it as the first stage. It leaves the file alone where somebody else composed it: `dvc exp run -S` (DVC sets
-DVC_EXP_NAME) and `python -m pipelines.run` (sets WHETHER_COMPOSED).
+DVC_EXP_NAME) and `whether run` (sets WHETHER_COMPOSED).
 """
 
 import os

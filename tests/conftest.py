@@ -190,8 +190,8 @@ def warm(of_all_lanes: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make `python -m pipelines...` work in any working folder."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    """Make `python -m pipelines...` and `python -m whether...` work in any working folder."""
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}{os.pathsep}{ROOT}")
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ class Study(Workplace):
     def run(self, *words: str, prompts: str = "zero_shot,knn") -> set[str]:
         """Run what is not up to date; return the stages that DVC ran."""
         without = [word for word in GRID if not (word.startswith("curve") and "curve=none" in words)]
-        done = self.module("pipelines.run", *without, f"prompt=[{prompts}]", *words)
+        done = self.module("whether.cli", "run", *without, f"prompt=[{prompts}]", *words)
         assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         self.said = done.stdout
         return set(re.findall(r"Running stage '([^']+)'", done.stdout))
@@ -88,7 +88,7 @@ def test_dvc_commands_do_what_a_dvc_user_expects(study: Study) -> None:
     ],
 )
 def test_bad_settings_end_with_one_clear_error(study: Study, words: list[str], message: str) -> None:
-    done = study.module("pipelines.run", *GRID, "prompt=[zero_shot,knn]", *words)
+    done = study.module("whether.cli", "run", *GRID, "prompt=[zero_shot,knn]", *words)
     said = done.stdout + done.stderr
     assert done.returncode != 0
     assert "Traceback" not in said, said[-6000:]
@@ -100,10 +100,10 @@ def test_an_earlier_revision_goes_onto_an_empty_server(study: Study) -> None:
     runs = study.runs()
     commit = study.shell("git add . && git stash create").strip()
     study.shell("mv mlflow.db kept.db")
-    [run] = re.findall(rf"{commit}: \d+ runs, (\w+)", study.shell(f"python -m pipelines.publish_past {commit}"))
+    [run] = re.findall(rf"{commit}: \d+ runs, (\w+)", study.shell(f"whether publish {commit}"))
     assert study.runs() == runs
-    assert "The verdict is the same" in study.shell(f"python -m pipelines.verdict --against runs:/{run}")
-    assert "no verdict can be read" in study.shell("! python -m pipelines.publish_past nowhere 2>&1")
+    assert "The verdict is the same" in study.shell(f"whether verdict --against runs:/{run}")
+    assert "no verdict can be read" in study.shell("! whether publish nowhere 2>&1")
     study.shell("mv kept.db mlflow.db")
 
 
@@ -171,7 +171,8 @@ def test_a_task_of_ones_own_is_a_file_and_one_yaml(study: Study) -> None:
     assert len(settings) <= 15
     chosen = [word for word in GRID if not word.startswith(("task=", "curve", "checkpoint="))]
     done = study.module(
-        "pipelines.run",
+        "whether.cli",
+        "run",
         *chosen,
         "task=tickets",
         "task.max_new_tokens=60",

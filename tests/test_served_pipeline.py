@@ -22,7 +22,7 @@ class Study(NamedTuple):
     words: list[str]
 
     def run(self, command: str) -> "subprocess.CompletedProcess[str]":
-        return self.place.module(command, *self.words)
+        return self.place.module("whether.cli", command, *self.words)
 
     @property
     def verdict(self) -> dict[str, Any]:
@@ -46,19 +46,19 @@ def study(
 
 def test_beyond_its_limit_nothing_is_sent(study: Study) -> None:
     study.words.append("checkpoints.served.served.max_cost=0.000001")
-    done = study.run("pipelines.run")
+    done = study.run("run")
     assert done.returncode != 0
     assert "arm served-zero_shot would cost up to $" in done.stderr
     assert study.proxy.reached == []
-    estimate = study.run("pipelines.estimate")
+    estimate = study.run("estimate")
     assert (estimate.returncode, "served-few_shot" in estimate.stdout) == (1, True)
     study.words[-1] = "checkpoints.served.served.max_cost=1"
-    assert study.run("pipelines.estimate").returncode == 0
+    assert study.run("estimate").returncode == 0
     assert study.proxy.reached == []
 
 
 def test_a_served_model_is_compared_with_tuned_ones(study: Study) -> None:
-    done = study.run("pipelines.run")
+    done = study.run("run")
     assert done.returncode == 0, done.stderr[-3000:]
     verdict = study.verdict
     assert verdict["recommended_arm"].startswith("linear_probe")

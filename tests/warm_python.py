@@ -3,8 +3,9 @@
 A server imports torch, transformers, MLflow, DVC and so on once and forks for each command. The command is a process of
 its own with its own working folder, environment, streams and exit status. The project is imported before the fork too,
 and imported again by a command whose PYTHONPATH has other code. `warm_python` makes a folder whose `python` runs
-`-m dvc`, `-m pipelines...` and `-c` in this way and hands everything else to the real interpreter, and whose `dvc` is
-`python -m dvc`. Tests of signals, kills and start-up use the real one.
+`-m dvc`, `-m pipelines...`, `-m whether...` and `-c` in this way and hands everything else to the real interpreter, and
+whose `dvc` and `whether` are `python -m dvc` and `python -m whether.cli`. Tests of signals, kills and start-up use the
+real one.
 """
 
 import atexit
@@ -46,7 +47,7 @@ PROJECT = Path(__file__).parents[1] / "src" / "whether"
 CLIENT = """#!{base} -IS
 import json, os, signal, socket, struct, sys
 words = sys.argv[1:]
-if words[:1] != ["-c"] and not (words[:1] == ["-m"] and words[1].startswith(("dvc", "pipelines"))):
+if words[:1] != ["-c"] and not (words[:1] == ["-m"] and words[1].startswith(("dvc", "pipelines", "whether"))):
     os.execv({real!r}, [{real!r}, *words])
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
@@ -83,9 +84,10 @@ def warm_python(folder: Path) -> Iterator[Path]:
             program.parent.mkdir(exist_ok=True)
             base = getattr(sys, "_base_executable", sys.executable)
             program.write_text(CLIENT.format(base=Path(base).resolve(), real=sys.executable, address=str(address)))
-            program.with_name("dvc").write_text(f'#!/bin/sh\nexec "{program}" -m dvc "$@"\n')
-            for made in (program, program.with_name("dvc")):
-                made.chmod(0o755)
+            for name, module in (("dvc", "dvc"), ("whether", "whether.cli")):
+                program.with_name(name).write_text(f'#!/bin/sh\nexec "{program}" -m {module} "$@"\n')
+                program.with_name(name).chmod(0o755)
+            program.chmod(0o755)
             start(address, reading, folder / "log")
         os.close(reading)
     try:

@@ -4,6 +4,7 @@ import atexit
 import gc
 import logging
 import os
+import select
 import signal
 import sys
 import warnings
@@ -20,7 +21,8 @@ logger = logging.getLogger("whether")
 def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     """Call `main` with the command's arguments and exit.
 
-    The status is 0 or what `main` returns, 1 after one of our errors, 130 after Ctrl-C and 143 after SIGTERM.
+    The status is 0 or what `main` returns, that of one of our errors (1, or 2 for a word of the command line), 130
+    after Ctrl-C, 143 after SIGTERM, and 141 if nobody reads standard output any more (`whether verdict | head -1`).
     """
     prepare_process()
     atexit.register(gc.freeze)  # at its end Python would go through all objects once more: most of a second
@@ -28,9 +30,14 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     try:
         with named_write_errors(Path.cwd()):
             status = main(sys.argv[1:])
+            sys.stdout.flush()
     except WhetherError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(error.status)
+    except BrokenPipeError:
+        if not _reader_has_gone():
+            raise
+        sys.exit(128 + signal.SIGPIPE)
     except (KeyboardInterrupt, TerminatedError) as error:
         word, code = ("terminated", 143) if isinstance(error, TerminatedError) else ("interrupted", 130)
         print(f"{word}: run the same command again to go on", file=sys.stderr)
@@ -44,6 +51,17 @@ class TerminatedError(SystemExit):
 
 def _terminate(number: int, frame: object) -> NoReturn:  # noqa: ARG001 - Python's signature
     raise TerminatedError(128 + number)
+
+
+def _reader_has_gone() -> bool:
+    """Return whether standard output is a pipe that nobody reads; if so, let what is still to be written vanish."""
+    number = sys.stdout.fileno()
+    look = select.poll()
+    look.register(number, select.POLLOUT)
+    gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in look.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    return gone
 
 
 def prepare_process() -> None:

@@ -1,6 +1,7 @@
 """What can go wrong, as a tree.
 
     WhetherError                     everything that this project raises on purpose; the text is for a person
+    ├── UsageError                   a word of the command line that is not understood; exit status 2
     ├── ConfigError                  conf/, params.yaml or an override: a typo, a bad value, fields that contradict
     ├── DataError                    a row or a file of examples that cannot be used
     ├── SourceError                  data or weights that cannot be had, or are not what was pinned
@@ -11,15 +12,25 @@
     └── MissingPackageError          an optional package is not installed; says how to install it
 
 Each message says what is wrong, where (file, line or field), what was expected and what to do. `whether.entry` prints
-it without a traceback and exits with status 1.
+it without a traceback and exits with the error's status, which is 1 if nothing else is said above.
 """
 
 import difflib
 from collections.abc import Iterable
+from typing import ClassVar
 
 
 class WhetherError(Exception):
     """Base of the errors that a user can act on."""
+
+    status: ClassVar[int] = 1
+    """Exit status of a command that ends with this error."""
+
+
+class UsageError(WhetherError):
+    """A word of the command line is not understood."""
+
+    status = 2
 
 
 class ConfigError(WhetherError):

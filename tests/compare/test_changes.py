@@ -1,21 +1,17 @@
-"""A verdict beside an earlier one: what is said to have changed, and the command that says it."""
+"""A verdict beside an earlier one: what is said to have changed."""
 
 import io
-import json
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
-from synthetic_study import REALISTIC, ROOT, settings, write_study
+from synthetic_study import REALISTIC, settings, write_study
 
-from pipelines import verdict as command
 from whether.compare.changes import VerdictFiles, changes, read_result
 from whether.compare.compare import compare
-from whether.config import CONF, compose, write_params
-from whether.errors import RecordError, TrackingError
+from whether.errors import RecordError
 from whether.records import Verdict, output_folder, to_builtins, write_json, write_jsonl
 from whether.report.markdown import summary
 from whether.report.terminal import print_changes, print_verdict
@@ -136,55 +132,6 @@ def test_summary_and_terminal_show_it(earlier, tmp_path):
     console = Console(file=io.StringIO(), width=120, color_system=None)
     print_changes(report, console)
     assert "now minus then" in console.file.getvalue()
-
-
-@pytest.mark.real
-def test_the_command_reads_a_revision_from_dvcs_cache(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    for line in ("git init -q", "git config user.email a@b.c", "git config user.name a", "dvc init -q"):
-        subprocess.run(line.split(), check=True)
-    write_params(compose(QUICK, conf=ROOT / CONF))
-    for name, accuracies in (("first", REALISTIC), ("second", REALISTIC | {"lora-zero_shot": 0.7})):
-        result(tmp_path, accuracies=accuracies)
-        for line in (
-            "dvc stage add -q -f -n compare -o artifacts/compare true",
-            "dvc commit -q -f",
-            "git add -A",
-            f"git commit -qm {name}",
-            f"git tag {name}",
-        ):
-            subprocess.run(line.split(), check=True)
-    capsys.readouterr()
-    command.main(["--json", "--against", "first"])
-    printed = json.loads(capsys.readouterr().out)
-    assert {row["arm"]: row["conclusion"] for row in printed["changes"]["arms"]}["lora-zero_shot"] == "worse"
-    command.main(["--rev", "first", "--json"])
-    assert json.loads(capsys.readouterr().out)["arms"]["lora-zero_shot"]["metrics"]["accuracy"]["value"] > 0.85
-    command.main(["--markdown", "--against", "artifacts/compare"])
-    assert "The verdict is the same" in capsys.readouterr().out
-    command.main(["--against", "first"])
-    assert "Since the earlier verdict" in capsys.readouterr().out
-    command.main(["--history", "5", "--json"])
-    history = json.loads(capsys.readouterr().out)
-    assert [row["arms"]["lora-zero_shot"]["metrics"]["accuracy"]["value"] > 0.85 for row in history] == [False, True]
-    command.main(["--history", "5", "--markdown"])
-    assert capsys.readouterr().out.count("| 20") == 2
-    command.main(["--history", "5", "--page", "trend.html"])
-    page = Path("trend.html").read_text()
-    assert page.count("Arm by arm") == 1
-    assert "<b>lora-zero_shot</b>: worse" in page
-    assert "2 verdicts of" in page
-    with pytest.raises(TrackingError, match=r"mlflow\.db is not there: nothing was published to it"):
-        command.main(["--against", "runs:/abc"])
-    with pytest.raises(RecordError, match="nowhere: no verdict can be read"):
-        command.main(["--against", "nowhere"])
-
-
-@pytest.mark.parametrize("wrong", [["--history", "0"], ["--history", "3", "--rev", "main"]])
-def test_a_history_is_of_commits_and_of_nothing_else(wrong, capsys):
-    with pytest.raises(SystemExit):
-        command.main(wrong)
-    assert "--history takes a number from 1 on" in capsys.readouterr().err
 
 
 def test_a_broken_file_of_outputs_is_one_error(earlier, tmp_path):

@@ -130,7 +130,7 @@ def test_registered_name_gives_what_hf_gives(tiny_model, tasks, options, more):
 @pytest.mark.heavy
 def test_command_line(tiny_model, tiny, peer, tasks):
     arguments = f"pretrained={tiny_model},dtype=float32,threads=1"
-    command = [sys.executable, "-m", "whether.engine.lm_eval", "--model", "whether", "--model_args", arguments]
+    command = [sys.executable, "-m", "whether.cli", "lm-eval", "--model", "whether", "--model_args", arguments]
     command += ["--tasks", ",".join(TASKS), "--include_path", str(tasks), "--batch_size", "8", "--device", "cpu"]
     command += ["--output_path", str(tasks / "out"), "--log_samples"]
     environment = os.environ | {"HF_DATASETS_CACHE": str(tasks / "cache"), "HF_HUB_OFFLINE": "1"}

@@ -276,7 +276,7 @@ def test_killed_it_leaves_no_folder(study: Study, warm: Path) -> None:
     from whether.records import to_builtins, write_text
 
     write_text(Path("params.yaml"), yaml.safe_dump(json.loads(json.dumps(to_builtins(study.config), default=str))))
-    command = [str(warm / "python"), "-m", "pipelines.export", "lora", "merged"]
+    command = [str(warm / "python"), "-m", "whether.cli", "export", "lora", "merged"]
     process = subprocess.Popen(command)
     while process.poll() is None and not list(Path().glob(".merged.*/*")):
         time.sleep(0.001)

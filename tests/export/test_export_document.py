@@ -8,7 +8,7 @@ import pytest
 import yaml
 from repository import Study
 
-from pipelines.export import main
+from whether.cli.app import command as run
 from whether.config import CONF, compose
 
 ROOT = Path(__file__).parents[2]
@@ -22,8 +22,8 @@ def test_the_example_runs(study: Study, capsys: pytest.CaptureFixture[str]) -> N
     Path("params.yaml").write_text(compose([*overrides, f"model.source.path={origin}"], ROOT / CONF))
     command, _ = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
     words = shlex.split(command)
-    assert words[:3] == ["python", "-m", "pipelines.export"]
-    main(words[3:])
+    assert words[:2] == ["whether", "export"]
+    run(words[1:])
     (example,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     exec(example, {})
     assert capsys.readouterr().out  # a line, which a tiny model may leave empty

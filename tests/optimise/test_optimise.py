@@ -58,9 +58,9 @@ def test_candidates_are_of_every_kind_and_follow_the_seed(settings: Settings, la
     assert first != [one.name for one in sample_candidates(config, label_task, 12, 1, 9)]
     assert [sum(word in name for name in first) for word in ("no examples", "draw", "nearest")] == [3, 3, 3]
     text = replace(label_task, output="text", labels=[])
-    assert {
-        one.prompt.answering["_target_"].rsplit(".")[-1] for one in sample_candidates(config, text, 12, 0, 999)
-    } == {"greedy"}
+    assert {one.prompt.decoding["_target_"].rsplit(".")[-1] for one in sample_candidates(config, text, 12, 0, 999)} == {
+        "greedy"
+    }
     assert not any("draw" in one.name for one in sample_candidates(config, label_task, 2, 0, 999))
 
 
@@ -193,7 +193,16 @@ def test_the_command_is_killed_and_goes_on(artifacts: Path) -> None:
         "prompts.few_shot.strategy.examples=3", "prompts.knn.strategy.examples=2",
     ]  # fmt: skip
     Path("params.yaml").write_text(compose(overrides, ROOT / CONF))
-    command = [sys.executable, "-m", "pipelines.optimise", "first=4", "candidates=6", "examples=[0,3]", "nearest=[2]"]
+    command = [
+        sys.executable,
+        "-m",
+        "whether.cli",
+        "optimise",
+        "first=4",
+        "candidates=6",
+        "examples=[0,3]",
+        "nearest=[2]",
+    ]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}
     running = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     assert running.stderr is not None

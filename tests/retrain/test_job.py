@@ -52,7 +52,7 @@ def test_the_first_run_makes_the_first_champion(place: Workplace) -> None:
 
 def test_the_champion_answers_a_file(place: Workplace) -> None:
     place.write("ask.jsonl", [{"text": row["text"]} for row in rows(8, 2)])
-    command = "python -m pipelines.answer ask.jsonl"
+    command = "whether predict ask.jsonl"
     answers = [json.loads(line) for line in place.shell(command).splitlines()]
     right = sum(answer["answer"] == row["label"] for answer, row in zip(answers, rows(8, 2), strict=True))
     assert right >= 5
@@ -62,7 +62,7 @@ def test_the_champion_answers_a_file(place: Workplace) -> None:
 
 def test_the_champion_is_a_model_of_mlflow_in_a_fresh_process(place: Workplace) -> None:
     place.write("ask.jsonl", [{"text": row["text"]} for row in rows(6, 2)])
-    expected = [json.loads(line)["answer"] for line in place.shell("python -m pipelines.answer ask.jsonl").splitlines()]
+    expected = [json.loads(line)["answer"] for line in place.shell("whether predict ask.jsonl").splitlines()]
     code = (
         "import json, mlflow, pandas; mlflow.set_tracking_uri('sqlite:///mlflow.db');"
         "model = mlflow.pyfunc.load_model('models:/whether-mine@champion');"

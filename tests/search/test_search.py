@@ -62,7 +62,7 @@ def test_the_best_is_an_ordinary_checkpoint_that_finetune_makes_again(artifacts:
     text = (folder / "best.yaml").read_text()
     trials = trials_of(folder)
     best = max((trial for trial in trials if trial.state == "complete"), key=lambda trial: trial.value)
-    assert text.startswith("# @package checkpoints.lora_searched\n# Found by `python -m pipelines.search lora`")
+    assert text.startswith("# @package checkpoints.lora_searched\n# Found by `whether search lora`")
     assert f"trial {best.number + 1}, the best of 3" in text
     assert "# searched: 1e-05 to 0.1, log" in text
     checkpoint = CheckpointConfig(**yaml.safe_load(text))

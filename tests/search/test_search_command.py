@@ -1,4 +1,4 @@
-"""`python -m pipelines.search`, and what MLflow then shows."""
+"""`whether search`, and what MLflow then shows."""
 
 import shutil
 import subprocess
@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.search import main
+from whether.cli.app import command
 from whether.config import CONF, Config, check, compose, load
-from whether.errors import ConfigError, MissingPackageError, RecordError
+from whether.errors import MissingPackageError, RecordError, WhetherError
 from whether.records import TrialRecord, read_jsonl
 from whether.search.suggest import optuna
 from whether.tracking.search import publish_search
@@ -24,7 +24,7 @@ pytest.importorskip("optuna")
 ROOT = Path(__file__).parents[2]
 OVERRIDES = ["task=tickets", "model=local", "model.name=tiny", "model.device=cpu", "model.threads=1", "tuner.r=4",
              "tuner.epochs=2", "tuner.learning_rate=0.02", "tuner.batch_size=8"]  # fmt: skip
-COMMAND = ["lora", "trials=2", "space.epochs=null", "space.adapter.r.high=8", "startup_trials=2"]
+COMMAND = ["search", "lora", "trials=2", "space.epochs=null", "space.adapter.r.high=8", "startup_trials=2"]
 
 
 @pytest.fixture
@@ -47,12 +47,12 @@ def runs(repository: Path, kind: str) -> list[Any]:
 def test_it_prints_and_writes_a_checkpoint_that_composes(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     overrides = [*OVERRIDES, "tuner.learning_rate=0.0002"]
     Path("params.yaml").write_text(compose(overrides, Path("conf")))
-    main(COMMAND)
+    command(COMMAND)
     printed = capsys.readouterr().out
     assert printed.startswith("# @package checkpoints.lora_searched")
     assert "with the settings of lora: " in printed
     assert "copy artifacts/search/lora/best.yaml to conf/checkpoint/lora_searched.yaml" in printed
-    main([*COMMAND, "--write"])
+    command([*COMMAND, "--write"])
     assert "written to conf/checkpoint/lora_searched.yaml" in capsys.readouterr().out
     config = check(yaml.safe_load(compose([*overrides, "checkpoint=[base,lora,lora_searched]"], Path("conf"))))
     found, own = (config.checkpoints[name].tuner for name in ("lora_searched", "lora"))
@@ -63,12 +63,12 @@ def test_it_prints_and_writes_a_checkpoint_that_composes(repository: Path, capsy
     assert found.adapter.keys() == own.adapter.keys()
     Path("conf/checkpoint/lora_searched.yaml").write_text("# written by a person\n")
     with pytest.raises(RecordError, match=r"lora_searched.yaml is there and was not written by a search"):
-        main([*COMMAND, "--write"])
+        command([*COMMAND, "--write"])
 
 
 @pytest.mark.heavy
 def test_settings_that_nothing_beat_are_not_written(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["lora", "trials=2", "space.epochs=null", "space.adapter=null", "space.learning_rate.low=1e-6",
+    command(["search", "lora", "trials=2", "space.epochs=null", "space.adapter=null", "space.learning_rate.low=1e-6",
           "space.learning_rate.high=0.02", "space.learning_rate.choices=null", "--write"])  # fmt: skip
     printed = capsys.readouterr().out
     assert "These are the settings of lora itself: no trial was better." in printed
@@ -78,7 +78,7 @@ def test_settings_that_nothing_beat_are_not_written(repository: Path, capsys: py
 
 @pytest.mark.heavy
 def test_mlflow_shows_a_run_and_its_trials_each_once(repository: Path) -> None:
-    main(COMMAND)
+    command(COMMAND)
     (parent,) = runs(repository, "search")
     children = {run.data.tags["trial"]: run for run in runs(repository, "trial")}
     trials = read_jsonl(Path("artifacts/search/lora/trials.jsonl"), TrialRecord)
@@ -93,11 +93,11 @@ def test_mlflow_shows_a_run_and_its_trials_each_once(repository: Path) -> None:
     artifacts = Path(parent.info.artifact_uri.removeprefix("file://"))
     assert {file.name for file in artifacts.iterdir()} == {"search.json", "trials.jsonl", "best.yaml", "search.svg"}
 
-    main(COMMAND)
+    command(COMMAND)
     assert [run.info.run_id for run in runs(repository, "search")] == [parent.info.run_id]
     assert {run.info.run_id for run in runs(repository, "trial")} == {run.info.run_id for run in children.values()}
 
-    main([*COMMAND, "trials=3"])
+    command([*COMMAND, "trials=3"])
     (longer,) = runs(repository, "search")
     after = {run.data.tags["trial"]: run for run in runs(repository, "trial")}
     assert longer.info.run_id != parent.info.run_id
@@ -105,7 +105,7 @@ def test_mlflow_shows_a_run_and_its_trials_each_once(repository: Path) -> None:
     assert after["1"].info.run_id == children["1"].info.run_id
     assert {run.data.tags["mlflow.parentRunId"] for run in after.values()} == {longer.info.run_id}
 
-    main([*COMMAND, "--restart"])
+    command([*COMMAND, "--restart"])
     assert len(runs(repository, "search")) == 1
     assert len(runs(repository, "trial")) == 2
 
@@ -114,7 +114,7 @@ def test_mlflow_shows_a_run_and_its_trials_each_once(repository: Path) -> None:
 def test_what_a_kill_left_in_mlflow_is_mended(repository: Path) -> None:
     from mlflow import MlflowClient
 
-    main(COMMAND)
+    command(COMMAND)
     client = MlflowClient(f"sqlite:///{repository / 'mlflow.db'}")
     (parent,) = runs(repository, "search")
     first, second = runs(repository, "trial")
@@ -134,7 +134,7 @@ def settings() -> Config:
 @pytest.mark.heavy
 def test_without_mlflow_the_files_are_there_all_the_same(repository: Path, caplog: pytest.LogCaptureFixture) -> None:
     (repository / "mlflow.db").write_text("not a database at all")
-    main(COMMAND)
+    command(COMMAND)
     assert "MLflow does not show the search" in caplog.text
     assert Path("artifacts/search/lora/best.yaml").exists()
 
@@ -143,15 +143,15 @@ def test_without_mlflow_the_files_are_there_all_the_same(repository: Path, caplo
     ("arguments", "message"),
     [
         (["lora", "trails=3"], "search.trails.*: no such setting; did you mean 'trials'"),
-        (["lora", "trials"], "'trials' is not a setting: expected <setting>=<value>"),
+        (["lora", "trials"], "'trials' is not a setting: expected one such as"),
         (["lora", "trials=many"], "search.trials.*valid integer.*'many'"),
         (["lora", "space.epochs.choices=[0]"], "search.space.epochs: Input should be greater than or equal to 1"),
         (["lora", "space.epochs.choices=[1"], r"space.epochs.choices=\[1"),
     ],
 )
 def test_bad_settings_are_one_clear_error(repository: Path, arguments: list[str], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        main(arguments)
+    with pytest.raises(WhetherError, match=message):
+        command(["search", *arguments])
     assert not Path("artifacts/search").exists()
 
 
@@ -163,7 +163,7 @@ def test_without_optuna_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.heavy
 def test_the_command_ends_with_a_status(repository: Path) -> None:
-    command = [sys.executable, "-m", "pipelines.search"]
+    command = [sys.executable, "-m", "whether.cli", "search"]
     failed = subprocess.run([*command, "base"], capture_output=True, text=True, check=False)
     assert (failed.returncode, failed.stdout) == (1, "")
     assert failed.stderr == "error: base has no tuner to search settings for; known: lora\n"

@@ -13,7 +13,7 @@ from whether.search.space import Space
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/search.md").read_text()
-COMMANDS = re.findall(r"^python -m pipelines.search (.*)$", TEXT, re.MULTILINE)
+COMMANDS = re.findall(r"^whether search (.*)$", TEXT, re.MULTILINE)
 
 
 @pytest.mark.heavy

@@ -4,11 +4,8 @@ import sys
 from datetime import date
 
 import pytest
-import yaml
 
-from pipelines import price
-from whether.config import ServedConfig, TokenPrice
-from whether.errors import ConfigError, MissingPackageError, SourceError
+from whether.errors import MissingPackageError, SourceError
 from whether.served.prices import listed_price
 
 TODAY = date(2026, 11, 28)
@@ -41,15 +38,3 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "genai_prices", None)
     with pytest.raises(MissingPackageError, match=r"whether\[prices\]"):
         listed_price("gpt-4o-mini", None, TODAY)
-
-
-def test_what_is_printed_goes_into_a_checkpoints_file(capsys: pytest.CaptureFixture[str]) -> None:
-    price.main(["gpt-4o-mini", "https://api.openai.com/v1"])
-    fields = yaml.safe_load(capsys.readouterr().out)
-    served = ServedConfig(
-        base_url="https://api.openai.com/v1", model="gpt-4o-mini", price=TokenPrice(**fields["price"])
-    )
-    assert served.price is not None
-    assert served.price.usd(1_000_000, 1_000_000) == pytest.approx(0.75)
-    with pytest.raises(ConfigError, match="expected a model"):
-        price.main([])

@@ -171,7 +171,7 @@ def publishing(place: Workplace, url: str, experiment: str) -> "subprocess.Popen
     words = [*SETTINGS, "tracking=server", f"tracking.uri={url}", f"tracking.experiment={experiment}"]
     assert place.module("pipelines.compose", *words).returncode == 0
     return subprocess.Popen(
-        [place.python, "-m", "pipelines.publish"], cwd=place.path, env=place.environment, text=True,
+        [place.python, "-m", "whether.cli", "publish"], cwd=place.path, env=place.environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
@@ -192,14 +192,14 @@ def test_kill_9_of_the_server_while_it_is_told(server: Server, place: Workplace,
     process.communicate()
     server.process.wait(60)
     with running(folder, storage, urlsplit(server.url).port) as told:
-        done = place.module("pipelines.publish")
+        done = place.module("whether.cli", "publish")
         assert done.returncode == 0, done.stderr
         assert contents(told.runs("killed")) == expected
 
 
 def test_a_fresh_clone_with_the_remote_runs_nothing(place: Workplace, storage: str, tmp_path: Path) -> None:
     place.environment |= S3
-    assert place.module("pipelines.run", *SETTINGS, "tracking=none").returncode == 0
+    assert place.module("whether.cli", "run", *SETTINGS, "tracking=none").returncode == 0
     place.shell(
         "dvc remote add --default store s3://dvc/cache && dvc remote modify store endpointurl " + storage + " &&"
         " git add . && git commit --quiet -m 'with results' && dvc push --quiet"

@@ -45,9 +45,8 @@ class BundleProcess:
         with tempfile.TemporaryDirectory() as own:
             place = scratch or Path(own)
             write_jsonl(place / "in.jsonl", examples)
-            command = [sys.executable, "-m", "pipelines.answer", "--bundle", bundle]
-            command += ["--examples", str(place / "in.jsonl"), "--out", str(place / "out.jsonl")]
-            command += ["--requests", str(requests)] if requests else []
+            command = [sys.executable, "-m", "whether.bundle.worker", bundle]
+            command += [str(place / "in.jsonl"), str(place / "out.jsonl"), str(requests)]
             done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
             if done.returncode:
                 lines = done.stderr.strip().splitlines()

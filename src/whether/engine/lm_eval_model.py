@@ -1,7 +1,7 @@
 """Our engine as a model of lm-eval, with the results of its `hf` backend for the same model.
 
 Importing this module registers the name `whether`: `lm_eval.simple_evaluate(model="whether", model_args=...)`.
-`python -m whether.engine.lm_eval` is lm-eval's command line with it.
+`whether lm-eval` is lm-eval's command line with it.
 """
 
 import dataclasses

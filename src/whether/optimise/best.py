@@ -9,7 +9,7 @@ from whether.config import BASE, CONF
 from whether.errors import RecordError
 from whether.records import CandidateRecord, OptimiseRecord, write_text
 
-_MARK = "# Found by `python -m pipelines.optimise"
+_MARK = "# Found by `"
 
 
 class _Dumper(yaml.SafeDumper):
@@ -34,7 +34,7 @@ def prompt_yaml(record: OptimiseRecord, best: CandidateRecord) -> str:
     told = "" if record.by_hand is None else f"; the best written by hand, {record.by_hand}: {record.by_hand_score:.1%}"
     lines = [
         f"# @package prompts.{name}",
-        f"{_MARK} {record.checkpoint}` for {record.task} with {record.model}: {best.name}.",
+        f"{_MARK}whether optimise {record.checkpoint}` for {record.task} with {record.model}: {best.name}.",
         f"# {record.best_score:.1%} of {record.dev_examples} dev examples{told}.",
         f"# That is the best of {record.candidates} on dev, so a little lucky: only test says how good it is.",
         f'#   make run ARGS="prompt=[zero_shot,few_shot,knn,{name}]"',

@@ -1,4 +1,4 @@
-"""What changed since an earlier verdict, as `python -m pipelines.verdict --against … --json` has it."""
+"""What changed since an earlier verdict, as `whether verdict --against … --json` has it."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -21,7 +21,7 @@ def require_committed_data() -> None:
     if shown.stdout.split() != DATA_DVC.read_bytes().split():
         raise SourceError(
             "data/ changed, and DVC wrote its new hash into data.dvc. If you meant it: `git add data.dvc` and run"
-            " again. If not: `git checkout data.dvc`, remove data/ and run `python -m pipelines.fetch`"
+            " again. If not: `git checkout data.dvc`, remove data/ and run `whether fetch`"
         )
 
 

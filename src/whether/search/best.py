@@ -11,7 +11,7 @@ from whether.errors import RecordError
 from whether.records import SearchRecord, TrialRecord, read_json, read_jsonl, write_text
 from whether.search.space import Space
 
-_MARK = "# Found by `python -m pipelines.search"
+_MARK = "# Found by `"
 
 
 def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
@@ -26,7 +26,7 @@ def checkpoint_yaml(record: SearchRecord, trials: Sequence[TrialRecord], best: T
     tuner = space.tuner(best.settings)
     lines = [
         f"# @package checkpoints.{name}",
-        f"{_MARK} {record.checkpoint}` for {record.task} with {record.model}:"
+        f"{_MARK}whether search {record.checkpoint}` for {record.task} with {record.model}:"
         f" trial {best.number + 1}, the best of {len(trials)}.",
         *_comment(record, trials, best),
         "tuner:",

@@ -96,7 +96,7 @@ class BudgetedModel:
                 f"{what} would cost up to ${estimate.usd:.4g} ({estimate.requests} requests to {self.config.model},"
                 f" about {estimate.input_tokens:,} tokens in and at most {estimate.output_tokens:,} out), and"
                 f" ${spent:.4g} is spent: more than {self._setting}, which is ${limit:g}."
-                " Nothing was sent; raise it if you want this, or ask less (`python -m pipelines.estimate` shows all"
+                " Nothing was sent; raise it if you want this, or ask less (`whether estimate` shows all"
                 " arms)"
             )
 

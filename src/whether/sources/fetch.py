@@ -1,7 +1,7 @@
 """data/ and everything else that a run reads from outside: fetched before the first stage, checked, never re-hashed.
 
 data.dvc says what data/ must be. DVC itself, on `dvc repro`, takes whatever stands in data/ and writes its hash into
-data.dvc; `ensure` (called by `make run` and `python -m pipelines.fetch`) refuses before that can happen, and
+data.dvc; `ensure` (called by `make run` and `whether fetch`) refuses before that can happen, and
 `tracked.refuse_rehashed` (called by the stages that read data/) refuses after it did.
 """
 
@@ -38,7 +38,7 @@ def fetch_all(config: Config) -> None:
         shown = ", ".join(different[:5]) + (f" and {len(different) - 5} more" if len(different) > 5 else "")
         raise SourceError(
             f"data/ is not what data.dvc says; changed: {shown}. If you meant it: `dvc add data` and"
-            " `git add data.dvc`. If not: remove data/ and run `python -m pipelines.fetch`"
+            " `git add data.dvc`. If not: remove data/ and run `whether fetch`"
         )
     if config.task.source.hub:
         fetch_rows(config.task.source)

@@ -21,6 +21,8 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """
     require_file(path)
     readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
+    if path.suffix not in readers:
+        raise DataError(f"{path}: rows are read from {', '.join(readers)}, not from {path.suffix or 'this'}")
     empty = True
     for number, row in readers[path.suffix](path):
         empty = False
@@ -34,8 +36,7 @@ def require_file(path: Path) -> None:
     if not path.is_file():
         siblings = [entry.name for entry in path.parent.glob("*")] if path.parent.is_dir() else []
         raise DataError(
-            f"{path} is missing: run `python -m pipelines.fetch`, or correct task.source.path"
-            f"{near_matches(path.name, siblings)}"
+            f"{path} is missing: run `whether fetch`, or correct task.source.path{near_matches(path.name, siblings)}"
         )
 
 

@@ -119,7 +119,7 @@ def _experiment_id(client: Any, name: str, root: Path | None) -> str:
         raise TrackingError(
             f"the experiment {name!r} keeps its artifacts in {found.artifact_location}, and this repository is"
             f" {root}: it was moved or copied. Delete mlflow.db and mlartifacts/ here and run"
-            " `python -m pipelines.publish`: the runs are made anew from the files"
+            " `whether publish`: the runs are made anew from the files"
         )
     return str(found.experiment_id)
 

@@ -48,7 +48,7 @@ class Receipt:
     models: dict[str, str] = field(default_factory=dict)
     """Arm → `<registered model>/<version>`, which `mlflow.pyfunc.load_model("models:/…")` loads."""
     pending: bool = False
-    """True if not everything is in MLflow: `python -m pipelines.publish` tries again."""
+    """True if not everything is in MLflow: `whether publish` tries again."""
     reason: str | None = None
     """Why it is pending, or why nothing was published."""
 
@@ -76,7 +76,7 @@ def publish(
     except TrackingError as error:
         if strict and not isinstance(error, ServerUnavailable):
             raise
-        logger.warning("MLflow is not up to date: %s. Later, run `python -m pipelines.publish`.", error)
+        logger.warning("MLflow is not up to date: %s. Later, run `whether publish`.", error)
         waiting = {view.name: Published(view.kind, view.content_key) for view in (views.pipeline, *views.stages)}
         return Receipt(uri, experiment, runs=waiting, pending=True, reason=str(error))
     parent_id = runs[views.pipeline.name].run_id

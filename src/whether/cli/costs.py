@@ -1,0 +1,66 @@
+"""`whether estimate` and `whether price`: what asking a served model costs. Nothing is sent."""
+
+import dataclasses
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import yaml
+
+from whether.cli.settings import last_or_composed
+from whether.errors import ConfigError
+from whether.records import ARTIFACTS, Task, read_json
+from whether.report.terminal import print_table
+
+HEADS = ("arm", "requests", "tokens in", "tokens out", "USD")
+
+
+def estimate(overrides: Sequence[str]) -> int:
+    """Print what each arm of a served model would send, and for each model what is spent and allowed.
+
+    Returns 1 where that is not enough, else 0. Raises ConfigError where no served model is selected, or where what is
+    prepared is another task.
+    """
+    from whether.prompt.arm import estimate_arm
+    from whether.prompt.models import base_counter
+    from whether.served.budget import BudgetedModel
+
+    config = last_or_composed(overrides)
+    served = {name: checkpoint.served for name, checkpoint in config.checkpoints.items() if checkpoint.served}
+    if not served:
+        raise ConfigError("no served model is selected: name one, as in `checkpoint=[base,served]` (docs/served.md)")
+    prepared = read_json(ARTIFACTS / "prepare" / "task.json", Task)
+    if prepared.name != config.task.name:
+        raise ConfigError(
+            f"artifacts/prepare holds the task {prepared.name}, and the settings name {config.task.name}: run"
+            " `dvc repro prepare` with these settings first"
+        )
+    rows, beyond = [], False
+    for checkpoint, settings in served.items():
+        total = 0.0
+        for name, prompt in config.prompts.items():
+            found = estimate_arm(
+                checkpoint, name, prompt, settings, config.seed, artifacts=ARTIFACTS, robustness=config.robustness
+            )
+            total += found.usd
+            counts = [f"{count:,}" for count in (found.requests, found.input_tokens, found.output_tokens)]
+            rows.append([f"{checkpoint}-{name}", *counts, f"{found.usd:.4f}"])
+        spent = BudgetedModel(settings, checkpoint, base_counter(ARTIFACTS / "model")).spent()
+        limit = "no limit" if settings.max_cost is None else f"of {settings.max_cost:g} allowed"
+        rows.append([f"{checkpoint}: spent so far", "", "", "", f"{spent:.4f}"])
+        rows.append([f"{checkpoint}: afterwards", "", "", limit, f"{spent + total:.4f}"])
+        beyond |= settings.max_cost is not None and spent + total > settings.max_cost
+    print_table(HEADS, rows, left=1)
+    print("\ntokens in: about, by the base model's tokenizer; tokens out and USD: at most; nothing was sent")
+    return int(beyond)
+
+
+def price(model: str, url: str | None) -> None:
+    """Print a served model's price by the packaged list, as it goes into conf/checkpoint/<name>.yaml."""
+    from whether.served.prices import listed_price
+
+    found = listed_price(model, url, datetime.now(UTC).date())
+    print(f"# {found.model}, {found.provider}")
+    for remark in found.remarks:
+        print(f"# {' '.join(remark.split())}")
+    fields = {name: value for name, value in dataclasses.asdict(found.price).items() if value is not None}
+    print(yaml.safe_dump({"price": fields}, sort_keys=False, allow_unicode=True, width=200), end="")

@@ -1,0 +1,69 @@
+"""`whether run`, `report` and `fetch`: the whole pipeline, and the verdict in the terminal."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from whether.config import check, compose, write_params
+from whether.errors import RecordError
+from whether.records import ARTIFACTS, Verdict, read_json
+
+REPORT = ARTIFACTS / "report" / "report.html"
+VERDICT = ARTIFACTS / "compare" / "verdict.json"
+
+
+def run(overrides: Sequence[str]) -> int:
+    """Compose the settings, fetch what is missing, run what is not up to date, publish, and show the verdict.
+
+    What `dvc repro` does, with settings from the command line, data fetched first and the result shown at the end.
+    Returns the status of `dvc repro`.
+    """
+    from whether.sources.fetch import fetch_all
+
+    text = compose(overrides)
+    config = check(yaml.safe_load(text))
+    fetch_all(config)
+    write_params(text)
+    status = repro()
+    if status:
+        return status
+    from whether.report.terminal import print_verdict
+    from whether.tracking.candidates import registered_arms
+    from whether.tracking.publish import publish
+
+    # The stage `publish` ran already or came from the cache; a server or database that was away then is caught up here.
+    receipt = publish(config, ARTIFACTS, registered_arms(config, ARTIFACTS), strict=False)
+    verdict = read_json(VERDICT, Verdict)
+    print_verdict(verdict)
+    print(f"\nreport   {REPORT}\nverdict  {VERDICT}\nMLflow   `make ui`, then http://127.0.0.1:5000")
+    model = receipt.models.get(verdict.recommended_arm or "")
+    if model:
+        print(f'model    mlflow.pyfunc.load_model("models:/{model}")')
+    return 0
+
+
+def repro() -> int:
+    """Run `dvc repro` on the settings just composed; its own messages say what failed."""
+    # DVC starts each stage as `python`: that has to be this one, also where no environment is activated.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    environment = os.environ | {"WHETHER_COMPOSED": "1", "PATH": path}
+    return subprocess.run([sys.executable, "-m", "dvc", "repro"], env=environment, check=False).returncode
+
+
+def report() -> None:
+    """Print where the report of the last run is. Raises RecordError where there is none."""
+    if not REPORT.exists():
+        raise RecordError(f"{REPORT} is not there yet: `whether run` makes it")
+    print(REPORT.resolve())
+
+
+def fetch(overrides: Sequence[str]) -> None:
+    """Fetch what a run reads from outside, and check what is there: data/, packages, data sets of the hub."""
+    from whether.cli.settings import last_or_composed
+    from whether.sources.fetch import fetch_all
+
+    fetch_all(last_or_composed(overrides))
