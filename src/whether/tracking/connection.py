@@ -101,7 +101,7 @@ def _check_database(database: Path) -> None:
     with database.open("r+b") as stream:
         header = stream.read(16)
     if header not in (b"", b"SQLite format 3\0"):
-        raise TrackingError(f"{database} is not an SQLite database: move it away, and it is made anew from the files")
+        raise TrackingError(f"{database} is not an SQLite database: move it away, and it is made again from the files")
 
 
 def _experiment_id(client: Any, name: str, root: Path | None) -> str:
@@ -119,7 +119,7 @@ def _experiment_id(client: Any, name: str, root: Path | None) -> str:
         raise TrackingError(
             f"the experiment {name!r} keeps its artifacts in {found.artifact_location}, and this repository is"
             f" {root}: it was moved or copied. Delete mlflow.db and mlartifacts/ here and run"
-            " `whether publish`: the runs are made anew from the files"
+            " `whether publish`: the runs are made again from the files"
         )
     return str(found.experiment_id)
 
