@@ -201,7 +201,7 @@ def test_bad_settings_are_named(overrides: list[str], message: str) -> None:
 def test_an_old_name_is_an_error_that_says_the_new_one(prefix: str, old: str, new: str) -> None:
     with pytest.raises(ConfigError) as error:
         compose([f"{prefix}{old}=20"], ROOT / CONF)
-    assert re.sub(r" \(in \S*retrain/default\.yaml\)", "", str(error.value)) == f"{old} is now {new}"
+    assert re.sub(r"^override | \(in \S*retrain/default\.yaml\)", "", str(error.value)) == f"{old} is now {new}"
 
 
 def test_the_name_of_a_setting_below_a_renamed_one() -> None:
