@@ -55,8 +55,8 @@ def test_a_challenger_continues_from_a_tuned_champion(place: Workplace) -> None:
     assert done.summary["intake"]["labelled"] == 6
     params = yaml.safe_load((place.path / "params.yaml").read_text())
     assert params["arms"]["checkpoint"] == ["base", "lora", "lora_warm"]
-    start = params["checkpoints"]["lora_warm"]["tuner"]["start"]
-    assert champion["champion"] in start["adapter"]
+    warm_start = params["checkpoints"]["lora_warm"]["tuner"]["warm_start"]
+    assert champion["champion"] in warm_start["adapter"]
     arms = json.loads((place.path / "artifacts/compare/verdict.json").read_text())["arms"]
     assert set(arms) == {"base-zero_shot", "lora-zero_shot", "lora_warm-zero_shot"}
     history = {
@@ -68,7 +68,7 @@ def test_a_challenger_continues_from_a_tuned_champion(place: Workplace) -> None:
     again = place.job(*LORA, "retrain.warm_start=true")
     assert (again.status, again.summary["outcome"]) == (0, "no_trigger"), again.err[-2000:]
     params = yaml.safe_load((place.path / "params.yaml").read_text())
-    assert place.champion()["champion"] in params["checkpoints"]["lora_warm"]["tuner"]["start"]["adapter"]
+    assert place.champion()["champion"] in params["checkpoints"]["lora_warm"]["tuner"]["warm_start"]["adapter"]
 
 
 def test_a_tuned_checkpoint_is_a_registered_model_with_the_same_logits_and_answers(place: Workplace) -> None:
