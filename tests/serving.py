@@ -113,7 +113,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.proxy.reached.append(json.loads(content))
         kept = {key: value for key, value in self.headers.items() if key.lower() in ("authorization", "content-type")}
         url = self.proxy.upstream + self.path
-        response = self.proxy.client.request(method, url, content=content, headers=kept)
+        with self.proxy.forwarding():
+            response = self.proxy.client.request(method, url, content=content, headers=kept)
         return Exchange(response.status_code, {"content-type": response.headers["content-type"]}, response.content)
 
     def respond(self, exchange: Exchange, sent: int | None = None) -> None:
@@ -152,6 +153,10 @@ class Proxy(ThreadingHTTPServer):
         self.under_way = 0
         self.most_under_way = 0
         """Requests at the same time, while there were no faults."""
+        self.forwards = 0
+        self.closed = False
+        self.changed = threading.Condition()
+        """Of `forwards`, requests that the server is computing, and `closed`."""
 
     @property
     def url(self) -> str:
@@ -162,6 +167,20 @@ class Proxy(ThreadingHTTPServer):
         self._thread.start()
         return self
 
+    @contextmanager
+    def forwarding(self) -> Iterator[None]:
+        """A request is at the server: the client for it must stay open."""
+        with self.changed:
+            if self.closed:
+                raise ConnectionError("the proxy is closed")
+            self.forwards += 1
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.forwards -= 1
+                self.changed.notify_all()
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that was killed
             super().handle_error(request, client_address)
@@ -170,6 +189,9 @@ class Proxy(ThreadingHTTPServer):
         self.shutdown()
         self._thread.join()
         self.server_close()
+        with self.changed:
+            self.closed = True
+            self.changed.wait_for(lambda: not self.forwards)
         self.client.close()
 
 
