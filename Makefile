@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run env fetch data ui server demo-drift report docs check format test test-fast test-slow clean
+.PHONY: help run quick env fetch data ui server demo-drift report docs check format test test-fast test-slow clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,6 +29,9 @@ help: ## This list
 
 run: env ## Environment, data, model, all stages; prints the verdict. ARGS="task=fever tuner.r=8" changes settings
 	@set -f +B; whether run $(ARGS)
+
+quick: env ## As run, but no further than a first verdict from the arms alone
+	@set -f +B; whether quick $(ARGS)
 
 env: $(VENV)/.installed ## The virtual environment with the pinned packages
 

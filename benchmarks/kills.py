@@ -186,7 +186,7 @@ def outcome(folder: Path) -> list[Any]:
     lines = [read_json(folder / "metrics.json"), *read_jsonl(folder / "history.jsonl")]
     kept = [{key: value for key, value in line.items() if key not in MEASURED} for line in lines]
     files = ("adapter/adapter_model.safetensors", "adapter/adapter_config.json", "checkpoint.json")
-    return [kept, *((folder / file).read_bytes() for file in files)]
+    return [kept, *((folder / "checkpoint" / file).read_bytes() for file in files)]
 
 
 def described(number: int, kill: Kill) -> str:

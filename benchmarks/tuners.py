@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from whether.config import CONF, compose
+from whether.config import BASE, CONF, compose
 from whether.records import read_json, write_text
 
 ROOT = Path.cwd()
@@ -61,9 +61,10 @@ def names() -> list[str]:
 
 def measure(name: str, overrides: list[str]) -> Result:
     """Run both stages for a checkpoint, unless that was done."""
-    params = compose([f"checkpoint=[base,{name}]" if name != "base" else "checkpoint=[base]", *overrides])
+    chosen = ",".join(dict.fromkeys([BASE, name]))
+    params = compose([f"checkpoint=[{chosen}]", f"prompt=[{PROMPT}]", "curve=none", "robustness=none", *overrides])
     folder = WORK / name
-    trained, arm = folder / "artifacts/finetune" / name, folder / "artifacts/prompt" / f"{name}-{PROMPT}"
+    trained, arm = folder / "artifacts/finetune" / name, folder / "artifacts/score" / f"{name}-{PROMPT}"
     if not (folder / "params.yaml").exists() or (folder / "params.yaml").read_text(encoding="utf-8") != params:
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "artifacts").mkdir(parents=True)
@@ -72,11 +73,20 @@ def measure(name: str, overrides: list[str]) -> Result:
         write_text(folder / "params.yaml", params)
     if not trained.exists():
         stage(folder, "training_set")
+        stage(folder, "finetune", BASE)
         stage(folder, "finetune", name)
     if not arm.exists():
-        stage(folder, "prompt", name, PROMPT)
+        stage(folder, "prompt")
+        for checkpoint in dict.fromkeys([BASE, name]):  # what is scored is every arm of the settings
+            stage(folder, "generate", checkpoint, PROMPT)
+        stage(folder, "score")
     metrics = read_json(arm / "metrics.json")
-    return Result(name, read_json(trained / "checkpoint.json"), read_json(trained / "metrics.json"), metrics["test"])
+    return Result(
+        name,
+        read_json(trained / "checkpoint" / "checkpoint.json"),
+        read_json(trained / "metrics.json"),
+        metrics["test"],
+    )
 
 
 def stage(folder: Path, *arguments: str) -> None:

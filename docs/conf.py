@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 NAVIGATION = {
-    "Start": ["README", "docs/architecture"],
+    "Start": ["README", "docs/life_of_a_row", "docs/architecture"],
     "How it decides": ["docs/statistics", "docs/learning_curve", "docs/robustness", "docs/over_time"],
     "Guides": [
         "docs/extending",

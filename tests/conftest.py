@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from order import (  # noqa: F401 - pytest calls them
 from warm_python import warm_python
 
 from whether.entry import prepare_process
-from whether.records import Example, Task
+from whether.records import Example, Task, write_json, write_jsonl
 
 if TYPE_CHECKING:
     from whether.engine.local import LocalModel
@@ -214,3 +214,22 @@ def examples() -> list[Example]:
         for number in range(10)
         for label in words
     ]
+
+
+@pytest.fixture
+def make_artifacts(tmp_path: Path) -> Callable[[Path, Task, list[Example]], Path]:
+    """Return a function that lays out artifacts/ as the stages before the arms leave it."""
+
+    def make(model: Path, task: Task, examples: list[Example]) -> Path:
+        artifacts = tmp_path / "artifacts"
+        (artifacts / "finetune").mkdir(parents=True)
+        (artifacts / "model").symlink_to(model)
+        write_json(artifacts / "finetune" / "base" / "checkpoint" / "checkpoint.json", {"kind": "base"})
+        write_json(artifacts / "prepare" / "task.json", task)
+        third = len(examples) // 3
+        for number, split in enumerate(("train", "dev", "test")):
+            part = examples[number * third : (number + 1) * third]
+            write_jsonl(artifacts / "prepare" / f"{split}.jsonl", part)
+        return artifacts
+
+    return make

@@ -215,7 +215,10 @@ def test_the_name_of_a_setting_below_a_renamed_one() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["prompts.knn.answering.after=x"], "override prompts.knn.answering.after is now prompts.knn.decoding.after"),
+        (["prompts.knn.answering.after=x"],
+         "override prompts.knn.answering.after is now prompts.knn.decoding.answer_prefix"),
+        (["prompt=[chain_of_thought]", "prompts.chain_of_thought.decoding.after=x"],
+         "override prompts.chain_of_thought.decoding.after is now prompts.chain_of_thought.decoding.answer_prefix"),
         (["+prompts.knn.answering={}"],
          "prompts.knn.answering (in {conf}/prompt/knn.yaml) is now prompts.knn.decoding"),
         (["+checkpoints.lora.tuner.prompt={strategy: {_target_: a.b}, answering: {}}"],
@@ -245,13 +248,15 @@ def test_the_name_of_a_setting_below_a_renamed_one() -> None:
         (["prompt=[few_shot_constrained]",
           "prompts.few_shot_constrained.decoding._target_=whether.prompt.answering.one_of_labels"],
          "prompts.few_shot_constrained.decoding._target_: whether.prompt.answering.one_of_labels is now"
-         " whether.prompt.answering.constrained_choice"),
+         " whether.outputs.decoding.constrained_choice"),
         (["prompt=[structured]", "prompts.structured.decoding._target_=whether.prompt.answering.structured"],
          "prompts.structured.decoding._target_: whether.prompt.answering.structured is now"
-         " whether.prompt.answering.json_answer"),
+         " whether.outputs.decoding.json_answer"),
+        (["prompts.knn.decoding._target_=whether.prompt.answering.greedy"],
+         "prompts.knn.decoding._target_: whether.prompt.answering.greedy is now whether.outputs.decoding.greedy"),
         (["optimise.decodings.labels._target_=whether.prompt.answering.one_of_labels"],
          "optimise.decodings.labels._target_: whether.prompt.answering.one_of_labels is now"
-         " whether.prompt.answering.constrained_choice"),
+         " whether.outputs.decoding.constrained_choice"),
     ],
 )  # fmt: skip
 def test_an_old_name_is_one_error_that_has_the_new_one(overrides: list[str], message: str) -> None:

@@ -85,7 +85,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     output = made(f"make run ARGS='{SMOKE}'")
     checkpoints = ("base", "lora")
     assert ran(output) >= {f"{stage}@{name}" for stage in ("finetune", "benchmark") for name in checkpoints}
-    assert ran(output) >= {f"prompt@{name}-few_shot" for name in checkpoints}
+    assert ran(output) >= {f"generate@{name}-few_shot" for name in checkpoints}
     assert ran(output) >= {"compose", "model", "prepare", "compare", "publish"}
     assert "report.html" in output
     return made

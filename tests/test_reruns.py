@@ -13,8 +13,16 @@ pytestmark = [pytest.mark.real(minutes=3), pytest.mark.story, pytest.mark.timeou
 CHANGED = ("checkpoint=", "prompt=", "curve=", "tuner.epochs=")
 GRID = [word for word in SETTINGS if not word.startswith(CHANGED)]
 GRID += ["tuner.epochs=1", "tuner.r=2", "checkpoint=[base,lora]", "curve=smoke", "curve.labels=[10]"]
-ALWAYS = {"compare", "report", "publish"}
-LORA = {"finetune@lora", "prompt@lora-zero_shot", "prompt@lora-knn", "benchmark@lora", "curve@10-0"}
+ALWAYS = {"score", "quick", "compare", "report", "publish"}
+
+
+def arms(*names: str) -> set[str]:
+    """The expensive stages of arms."""
+    return {f"{stage}@{name}" for stage in ("generate", "robustness") for name in names}
+
+
+POINT = {"curve_tune@10-0", "curve_generate@10-0"}
+LORA = {"finetune@lora", "benchmark@lora"} | arms("lora-zero_shot", "lora-knn") | POINT
 
 
 class Study(Workplace):
@@ -49,9 +57,8 @@ def study(tmp_path_factory: pytest.TempPathFactory, able_model: Path, warm: Path
     made.shell("dvc commit -q data.dvc -f && git commit -qam 'more rows'")
     found = made.run()
     assert found - {"compose"} == LORA | ALWAYS | {
-        "model", "prepare", "training_set", "finetune@base", "prompt@base-zero_shot", "prompt@base-knn",
-        "benchmark@base", "draw",
-    }  # fmt: skip
+        "model", "prepare", "training_set", "prompt", "finetune@base", "benchmark@base", "curve_data",
+    } | arms("base-zero_shot", "base-knn")  # fmt: skip
     return made
 
 
@@ -70,7 +77,7 @@ def test_a_second_run_does_nothing_and_shows_the_verdict_again(study: Study) -> 
 
 
 def test_dvc_commands_do_what_a_dvc_user_expects(study: Study) -> None:
-    assert "prompt@lora-knn" in study.shell("dvc dag")
+    assert "generate@lora-knn" in study.shell("dvc dag")
     assert "base-knn" in study.shell("dvc metrics show --json")
     study.shell("dvc metrics diff")
     plots = study.shell("dvc plots show --json")
@@ -118,7 +125,7 @@ def test_a_new_prompt_runs_its_arms_only(study: Study) -> None:
         "# @package prompts.few_shot_3\nstrategy: {_target_: whether.prompt.strategies.few_shot, examples: 3}\n"
     )
     found = study.run(prompts="zero_shot,knn,few_shot_3")
-    assert found - {"compose"} == {"prompt@base-few_shot_3", "prompt@lora-few_shot_3"} | ALWAYS
+    assert found - {"compose"} == {"prompt"} | arms("base-few_shot_3", "lora-few_shot_3") | ALWAYS
     kinds = [kind for kind, _ in study.runs()]
     assert kinds.count("arm") == 6, "cached arms are not logged twice"
     assert kinds.count("pipeline") == 2
@@ -126,11 +133,12 @@ def test_a_new_prompt_runs_its_arms_only(study: Study) -> None:
 
 def test_a_field_of_a_tuner_reruns_what_is_tuned_only(study: Study) -> None:
     found = study.run("tuner.alpha=16", prompts="zero_shot")
-    assert found - {"compose"} == LORA - {"prompt@lora-knn"} | ALWAYS | {"training_set"}
+    cheap = {"training_set", "prompt", "curve_data"}
+    assert found - {"compose"} == LORA - arms("lora-knn") | ALWAYS | cheap
 
 
 def test_an_edit_of_what_makes_or_reads_words_trains_nothing(study: Study) -> None:
-    """The texts to tune on are made again, are the same, and so no checkpoint is."""
+    """Texts and requests are made again, are the same, and so no model runs on them."""
     study.run("tuner.alpha=16", prompts="zero_shot")
     files = [
         study.path / "src/whether" / name for name in ("outputs/label.py", "prompt/strategies.py", "chat/messages.py")
@@ -138,19 +146,23 @@ def test_an_edit_of_what_makes_or_reads_words_trains_nothing(study: Study) -> No
     kept = [file.read_text() for file in files]
     for file, text in zip(files, kept, strict=True):
         file.write_text(text + "\n# a remark\n")
-    assert "Running stage 'training_set'" in study.shell("dvc repro --single-item training_set")
-    changed = study.shell("dvc status")
-    assert "prompt@lora-zero_shot" in changed
-    assert "finetune" not in changed
+    found = study.run("tuner.alpha=16", prompts="zero_shot")
+    # A template of the chat is a benchmark's too.
+    assert found <= {"prepare", "training_set", "prompt", "curve_data", "benchmark@base", "benchmark@lora"} | ALWAYS
+    assert {"prompt", "score"} <= found
     for file, text in zip(files, kept, strict=True):
         file.write_text(text)
-    assert study.run("tuner.alpha=16", prompts="zero_shot") <= {"training_set"}
+    assert study.run("tuner.alpha=16", prompts="zero_shot") <= {"prepare", "training_set", "prompt", *ALWAYS}
 
 
 def test_another_number_of_labels_runs_its_point_only_and_none_runs_nothing(study: Study) -> None:
     found = study.run("tuner.alpha=16", "curve.labels=[10,20]", prompts="zero_shot")
-    assert found - {"compose"} == {"curve@20-0", *ALWAYS}
-    assert study.run("tuner.alpha=16", "curve=none", prompts="zero_shot") - {"compose"} == {"draw", *ALWAYS}
+    assert found - {"compose"} == {
+        "curve_data", "curve_tune@20-0", "curve_generate@20-0", *(ALWAYS - {"score", "quick"}),
+    }  # fmt: skip
+    assert study.run("tuner.alpha=16", "curve=none", prompts="zero_shot") - {"compose"} == {
+        "curve_data", *(ALWAYS - {"score", "quick"}),
+    }  # fmt: skip
     assert study.verdict()["learning_curve"] is None
 
 
@@ -159,7 +171,7 @@ def test_a_dvc_experiment_takes_hydra_overrides(study: Study) -> None:
     chosen = " ".join(f"-S '{word}'" for word in [*GRID, "tuner.alpha=16", "policy.margin=0.05"])
     output = study.shell(f"dvc exp run {chosen} -S 'prompt=[zero_shot]'")
     found = set(re.findall(r"Running stage '([^']+)'", output))
-    assert found - {"compose"} <= LORA | ALWAYS | {"draw"}
+    assert found - {"compose"} <= LORA | ALWAYS | {"curve_data", "training_set", "prompt"}
     assert "compare" in found
     policy = study.verdict()["policy"]
     assert isinstance(policy, dict)
@@ -188,7 +200,7 @@ def test_a_second_clone_decides_the_same(study: Study, tmp_path: Path) -> None:
     """Same inputs, same seeds, same machine: the same verdict apart from times and what is computed from them."""
     study.run("curve=none", prompts="zero_shot")
     second = study.clone(tmp_path / "second")
-    assert {"finetune@lora", "prompt@lora-zero_shot"} < second.run("curve=none", prompts="zero_shot")
+    assert {"finetune@lora", "generate@lora-zero_shot"} < second.run("curve=none", prompts="zero_shot")
     assert untimed(second.verdict()) == untimed(study.verdict())
 
 
@@ -196,11 +208,14 @@ def test_further_training_runs_are_stages_of_their_own(study: Study) -> None:
     found = study.run("curve=none", "training_runs=3", prompts="zero_shot")
     further = [f"lora_run{run}" for run in (2, 3)]
     made = {f"{stage}@{name}" for stage in ("finetune", "benchmark") for name in further}
-    made |= {f"prompt@{name}-zero_shot" for name in further}
+    made |= arms(*(f"{name}-zero_shot" for name in further))
     assert found - {"compose"} == made | ALWAYS | {"training_set"}
-    arms: dict[str, dict[str, list[float]]] = study.verdict()["arms"]  # type: ignore[assignment]
-    assert {name: len(arm["by_run"]) for name, arm in arms.items()} == {"base-zero_shot": 0, "lora-zero_shot": 3}
-    seeds = [json.loads((study.path / f"artifacts/finetune/{name}/checkpoint.json").read_text()) for name in further]
+    measured: dict[str, dict[str, list[float]]] = study.verdict()["arms"]  # type: ignore[assignment]
+    assert {name: len(arm["by_run"]) for name, arm in measured.items()} == {"base-zero_shot": 0, "lora-zero_shot": 3}
+    seeds = [
+        json.loads((study.path / f"artifacts/finetune/{name}/checkpoint/checkpoint.json").read_text())
+        for name in further
+    ]
     assert [found["seed"] for found in seeds] == [1, 2]
     assert sum(kind == "checkpoint" for kind, _ in study.runs()) >= 4
 

@@ -79,7 +79,7 @@ def test_a_served_model_is_compared_with_tuned_ones(study: Study) -> None:
 
 def test_nothing_is_asked_twice(study: Study) -> None:
     study.proxy.reached.clear()
-    study.place.shell("dvc repro --force --single-item prompt@served-zero_shot prompt@served-few_shot")
+    study.place.shell("dvc repro --force --single-item generate@served-zero_shot generate@served-few_shot")
     assert study.proxy.reached == []
 
 

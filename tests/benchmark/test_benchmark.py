@@ -44,7 +44,7 @@ def place(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     Path("artifacts").mkdir()
     Path("artifacts/model").symlink_to(tiny_model)
-    write_json(Path("artifacts/finetune/base/checkpoint.json"), {"kind": "base"})
+    write_json(Path("artifacts/finetune/base/checkpoint/checkpoint.json"), {"kind": "base"})
     rows = [{"input": f"Which number is {n}?", "target": CHOICES[n % 4], "choices": CHOICES} for n in range(12)]
     write_jsonl(Path("rows.jsonl"), rows)
     write_jsonl(Path("text.jsonl"), [{"input": "Some general text. " * 20}, {"input": "More of it. " * 20}])

@@ -4,9 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from synthetic_study import LABELS
+from synthetic_study import LABELS, generations
 
-from whether.records import CheckpointMetrics, CurveAnswer, CurvePoint, Example, read_jsonl, write_json, write_jsonl
+from whether.records import (
+    CurveArm,
+    CurvePoint,
+    Example,
+    Generations,
+    read_jsonl,
+    to_builtins,
+    write_json,
+    write_jsonl,
+)
 
 Law = Callable[[float], float]
 
@@ -47,22 +56,24 @@ def write_curve(
     tuned, *prompts = ways
     for seed in seeds:
         for number in labels:
-            answers = []
+            answers: dict[str, list[Generations]] = {}
             for arm, quality in ways.items():
                 reached = np.clip(quality(number) + rng.normal(0, seed_deviation), 0, 1)
                 for split, rows in examples.items():
                     right = scores(rng, np.array(reached), difficulty[split])
-                    answers += [
-                        CurveAnswer(arm, row.id, split, row.target if score else _other(row.target), row.target, score)
+                    answers.setdefault(arm, []).extend(
+                        generations(row.id, split, row.target if score else _other(row.target))
                         for row, score in zip(rows, right.tolist(), strict=True)
-                    ]
-            folder = artifacts / "curve" / f"{number}-{seed}"
-            training = CheckpointMetrics(steps=16, train_seconds_with_evaluation=40.0)
-            point = CurvePoint(number, seed, "lora", tuned, prompts, {}, len(examples["dev"]), 1, training)
-            write_json(folder / "point.json", point)
-            write_jsonl(folder / "answers.jsonl", answers)
+                    )
+            point = CurvePoint(number, seed, "lora", tuned, prompts, {}, len(examples["dev"]), 1)
+            write_json(artifacts / "curve" / "data" / f"{number}-{seed}" / "point.json", point)
+            folder = artifacts / "curve" / "generate" / f"{number}-{seed}"
+            arms = [CurveArm(arm, arm.split("-")[1], tuned=arm == tuned) for arm in ways]
+            write_json(folder / "arms.json", [to_builtins(arm) for arm in arms])
+            for arm, lines in answers.items():
+                write_jsonl(folder / f"{arm}.jsonl", [line.as_line() for line in lines])
     return artifacts
 
 
-def _other(label: str) -> str | None:
+def _other(label: str) -> str:
     return LABELS[(LABELS.index(label) + 1) % len(LABELS)] if label in LABELS else "WRONG"

@@ -1,5 +1,6 @@
 """A synthetic study in the layout that the other stages write: correlated arms with chosen accuracies."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -8,17 +9,23 @@ import numpy as np
 import yaml
 
 from whether.compare.compare import compare, reach_verdict
+from whether.compare.curve_points import load_points
 from whether.compare.results import load_results
 from whether.config import CONF, Config, check, compose
 from whether.records import (
+    OWN,
+    SAMPLED,
     Adherence,
     Example,
-    FormatScore,
+    FormatPlan,
+    FormatRecord,
+    Generation,
+    Generations,
     Prediction,
-    Robustness,
     Task,
     Verdict,
     Violation,
+    read_json,
     write_json,
     write_jsonl,
 )
@@ -46,7 +53,8 @@ def settings(*overrides: str) -> Config:
 
 def verdict_of(config: Config, artifacts: Path) -> Verdict:
     """Return the verdict alone, without the tables, pictures and page that `compare` writes with it."""
-    return reach_verdict(config, load_results(config, artifacts), artifacts)
+    points = load_points(config.curve, artifacts)
+    return reach_verdict(config, load_results(config, artifacts), artifacts, points)
 
 
 def write_study(
@@ -85,8 +93,9 @@ def write_study(
             artifacts, name, accuracy, examples=examples, difficulty=difficulty, rng=rng,
             invalid=(invalid or {}).get(name, 0.0),
         )  # fmt: skip
+        write_json(artifacts / "prompt" / name.split("-")[1] / "formats.json", FormatPlan())
         if robustness:
-            _write_robustness(artifacts / "prompt" / name, accuracy)
+            _write_robustness(artifacts, name, accuracy, examples["dev"])
     for checkpoint in dict.fromkeys(name.split("-")[0] for name in accuracies):
         _write_checkpoint(artifacts, checkpoint, sizes[0], rng)
     return artifacts
@@ -120,25 +129,41 @@ def _write_arm(
                     cached_tokens=cached, output_tokens=4 + int(own * 4), seconds=SECONDS[prompt] * (0.8 + 0.4 * own),
                 )
             )  # fmt: skip
-    write_jsonl(artifacts / "prompt" / name / "predictions.jsonl", rows)
+    write_jsonl(artifacts / "score" / name / "predictions.jsonl", rows)
     measured = {"latency_p50": 4 * SECONDS[prompt], "latency_p95": 5 * SECONDS[prompt], "peak_memory": 1.1e9}
-    write_json(artifacts / "prompt" / name / "metrics.json", {"dev": {}, "test": {}, **measured})
+    write_json(artifacts / "score" / name / "metrics.json", {"dev": {}, "test": {}, **measured})
 
 
-def _write_robustness(folder: Path, accuracy: float) -> None:
-    other = {"input_colon": accuracy, "labels_upper": accuracy * 0.6}
-    formats = {name: FormatScore(score, 1 - score) for name, score in other.items()}
-    if "zero" not in folder.name:
-        formats["demonstrations_reversed"] = FormatScore(accuracy * 0.9, 0.1)
-    worst = accuracy * 0.6
-    measured = Robustness(
-        examples=30, score=accuracy, batch_invariance=1.0, formats=formats, sensitivity_spread=accuracy - worst,
-        sensitivity_worst=worst, sensitivity_deviation=0.1, samples=5, temperature=0.7, consistency=0.8,
-        majority_score=accuracy, answer_entropy=0.5,
-    )  # fmt: skip
-    write_json(folder / "robustness.json", measured)
+def generations(key: str, split: Any, *texts: str, variant: str = "") -> Generations:
+    """What came back for one request."""
+    samples = [Generation(None, text, 10, 0, 2, 0.1) for text in texts]
+    return Generations(key, split, 0, "", samples, variant=variant)
+
+
+def _write_robustness(artifacts: Path, name: str, accuracy: float, dev: Sequence[Example]) -> None:
+    """Answers to 30 examples of dev in the arm's own format and others, and five samples each; one of them differs."""
+    formats = {OWN: 1.0, "input_colon": 1.0, "labels_upper": 0.6}
+    if "zero" not in name:
+        formats["demonstrations_reversed"] = 0.9
+    task = read_json(artifacts / "prepare" / "task.json", Task)
+    rows, lines = dev[:30], []
+    for form, share in formats.items():
+        right = round(share * accuracy * len(rows))
+        lines += [
+            generations(row.id, "dev", row.target if place < right else "WRONG", variant=form)
+            for place, row in enumerate(rows)
+        ]
+    right = round(accuracy * len(rows))
+    for place, row in enumerate(rows):
+        text = row.target if place < right else "WRONG"
+        lines.append(generations(row.id, "dev", *[text] * 4, "nothing", variant=SAMPLED))
+    tried = [FormatRecord(form, task, {}) for form in formats if form != OWN]
+    plan = FormatPlan([row.id for row in rows], tried, {}, 5, 0.7)
+    write_json(artifacts / "prompt" / name.split("-")[1] / "formats.json", plan)
+    write_jsonl(artifacts / "robustness" / name / "generations.jsonl", [line.as_line() for line in lines])
     violation = Violation("a label with text around it", 7, ["It is <b>get_weather</b>", ""])
-    write_json(folder / "adherence.json", Adherence(312, [violation] if accuracy < 0.5 else []))
+    adherence = Adherence(312, [violation] if accuracy < 0.5 else [])
+    write_json(artifacts / "score" / name / "adherence.json", adherence)
 
 
 def _write_checkpoint(artifacts: Path, name: str, pool: int, rng: np.random.Generator) -> None:

@@ -76,7 +76,7 @@ def test_schema_is_fresh_and_holds_for_the_verdict(folder):
 def test_numbers_are_those_of_the_predictions(folder, artifacts):
     verdict = read_json(folder / "verdict.json", Verdict)
     for name, arm in verdict.arms.items():
-        rows = [row for row in read_jsonl(artifacts / "prompt" / name / "predictions.jsonl") if row["split"] == "test"]
+        rows = [row for row in read_jsonl(artifacts / "score" / name / "predictions.jsonl") if row["split"] == "test"]
         assert arm.metrics["accuracy"].value == pytest.approx(sum(row["score"] for row in rows) / 208)
         assert arm.metrics["valid_rate"].value == pytest.approx(sum(row["valid"] for row in rows) / 208)
         seconds = sum(row["seconds"] for row in rows) / 208
@@ -148,8 +148,8 @@ def copy(artifacts: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "missing",
     [
-        "prompt/lora-knn/predictions.jsonl",
-        "prompt/base-knn",
+        "score/lora-knn/predictions.jsonl",
+        "score/base-knn",
         "finetune/lora",
         "benchmark/base/samples.jsonl",
         "prepare/task.json",
@@ -164,7 +164,7 @@ def test_a_missing_record_is_named(missing, copy, config, tmp_path):
 
 
 def test_answers_to_other_examples_are_refused(copy, config, tmp_path):
-    file = copy / "prompt" / "lora-knn" / "predictions.jsonl"
+    file = copy / "score" / "lora-knn" / "predictions.jsonl"
     rows = read_jsonl(file)
     write_jsonl(file, [{**row, "id": "strange"} if row["id"] == "test-3" else row for row in rows])
     with pytest.raises(RecordError, match=r"lora-knn.*1 are missing \(test-3\), 1 are unknown \(strange\)"):
@@ -194,7 +194,7 @@ def test_what_was_not_measured_is_null(copy, config, tmp_path):
 
 
 def test_tokens_that_a_server_did_not_tell_are_null(copy, config, tmp_path):
-    file = copy / "prompt" / "base-knn" / "predictions.jsonl"
+    file = copy / "score" / "base-knn" / "predictions.jsonl"
     write_jsonl(file, [row | {"cached_tokens": None} for row in read_jsonl(file)])
     metrics = verdict_of(config, copy).arms["base-knn"].metrics
     assert metrics["computed_tokens"].value is None
@@ -274,7 +274,7 @@ def test_groups_of_test_examples_widen_every_interval_of_quality(artifacts, fold
     file = grouped / "prepare" / "test.jsonl"
     rows = read_jsonl(file)
     # Each group holds rows that base-few_shot answers alike, so that they tell less than as many independent ones.
-    given = read_jsonl(artifacts / "prompt" / "base-few_shot" / "predictions.jsonl")
+    given = read_jsonl(artifacts / "score" / "base-few_shot" / "predictions.jsonl")
     answers = {row["id"]: row["score"] for row in given}
     ordered = sorted(rows, key=lambda row: answers[row["id"]])
     group = {row["id"]: f"customer{number // 6}" for number, row in enumerate(ordered)}
@@ -294,7 +294,7 @@ def test_answers_to_unseen_labels_are_a_metric_of_their_own(artifacts, config, t
     study = tmp_path / "study"
     shutil.copytree(artifacts, study, symlinks=True)
     for name, right in {"base-knn": 5, "lora-knn": 0}.items():
-        file = study / "prompt" / name / "predictions.jsonl"
+        file = study / "score" / name / "predictions.jsonl"
         rows = read_jsonl(file)
         more = [
             rows[0] | {"id": f"new-{number}", "split": "unseen", "target": "new", "score": float(number < right)}

@@ -13,7 +13,7 @@ from rich.console import Console
 from synthetic_curve import law, scores, true_crossover, write_curve
 from synthetic_study import compare_and_report, settings, verdict_of, write_study
 
-from whether.compare.curve_points import CurveData, Reader
+from whether.compare.curve_points import CurveData, Reader, load_points
 from whether.compare.learning_curve import find_crossover, fit_curves, resample
 from whether.errors import RecordError
 from whether.records import (
@@ -130,12 +130,12 @@ def test_the_crossover_with_its_interval_and_price(folder: Path) -> None:
 @pytest.mark.heavy
 def test_numbers_are_those_of_the_answers_and_the_prompt_is_chosen_on_dev(folder: Path, artifacts: Path) -> None:
     curve, _ = curve_of(read_json(folder / "verdict.json", Verdict))
+    points = load_points(settings().curve, artifacts)
     for level in curve.levels:
         assert level.chosen == {"base-knn": 2}
         for seed in (0, 1):
-            rows = read_jsonl(artifacts / "curve" / f"{level.labels}-{seed}" / "answers.jsonl")
             for value, arm in ((level.tuned, "lora-zero_shot"), (level.prompting, "base-knn")):
-                test = [row["score"] for row in rows if row["arm"] == arm and row["split"] == "test"]
+                test = [row.score for row in points[level.labels, seed].arms[arm].test.values()]
                 assert value.by_seed[seed] == pytest.approx(np.mean(test))
         assert level.tuned.mean.value == pytest.approx(np.mean(level.tuned.by_seed))
         assert level.tuned.mean.ci_low < level.tuned.mean.value < level.tuned.mean.ci_high
@@ -232,9 +232,9 @@ def test_no_curve_is_null(tmp_path: Path, artifacts: Path) -> None:
 def test_points_that_were_not_measured_are_named(artifacts: Path, tmp_path: Path) -> None:
     copy = write_curve(write_study(tmp_path / "artifacts"), WAYS)
     for seed in (0, 1):
-        folder = copy / "curve" / f"120-{seed}"
-        write_json(folder / "point.json", CurvePoint(120, seed, "lora", not_measured={"all": "too many"}))
-        write_jsonl(folder / "answers.jsonl", [])
+        point = CurvePoint(120, seed, "lora", not_measured={"all": "too many"})
+        write_json(copy / "curve" / "data" / f"120-{seed}" / "point.json", point)
+        write_json(copy / "curve" / "generate" / f"120-{seed}" / "arms.json", [])
     curve, _ = curve_of(verdict_on(copy))
     assert [level.labels for level in curve.levels] == [20, 50]
     assert curve.not_measured == {"120": "too many"}
@@ -248,17 +248,19 @@ def test_points_that_were_not_measured_are_named(artifacts: Path, tmp_path: Path
 @pytest.mark.heavy
 def test_answers_to_other_examples_are_refused(tmp_path: Path) -> None:
     artifacts = write_curve(write_study(tmp_path / "artifacts"), WAYS)
-    file = artifacts / "curve" / "50-1" / "answers.jsonl"
+    file = artifacts / "curve" / "generate" / "50-1" / "base-knn.jsonl"
     rows = read_jsonl(file)
     write_jsonl(file, rows[:-1])
-    with pytest.raises(RecordError, match=r"50-1/answers.jsonl: each of the arms .* must answer the same"):
+    with pytest.raises(RecordError, match=r"50-1: each of the arms .* must answer the same"):
         verdict_on(artifacts)
-    write_jsonl(file, [row for row in rows if row["id"] != "test-3"])
+    write_jsonl(file, rows)
+    for each in file.parent.glob("*.jsonl"):
+        write_jsonl(each, [row for row in read_jsonl(each) if row["id"] != "test-3"])
     with pytest.raises(RecordError, match="did not answer the same examples of test"):
         verdict_on(artifacts)
-    for file in (artifacts / "curve").glob("*-*/answers.jsonl"):
+    artifacts = write_curve(write_study(tmp_path / "other"), WAYS)
+    for file in (artifacts / "curve" / "generate" / "50-1").glob("*.jsonl"):
         write_jsonl(file, [row | {"id": row["id"].replace("dev-3", "strange")} for row in read_jsonl(file)])
-    write_jsonl(file, rows)
     with pytest.raises(RecordError, match=r"the same examples of dev, out of artifacts/prepare/dev\.jsonl"):
         verdict_on(artifacts)
 

@@ -31,7 +31,7 @@ ATTACK = "</p><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7 * 7 }}"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     artifacts = write_study(tmp_path_factory.mktemp("study"), invalid={"base-few_shot": 0.3}, robustness=True)
-    file = artifacts / "prompt" / "base-few_shot" / "predictions.jsonl"
+    file = artifacts / "score" / "base-few_shot" / "predictions.jsonl"
     rows = read_jsonl(file)
     write_jsonl(file, [{**row, "output": ATTACK, "answer": None, "valid": False} for row in rows])
     folder = tmp_path_factory.mktemp("compare")
@@ -88,7 +88,8 @@ def test_format_and_chance_are_shown(page, folder):
     assert (folder / "plots" / "formats.svg").exists()
     verdict = read_json(folder / "verdict.json", Verdict)
     metrics = verdict.arms["lora-knn"].metrics
-    assert metrics["consistency"].value == 0.8
+    # Of 30 examples 28 have four right samples of five (12 of 20 ordered pairs agree); two have none that is valid.
+    assert metrics["consistency"].value == pytest.approx((28 * 12 / 20 + 2) / 30)
     assert metrics["sensitivity_worst"].n == 30
 
 

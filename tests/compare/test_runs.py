@@ -164,7 +164,7 @@ def test_a_verdict_on_three_training_runs(study, tmp_path):
         split: [
             np.mean([row["score"] for row in read_jsonl(file) if row["split"] == split])
             for name in ("lora", "lora_run2", "lora_run3")
-            for file in [study / "prompt" / f"{name}-zero_shot" / "predictions.jsonl"]
+            for file in [study / "score" / f"{name}-zero_shot" / "predictions.jsonl"]
         ]
         for split in ("dev", "test")
     }

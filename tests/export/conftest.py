@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from arms import run_arm
 from repository import Study
 from tiny_tuner import tuner
 from tuning import make_checkpoint
@@ -13,7 +14,6 @@ from tuning import make_checkpoint
 from whether.compare.compare import compare
 from whether.config import CONF, CheckpointConfig, check, compose
 from whether.prepare.prepare import prepare
-from whether.prompt.arm import run_arm
 from whether.records import output_folder, write_json, write_jsonl
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ def finished_study(able_model: Path, tmp_path_factory: pytest.TempPathFactory) -
         for name, checkpoint in config.checkpoints.items():
             with output_folder(artifacts / "finetune" / name) as folder:
                 make_checkpoint(name, checkpoint.tuner, config.model, config.seed, artifacts=artifacts, folder=folder)
-            with output_folder(artifacts / "prompt" / f"{name}-zero_shot") as folder:
+            with output_folder(artifacts / "score" / f"{name}-zero_shot") as folder:
                 run_arm(
                     name, config.prompts["zero_shot"], config.model, config.serving, config.seed,
                     name=f"{name}-zero_shot", artifacts=artifacts, folder=folder,

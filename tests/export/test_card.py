@@ -79,7 +79,7 @@ def test_the_code_of_the_card_runs(study: Study, capsys: pytest.CaptureFixture[s
     exec(block.replace('folder = "."', 'folder = "artifacts/model"'), {})
     assert capsys.readouterr().out.strip()
     shown = blocks(written(study), "text")[0]
-    prompt = (study.artifacts / "prompt" / "lora-zero_shot" / "prompt.txt").read_text()
+    prompt = (study.artifacts / "generate" / "lora-zero_shot" / "prompt.txt").read_text()
     assert shown.partition("<message>")[0] == prompt[: len(shown.partition("<message>")[0])]
 
 
@@ -114,12 +114,12 @@ def test_a_verdict_that_dvc_knows_to_be_old_is_left_out(study: Study, caplog: py
         subprocess.run([sys.executable, "-m", "dvc", *arguments], check=True, capture_output=True)
 
     dvc("init", "--no-scm")
-    deps = ["artifacts/finetune", "artifacts/prompt"]
+    deps = ["artifacts/finetune", "artifacts/score"]
     stage = {"cmd": "true", "deps": deps, "outs": [{"artifacts/compare": {"persist": True}}]}
     Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"compare": stage}}))
     dvc("commit", "--force")
     assert facts_of(study).verdict is not None
-    file = study.artifacts / "finetune" / "lora" / "checkpoint.json"
+    file = study.artifacts / "finetune" / "lora" / "checkpoint" / "checkpoint.json"
     file.write_text(file.read_text() + "\n")
     assert facts_of(study).verdict is None
     assert "made from: an earlier artifacts/finetune. Run `dvc repro`" in caplog.text

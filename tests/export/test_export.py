@@ -27,6 +27,11 @@ from whether.model.tokens import encode, encode_answer
 from whether.records import Decoding, Example, Task, output_folder, read_json, read_jsonl, write_json
 
 
+def weights_of(study: Study, name: str) -> Path:
+    """The folder of a checkpoint's weights."""
+    return study.artifacts / "finetune" / name / "checkpoint"
+
+
 @pytest.mark.heavy
 def test_answers_and_log_likelihoods_are_those_of_the_engine(study: Study) -> None:
     export("lora", study.config, artifacts=study.artifacts, folder=Path("merged"))
@@ -52,7 +57,7 @@ def answers_like_the_engine(study: Study, folder: Path, name: str = "lora", coun
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    engine = LocalModel.load(study.artifacts / "model", study.artifacts / "finetune" / name, study.config.model)
+    engine = LocalModel.load(study.artifacts / "model", weights_of(study, name), study.config.model)
     base = LocalModel.load(study.artifacts / "model", None, study.config.model)
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
     assert model.dtype == torch.float32
@@ -123,7 +128,7 @@ def test_answers_end_where_the_engine_ends_them(study: Study) -> None:
 @pytest.mark.heavy
 def test_a_server_of_transformers_answers_the_same(study: Study, tmp_path: Path) -> None:
     export("lora", study.config, artifacts=study.artifacts, folder=Path("merged"))
-    engine = LocalModel.load(study.artifacts / "model", study.artifacts / "finetune" / "lora", study.config.model)
+    engine = LocalModel.load(study.artifacts / "model", weights_of(study, "lora"), study.config.model)
     task = read_json(study.artifacts / "prepare" / "task.json", Task)
     example = read_jsonl(study.artifacts / "prepare" / "test.jsonl", Example)[0]
     messages = zero_shot_messages(task, example)
@@ -139,7 +144,7 @@ def test_lm_eval_scores_the_folder_as_the_engine_scores_the_checkpoint(study: St
     from lm_eval.models.huggingface import HFLM
 
     export("lora", study.config, artifacts=study.artifacts, folder=Path("merged"))
-    engine = LocalModel.load(study.artifacts / "model", study.artifacts / "finetune" / "lora", study.config.model)
+    engine = LocalModel.load(study.artifacts / "model", weights_of(study, "lora"), study.config.model)
     peer = HFLM(pretrained="merged", device="cpu", dtype="auto", batch_size=1)
     asked = [("Which team?", " billing"), ("A longer question, with a comma.", " technical")]
     instances = [Instance("loglikelihood", {}, pair, index) for index, pair in enumerate(asked)]
@@ -161,7 +166,7 @@ def test_the_real_model_too(study: Study, real_model: Path) -> None:
     for name, weight in tuned.named_parameters():
         if "lora_B" in name:
             weight.data *= 0.05
-    adapter = study.artifacts / "finetune" / "lora" / "adapter"
+    adapter = study.artifacts / "finetune" / "lora" / "checkpoint" / "adapter"
     for file in adapter.iterdir():
         file.unlink()
     tuned.save_pretrained(adapter)
@@ -199,7 +204,7 @@ def test_a_used_folder_is_left_alone(study: Study) -> None:
 
 
 def with_checkpoint(study: Study, **changes: Any) -> None:
-    file = study.artifacts / "finetune" / "lora" / "checkpoint.json"
+    file = study.artifacts / "finetune" / "lora" / "checkpoint" / "checkpoint.json"
     write_json(file, read_json(file) | changes)
 
 
@@ -217,7 +222,7 @@ def test_what_cannot_be_exported_says_what_to_do(study: Study) -> None:
     with_checkpoint(study, kind="adapter", model="another")
     with pytest.raises(RecordError, match=r"holds the model another, and params.yaml says tiny: run `dvc repro`"):
         run("lora")
-    adapter = study.artifacts / "finetune" / "lora" / "adapter"
+    adapter = study.artifacts / "finetune" / "lora" / "checkpoint" / "adapter"
     (adapter / "adapter_model.safetensors").write_bytes(b"no weights")
     with_checkpoint(study, model="tiny")
     with pytest.raises(EngineError, match="adapter cannot be merged into the model"):
@@ -235,7 +240,7 @@ def test_what_cannot_be_exported_says_what_to_do(study: Study) -> None:
 def test_learned_prompts_are_sent_to_peft(study: Study) -> None:
     from peft import PromptTuningConfig
 
-    adapter = study.artifacts / "finetune" / "lora" / "adapter"
+    adapter = study.artifacts / "finetune" / "lora" / "checkpoint" / "adapter"
     PromptTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM").save_pretrained(adapter)
     with pytest.raises(EngineError, match=r"PROMPT_TUNING puts learned vectors .* PeftModel.from_pretrained"):
         export("lora", study.config, artifacts=study.artifacts, folder=Path("merged"))
@@ -256,7 +261,7 @@ def test_a_changed_output_layer_survives_though_it_was_tied_to_the_input(study: 
     for name, weight in tuned.named_parameters():
         if "lora_B" in name or "modules_to_save" in name:
             weight.data += 0.1
-    tuned.save_pretrained(study.artifacts / "finetune" / "lora" / "adapter", save_embedding_layers=False)
+    tuned.save_pretrained(study.artifacts / "finetune" / "lora" / "checkpoint" / "adapter", save_embedding_layers=False)
     export("lora", study.config, artifacts=study.artifacts, folder=Path("merged"))
     answers_like_the_engine(study, Path("merged"))
 

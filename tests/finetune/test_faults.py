@@ -107,12 +107,12 @@ def test_memory_that_runs_out_halves_the_micro_batch_and_keeps_the_step(
     assert "out of memory: training goes on in micro-batches of 11;" in said(tmp_path / "log")
     start(tmp_path / "out", long_rows, model_config, tuner(**settings), tmp_path / "rest.log").join()
     assert "out of memory" not in said(tmp_path / "rest.log")
-    record = read_json(tmp_path / "out" / "checkpoint.json")
+    record = read_json(tmp_path / "out" / "checkpoint" / "checkpoint.json")
     used = record["micro_batch_size"]
     steps = [line for line in read_jsonl(tmp_path / "out" / "history.jsonl") if "loss" in line]
     assert [step["micro_batch_size"] for step in steps] == [used] * 3
     asked = tune(tmp_path / "asked", long_rows, model_config, tuner(micro_batch_size=used, **settings))
-    weights = "adapter/adapter_model.safetensors"
+    weights = "checkpoint/adapter/adapter_model.safetensors"
     assert (tmp_path / "out" / weights).read_bytes() == (asked / weights).read_bytes()
 
 

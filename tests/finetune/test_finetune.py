@@ -49,7 +49,11 @@ def timeless_history(folder: Path) -> list[dict[str, Any]]:
 
 
 def same_result(one: Path, other: Path) -> None:
-    for file in ("adapter/adapter_model.safetensors", "adapter/adapter_config.json", "checkpoint.json"):
+    for file in (
+        "checkpoint/adapter/adapter_model.safetensors",
+        "checkpoint/adapter/adapter_config.json",
+        "checkpoint/checkpoint.json",
+    ):
         assert (one / file).read_bytes() == (other / file).read_bytes(), file
     assert timeless_history(one) == timeless_history(other)
     assert (one / "loss.csv").read_bytes() == (other / "loss.csv").read_bytes()
@@ -57,7 +61,7 @@ def same_result(one: Path, other: Path) -> None:
 
 def test_base_is_recorded_at_no_cost(tmp_path: Path, artifacts: Path, model_config: ModelConfig) -> None:
     make_checkpoint("base", None, model_config, 0, artifacts=artifacts, folder=tmp_path)
-    assert read_json(tmp_path / "checkpoint.json")["kind"] == "base"
+    assert read_json(tmp_path / "checkpoint" / "checkpoint.json")["kind"] == "base"
     metrics = read_json(tmp_path / "metrics.json")
     assert (metrics["train_seconds"], metrics["trained_tokens"], metrics["labels_used"], metrics["flops"]) == (
         0,
@@ -112,7 +116,7 @@ def test_records_agree_with_each_other_and_with_the_weights(
     write_jsonl(artifacts / "prepare" / "train.jsonl", [replace(example, target="tech") for example in train])
     write_jsonl(artifacts / "prepare" / "dev.jsonl", [replace(example, target="tech") for example in dev[:6]] + dev[6:])
     folder = tune(tmp_path / "out", artifacts, model_config, tuner())
-    checkpoint, metrics = read_json(folder / "checkpoint.json"), read_json(folder / "metrics.json")
+    checkpoint, metrics = read_json(folder / "checkpoint" / "checkpoint.json"), read_json(folder / "metrics.json")
     lines = read_jsonl(folder / "history.jsonl")
     steps = [line for line in lines if "loss" in line]
     evaluations = [line for line in lines if "dev_loss" in line]
@@ -130,14 +134,15 @@ def test_records_agree_with_each_other_and_with_the_weights(
     assert metrics["energy"] is None or metrics["energy"] > 0
     assert steps[-1]["loss"] < steps[0]["loss"] / 2
     assert max(step["learning_rate"] for step in steps) == 2e-2
-    assert checkpoint["disk"] == sum(file.stat().st_size for file in (folder / "adapter").iterdir())
-    assert json.loads((folder / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"] == "tiny"
+    assert checkpoint["disk"] == sum(file.stat().st_size for file in (folder / "checkpoint" / "adapter").iterdir())
+    settings = json.loads((folder / "checkpoint" / "adapter" / "adapter_config.json").read_text())
+    assert settings["base_model_name_or_path"] == "tiny"
 
     best = next(item for item in evaluations if item["step"] == checkpoint["best_step"])
     assert best["dev_exact"] == metrics["dev_exact"] == max(item["dev_exact"] for item in evaluations)
     tokenizer = AutoTokenizer.from_pretrained(artifacts / "model")
     base = AutoModelForCausalLM.from_pretrained(artifacts / "model")
-    model = PeftModel.from_pretrained(base, folder / "adapter").eval()
+    model = PeftModel.from_pretrained(base, folder / "checkpoint" / "adapter").eval()
     data = training_data(artifacts)
     right = 0
     for row in encode_rows(tokenizer, data.dev, 128, "dev"):
@@ -152,7 +157,7 @@ def test_records_agree_with_each_other_and_with_the_weights(
 @pytest.mark.heavy
 def test_training_stops_early_and_keeps_the_best(tmp_path: Path, artifacts: Path, model_config: ModelConfig) -> None:
     folder = tune(tmp_path / "out", artifacts, model_config, tuner(learning_rate=0.2, epochs=8, patience=1))
-    checkpoint = read_json(folder / "checkpoint.json")
+    checkpoint = read_json(folder / "checkpoint" / "checkpoint.json")
     assert checkpoint["stopped_early"]
     assert checkpoint["best_step"] < checkpoint["steps"] < 48
     assert read_json(folder / "metrics.json")["steps"] == checkpoint["steps"]
@@ -234,7 +239,7 @@ def test_a_checkpoint_is_tuned_with_its_prompt(
     make_checkpoint("lora", settings, model_config, 0, artifacts=artifacts, folder=folder)
     plain = tune(tmp_path / "plain", artifacts, model_config, tuner())
     # The loss on dev is that of the prompt's own answers, counted independently; all rows but three share its turns.
-    local = LocalModel.load(artifacts / "model", folder, model_config)
+    local = LocalModel.load(artifacts / "model", folder / "checkpoint", model_config)
     lesson = training_format(prompt, label_task, examples[:22], 0, "here")
     asked = [
         ScoringRequest(tuple(encode(local.tokenizer, messages)), tuple(encode_answer(local.tokenizer, answer)))
@@ -251,12 +256,12 @@ def test_a_checkpoint_is_tuned_with_its_prompt(
 @pytest.mark.heavy
 def test_training_goes_on_from_another_adapter(tmp_path: Path, artifacts: Path, model_config: ModelConfig) -> None:
     first = tune(tmp_path / "first", artifacts, model_config, tuner())
-    weights = first / "adapter/adapter_model.safetensors"
-    start = WarmStartConfig(str(first / "adapter"), sha256_file(weights))
+    weights = first / "checkpoint/adapter/adapter_model.safetensors"
+    start = WarmStartConfig(str(first / "checkpoint" / "adapter"), sha256_file(weights))
     second = tune(tmp_path / "second", artifacts, model_config, replace(tuner(), warm_start=start))
     losses = [read_jsonl(folder / "history.jsonl")[0]["loss"] for folder in (first, second)]
     assert losses[1] < losses[0] / 2
-    assert weights.read_bytes() != (second / "adapter/adapter_model.safetensors").read_bytes()
+    assert weights.read_bytes() != (second / "checkpoint/adapter/adapter_model.safetensors").read_bytes()
     for wrong, message in (
         (replace(start, sha256="0" * 64), "holds other weights"),
         (replace(start, adapter="nowhere"), "nowhere/adapter_model.safetensors is missing"),

@@ -38,7 +38,7 @@ def test_a_step_is_the_same_up_to_rounding_whatever_the_micro_batch(
     small = tune(
         tmp_path / "small", artifacts, model_config, tuner(adapter=PLAIN, learning_rate=2e-3, micro_batch_size=size)
     )
-    assert read_json(small / "checkpoint.json")["micro_batch_size"] == min(size, 4)
+    assert read_json(small / "checkpoint" / "checkpoint.json")["micro_batch_size"] == min(size, 4)
     for one, other in zip(timeless_history(whole), timeless_history(small), strict=True):
         for key in one.keys() - {"computed_tokens", "flops", "micro_batch_size"}:
             assert other[key] == pytest.approx(one[key], rel=1e-5), (key, one)

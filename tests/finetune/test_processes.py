@@ -75,7 +75,7 @@ def test_two_processes_go_on_after_a_signal(artifacts: Path, settings: None) -> 
     assert words.count("stopped at step") == 1, words
     assert list(Path("artifacts/finetune").iterdir()) == []
     again = by_two("again")
-    weights = "adapter/adapter_model.safetensors"
+    weights = "checkpoint/adapter/adapter_model.safetensors"
     assert (again / weights).read_bytes() == (two / weights).read_bytes()
     assert timeless_history(again) == timeless_history(two)
 

@@ -118,7 +118,7 @@ def test_the_engine_answers_as_the_tuned_model_was_measured(
     name: str, tmp_path: Path, artifacts: Path, model_config: ModelConfig
 ) -> None:
     folder = tune(name, tmp_path / "out", artifacts, model_config)
-    record, metrics = read_json(folder / "checkpoint.json"), read_json(folder / "metrics.json")
+    record, metrics = read_json(folder / "checkpoint" / "checkpoint.json"), read_json(folder / "metrics.json")
     assert record["kind"] == {"full": "weights", "linear_probe": "head"}.get(name, "adapter")
     assert record["shared_prefix"]
     assert record["trainable_parameters"] > 0
@@ -137,7 +137,7 @@ def test_the_engine_answers_as_the_tuned_model_was_measured(
     elif name != "qlora":  # it is trained on other weights than it answers with
         assert right >= metrics["dev_exact"] * len(targets)
         assert dev_loss(tuned, artifacts) == pytest.approx(metrics["dev_loss"], rel=1e-4)
-    assert answers(LocalModel.load(artifacts / "model", folder, model_config), artifacts) == written
+    assert answers(LocalModel.load(artifacts / "model", folder / "checkpoint", model_config), artifacts) == written
     assert answers(base, artifacts) == before, "the base is what it was"
 
 
@@ -210,7 +210,7 @@ def test_a_linear_probe_draws_labels_and_keeps_the_language_model(
     tmp_path: Path, artifacts: Path, model_config: ModelConfig
 ) -> None:
     folder = tune("linear_probe", tmp_path / "out", artifacts, model_config)
-    probe = LocalModel.load(artifacts / "model", folder, model_config)
+    probe = LocalModel.load(artifacts / "model", folder / "checkpoint", model_config)
     base = LocalModel.load(artifacts / "model", None, model_config)
     data = read_prepared(artifacts)
     chats = [zero_shot_messages(data.task, example) for example in data.dev]
@@ -228,7 +228,7 @@ def test_a_linear_probe_draws_labels_and_keeps_the_language_model(
         assert sum(map(math.exp, values)) == pytest.approx(1)
     with pytest.raises(EngineError, match=r"is a linear probe with the labels .*, not 'nonsense'"):
         probe.score_labels(chats, ["nonsense"])
-    assert json.loads((folder / "checkpoint.json").read_text())["labels"] == data.task.labels
+    assert json.loads((folder / "checkpoint" / "checkpoint.json").read_text())["labels"] == data.task.labels
 
 
 def test_a_task_without_labels_has_no_linear_probe(tiny_model: Path, label_task: Task) -> None:
@@ -321,8 +321,8 @@ def test_each_tunes_the_real_model(
     )
     lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     assert lines[0]["loss"] > min(line["dev_loss"] for line in lines if "dev_loss" in line)
-    assert read_json(folder / "checkpoint.json")["shared_prefix"]
-    local = LocalModel.load(artifacts / "model", folder, model_config)
+    assert read_json(folder / "checkpoint" / "checkpoint.json")["shared_prefix"]
+    local = LocalModel.load(artifacts / "model", folder / "checkpoint", model_config)
     written = answers(local, artifacts)
     assert len(written) == 8
     exact = sum(a == example.target for a, example in zip(written, read_prepared(artifacts).dev, strict=True)) / 8

@@ -24,7 +24,7 @@ def artifacts(
     write_json(folder / "prepare" / "task.json", replace(label_task, inputs=["text"]))
     write_jsonl(folder / "prepare" / "train.jsonl", examples[:12])
     write_jsonl(folder / "prepare" / "dev.jsonl", examples[12:])
-    write_json(folder / "finetune" / "base" / "checkpoint.json", {"kind": "base"})
+    write_json(folder / "finetune" / "base" / "checkpoint" / "checkpoint.json", {"kind": "base"})
     (folder / "model").symlink_to(able_model)
     return folder
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import yaml
+from arms import run_arm
 
 from whether.config import ModelConfig, PromptConfig, ServingConfig
 from whether.errors import ConfigError
 from whether.model.loading import load_tokenizer
 from whether.model.tokens import encode, render
-from whether.prompt.arm import build_prompt, run_arm
+from whether.prompt.build import build_prompt
 from whether.prompt.preview import preview
 from whether.prompt.strategies import few_shot, retrieval, zero_shot
 from whether.records import Example, Task

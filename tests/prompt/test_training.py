@@ -13,7 +13,7 @@ from tiny_tuner import tuner
 from whether.chat.messages import zero_shot_messages
 from whether.config import PromptConfig
 from whether.errors import ConfigError, DataError
-from whether.prompt.arm import build_prompt
+from whether.prompt.build import build_prompt
 from whether.prompt.training import training_format, write_training_set
 from whether.records import Message, TrainingExample, TrainingSet, read_json, read_jsonl, write_json, write_jsonl
 
@@ -24,7 +24,7 @@ FEW_SHOT = PromptConfig(strategy={"_target_": f"{STRATEGIES}.few_shot", "example
 KNN = PromptConfig(
     strategy={"_target_": f"{STRATEGIES}.knn", "examples": 3, "instruction": "Say {{ labels | join('/') }}."}
 )
-JSON = replace(FEW_SHOT, decoding={"_target_": "whether.prompt.answering.json_answer"})
+JSON = replace(FEW_SHOT, decoding={"_target_": "whether.outputs.decoding.json_answer"})
 
 
 @pytest.mark.parametrize("prompt", [FEW_SHOT, KNN, JSON], ids=["few_shot", "knn", "json"])
@@ -35,8 +35,8 @@ def test_unseen_examples_are_asked_as_the_arm_asks_them(prompt, label_task, exam
     for example in unseen:
         messages, answer = lesson(example)
         assert messages == strategy(example)
-        assert decoding.read(answer) == example.target or prompt is JSON
-        assert answer == decoding.show(example.target)
+        assert decoding.parse_text(answer) == example.target or prompt is JSON
+        assert answer == decoding.format_target(example.target)
 
 
 @pytest.mark.parametrize("prompt", [FEW_SHOT, KNN], ids=["few_shot", "knn"])
@@ -54,7 +54,7 @@ def test_an_example_is_never_its_own_demonstration(prompt, label_task, examples)
 
 
 def test_what_cannot_be_learnt_is_refused(label_task, examples, tmp_path) -> None:
-    thought = {"_target_": "whether.prompt.answering.greedy", "after": "So:", "max_new_tokens": 50}
+    thought = {"_target_": "whether.outputs.decoding.greedy", "answer_prefix": "So:", "max_new_tokens": 50}
     with pytest.raises(ConfigError, match=r"here: what the model should write before 'So:' is not known"):
         training_format(replace(FEW_SHOT, decoding=thought), label_task, examples, 0, "here")
     (tmp_path / "a.md").write_text("A document with some words in it.")

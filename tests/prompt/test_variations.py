@@ -8,7 +8,7 @@ from references import parser
 from whether.chat.messages import render_input
 from whether.prompt.formats import INPUT_FORMS, NAMES, PromptFormat, changes_prompt, prompt_formats
 from whether.prompt.strategies import few_shot, zero_shot
-from whether.records import Example, Task
+from whether.records import Example, FormatRecord, Task
 
 
 @pytest.fixture
@@ -73,8 +73,13 @@ def test_labels_in_another_spelling_are_read_and_mapped_back(task: Task, pool: l
         assert (example.target, spelt in variation.task.instruction) == (spelt, True)
         assert variation.task.definitions == {spelt: "computers"}
         assert variation.task.labels[1] == spelt
-        assert variation.original(parser(variation.task)(spelt, example.target).answer) == "tech_support"
-        assert variation.original(None) is None
+        assert (
+            FormatRecord(name, variation.task, variation.labels).original(
+                parser(variation.task)(spelt, example.target).answer
+            )
+            == "tech_support"
+        )
+        assert FormatRecord(name, variation.task, variation.labels).original(None) is None
 
 
 def test_labels_are_respelt_wherever_the_instruction_names_them(task: Task) -> None:

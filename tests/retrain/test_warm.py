@@ -31,9 +31,9 @@ loaded = mlflow.pyfunc.load_model(sys.argv[1])
 rows = pandas.read_json("ask.jsonl", lines=True)[["text"]]
 print(json.dumps(loaded.predict(rows).to_dict("records")))
 ids = torch.arange(1, 33).reshape(2, 16)
-here = LocalModel.load(Path("artifacts/model"), Path("artifacts/finetune/lora"), load().model)
+here = LocalModel.load(Path("artifacts/model"), Path("artifacts/finetune/lora/checkpoint"), load().model)
 there = loaded.unwrap_python_model().answerer._opened.model
-base = LocalModel.load(Path("artifacts/model"), Path("artifacts/finetune/base"), load().model)
+base = LocalModel.load(Path("artifacts/model"), Path("artifacts/finetune/base/checkpoint"), load().model)
 logits = [model.model(input_ids=ids).logits for model in (there, here, base)]
 print(torch.equal(logits[0], logits[1]), torch.equal(logits[0], logits[2]))
 """
@@ -77,7 +77,7 @@ def test_a_tuned_checkpoint_is_a_registered_model_with_the_same_logits_and_answe
     assert {"lora-zero_shot", "lora_warm-zero_shot"} <= receipt["models"].keys()
     examples = {row["id"]: row["inputs"] for row in place.lines("artifacts/prepare/test.jsonl")}
     predictions = [
-        row for row in place.lines("artifacts/prompt/lora-zero_shot/predictions.jsonl") if row["split"] == "test"
+        row for row in place.lines("artifacts/score/lora-zero_shot/predictions.jsonl") if row["split"] == "test"
     ]
     place.write("ask.jsonl", [examples[row["id"]] for row in predictions])
     (place.path / "logits.py").write_text(LOGITS)

@@ -79,7 +79,9 @@ class Records:
 
     def write_finetune(self, name: str, seed: int = 0) -> None:
         folder, numbers = self.artifacts / "finetune" / name, random.Random(f"{name}-{seed}")
-        write_json(folder / "checkpoint.json", {"kind": "base" if name == "base" else "adapter", "name": name})
+        write_json(
+            folder / "checkpoint" / "checkpoint.json", {"kind": "base" if name == "base" else "adapter", "name": name}
+        )
         if name == "base":
             write_json(folder / "metrics.json", {"labels_used": 0, "train_seconds": 0.0, "dev_loss": None})
             return
@@ -96,7 +98,9 @@ class Records:
         write_jsonl(folder / "history.jsonl", rows)
         write_json(folder / "metrics.json", {"labels_used": 60, "train_seconds": 60.0, "dev_loss": 0.05, "steps": 40})
         write_text(folder / "loss.svg", SVG)
-        write_text(folder / "adapter" / "adapter_model.safetensors", f"weights {seed}, which no run shows")
+        write_text(
+            folder / "checkpoint" / "adapter" / "adapter_model.safetensors", f"weights {seed}, which no run shows"
+        )
 
     def write_arm(self, checkpoint: str, prompt: str, seed: int = 0) -> None:
         name, quality = f"{checkpoint}-{prompt}", QUALITY[prompt][checkpoint != "base"]
@@ -111,9 +115,10 @@ class Records:
                     Prediction(row.id, split, output, answer, row.target, float(right), right,
                                f"<|im_start|>user\n{row.inputs['text']}<|im_end|>\n", 120, 90, 5, 0.1 + right / 100)
                 )  # fmt: skip
-        folder = self.artifacts / "prompt" / name
+        folder = self.artifacts / "score" / name
         write_jsonl(folder / "predictions.jsonl", predictions)
-        write_text(folder / "prompt.txt", predictions[0].prompt)
+        write_text(self.artifacts / "generate" / name / "prompt.txt", predictions[0].prompt)
+        write_json(self.artifacts / "generate" / name / "latency.json", {})
         split_metrics = {"accuracy": quality, "macro_f1": quality, "valid_rate": 0.9, "input_tokens": 120.0}
         write_json(
             folder / "metrics.json",
@@ -135,12 +140,15 @@ class Records:
         write_jsonl(folder / "samples.jsonl", [{"task": "date_understanding", "doc_id": 0, "score": 1.0}])
 
     def write_curve(self) -> None:
+        points = {}
         for labels in self.config.curve.labels:
             for seed in self.config.curve.seeds:
-                folder = self.artifacts / "curve" / f"{labels}-{seed}"
                 means = {"lora-zero_shot": 1 - 8 / labels, "base-knn": 0.7}
-                write_json(folder / "point.json", {"labels": labels, "seed": seed})
-                write_json(folder / "metrics.json", {"dev": means, "test": means})
+                point, folder = f"{labels}-{seed}", self.artifacts / "curve"
+                write_json(folder / "data" / point / "point.json", {"labels": labels, "seed": seed})
+                write_json(folder / "checkpoint" / point / "metrics.json", {"steps": 16})
+                points[point] = {"dev": means, "test": means}
+        write_json(self.artifacts / "compare" / "curve_points.json", points)
 
     def learning_curve(self) -> LearningCurve:
         """A curve on which tuning overtakes at 32 labels."""

@@ -103,8 +103,8 @@ def test_the_pipeline_says_the_verdict(published: Records) -> None:
     artifacts = Path(client(published).download_artifacts(parent.info.run_id, ""))
     assert artifacts.is_relative_to(published.root / "mlartifacts")
     assert {str(file.relative_to(artifacts)) for file in artifacts.rglob("*") if file.is_file()} == {
-        "leaderboard.csv", "learning_curve.csv", "metrics.json", "params.yaml", "report.html", "verdict.json",
-        "plots/accuracy.svg", "plots/learning_curve.svg",
+        "curve_points.json", "leaderboard.csv", "learning_curve.csv", "metrics.json", "params.yaml", "report.html",
+        "verdict.json", "plots/accuracy.svg", "plots/learning_curve.svg",
         "prepare/labels.svg", "prepare/profile.json", "prepare/task.json",
     }  # fmt: skip
 
@@ -409,7 +409,7 @@ def test_an_experiment_that_was_deleted(published: Records) -> None:
 
 
 def test_a_missing_record_is_named(records: Records) -> None:
-    (records.artifacts / "prompt" / "lora-knn" / "predictions.jsonl").unlink()
+    (records.artifacts / "score" / "lora-knn" / "predictions.jsonl").unlink()
     with pytest.raises(RecordError, match=r"lora-knn/predictions\.jsonl is missing"):
         publish_records(records)
     assert client(records).get_experiment_by_name("whether/snips") is None, "nothing was begun"
@@ -493,7 +493,7 @@ def test_publishing_again_registers_nothing_and_another_text_is_another_version(
     publish_records(published)
     assert len(versions(published, "snips.knn")) == 1
     for arm in ("base-knn", "lora-knn"):
-        file = published.artifacts / "prompt" / arm / "prompt.txt"
+        file = published.artifacts / "generate" / arm / "prompt.txt"
         file.write_text(file.read_text() + "\nBe brief.")
     publish_records(published)
     first, second = versions(published, "snips.knn")

@@ -96,7 +96,7 @@ def test_the_recommended_arm_is_a_version_of_its_arms_run(registered: Records) -
     bundle = load_bundle(folder / "artifacts" / "bundle")
     adapter = "checkpoint/adapter/adapter_model.safetensors"
     assert bundle.record.files[adapter] == sha256_file(
-        registered.artifacts / "finetune/lora/adapter" / Path(adapter).name
+        registered.artifacts / "finetune/lora/checkpoint/adapter" / Path(adapter).name
     )
     assert not list(folder.rglob("*.pkl"))
 
@@ -139,7 +139,7 @@ def test_what_another_machine_registers_meanwhile_is_registered_once(
 
 @pytest.mark.heavy
 def test_other_weights_are_another_version(registered: Records) -> None:
-    file = registered.artifacts / "finetune/lora/adapter/adapter_model.safetensors"
+    file = registered.artifacts / "finetune/lora/checkpoint/adapter/adapter_model.safetensors"
     file.write_text("other weights")
     show(registered)
     first, second = versions(registered)
@@ -215,7 +215,7 @@ def test_a_full_disk_costs_a_warning_and_a_later_sync(
 
 def test_an_arm_whose_weights_are_gone_is_no_model(records: Records) -> None:
     (records.artifacts / "finetune" / "lora").rename(records.artifacts / "gone")
-    with pytest.raises(RecordError, match=r"finetune/lora is missing.*dvc repro"):
+    with pytest.raises(RecordError, match=r"finetune/lora/checkpoint is missing.*dvc repro"):
         registered_arms(records.config, records.artifacts)
 
 

@@ -15,7 +15,7 @@ from whether.benchmark.retention import run_suite
 from whether.benchmark.speed import measure_speed
 from whether.benchmark.text import measure_perplexity
 from whether.config import BenchmarkConfig, ModelConfig
-from whether.records import BenchmarkMetrics, to_builtins, write_json, write_jsonl
+from whether.records import CHECKPOINT, BenchmarkMetrics, to_builtins, write_json, write_jsonl
 
 
 def benchmark(
@@ -28,7 +28,7 @@ def benchmark(
     from whether.engine.local import LocalModel
     from whether.model.memory import peak_memory
 
-    local = LocalModel.load(artifacts / "model", artifacts / "finetune" / checkpoint, model)
+    local = LocalModel.load(artifacts / "model", artifacts / "finetune" / checkpoint / CHECKPOINT, model)
     speed = measure_speed(local, config.speed_requests, config.speed_batch, seed)
     suite = run_suite(local, config, seed)
     other = measure_unseen_task(local, config.other, config.other_examples, seed) if config.other else None
@@ -45,7 +45,7 @@ def benchmark(
         n_text_tokens=perplexity.tokens if perplexity else None,
         other=other,
         peak_memory=peak_memory(),
-        disk=_size(artifacts / "finetune" / checkpoint / "adapter"),
+        disk=_size(artifacts / "finetune" / checkpoint / CHECKPOINT / "adapter"),
         model_disk=_size(artifacts / "model"),
         **speed._asdict(),
     )

@@ -14,7 +14,6 @@ from whether.config import TaskConfig
 from whether.engine.requests import ScoringRequest
 from whether.errors import ConfigError, DataError, near_matches
 from whether.model.tokens import encode, encode_answer
-from whether.outputs.kinds import output_of
 from whether.records import Example, Task, UnseenTaskResult
 from whether.sources.tables import read_rows
 
@@ -45,7 +44,7 @@ def measure_unseen_task(local: "LocalModel", config: TaskConfig, examples: int, 
 
 
 def _read(config: TaskConfig) -> tuple[Task, list[Example]]:
-    if output_of(config).classes is None or "{{" in config.target:
+    if not config.has_labels or "{{" in config.target:
         raise ConfigError(
             f"benchmark.other: {config.name} cannot be scored: a label task is needed, whose target is a column"
         )

@@ -26,6 +26,7 @@ from whether.config import Config, ModelConfig, PromptConfig, ServedConfig
 from whether.config.renamed import with_new_names
 from whether.errors import RecordError
 from whether.records import (
+    CHECKPOINT,
     BundleRecord,
     Example,
     Prediction,
@@ -39,9 +40,6 @@ from whether.records import (
     to_builtins,
     write_json,
 )
-
-NOT_NEEDED = {"history.jsonl", "loss.csv", "loss.svg"}
-"""Files of a checkpoint that are only there to be looked at."""
 
 
 class Bundle(NamedTuple):
@@ -109,13 +107,9 @@ def bundle_record(arm: str, verdict: Verdict, config: Config, artifacts: Path) -
         )
     prompt, served = config.prompts[found.prompt], config.checkpoints[found.checkpoint].served
     sources = {name: artifacts / "prepare" / name for name in ("task.json", "train.jsonl")}
-    sources["predictions.jsonl"] = artifacts / "prompt" / arm / "predictions.jsonl"
+    sources["predictions.jsonl"] = artifacts / "score" / arm / "predictions.jsonl"
     sources["verdict.json"] = artifacts / "compare" / "verdict.json"
-    sources |= {
-        name: file
-        for name, file in _files_under("checkpoint", artifacts / "finetune" / found.checkpoint)
-        if file.name not in NOT_NEEDED
-    }
+    sources |= dict(_files_under("checkpoint", artifacts / "finetune" / found.checkpoint / CHECKPOINT))
     if prompt.strategy.get("folder"):
         sources |= dict(_files_under("knowledge", Path(prompt.strategy["folder"])))
     metrics = {name: measured.value for name, measured in found.metrics.items() if measured.value is not None}

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
+from whether.bundle.asking import ask
 from whether.bundle.bundle import Bundle
 from whether.compare.cost import usd_for_seconds
 from whether.compare.provenance import model_hash
 from whether.config import PricingConfig, ServedConfig
 from whether.errors import EngineError
-from whether.prompt.answering import greedy
-from whether.prompt.arm import build_prompt, prediction
-from whether.prompt.models import connect, load_checkpoint
-from whether.prompt.strategies import Retrieval
+from whether.generate.load import connect, load_checkpoint
+from whether.outputs.decoding import greedy
+from whether.prompt.build import build_prompt, contains_answer
 from whether.records import Example, Message, Prediction, Split, Task
+from whether.score.score import prediction
 
 
 class BundlePredictor:
@@ -36,7 +37,7 @@ class BundlePredictor:
             )
         self._task, record = bundle.task, bundle.record
         self._name = record.arm
-        self._strategy, self._answering = build_prompt(
+        self._strategy, self._decoding = build_prompt(
             record.prompt_name, bundle.prompt, bundle.task, bundle.pool, record.seed
         )
         self._served = bundle.served
@@ -45,8 +46,8 @@ class BundlePredictor:
             if bundle.served and not keep
             else load_checkpoint(record.checkpoint, model_folder, bundle.checkpoint_folder, bundle.model, bundle.served)
         )
-        if self._opened.is_probe:
-            self._answering = greedy(bundle.task, record.seed)
+        if self._opened.is_classifier:
+            self._decoding = greedy(bundle.task, record.seed)
 
     @property
     def task(self) -> Task:
@@ -58,20 +59,13 @@ class BundlePredictor:
         which counts as wrong and not valid."""
         chats = {example.id: self._strategy(example) for example in examples}
         short = [example for example in examples if self._fits_context(chats[example.id])]
-        replies = (
-            self._answering.ask(
-                self._opened.model,
-                lambda example: chats.get(example.id) or self._strategy(example),
-                short,
-                progress=self._name if progress else None,
-            )
-            if short
-            else []
-        )
+        replies = ask(
+            self._opened.model, self._task, lambda example: chats.get(example.id) or self._strategy(example),
+            self._decoding, short, progress=self._name if progress else None,
+        )  # fmt: skip
         found = {}
         for example, reply in zip(short, replies, strict=True):
-            strategy = self._strategy
-            retrieved = strategy.holds_answer(example) if isinstance(strategy, Retrieval) else None
+            retrieved = contains_answer(self._strategy, example)
             prompt = self._opened.show(chats[example.id])
             found[example.id] = prediction(self._task, split, example, prompt, reply, retrieved=retrieved)
         return [found.get(example.id) or _empty_prediction(example, split) for example in examples]
@@ -103,7 +97,7 @@ class BundlePredictor:
 
     def _measure_served(self, examples: Sequence[Example], requests: int, served: ServedConfig) -> dict[str, float]:
         chosen = list({example.id: example for example in examples}.values())[:requests]
-        replies = self._answering.ask(connect(served).model, self._strategy, chosen)
+        replies = ask(connect(served).model, self._task, self._strategy, self._decoding, chosen)
         found = {"latency_p95": float(np.percentile([reply.generation.seconds for reply in replies], 95))}
         counts = [
             (one.input_tokens, one.output_tokens, one.cached_tokens or 0)
@@ -116,7 +110,7 @@ class BundlePredictor:
 
     def _fits_context(self, chat: Sequence[Message]) -> bool:
         window = self._opened.context_window
-        return window is None or self._opened.count(chat) + self._answering.max_new_tokens <= window
+        return window is None or self._opened.count(chat) + self._decoding.max_new_tokens <= window
 
 
 def _empty_prediction(example: Example, split: Split) -> Prediction:

@@ -83,6 +83,17 @@ def run(settings: Settings = None) -> int:
     return run(overrides(settings))
 
 
+@app.command(cls=Verb, epilog=examples("whether quick", "whether quick task=fever prompt=[zero_shot,knn]"))
+def quick(settings: Settings = None) -> int:
+    """Run what a first verdict needs, and show it: the arms alone.
+
+    Robustness, benchmarks and the learning curve are left to `whether run`, which goes on from there.
+    """
+    from whether.cli.run import quick
+
+    return quick(overrides(settings))
+
+
 @app.command(cls=Verb, epilog=examples("whether fetch", "whether fetch task=fever"))
 def fetch(settings: Settings = None) -> None:
     """Fetch data and model, checked against their hashes.

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import chain
 
 import yaml
 
@@ -20,8 +21,8 @@ def estimate(overrides: Sequence[str]) -> int:
     Returns 1 where that is not enough, else 0. Raises ConfigError where no served model is selected, or where what is
     prepared is another task.
     """
-    from whether.prompt.arm import estimate_arm
-    from whether.prompt.models import base_counter
+    from whether.generate.load import base_counter
+    from whether.prompt.requests import all_requests, read_inputs
     from whether.served.budget import BudgetedModel
 
     config = last_or_composed(overrides)
@@ -34,17 +35,20 @@ def estimate(overrides: Sequence[str]) -> int:
             f"artifacts/prepare holds the task {prepared.name}, and the settings name {config.task.name}: run"
             " `dvc repro prepare` with these settings first"
         )
+    inputs, count = read_inputs(ARTIFACTS / "prepare"), base_counter(ARTIFACTS / "model")
+    requests = {
+        name: list(chain(*all_requests(name, prompt, config.seed, inputs, config.robustness)))
+        for name, prompt in config.prompts.items()
+    }
     rows, beyond = [], False
     for checkpoint, settings in served.items():
-        total = 0.0
-        for name, prompt in config.prompts.items():
-            found = estimate_arm(
-                checkpoint, name, prompt, settings, config.seed, artifacts=ARTIFACTS, robustness=config.robustness
-            )
+        total, model = 0.0, BudgetedModel(settings, checkpoint, count)
+        for name in config.prompts:
+            found = model.estimate(requests[name])
             total += found.usd
             counts = [f"{count:,}" for count in (found.requests, found.input_tokens, found.output_tokens)]
             rows.append([f"{checkpoint}-{name}", *counts, f"{found.usd:.4f}"])
-        spent = BudgetedModel(settings, checkpoint, base_counter(ARTIFACTS / "model")).spent()
+        spent = model.spent()
         limit = "no limit" if settings.max_cost is None else f"of {settings.max_cost:g} allowed"
         rows.append([f"{checkpoint}: spent so far", "", "", "", f"{spent:.4f}"])
         rows.append([f"{checkpoint}: afterwards", "", "", limit, f"{spent + total:.4f}"])

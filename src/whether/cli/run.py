@@ -1,4 +1,4 @@
-"""`whether run`, `report` and `fetch`: the whole pipeline, and the verdict in the terminal."""
+"""`whether run`, `quick`, `report` and `fetch`: the pipeline, and the verdict in the terminal."""
 
 import os
 import subprocess
@@ -8,26 +8,37 @@ from pathlib import Path
 
 import yaml
 
-from whether.config import check, compose, write_params
+from whether.config import Config, check, compose, write_params
 from whether.errors import RecordError
 from whether.records import ARTIFACTS, Verdict, read_json
 
 REPORT = ARTIFACTS / "report" / "report.html"
 VERDICT = ARTIFACTS / "compare" / "verdict.json"
+FIRST_VERDICT = ARTIFACTS / "quick" / "verdict.json"
+
+
+def quick(overrides: Sequence[str]) -> int:
+    """Run what a first verdict needs, and show it: the arms alone. Returns the status of `dvc repro`."""
+    config = _prepare(overrides)
+    status = repro("quick")
+    if not status:
+        _show_first(config, "`whether run` measures the rest")
+    return status
 
 
 def run(overrides: Sequence[str]) -> int:
     """Compose the settings, fetch what is missing, run what is not up to date, publish, and show the verdict.
 
-    What `dvc repro` does, with settings from the command line, data fetched first and the result shown at the end.
-    Returns the status of `dvc repro`.
+    What `dvc repro` does, with settings from the command line, data fetched first, the first verdict shown as soon as
+    there is a new one, and the result at the end. Returns the status of `dvc repro`.
     """
-    from whether.sources.fetch import fetch_all
-
-    text = compose(overrides)
-    config = check(yaml.safe_load(text))
-    fetch_all(config)
-    write_params(text)
+    config = _prepare(overrides)
+    before = FIRST_VERDICT.read_bytes() if FIRST_VERDICT.exists() else b""
+    status = repro("quick")
+    if status:
+        return status
+    if FIRST_VERDICT.read_bytes() != before:
+        _show_first(config, "this run continues with it, and loses nothing if you stop it here")
     status = repro()
     if status:
         return status
@@ -46,12 +57,34 @@ def run(overrides: Sequence[str]) -> int:
     return 0
 
 
-def repro() -> int:
+def _prepare(overrides: Sequence[str]) -> Config:
+    """Compose the settings, fetch what is missing and write params.yaml."""
+    from whether.sources.fetch import fetch_all
+
+    text = compose(overrides)
+    config = check(yaml.safe_load(text))
+    fetch_all(config)
+    write_params(text)
+    return config
+
+
+def _show_first(config: Config, what_next: str) -> None:
+    """Print the verdict that the arms alone give, and what is not measured yet."""
+    from whether.report.terminal import print_verdict
+
+    print_verdict(read_json(FIRST_VERDICT, Verdict))
+    rest = ["general ability kept and speed (benchmark)"]
+    rest += ["other formats and samples (robustness)"] if config.robustness.examples else []
+    rest += ["the learning curve"] if config.curve.labels else []
+    print(f"\nThis is the first verdict, from the arms alone. Not measured yet: {', '.join(rest)}; {what_next}.\n")
+
+
+def repro(*targets: str) -> int:
     """Run `dvc repro` on the settings just composed; its own messages say what failed."""
     # DVC starts each stage as `python`: that has to be this one, also where no environment is activated.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     environment = os.environ | {"WHETHER_COMPOSED": "1", "PATH": path}
-    return subprocess.run([sys.executable, "-m", "dvc", "repro"], env=environment, check=False).returncode
+    return subprocess.run([sys.executable, "-m", "dvc", "repro", *targets], env=environment, check=False).returncode
 
 
 def report() -> None:

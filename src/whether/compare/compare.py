@@ -10,6 +10,9 @@ learning_curve.csv a number of labels and a seed a row: quality tuned and prompt
 outputs.jsonl      a test example a line: inputs, target and every arm's answer, side by side
 robustness.json    arm → `whether.records.Robustness`, of arms where it was measured
 adherence.json     arm → `whether.records.Adherence`
+curve_points.json  point of the learning curve → dev and test → arm → mean score
+
+A first verdict, from the arms alone, is verdict.json in artifacts/quick/.
 """
 
 import dataclasses
@@ -20,6 +23,7 @@ from statistics import stdev
 from typing import Any, NamedTuple
 
 from whether.compare import cost, measure, tables
+from whether.compare.curve_points import Points, load_points, means
 from whether.compare.decide import ArmSummary, Decision, Selection, comparisons, decide, select
 from whether.compare.interaction import interactions
 from whether.compare.learning_curve import learning_curve
@@ -57,8 +61,10 @@ def compare(config: Config, *, artifacts: Path, folder: Path) -> None:
     study = load_results(config, artifacts)
     for name in config.pricing.person_hours.keys() - {*config.checkpoints, *config.prompts}:
         logger.warning("pricing.person_hours: %s is no checkpoint or prompt of this run: not counted", name)
-    verdict = reach_verdict(config, study, artifacts)
+    points = load_points(config.curve, artifacts)
+    verdict = reach_verdict(config, study, artifacts, points)
     write_json(folder / "verdict.json", verdict)
+    write_json(folder / "curve_points.json", means(points))
     write_json(folder / "metrics.json", tables.metrics(verdict))
     write_text(folder / "leaderboard.csv", tables.leaderboard(verdict))
     write_text(folder / "comparisons.csv", tables.comparisons(verdict))
@@ -70,20 +76,35 @@ def compare(config: Config, *, artifacts: Path, folder: Path) -> None:
     write_json(folder / "adherence.json", {name: to_builtins(arm.adherence) for name, arm in arms if arm.adherence})
 
 
-def reach_verdict(config: Config, study: Results, artifacts: Path) -> Verdict:
-    """Return the verdict on a study."""
+def first_verdict(config: Config, *, artifacts: Path, folder: Path) -> None:
+    """Write the verdict that the arms alone give, into `folder`: no robustness, no benchmarks, no learning curve.
+
+    What these would measure is null, and a constraint on it is named in the reasons as not checked yet. Raises
+    RecordError for a record of an arm that is missing or broken.
+    """
+    study = load_results(config, artifacts, arms_alone=True)
+    write_json(folder / "verdict.json", reach_verdict(config, study, artifacts, {}, is_first=True))
+
+
+def reach_verdict(
+    config: Config, study: Results, artifacts: Path, points: Points, *, is_first: bool = False
+) -> Verdict:
+    """Return the verdict on what was measured; `is_first`: constraints on what is not measured yet do not count."""
     settings, policy = _inference(config), config.policy
     metric = _primary_metric(config, study)
     arms = {name: _arm_record(name, study, config, settings) for name in study.arms}
     candidates = {
         name: measure.candidate(study.arms[name], record.metrics, record.dev, metric) for name, record in arms.items()
     }
+    unchecked = _unchecked(policy, arms) if is_first else []
+    kept = {name: limit for name, limit in policy.constraints.items() if name not in unchecked}
+    policy = dataclasses.replace(policy, constraints=kept)
     judged = compare_representatives(study, list(candidates.values()), metric, settings, policy)
     selection, decision = judged.selection, judged.decision
     others = [pair for pair in measure.every_pair(study) if pair not in judged.differences]
     exploratory = measure.differences(study, others, metric, settings)
     quality = {name: record.metrics[metric] for name, record in arms.items()}
-    curve = learning_curve(config, study, artifacts, metric, settings)
+    curve = learning_curve(config, study, points, metric, settings)
     verdict = Verdict(
         answer=decision.answer,
         recommended_arm=decision.recommended,
@@ -100,7 +121,8 @@ def reach_verdict(config: Config, study: Results, artifacts: Path) -> Verdict:
             truncated=_truncated(study, decision.recommended),
             seeds=_seed_spread(study, curve, arms, decision.recommended),
             needs_runs=judged.needs_runs,
-        ),
+        )
+        + [f"The constraint on {name} is not checked yet: it is measured after the arms." for name in unchecked],
         task=study.task.name,
         model=config.model.name,
         arms=arms,
@@ -119,7 +141,7 @@ def reach_verdict(config: Config, study: Results, artifacts: Path) -> Verdict:
             for name, checkpoint in study.checkpoints.items()
             if checkpoint.tuned
         },
-        policy=_policy(policy),
+        policy=_policy(config.policy),
         pricing=_pricing(config),
         learning_curve=curve,
         retention={
@@ -129,6 +151,15 @@ def reach_verdict(config: Config, study: Results, artifacts: Path) -> Verdict:
         },
     )
     return dataclasses.replace(verdict, aspects=aspects(verdict))
+
+
+def _unchecked(policy: PolicyConfig, arms: Mapping[str, ArmRecord]) -> list[str]:
+    """Return the constrained metrics that were measured for no arm."""
+    return [
+        name
+        for name, limit in policy.constraints.items()
+        if limit and all(name not in arm.metrics or arm.metrics[name].value is None for arm in arms.values())
+    ]
 
 
 def _policy(policy: PolicyConfig) -> dict[str, Any]:

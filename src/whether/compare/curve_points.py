@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from statistics import fmean
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 
@@ -13,7 +14,21 @@ from whether.compare.measure import encode_labels
 from whether.compare.results import Arm, Results
 from whether.config import BASE, CurveConfig
 from whether.errors import RecordError
-from whether.records import CurveAnswer, CurvePoint, Prediction, read_json, read_jsonl
+from whether.outputs.decoding import build_decoding, greedy, parse_generations
+from whether.outputs.kinds import output_of
+from whether.outputs.output import score_answer
+from whether.records import (
+    CurveAnswer,
+    CurveArm,
+    CurvePoint,
+    Example,
+    Generations,
+    Prediction,
+    Split,
+    Task,
+    read_json,
+    read_jsonl,
+)
 from whether.stats.inference import macro_f1
 from whether.stats.intervals import Codes
 
@@ -126,37 +141,78 @@ class CurveData:
         return {"tuned": self.tuned, "prompting": self.prompting}
 
 
-def load_points(curve: CurveConfig, artifacts: Path) -> dict[tuple[int, int], PointPredictions]:
+Points = Mapping[tuple[int, int], PointPredictions]
+"""By labels and seed."""
+
+
+def load_points(curve: CurveConfig, artifacts: Path) -> Points:
     """Read the points that are there, by labels and seed; one whose folder is missing was not measured."""
+    task = read_json(artifacts / "prepare" / "task.json", Task)
+    files = (artifacts / "prepare" / f"{split}.jsonl" for split in ("dev", "test"))
+    examples = {one.id: one for file in files for one in read_jsonl(file, Example)}
     points = {}
     for labels in sorted(curve.labels):
         for seed in curve.seeds:
-            folder = artifacts / "curve" / f"{labels}-{seed}"
+            point, folder = f"{labels}-{seed}", artifacts / "curve" / "generate" / f"{labels}-{seed}"
             if folder.exists():
-                points[labels, seed] = _load_point(folder)
+                record = read_json(artifacts / "curve" / "data" / point / "point.json", CurvePoint)
+                answers = [
+                    answer
+                    for arm in read_json(folder / "arms.json", list[CurveArm])
+                    for answer in _answers_of(arm, curve, folder, task, examples)
+                ]
+                points[labels, seed] = _point(record, answers, folder)
     return points
 
 
-def _load_point(folder: Path) -> PointPredictions:
-    point, file = read_json(folder / "point.json", CurvePoint), folder / "answers.jsonl"
+def means(points: Points) -> dict[str, dict[str, dict[str, float]]]:
+    """Return `<labels>-<seed>` → dev or test → arm → its mean score; {} where nothing was measured."""
+    return {
+        f"{labels}-{seed}": {
+            split: {
+                arm: fmean(row.score for row in getattr(answers, split).values()) for arm, answers in point.arms.items()
+            }
+            for split in (CurveAnswers._fields if point.arms else ())
+        }
+        for (labels, seed), point in points.items()
+    }
+
+
+def _answers_of(
+    arm: CurveArm, curve: CurveConfig, folder: Path, task: Task, examples: Mapping[str, Example]
+) -> list[CurveAnswer]:
+    """Read what an arm of a point answered. The tuned checkpoint is asked plainly, and read by the task's own rule."""
+    settings = None if arm.tuned else curve.prompts[arm.prompt]
+    decoding = build_decoding(arm.prompt, settings, task, 0) if settings else greedy(task, 0)
+    answers = read_jsonl(folder / f"{arm.name}.jsonl", Generations)
+    shown = [one for one in answers if one.split != "calibration"]
+    found = []
+    for one, reply in zip(shown, parse_generations(task, decoding, answers), strict=True):
+        if one.id not in examples:
+            raise _other_examples(one.split)
+        target = examples[one.id].target
+        score = score_answer(output_of(task), reply.answer, target).score
+        found.append(CurveAnswer(arm.name, one.id, cast("Split", one.split), reply.answer, target, score))
+    return found
+
+
+def _point(point: CurvePoint, answers: Sequence[CurveAnswer], folder: Path) -> PointPredictions:
     rows: dict[str, dict[str, dict[str, CurveAnswer]]] = {"dev": {}, "test": {}}
-    for answer in read_jsonl(file, CurveAnswer):
+    for answer in answers:
         rows[answer.split].setdefault(answer.arm, {})[answer.id] = answer
     arms = [point.tuned, *point.prompts] if point.tuned else []
     for split, found in rows.items():
         if found.keys() != set(arms) or len({frozenset(answers) for answers in found.values()}) > 1:
             raise RecordError(
-                f"{file}: each of the arms {', '.join(arms) or '(none)'} must answer the same examples of {split}: run"
-                " `dvc repro` to make the point again"
+                f"{folder}: each of the arms {', '.join(arms) or '(none)'} must answer the same examples of {split}:"
+                " run `dvc repro` to make the point again"
             )
     return PointPredictions(
         point.not_measured.get("all", ""), {arm: CurveAnswers(rows["dev"][arm], rows["test"][arm]) for arm in arms}
     )
 
 
-def to_arrays(
-    curve: CurveConfig, points: Mapping[tuple[int, int], PointPredictions], study: Results, metric: str
-) -> CurveData:
+def to_arrays(curve: CurveConfig, points: Points, study: Results, metric: str) -> CurveData:
     """Return what was measured as arrays, the best prompt chosen on dev.
 
     The plain prompt on base, which needs no labels, is one of those that dev chooses from. A tie goes to it, and then
@@ -201,9 +257,7 @@ def _groups(study: Results, ids: Sequence[str]) -> Codes:
     return np.array([numbers[group[key]] for key in ids], dtype=np.int64)
 
 
-def _unmeasured_levels(
-    curve: CurveConfig, points: Mapping[tuple[int, int], PointPredictions], plain: Arm | None
-) -> dict[str, str]:
+def _unmeasured_levels(curve: CurveConfig, points: Points, plain: Arm | None) -> dict[str, str]:
     """Return number of labels → why it is left out: not every seed has tuned with it, or no prompt was run."""
     absent = {}
     for labels in sorted(curve.labels):
@@ -219,11 +273,15 @@ def _unmeasured_levels(
 def _common_ids(splits: Sequence[list[str]], known: Rows, split: str) -> list[str]:
     """Return the ids of a split's examples that all points have answered; they are among those that arms answer."""
     if any(ids != splits[0] for ids in splits) or not set(chain(*splits)) <= known.keys():
-        raise RecordError(
-            f"artifacts/curve: the points did not answer the same examples of {split}, out of"
-            f" artifacts/prepare/{split}.jsonl: run `dvc repro` to make them again"
-        )
+        raise _other_examples(split)
     return splits[0] if splits else []
+
+
+def _other_examples(split: str) -> RecordError:
+    return RecordError(
+        f"artifacts/curve: the points did not answer the same examples of {split}, out of"
+        f" artifacts/prepare/{split}.jsonl: run `dvc repro` to make them again"
+    )
 
 
 def _answers(arm: Arm) -> CurveAnswers:

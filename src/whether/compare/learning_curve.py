@@ -20,12 +20,11 @@ variance of the resamples, at most those that there are.
 """
 
 import dataclasses
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from whether.compare.curve_points import CurveApproach, CurveData, load_points, to_arrays
+from whether.compare.curve_points import CurveApproach, CurveData, Points, to_arrays
 from whether.compare.curve_reasons import curve_reasons
 from whether.compare.results import Results
 from whether.config import Config
@@ -56,10 +55,9 @@ class FittedCurves(NamedTuple):
 
 
 def learning_curve(
-    config: Config, study: Results, artifacts: Path, metric: str, settings: InferenceSettings
+    config: Config, study: Results, points: Points, metric: str, settings: InferenceSettings
 ) -> LearningCurve | None:
     """Return the learning curve; None where no point of it is there."""
-    points = load_points(config.curve, artifacts)
     if not points:
         return None
     data, price = to_arrays(config.curve, points, study, metric), config.pricing.usd_per_label

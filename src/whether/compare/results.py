@@ -1,17 +1,22 @@
 """What the other stages wrote about the arms of this configuration; a folder of any other arm is left alone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from whether.compare.robustness import measure_robustness
 from whether.config import BASE, CheckpointConfig, Config, PromptConfig, TokenPrice
 from whether.errors import RecordError
+from whether.outputs.decoding import build_decoding
 from whether.records import (
     Adherence,
     BenchmarkMetrics,
     BenchmarkSample,
     CheckpointMetrics,
     Example,
+    FormatPlan,
+    Generations,
     Prediction,
     Robustness,
     Task,
@@ -25,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LatencyMetrics:
-    """What of artifacts/prompt/<arm>/metrics.json was measured with requests sent alone."""
+    """What of artifacts/score/<arm>/metrics.json was measured with requests sent alone."""
 
     latency_p50: float | None = None
     latency_p95: float | None = None
@@ -124,51 +129,82 @@ class Results:
         return [example.group for example in self.examples]
 
 
-def load_results(config: Config, artifacts: Path) -> Results:
+def load_results(config: Config, artifacts: Path, *, arms_alone: bool = False) -> Results:
     """Read the records of every arm of `config`.
 
-    Raises RecordError for a file that is missing or broken, and for an arm that did not answer every example.
+    With `arms_alone` what the stages after the arms measure is left out: robustness and benchmarks. Raises RecordError
+    for a file that is missing or broken, and for an arm that did not answer every example.
     """
     prepared = artifacts / "prepare"
     examples = {split: read_jsonl(prepared / f"{split}.jsonl", Example) for split in ("train", "dev", "test")}
     unseen = prepared / "unseen.jsonl"
+    task = read_json(prepared / "task.json", Task)
+    arms = {
+        f"{checkpoint}-{prompt}": replace(
+            _load_arm(checkpoint, prompt, settings, examples, artifacts),
+            served=bool(made.served),
+            repeats=tuple(
+                _load_answers(_predictions(further, prompt, artifacts), examples)
+                for further, repeat in config.checkpoints.items()
+                if repeat.repeat_of == checkpoint
+            ),
+        )
+        for checkpoint, made in config.checkpoints.items()
+        if made.repeat_of is None
+        for prompt, settings in config.prompts.items()
+    }
+    if not arms_alone:
+        arms = {
+            name: replace(arm, robustness=_robustness(arm, config, task, examples["dev"], artifacts))
+            for name, arm in arms.items()
+        }
     return Results(
-        task=read_json(prepared / "task.json", Task),
+        task=task,
         profile=read_json(prepared / "profile.json"),
         pool=len(examples["train"]),
         examples=examples["test"],
         unseen_groups={row.id: row.group for row in read_jsonl(unseen, Example)} if unseen.exists() else {},
         checkpoints={
-            name: _load_checkpoint(name, settings, artifacts)
+            name: _load_checkpoint(name, settings, artifacts, arms_alone)
             for name, settings in config.checkpoints.items()
             if settings.repeat_of is None
         },
-        arms={
-            f"{checkpoint}-{prompt}": replace(
-                _load_arm(checkpoint, prompt, settings, examples, artifacts),
-                served=bool(made.served),
-                repeats=tuple(
-                    _load_answers(_predictions(further, prompt, artifacts), examples)
-                    for further, repeat in config.checkpoints.items()
-                    if repeat.repeat_of == checkpoint
-                ),
-            )
-            for checkpoint, made in config.checkpoints.items()
-            if made.repeat_of is None
-            for prompt, settings in config.prompts.items()
-        },
+        arms=arms,
     )
 
 
-def _load_checkpoint(name: str, settings: CheckpointConfig, artifacts: Path) -> Checkpoint:
-    tuning, benchmark = artifacts / "finetune" / name, artifacts / "benchmark" / name
-    return Checkpoint(
+def _robustness(arm: Arm, config: Config, task: Task, dev: Sequence[Example], artifacts: Path) -> Robustness | None:
+    """Return what artifacts/robustness/<arm> shows; None where robustness is not measured."""
+    plan = read_json(artifacts / "prompt" / arm.prompt / "formats.json", FormatPlan)
+    if not plan.examples:
+        return None
+    return measure_robustness(
+        plan,
+        read_jsonl(artifacts / "robustness" / arm.name / "generations.jsonl", Generations),
+        task,
+        dev={example.id: example for example in dev},
+        predictions={prediction.id: prediction for prediction in arm.dev},
+        decoding_of=lambda asked: build_decoding(arm.prompt, config.prompts[arm.prompt], asked, config.seed),
+    )
+
+
+def _load_checkpoint(name: str, settings: CheckpointConfig, artifacts: Path, arms_alone: bool) -> Checkpoint:
+    benchmark = artifacts / "benchmark" / name
+    made = Checkpoint(
         name=name,
-        training=read_json(tuning / "metrics.json", CheckpointMetrics),
+        training=read_json(artifacts / "finetune" / name / "metrics.json", CheckpointMetrics),
+        benchmark=BenchmarkMetrics(),
+        results={},
+        samples=[],
+        price=settings.served.price if settings.served else None,
+    )
+    if arms_alone:
+        return made
+    return replace(
+        made,
         benchmark=read_json(benchmark / "metrics.json", BenchmarkMetrics),
         results=read_json(benchmark / "results.json", dict[str, TaskResult]),
         samples=read_jsonl(benchmark / "samples.jsonl", BenchmarkSample),
-        price=settings.served.price if settings.served else None,
     )
 
 
@@ -191,12 +227,11 @@ def _load_arm(
         unseen=[row for row in predictions if row.split == "unseen"],
         serving=read_json(file.with_name("metrics.json"), LatencyMetrics),
         adherence=_if_there(file.with_name("adherence.json"), Adherence),
-        robustness=_if_there(file.with_name("robustness.json"), Robustness),
     )
 
 
 def _predictions(checkpoint: str, prompt: str, artifacts: Path) -> Path:
-    return artifacts / "prompt" / f"{checkpoint}-{prompt}" / "predictions.jsonl"
+    return artifacts / "score" / f"{checkpoint}-{prompt}" / "predictions.jsonl"
 
 
 def _load_answers(file: Path, examples: dict[str, list[Example]]) -> SplitPredictions:

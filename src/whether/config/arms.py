@@ -16,8 +16,8 @@ class PromptConfig:
 
     strategy: Component
     """`_target_` in whether.prompt.strategies and its arguments."""
-    decoding: Component = field(default_factory=lambda: {"_target_": "whether.prompt.answering.greedy"})
-    """`_target_` in whether.prompt.answering and its arguments."""
+    decoding: Component = field(default_factory=lambda: {"_target_": "whether.outputs.decoding.greedy"})
+    """`_target_` in whether.outputs.decoding and its arguments."""
     plain: bool = False
     """True for a prompt without engineering: the task's instruction and the input, nothing else."""
     labels_needed: Annotated[int, Field(ge=0)] | None = None

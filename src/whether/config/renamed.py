@@ -6,6 +6,7 @@ from typing import Any
 RENAMED = {
     "prompts.*.answering": "prompts.*.decoding",
     "tuner.prompt.answering": "tuner.prompt.decoding",
+    "decoding.after": "decoding.answer_prefix",
     "checkpoints.*.repeats": "checkpoints.*.repeat_of",
     "tuner.start": "tuner.warm_start",
     "robustness.variations": "robustness.formats",
@@ -22,8 +23,12 @@ RENAMED = {
 `curve.prompts.knn.answering`, `checkpoints.lora.tuner.start.adapter`. A renamed setting stays in its section."""
 
 MOVED_TARGETS = {
-    "whether.prompt.answering.one_of_labels": "whether.prompt.answering.constrained_choice",
-    "whether.prompt.answering.structured": "whether.prompt.answering.json_answer",
+    "whether.prompt.answering.one_of_labels": "whether.outputs.decoding.constrained_choice",
+    "whether.prompt.answering.structured": "whether.outputs.decoding.json_answer",
+    **{
+        f"whether.prompt.answering.{name}": f"whether.outputs.decoding.{name}"
+        for name in ("greedy", "self_consistency", "constrained_choice", "label_scores", "json_answer")
+    },
 }
 """`_target_` of an earlier version → its dotted path now."""
 
@@ -48,7 +53,8 @@ def new_path(path: str) -> str | None:
             if all(name in ("*", part) for name, part in zip(names, found, strict=True)):
                 between = iter(part for name, part in zip(names, found, strict=True) if name == "*")
                 renamed = [next(between) if name == "*" else name for name in new.split(".")]
-                return ".".join([*parts[:start], *renamed, *parts[start + len(names) :]])
+                now = ".".join([*parts[:start], *renamed, *parts[start + len(names) :]])
+                return new_path(now) or now
     return None
 
 

@@ -146,6 +146,11 @@ class TaskConfig:
             raise ValueError("unseen_labels: at least two labels have to be left")
 
     @property
+    def has_labels(self) -> bool:
+        """Whether every answer is one of a list of labels."""
+        return self.output == "label"
+
+    @property
     def quality_metrics(self) -> tuple[str, ...]:
         """The metrics of quality that this kind of output has."""
         return ("accuracy", "macro_f1") if self.output == "label" else ("exact_match",)

@@ -16,6 +16,7 @@ from whether.compare.provenance import provenance
 from whether.config import BASE, Config
 from whether.errors import RecordError
 from whether.records import (
+    CHECKPOINT,
     CheckpointMetrics,
     CheckpointRecord,
     Example,
@@ -66,7 +67,7 @@ def read_card_data(name: str, config: Config, artifacts: Path, dtype: str) -> Ca
     Raises RecordError for one that is missing or broken, and for params.yaml of another run than the records.
     """
     task = read_json(artifacts / "prepare" / "task.json", Task)
-    checkpoint = read_json(artifacts / "finetune" / name / "checkpoint.json", CheckpointRecord)
+    checkpoint = read_json(artifacts / "finetune" / name / CHECKPOINT / "checkpoint.json", CheckpointRecord)
     _check_same_run(config, task, checkpoint)
     now = provenance(artifacts)
     verdict = _read_verdict(name, task, now, artifacts)

@@ -7,7 +7,7 @@ from typing import Any
 from whether.config import BASE, CheckpointConfig
 from whether.errors import ConfigError, EngineError, RecordError, near_matches
 from whether.model.loading import error_summary
-from whether.records import read_json
+from whether.records import CHECKPOINT, read_json
 
 _INSTEAD = {
     "served": "is another model behind an API, of which nothing is here",
@@ -24,11 +24,11 @@ def find_checkpoint(name: str, settings: Mapping[str, CheckpointConfig], artifac
     Raises ConfigError for a name that is in neither the settings nor artifacts/finetune, RecordError for a checkpoint
     that is not tuned yet, and EngineError for one of a kind that weights cannot hold.
     """
-    folder = artifacts / "finetune" / name
+    folder = artifacts / "finetune" / name / CHECKPOINT
     if not (folder / "checkpoint.json").is_file():
         if name in settings:
             raise RecordError(f"checkpoint {name} is not tuned yet: run `dvc repro finetune@{name}`")
-        made = {file.parent.name for file in (artifacts / "finetune").glob("*/checkpoint.json")}
+        made = {file.parents[1].name for file in (artifacts / "finetune").glob(f"*/{CHECKPOINT}/checkpoint.json")}
         raise ConfigError(f"no checkpoint is called {name!r}{near_matches(name, (made | set(settings)) - {BASE})}")
     kind = str(read_json(folder / "checkpoint.json").get("kind"))
     if kind in _INSTEAD:

@@ -1,15 +1,18 @@
 """What the finetune stage leaves in artifacts/finetune/<checkpoint>/, file by file.
 
-- checkpoint.json: `CheckpointRecord`
-- metrics.json: `FinetuneMetrics`
+- checkpoint/checkpoint.json: `CheckpointRecord`
+- metrics.json: `CheckpointMetrics`
 
 and of a tuned one:
 
-- adapter/: peft's adapter_config.json and adapter_model.safetensors, the weights at the best step; or, where no adapter
-  was trained, weights.safetensors: the trained weights by name
+- checkpoint/adapter/: peft's adapter_config.json and adapter_model.safetensors, the weights at the best step; or, where
+  no adapter was trained, checkpoint/weights.safetensors: the trained weights by name
 - history.jsonl: `Step` and `Evaluation` of whether.finetune.results, a line each
 - loss.csv: step, split (train or dev), loss
 - loss.svg: the same, drawn
+
+checkpoint/ is all that the stages after this one read: it holds no times, so training again to the same weights reruns
+none of them.
 """
 
 import csv
@@ -26,6 +29,7 @@ from typing import Any, NamedTuple
 from whether.config import ModelConfig, ServedConfig, TunerConfig
 from whether.model.loading import WEIGHTS_FILE
 from whether.records import (
+    CHECKPOINT,
     CheckpointKind,
     CheckpointMetrics,
     CheckpointRecord,
@@ -80,13 +84,14 @@ def write_base(name: str, model: str, seed: int, folder: Path) -> None:
 def write_served(name: str, served: ServedConfig, seed: int, folder: Path) -> None:
     """Write the records of a served model: what determines its answers, and that nothing was spent on it."""
     record = CheckpointRecord(
-        "served", name, served.model, seed, disk=0, trainable_parameters=0, base_url=served.base_url
-    )
+        "served", name, served.model, seed, disk=0, trainable_parameters=0, base_url=served.base_url,
+        served={key: value for key, value in dataclasses.asdict(served).items() if key not in ("price", "max_cost")},
+    )  # fmt: skip
     _write_untuned(record, folder)
 
 
 def _write_untuned(record: CheckpointRecord, folder: Path) -> None:
-    write_json(folder / "checkpoint.json", record)
+    write_json(folder / CHECKPOINT / "checkpoint.json", record)
     nothing = CheckpointMetrics(trained_tokens=0, computed_tokens=0, flops=0.0)
     write_json(folder / "metrics.json", nothing)
 
@@ -123,7 +128,10 @@ def write_tuned(
     name: str, tuner: TunerConfig, model: ModelConfig, seed: int, *, trained: TrainingResult, folder: Path
 ) -> None:
     """Write weights, records and history of a tuned checkpoint."""
-    disk = write_weights(trained, model.name, folder)
+    checkpoint = folder / CHECKPOINT
+    with named_write_errors(checkpoint):
+        checkpoint.mkdir()
+    disk = write_weights(trained, model.name, checkpoint)
     steps = trained.history.steps
     record = CheckpointRecord(
         kind=trained.kind,
@@ -141,7 +149,7 @@ def write_tuned(
         labels=trained.labels,
         micro_batch_size=min(step.micro_batch_size for step in steps),
     )
-    write_json(folder / "checkpoint.json", record)
+    write_json(checkpoint / "checkpoint.json", record)
     write_history(trained.history, folder)
     write_json(folder / "metrics.json", metrics(tuner, trained))
     best = trained.best_evaluation

@@ -4,13 +4,14 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 
+from whether.bundle.asking import ask
 from whether.engine.local import LocalModel
 from whether.model.tokens import encode
 from whether.optimise.candidates import PromptCandidate
 from whether.optimise.journal import ScoredExample, ScoreJournal
 from whether.outputs.kinds import output_of
 from whether.outputs.output import score_answer
-from whether.prompt.arm import build_prompt
+from whether.prompt.build import build_prompt
 from whether.records import Example, Task, sha256_json
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class Evaluator:
             logger.info("%s: %d tokens do not fit the model's context, it counts as wrong", candidate.name, longest)
             yield from (ScoredExample(example.id, 0.0, longest) for example in examples)
             return
-        replies = decoding.ask(self._model, strategy, examples)
+        replies = ask(self._model, self._task, strategy, decoding, examples)
         for example, reply in zip(examples, replies, strict=True):
             counts = (reply.generation.input_tokens, reply.generation.output_tokens)
             tokens = None if None in counts else sum(count for count in counts if count is not None)

@@ -26,8 +26,9 @@ from whether.optimise.evaluator import Evaluator
 from whether.optimise.halving import max_candidates, rungs, stratified_order
 from whether.optimise.journal import ScoredExample, ScoreJournal
 from whether.optimise.reflect import check_reflector, rewrite
-from whether.prompt.arm import build_prompt
+from whether.prompt.build import build_prompt
 from whether.records import (
+    CHECKPOINT,
     STATE,
     CandidateRecord,
     Example,
@@ -75,7 +76,7 @@ def optimise(name: str, config: Config, *, artifacts: Path, restart: bool = Fals
     check_reflector(settings.reflect)
     for candidate in [*candidates, *by_hand]:  # what cannot be built is told before the model is loaded
         build_prompt(candidate.name if candidate.by_hand else "optimised", candidate.prompt, task, pool, config.seed)
-    checkpoint = artifacts / "finetune" / name
+    checkpoint = artifacts / "finetune" / name / CHECKPOINT
     decisive = {
         "model": sha256_folder(artifacts / "model"), "checkpoint": sha256_folder(checkpoint),
         "dtype": config.model.dtype, "task": to_builtins(task), "seed": config.seed,

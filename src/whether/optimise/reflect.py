@@ -19,7 +19,7 @@ from whether.config import ReflectConfig
 from whether.errors import ConfigError, MissingPackageError, WhetherError
 from whether.optimise.candidates import PromptCandidate
 from whether.optimise.evaluator import Evaluator
-from whether.prompt.arm import build_prompt
+from whether.prompt.build import build_prompt
 from whether.records import Decoding, Example, Message, Sampling, Task
 from whether.served.budget import BudgetedModel, BudgetExceededError, CountTokens
 

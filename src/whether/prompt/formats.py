@@ -2,7 +2,7 @@
 
 After FormatSpread (Sclar et al. 2024, arXiv:2310.11324): separators, casing, names, order and white space. A format
 changes how a task reads (its inputs' template, its instruction, its labels' spelling and order) or how messages are
-ordered; any strategy and any decoding then works on it unchanged, and answers are mapped back by `PromptFormat.labels`.
+ordered; any strategy and any decoding then works on it unchanged, and answers are mapped back by `FormatRecord`.
 """
 
 import random
@@ -35,11 +35,6 @@ class PromptFormat(NamedTuple):
     def strategy(self, strategy: Strategy) -> Strategy:
         """Return a strategy of the varied task with its messages rearranged."""
         return lambda example: self.rearrange(strategy(example))
-
-    def original(self, answer: str | None) -> str | None:
-        """Return an answer with its label spelt as the task spells it."""
-        back = {spelt: label for label, spelt in self.labels.items()}
-        return answer if answer is None else back.get(answer, answer)
 
 
 INPUT_FORMS = {

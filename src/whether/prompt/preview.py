@@ -6,8 +6,7 @@ from pathlib import Path
 from whether.config import PromptConfig
 from whether.model.loading import load_tokenizer
 from whether.model.tokens import encode, render
-from whether.prompt.arm import build_prompt
-from whether.prompt.strategies import Retrieval
+from whether.prompt.build import build_prompt, contains_answer
 from whether.records import Example, Task, read_json, read_jsonl
 
 
@@ -24,7 +23,7 @@ def preview(name: str, prompt: PromptConfig, seed: int, *, rows: int, artifacts:
     for example in read_jsonl(prepared / "dev.jsonl", Example)[:rows]:
         chat = strategy(example)
         head = f"--- {example.id}: {len(encode(tokenizer, chat))} tokens, right answer {example.target!r}"
-        holds = strategy.holds_answer(example) if isinstance(strategy, Retrieval) else None
+        holds = contains_answer(strategy, example)
         found = "" if holds is None else f", its passage is {'' if holds else 'not '}shown"
         yield f"{head}{found}\n{render(tokenizer, chat)}"
     yield f"--- at most {decoding.max_new_tokens} tokens are written"

@@ -5,14 +5,14 @@ prompt's messages. An edit here, of a strategy or of a parser reruns this stage,
 tuned again only if its texts have changed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from whether.chat.messages import TrainingFormat, render_input, zero_shot_messages
 from whether.chat.templates import TemplateError
 from whether.config import PromptConfig, TunerConfig, build
 from whether.errors import ConfigError, DataError
-from whether.prompt.answering import DecodingStrategy
+from whether.outputs.decoding import DecodingStrategy
 from whether.prompt.strategies import Retrieval, Strategy
 from whether.records import (
     Example,
@@ -36,15 +36,24 @@ def write_training_set(name: str, tuner: TunerConfig | None, seed: int, *, prepa
     built or learnt.
     """
     task = read_json(prepared / "task.json", Task)
-    write_json(folder / "training_set.json", TrainingSet(task.name, task.output, task.labels, task.instruction))
-    if tuner is None:
-        return
-    splits = {split: read_jsonl(prepared / f"{split}.jsonl", Example) for split in SPLITS}
-    where = f"checkpoints.{name}.tuner.prompt"
-    chosen = training_format(tuner.prompt, task, splits["train"], seed, where) if tuner.prompt else plain_format(task)
+    splits = {split: read_jsonl(prepared / f"{split}.jsonl", Example) for split in SPLITS} if tuner else {}
     for split, examples in splits.items():
         if not examples:
             raise DataError(f"{prepared / f'{split}.jsonl'} has no examples: give the {split} split a larger share")
+    write_training_rows(name, tuner, seed, task, pool=splits.get("train", []), splits=splits, folder=folder)
+
+
+def write_training_rows(
+    name: str, tuner: TunerConfig | None, seed: int, task: Task, *, pool: Sequence[Example],
+    splits: Mapping[str, Sequence[Example]], folder: Path,
+) -> None:  # fmt: skip
+    """Write a training set of these rows; a tuner's prompt draws its demonstrations from `pool`."""
+    write_json(folder / "training_set.json", TrainingSet(task.name, task.output, task.labels, task.instruction))
+    if tuner is None:
+        return
+    where = f"checkpoints.{name}.tuner.prompt"
+    chosen = training_format(tuner.prompt, task, pool, seed, where) if tuner.prompt else plain_format(task)
+    for split, examples in splits.items():
         rows = [_training_example(task, chosen, example) for example in examples]
         write_jsonl(folder / f"{split}.jsonl", [row.as_line() for row in rows])
 
@@ -72,14 +81,16 @@ def training_format(prompt: PromptConfig, task: Task, pool: Sequence[Example], s
         strategy: Strategy = build(prompt.strategy, task, pool, seed, where=f"{where}.strategy")
     except TemplateError as fault:
         raise ConfigError(f"{where}.strategy.instruction, line {fault.line}: {fault.reason}") from None
-    if decoding.after is not None:
-        raise ConfigError(f"{where}: what the model should write before {decoding.after!r} is not known, so not learnt")
+    if decoding.answer_prefix is not None:
+        raise ConfigError(
+            f"{where}: what the model should write before {decoding.answer_prefix!r} is not known, so not learnt"
+        )
     if isinstance(strategy, Retrieval):
         raise ConfigError(f"{where}: tuning with passages is not built; tune without, and retrieve with the result")
 
     def lesson(example: Example) -> tuple[list[Message], str]:
         messages = _drop_own_demonstration(strategy(example), render_input(task, example), example.target)
-        return decoding.shown(messages), decoding.show(example.target)
+        return decoding.format_demonstrations(messages), decoding.format_target(example.target)
 
     return lesson
 

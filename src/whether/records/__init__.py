@@ -6,10 +6,18 @@ folder is made beside its place and renamed into it, so a full disk or a kill le
 
 from whether.records.benchmark import BenchmarkMetrics, BenchmarkSample, TaskResult, UnseenTaskResult
 from whether.records.changes import ArmChange, ChangeConclusion, Changes
-from whether.records.checkpoint import CheckpointKind, CheckpointMetrics, CheckpointRecord, Evaluation, Step
+from whether.records.checkpoint import (
+    CHECKPOINT,
+    CheckpointKind,
+    CheckpointMetrics,
+    CheckpointRecord,
+    Evaluation,
+    Step,
+)
 from whether.records.curve import (
     Crossover,
     CurveAnswer,
+    CurveArm,
     CurveLevel,
     CurvePoint,
     CurveValue,
@@ -34,10 +42,28 @@ from whether.records.files import (
     write_jsonl,
     write_text,
 )
-from whether.records.generation import ContinuationScore, Generation, LabelScores
+from whether.records.generation import (
+    ContinuationScore,
+    Generation,
+    Generations,
+    LabelScores,
+    Latency,
+    RequestTime,
+)
 from whether.records.measurement import Measurement
 from whether.records.optimise import CandidateRecord, OptimiseRecord
-from whether.records.request import GREEDY, Choice, Decoding, JsonSchema, Message, Sampling
+from whether.records.request import (
+    GREEDY,
+    OWN,
+    SAMPLED,
+    Choice,
+    Decoding,
+    JsonSchema,
+    Message,
+    Request,
+    RequestSplit,
+    Sampling,
+)
 from whether.records.retrain import (
     WARM,
     BundleRecord,
@@ -56,7 +82,7 @@ from whether.records.retrain import (
     read_runs,
     write_runs,
 )
-from whether.records.robustness import Adherence, FormatScore, Robustness, Violation
+from whether.records.robustness import Adherence, FormatPlan, FormatRecord, FormatScore, Robustness, Violation
 from whether.records.search import SearchRecord, TrialRecord
 from whether.records.task import (
     Example,
@@ -87,10 +113,13 @@ from whether.records.verdict import (
 __all__ = [
     "APPROACH_NAMES",
     "ARTIFACTS",
+    "CHECKPOINT",
     "COLLECTED",
     "DATA",
     "GREEDY",
     "HEADLINES",
+    "OWN",
+    "SAMPLED",
     "STATE",
     "WARM",
     "Adherence",
@@ -117,6 +146,7 @@ __all__ = [
     "CostDriver",
     "Crossover",
     "CurveAnswer",
+    "CurveArm",
     "CurveLevel",
     "CurvePoint",
     "CurveValue",
@@ -126,15 +156,19 @@ __all__ = [
     "Example",
     "Finding",
     "FittedPoint",
+    "FormatPlan",
+    "FormatRecord",
     "FormatScore",
     "GateConclusion",
     "GateRecord",
     "GateSide",
     "Generation",
+    "Generations",
     "IntakeCounts",
     "Interaction",
     "JsonSchema",
     "LabelScores",
+    "Latency",
     "LearningCurve",
     "MeanScore",
     "Measurement",
@@ -147,6 +181,9 @@ __all__ = [
     "Prediction",
     "Provenance",
     "Quarantined",
+    "Request",
+    "RequestSplit",
+    "RequestTime",
     "RetrainingRun",
     "Robustness",
     "Sampling",

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+CHECKPOINT = "checkpoint"
+"""Folder in artifacts/finetune/<checkpoint>/ that holds what answers: checkpoint.json and weights."""
+
 CheckpointKind = Literal["base", "adapter", "weights", "head", "served"]
 """Kinds of checkpoint."""
 
@@ -26,6 +29,8 @@ class CheckpointRecord:
     """The settings; None where nothing was tuned."""
     base_url: str | None = None
     """Address of a served model's API."""
+    served: dict[str, Any] | None = None
+    """Settings of a served model that its answers depend on."""
     dtype: str | None = None
     """Precision of the base model in training."""
     shared_prefix: bool | None = None

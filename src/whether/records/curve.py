@@ -1,9 +1,8 @@
-"""What a point of the learning curve leaves in artifacts/curve/<labels>-<seed>/: point.json and answers.jsonl."""
+"""The learning curve: its points (artifacts/curve/data/<labels>-<seed>/) and what the analysis of them says."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-from whether.records.checkpoint import CheckpointMetrics
 from whether.records.measurement import Measurement
 from whether.records.task import Split
 
@@ -26,13 +25,21 @@ class CurvePoint:
     """Further labelled examples, which chose the best step and the best prompt: the same at every point."""
     repeats: int | None = None
     """How often an epoch showed each example, so that there were steps enough."""
-    training: CheckpointMetrics | None = None
-    """What tuning on these labels took."""
+
+
+@dataclass(frozen=True)
+class CurveArm:
+    """An arm of a point: an entry of requests/arms.json."""
+
+    name: str
+    prompt: str
+    tuned: bool
+    """Whether the checkpoint answers that was tuned on the point's labels; False: base does."""
 
 
 @dataclass(frozen=True)
 class CurveAnswer:
-    """One answer of one arm at a point: a line of answers.jsonl."""
+    """One answer of one arm at a point."""
 
     arm: str
     id: str

@@ -1,6 +1,9 @@
 """What a model answered, and how likely it finds given answers."""
 
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from whether.records.request import RequestSplit
 
 
 class ContinuationScore(NamedTuple):
@@ -34,6 +37,13 @@ class Generation(NamedTuple):
     sending its request to the answer's last byte, without attempts that failed and the waits after them."""
     finished: bool = True
     """Whether it ended by itself, by a stop string or by its constraint; False: it was cut at the most new tokens."""
+    scores: list[ContinuationScore] | None = None
+    """How likely each answer of `Decoding.score` is; None where an answer was written."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        scores = None if self.scores is None else [score._asdict() for score in self.scores]
+        return self._asdict() | {"scores": scores}
 
 
 class LabelScores(NamedTuple):
@@ -47,3 +57,50 @@ class LabelScores(NamedTuple):
     """Of these, how many were computed once for several chats."""
     seconds: float
     """This chat's equal share of the call's wall time."""
+
+
+@dataclass(frozen=True)
+class Generations:
+    """What came back for one request: a line of generations.jsonl, in the order of the requests."""
+
+    id: str
+    """`Example.id`."""
+    split: RequestSplit
+    call: int
+    """As in the request."""
+    prompt: str
+    """As the model got it, chat template included; of a served model its messages."""
+    samples: list[Generation] = field(default_factory=list)
+    """As many as the request's decoding asks for; none where there is an error."""
+    variant: str = ""
+    """As in the request."""
+    classifier: bool = False
+    """Whether a classifier answered with a label, however the request asked for it."""
+    error: str | None = None
+    """Why the model could not answer, such as a prompt that is too long; in formats.jsonl alone."""
+
+    def as_line(self) -> dict[str, Any]:
+        """Return the JSON of its line."""
+        line: dict[str, Any] = {"id": self.id, "split": self.split, "call": self.call, "prompt": self.prompt}
+        line["samples"] = [sample.as_json() for sample in self.samples]
+        extra = {"variant": self.variant, "classifier": self.classifier, "error": self.error}
+        return line | {key: value for key, value in extra.items() if value}
+
+
+@dataclass(frozen=True)
+class RequestTime:
+    """How long one request took."""
+
+    id: str
+    """`Example.id`."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Requests sent to a checkpoint one at a time: latency.json."""
+
+    requests: list[RequestTime] = field(default_factory=list)
+    """In order; empty for a served model, of which each request is timed when it is asked."""
+    peak_memory: int | None = None
+    """Bytes of memory of the process; None for a served model."""

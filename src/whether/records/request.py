@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from whether.errors import EngineError
+from whether.records.task import Split
 
 
 class Message(NamedTuple):
@@ -55,6 +56,8 @@ class Decoding:
     sampling: Sampling = GREEDY
     constraint: Choice | JsonSchema | None = None
     """What an answer is held to; None: nothing."""
+    score: tuple[str, ...] = ()
+    """Answers whose likelihoods are asked for; nothing is written then. Empty: an answer is written."""
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
@@ -77,3 +80,48 @@ class Decoding:
     def cut(self, text: str) -> str:
         """Return the text before the first stop string."""
         return text[: min((text.find(string) for string in self.stop if string in text), default=len(text))]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what differs from greedy decoding without a constraint, as JSON has it."""
+        found: dict[str, Any] = {"max_new_tokens": self.max_new_tokens}
+        if self.stop:
+            found["stop"] = list(self.stop)
+        if self.sampling != GREEDY:
+            found["sampling"] = self.sampling._asdict()
+        if self.constraint is not None:
+            found["constraint"] = self.constraint._asdict()
+        if self.score:
+            found["score"] = list(self.score)
+        return found
+
+
+RequestSplit = Literal[Split, "calibration"]
+"""`calibration`: inputs that say nothing, asked so that a prompt's own bias can be taken off."""
+OWN, SAMPLED = "own", "sampled"
+"""Variants of formats.jsonl: the arm's own format asked again, and sampled answers in it."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a model: a line of requests.jsonl or formats.jsonl. The same settings give the same bytes."""
+
+    id: str
+    """`Example.id`."""
+    split: RequestSplit
+    call: int
+    """Requests of one number go to the model in one call."""
+    messages: list[Message]
+    decoding: Decoding
+    variant: str = ""
+    """In formats.jsonl the name of the format, `own` or `sampled`."""
+
+    def as_line(self) -> dict[str, Any]:
+        """Return the JSON of its line."""
+        line = {
+            "id": self.id,
+            "split": self.split,
+            "call": self.call,
+            "messages": [message._asdict() for message in self.messages],
+            "decoding": self.decoding.as_json(),
+        }
+        return line | ({"variant": self.variant} if self.variant else {})

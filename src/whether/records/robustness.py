@@ -1,9 +1,41 @@
-"""How much an arm depends on its format and on chance: artifacts/prompt/<arm>/robustness.json."""
+"""How much an arm depends on its format and on chance: what is asked to see it, and what was found."""
 
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from pydantic import AliasChoices, Field
+
+from whether.records.task import Task
+
+
+@dataclass(frozen=True)
+class FormatRecord:
+    """One other format that is tried."""
+
+    name: str
+    task: Task
+    """The task as it reads in this format: its labels and its length of answers are what answers are read by."""
+    labels: dict[str, str]
+    """The task's label → how it is spelt in this format; empty where labels are unchanged."""
+
+    def original(self, answer: str | None) -> str | None:
+        """Return an answer with its label spelt as in the task."""
+        back = {spelt: label for label, spelt in self.labels.items()}
+        return answer if answer is None else back.get(answer, answer)
+
+
+@dataclass(frozen=True)
+class FormatPlan:
+    """What formats.jsonl asks: artifacts/prompt/<prompt>/formats.json. Empty: robustness is not measured."""
+
+    examples: list[str] = field(default_factory=list)
+    """`Example.id` of a part of dev, the same for every arm."""
+    formats: list[FormatRecord] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Name of a format that is not tried with this prompt → why."""
+    samples: int | None = None
+    """Sampled answers to each example; None: none are asked."""
+    temperature: float | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +99,7 @@ class Violation:
 
 @dataclass(frozen=True)
 class Adherence:
-    """Outputs of dev and test that did not have the form asked for: artifacts/prompt/<arm>/adherence.json."""
+    """Outputs of dev and test that did not have the form asked for: artifacts/score/<arm>/adherence.json."""
 
     n: int
     """Outputs."""

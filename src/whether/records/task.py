@@ -51,7 +51,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One answer of one arm: a line of artifacts/prompt/<arm>/predictions.jsonl."""
+    """One answer of one arm: a line of artifacts/score/<arm>/predictions.jsonl."""
 
     id: str
     """`Example.id`."""

@@ -5,12 +5,13 @@ off, one more prompt, or the same prompt in another run sends what is missing. W
 """
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 from whether.config import ServedConfig
 from whether.errors import EngineError
-from whether.records import STATE, Decoding, Generation, Message, sha256_json
+from whether.records import STATE, Decoding, Generation, Message, Request, sha256_json
 from whether.served.model import ServedModel
 
 CountTokens = Callable[[Sequence[Message]], int]
@@ -80,6 +81,13 @@ class BudgetedModel:
         estimator.generate(chats, decoding)
         self.check(estimator.estimate, "the next requests")
         return self.served.generate(chats, decoding, progress=progress)
+
+    def estimate(self, requests: Sequence[Request]) -> CostEstimate:
+        """Return what requests would cost at most; those that are answered already cost nothing."""
+        estimator = self.estimator()
+        for decoding, alike in groupby(requests, key=lambda one: one.decoding):
+            estimator.generate([one.messages for one in alike], decoding)
+        return estimator.estimate
 
     def estimator(self) -> CostEstimator:
         """Return what adds up the cost of requests without sending them."""

@@ -18,7 +18,7 @@ def prompt_views(config: Config, verdict: Verdict, artifacts: Path, first: Examp
     """
     found: dict[tuple[str, str], PromptView] = {}
     for name, arm in verdict.arms.items():
-        text = with_variables((artifacts / "prompt" / name / "prompt.txt").read_text(encoding="utf-8"), first.inputs)
+        text = with_variables((artifacts / "generate" / name / "prompt.txt").read_text(encoding="utf-8"), first.inputs)
         settings = dataclasses.asdict(config.prompts[arm.prompt])
         content = sha256_json({"text": text, "settings": settings})
         known = found.get((arm.prompt, content))

@@ -11,6 +11,7 @@ import yaml
 
 from whether.config import BASE, PARAMS, Config, CurveConfig
 from whether.records import (
+    CHECKPOINT,
     ArmRecord,
     Example,
     LearningCurve,
@@ -132,6 +133,7 @@ class _Records:
                 datasets=self.datasets("train", "dev") if file.exists() else [],
             ),
             folder,
+            folder / CHECKPOINT,
         )
 
     def said_of(self, checkpoint: str) -> str:
@@ -151,9 +153,9 @@ class _Records:
         return {f"cost/training_{name}": value for name, value in numbers(prices).items()}
 
     def arm(self, name: str, arm: ArmRecord) -> RunView:
-        folder = self.artifacts / "prompt" / name
+        folder, generated = self.artifacts / "score" / name, self.artifacts / "generate" / name
         predictions = read_jsonl(folder / "predictions.jsonl", Prediction)
-        started, ended = self.times(folder, sum(prediction.seconds for prediction in predictions))
+        started, ended = self.times(generated, sum(prediction.seconds for prediction in predictions))
         return self.stage(
             RunView(
                 name=name,
@@ -175,6 +177,7 @@ class _Records:
                 datasets=self.datasets("dev", "test"),
             ),
             folder,
+            generated,
         )
 
     def traces(self) -> dict[str, list[TraceView]]:
@@ -183,7 +186,7 @@ class _Records:
         arms = list(dict.fromkeys(self.verdict.representatives.values()))
         answers = {}
         for arm in arms:
-            rows = read_jsonl(self.artifacts / "prompt" / arm / "predictions.jsonl", Prediction)
+            rows = read_jsonl(self.artifacts / "score" / arm / "predictions.jsonl", Prediction)
             answers[arm] = {row.id: row for row in rows if row.split == "test"}
 
         def alike(example: str) -> bool:
@@ -244,11 +247,13 @@ class _Records:
 
     def curve_points(self, settings: CurveConfig) -> Iterator[RunView]:
         """Yield a run for each point whose folder is there."""
+        points: dict[str, Any] = read_json(self.artifacts / "compare" / "curve_points.json")
         for labels, seed in product(settings.labels, settings.seeds):
-            folder = self.artifacts / "curve" / f"{labels}-{seed}"
+            point = f"{labels}-{seed}"
+            folder = self.artifacts / "curve" / "checkpoint" / point
             if folder.exists():
                 started, ended = self.times(folder)
-                means = numbers(read_json(folder / "metrics.json"))
+                means = numbers(points.get(point, {}))
                 view = RunView(
                     name=f"curve-{labels}-{seed}",
                     kind="curve",
@@ -259,15 +264,15 @@ class _Records:
                     tags={"labels": str(labels), "curve_seed": str(seed)},
                     metrics={f"curve/{name}": value for name, value in means.items()} | {"curve/labels": labels},
                 )
-                yield self.stage(view, folder)
+                yield self.stage(view, folder, self.artifacts / "curve" / "data" / point)
 
-    def stage(self, view: RunView, folder: Path) -> RunView:
+    def stage(self, view: RunView, *folders: Path) -> RunView:
         """Complete a stage's view: its records, what all runs say, and the key of all that it shows."""
         shown = {
             "experiment": self.experiment,
             "kind": view.kind,
             "name": view.name,
-            "records": sha256_folder(folder, "*"),
+            "records": [sha256_folder(folder, "*") for folder in folders],
             "params": view.params,
             "metrics": view.metrics,
         }
@@ -275,7 +280,12 @@ class _Records:
             view,
             content_key=sha256_json(shown),
             tags=self.tags | view.tags,
-            files=[(file, "") for file in shown_files(folder) if file.name != "predictions.jsonl"],
+            files=[
+                (file, "")
+                for folder in folders
+                for file in shown_files(folder)
+                if file.name not in ("predictions.jsonl", "generations.jsonl")
+            ],
         )
 
     def times(self, folder: Path, seconds: float = 0) -> tuple[datetime, datetime]:
@@ -284,8 +294,8 @@ class _Records:
         It ended when its metrics were written. A file that DVC checked out again is younger than the verdict made from
         it; then the verdict's time stands in. It took at least the `seconds` that its records account for.
         """
-        file = folder / "metrics.json"
-        written = datetime.fromtimestamp(file.stat().st_mtime, UTC) if file.exists() else self.created
+        file = next(filter(Path.exists, (folder / name for name in ("metrics.json", "latency.json"))), folder)
+        written = datetime.fromtimestamp(file.stat().st_mtime, UTC) if file.is_file() else self.created
         ended = min(written, self.created)
         return ended - timedelta(seconds=seconds), ended
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from whether.curve.draw import curve_data
-from whether.curve.order import label_order
-from whether.records import Example, Task, read_json, read_jsonl
+from whether.config import CurveConfig
+from whether.prompt.curve import label_order, write_curve_data
+from whether.records import Example, Task, read_json
 
 
 @pytest.fixture
@@ -47,10 +47,9 @@ def test_a_task_without_labels_has_an_order_too(label_task: Task, uneven: Sequen
     assert order != label_order(label_task, uneven, 0)
 
 
-def test_the_stage_writes_a_file_a_seed_and_without_seeds_none(artifacts: Path, tmp_path: Path) -> None:
-    orders = [read_jsonl(artifacts / "curve" / "order" / f"{seed}.jsonl", Example) for seed in (0, 1)]
-    assert orders[0] != orders[1]
-    assert {example.id for example in orders[0]} == {example.id for example in orders[1]}
+def test_without_a_curve_the_stage_writes_what_there_is_to_draw_from(
+    artifacts: Path, tmp_path: Path, curve: CurveConfig
+) -> None:
     (tmp_path / "none").mkdir()
-    curve_data([], artifacts=artifacts, folder=tmp_path / "none")
+    write_curve_data(replace(curve, labels=[], seeds=[]), prepared=artifacts / "prepare", folder=tmp_path / "none")
     assert {file.name: read_json(file) for file in (tmp_path / "none").iterdir()} == {"pool.json": {"examples": 18}}

@@ -3,13 +3,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from arms import run_arm
 
 from whether.chat.messages import zero_shot_messages
 from whether.config import ModelConfig, PromptConfig, ServingConfig
 from whether.errors import DataError, EngineError, RecordError
 from whether.metrics.catalogue import METRICS
 from whether.model.tokens import encode
-from whether.prompt.arm import run_arm
 from whether.records import Example, Prediction, Task, read_json, read_jsonl, write_json, write_jsonl, write_text
 
 MODEL = ModelConfig(
@@ -21,7 +21,7 @@ SERVING = ServingConfig(requests=3, warmup=1)
 
 
 def run(artifacts: Path, prompt: PromptConfig = FEW_SHOT, serving: ServingConfig = SERVING) -> Path:
-    folder = artifacts / "prompt" / "base-it"
+    folder = artifacts / "score" / "base-it"
     run_arm("base", prompt, MODEL, serving, 0, name="base-it", artifacts=artifacts, folder=folder)
     return folder
 
@@ -143,7 +143,7 @@ def test_recall_of_passages_is_measured_with_every_answering(
     task = replace(label_task, output="text", metric="exact_match", labels=[])
     prompt = PromptConfig(
         strategy={"_target_": "whether.prompt.strategies.retrieval", "folder": str(tmp_path / "notes"), "examples": 2},
-        decoding={"_target_": "whether.prompt.answering.json_answer"},
+        decoding={"_target_": "whether.outputs.decoding.json_answer"},
     )
     lines = read_jsonl(run(make_artifacts(tiny_model, task, examples), prompt) / "predictions.jsonl", Prediction)
     assert [line.retrieved for line in lines] == [line.target == "tech" for line in lines]

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 from whether.metrics.catalogue import METRICS
-from whether.prompt.metrics import latency_metrics, split_metrics
 from whether.records import Prediction, Task
+from whether.score.metrics import latency_metrics, split_metrics
 
 
 def predicted(target: str, answer: str | None, **changes) -> Prediction:

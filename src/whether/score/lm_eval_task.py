@@ -3,8 +3,8 @@
 From the repository's root (without `,peft=…` for base):
 
     lm_eval run --model hf \
-        --model_args pretrained=artifacts/model,peft=artifacts/finetune/lora/adapter,dtype=float32 \
-        --include_path artifacts/prompt/lora-knn/lm_eval --tasks snips_lora-knn
+        --model_args pretrained=artifacts/model,peft=artifacts/finetune/lora/checkpoint/adapter,dtype=float32 \
+        --include_path artifacts/score/lora-knn/lm_eval --tasks snips_lora-knn
 
 Labels and texts are read by lm-eval's own filters and metric. JSON is compared by `lm_eval_json_match` of
 whether.outputs.json_output, so for json tasks whether must be installed beside lm-eval. One case differs: text that

@@ -1,11 +1,11 @@
-"""What is wrong with outputs that have not the form asked for."""
+"""What is wrong with outputs that do not have the form asked for."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 
+from whether.outputs.decoding import DecodingStrategy, ParsedOutput
 from whether.outputs.json_output import json_violation
 from whether.outputs.kinds import output_of
-from whether.prompt.answering import DecodingStrategy, ParsedOutput
 from whether.records import Adherence, Task, Violation
 
 SHOWN = 5
@@ -27,8 +27,9 @@ def violation(task: Task, decoding: DecodingStrategy, reply: ParsedOutput) -> st
     text = reply.generation.text
     if not text.strip():
         return "empty"
-    if decoding.after is not None and decoding.after not in text:
-        return f"{decoding.after!r} is missing" + ("" if reply.generation.finished else ", cut at the most new tokens")
+    prefix = decoding.answer_prefix
+    if prefix is not None and prefix not in text:
+        return f"{prefix!r} is missing" + ("" if reply.generation.finished else ", cut at the most new tokens")
     cut = "" if reply.generation.finished else ", cut at the most new tokens"
     kind = output_of(task)
     found = kind.violation(text) if decoding.schema is None else json_violation(text, decoding.schema)

@@ -6,19 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from arms import run_arm
 
+from whether.compare.robustness import measure_robustness
 from whether.config import ModelConfig, PromptConfig, RobustnessConfig, ServingConfig
 from whether.errors import ConfigError
-from whether.prompt.adherence import adherence, violation
-from whether.prompt.answering import DecodingStrategy, ParsedOutput, greedy, json_answer, label_scores
-from whether.prompt.arm import run_arm
-from whether.prompt.robustness import Baseline, measure_robustness
-from whether.prompt.strategies import zero_shot
+from whether.generate.protocol import answer_call, calls_of
+from whether.outputs.decoding import DecodingStrategy, ParsedOutput, greedy, json_answer, label_scores
+from whether.prompt.requests import PromptInputs, format_requests
+from whether.prompt.strategies import Strategy, zero_shot
 from whether.records import (
     Adherence,
     Decoding,
     Example,
     Generation,
+    Generations,
     Message,
     Prediction,
     Robustness,
@@ -26,6 +28,7 @@ from whether.records import (
     read_json,
     read_jsonl,
 )
+from whether.score.adherence import adherence, violation
 
 MODEL = ModelConfig(
     name="tiny", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1
@@ -56,16 +59,30 @@ def dev(examples: list[Example]) -> list[Example]:
     return [example for example in examples if example.target == "billing"]
 
 
-def measure(config: RobustnessConfig, task: Task, dev: list[Example], decoding: DecodingStrategy) -> Robustness:
-    own = Baseline(zero_shot(task, dev, 0), decoding, {example.id: "billing" for example in dev})
+def measure(config: RobustnessConfig, task: Task, dev: list[Example]) -> Robustness:
+    def build(*, task: Task, pool: Sequence[Example]) -> tuple[Strategy, DecodingStrategy]:
+        return zero_shot(task, pool, 0), greedy(task, 0)
+
+    inputs = PromptInputs(task, dev, dev, dev, None, [])
+    strategy, decoding = build(task=task, pool=dev)
+    plan, requests = format_requests(build, strategy, decoding, inputs, config=config, seed=0)
+    answers = [
+        Generations(one.id, one.split, one.call, "", samples, variant=one.variant)
+        for call in calls_of(requests)
+        for one, samples in zip(call, answer_call(Reads(), call), strict=True)
+    ]
+    own = {
+        row.id: Prediction(row.id, "dev", "", "billing", row.target, 1.0, True, "", None, None, None, 0.0)
+        for row in dev
+    }
     return measure_robustness(
-        config, task, dev, dev, 0, model=Reads(), own=own, name="x",
-        build=lambda varied, pool: (zero_shot(varied, pool, 0), greedy(varied, 0)),
+        plan, answers, task, dev={row.id: row for row in dev}, predictions=own,
+        decoding_of=lambda asked: greedy(asked, 0),
     )  # fmt: skip
 
 
 def test_the_numbers_are_those_of_the_answers(label_task: Task, dev: list[Example]) -> None:
-    found = measure(RobustnessConfig(examples=8, samples=4), label_task, dev, greedy(label_task, 0))
+    found = measure(RobustnessConfig(examples=8, samples=4), label_task, dev)
     assert (found.examples, found.score, found.batch_invariance) == (8, 1.0, 1.0)
     assert found.formats["labels_upper"].score == 0.0
     assert found.formats["labels_upper"].changed == 1.0
@@ -85,13 +102,11 @@ def test_the_numbers_are_those_of_the_answers(label_task: Task, dev: list[Exampl
 
 
 def test_what_is_switched_off_is_not_measured(label_task: Task, dev: list[Example]) -> None:
-    found = measure(
-        RobustnessConfig(examples=99, samples=None, formats=["input_dash"]), label_task, dev, greedy(label_task, 0)
-    )
+    found = measure(RobustnessConfig(examples=99, samples=None, formats=["input_dash"]), label_task, dev)
     assert found.examples == len(dev)
     assert list(found.formats) == ["input_dash"]
     assert found.consistency is found.samples is found.answer_entropy is None
-    none = measure(RobustnessConfig(formats=[]), label_task, dev, greedy(label_task, 0))
+    none = measure(RobustnessConfig(formats=[]), label_task, dev)
     assert none.sensitivity_spread is none.sensitivity_worst is None
 
 
@@ -113,7 +128,7 @@ def test_a_format_that_does_not_fit_is_left_out_and_the_arm_is_kept(artifacts: P
             break
     assert len(encode(tokenizer, zero_shot_messages(task, long))) + task.max_new_tokens <= 1024
     write_jsonl(artifacts / "prepare" / "dev.jsonl", [long, *rows[1:]])
-    folder = artifacts / "prompt" / "base-it"
+    folder = artifacts / "score" / "base-it"
     prompt = PromptConfig(strategy={"_target_": f"{STRATEGIES}.zero_shot"})
     run_arm(
         "base", prompt, MODEL, ServingConfig(requests=2, warmup=0), 0, name="base-it", artifacts=artifacts,
@@ -126,7 +141,7 @@ def test_a_format_that_does_not_fit_is_left_out_and_the_arm_is_kept(artifacts: P
 
 def test_a_format_that_does_not_exist_is_an_error(label_task: Task, dev: list[Example]) -> None:
     with pytest.raises(ConfigError, match="no such format as 'label_upper'; did you mean 'labels_upper'"):
-        measure(RobustnessConfig(formats=["label_upper"]), label_task, dev, greedy(label_task, 0))
+        measure(RobustnessConfig(formats=["label_upper"]), label_task, dev)
 
 
 @pytest.fixture
@@ -145,8 +160,8 @@ def artifacts(make_artifacts, tiny_model: Path, label_task: Task, examples: list
     ],
 )
 def test_every_arm_is_measured_with_the_engine(artifacts: Path, strategy: dict, decoding: str) -> None:
-    folder = artifacts / "prompt" / "base-it"
-    prompt = PromptConfig(strategy=strategy, decoding={"_target_": f"whether.prompt.answering.{decoding}"})
+    folder = artifacts / "score" / "base-it"
+    prompt = PromptConfig(strategy=strategy, decoding={"_target_": f"whether.outputs.decoding.{decoding}"})
     run_arm(
         "base", prompt, MODEL, ServingConfig(requests=2, warmup=0), 0, name="base-it", artifacts=artifacts,
         folder=folder, robustness=RobustnessConfig(examples=4, samples=2),
@@ -167,7 +182,7 @@ def reply(text: str, finished: bool = True) -> ParsedOutput:
 
 
 def test_what_is_wrong_with_an_output_is_named(label_task: Task) -> None:
-    plain, thinking = greedy(label_task, 0), greedy(label_task, 0, after="Answer:")
+    plain, thinking = greedy(label_task, 0), greedy(label_task, 0, answer_prefix="Answer:")
     for text, finished, expected in [
         ("  ", True, "empty"),
         ("It is tech, I think", True, "a label with text around it"),
@@ -201,4 +216,4 @@ def test_violations_are_counted_and_shown(label_task: Task) -> None:
 
 
 def test_scores_are_not_sampled(label_task: Task) -> None:
-    assert label_scores(label_task, 0).writing is None
+    assert not label_scores(label_task, 0).writes

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from whether.config import ModelConfig, ServedConfig
-from whether.engine.requests import ChatModel
+from whether.generate.protocol import ChatModel
 from whether.model.loading import load_tokenizer
 from whether.model.tokens import encode, render, transcript
 from whether.records import Message
@@ -23,14 +23,14 @@ class LoadedCheckpoint(NamedTuple):
     """Tokens of a prompt: of a served model, about."""
     context_window: int | None
     """Most tokens of a prompt and its answer together; None: a served model's is not known."""
-    is_probe: bool = False
+    is_classifier: bool = False
     """Whether it answers with a label, and writes nothing."""
     served: BudgetedModel | None = None
     """The model, where it is a served one."""
 
 
 def load_checkpoint(
-    name: str, model_folder: Path, checkpoint_folder: Path, model: ModelConfig, served: ServedConfig | None
+    name: str, model_folder: Path, checkpoint_folder: Path | None, model: ModelConfig, served: ServedConfig | None
 ) -> LoadedCheckpoint:
     """Load a checkpoint's weights, or make ready to ask a served model: within its limit, keeping each answer.
 
@@ -49,7 +49,7 @@ def load_checkpoint(
         lambda chat: render(tokenizer, chat),
         lambda chat: len(encode(tokenizer, chat)),
         local.context_window,
-        is_probe=local.is_probe,
+        is_classifier=local.is_probe,
     )
 
 

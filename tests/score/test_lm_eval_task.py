@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from arms import run_arm
 
 from whether.config import ModelConfig, PromptConfig, ServingConfig
-from whether.prompt.arm import run_arm
-from whether.prompt.lm_eval_export import export
 from whether.records import Example, Prediction, Task, read_json, read_jsonl, write_jsonl
+from whether.score.lm_eval_task import export
 
 MODEL = ModelConfig(
     name="m", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1
@@ -34,7 +34,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run_here(strategy: str, **arguments: int) -> Path:
     """Run the arm `base-<strategy>` below the current folder and return where it wrote."""
     name = f"base-{strategy}"
-    folder = Path("artifacts/prompt") / name
+    folder = Path("artifacts/score") / name
     prompt = PromptConfig(strategy={"_target_": f"whether.prompt.strategies.{strategy}", **arguments})
     serving = ServingConfig(requests=2, warmup=0)
     run_arm("base", prompt, MODEL, serving, 0, name=name, artifacts=Path("artifacts"), folder=folder)
@@ -62,10 +62,10 @@ def test_rows_keep_their_type_and_the_yaml_names_their_final_place(tmp_path: Pat
         Prediction("1", "test", "", None, "2026-01-31", 0.0, False, "2026-01-01", 1, 0, 1, 0.1),
         Prediction("2", "test", "", None, " 007 ", 0.0, False, "{{ 1 }}", 1, 0, 1, 0.1),
     ]
-    export(TEXT_TASK, "base-knn", lines, tmp_path / "temporary", Path("artifacts/prompt/base-knn/lm_eval"))
+    export(TEXT_TASK, "base-knn", lines, tmp_path / "temporary", Path("artifacts/score/base-knn/lm_eval"))
     description = yaml.safe_load((tmp_path / "temporary" / "echo_base-knn.yaml").read_text())
     assert description["task"] == "echo_base-knn"
-    assert description["dataset_kwargs"] == {"data_files": {"test": "artifacts/prompt/base-knn/lm_eval/test.parquet"}}
+    assert description["dataset_kwargs"] == {"data_files": {"test": "artifacts/score/base-knn/lm_eval/test.parquet"}}
     datasets.disable_progress_bars()
     file = str(tmp_path / "temporary" / "test.parquet")
     rows = datasets.load_dataset("parquet", data_files={"test": file}, cache_dir=str(tmp_path / "cache"))["test"]

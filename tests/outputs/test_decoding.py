@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from whether.bundle.asking import ask
 from whether.config import ModelConfig
 from whether.engine.local import LocalModel
 from whether.errors import ConfigError, EngineError
 from whether.model.tokens import encode, encode_answer
-from whether.outputs.kinds import output_of
-from whether.prompt.answering import (
+from whether.outputs.decoding import (
     CONTENT_FREE,
     constrained_choice,
     greedy,
@@ -21,6 +21,7 @@ from whether.prompt.answering import (
     label_scores,
     self_consistency,
 )
+from whether.outputs.kinds import output_of
 from whether.prompt.strategies import few_shot, zero_shot
 from whether.records import Decoding, Example, Generation, Message, Sampling, Task
 
@@ -57,12 +58,12 @@ def local(tiny_model: Path) -> LocalModel:
 
 
 def asked(decoding, model, task: Task, examples: Sequence[Example]):
-    return decoding.ask(model, zero_shot(task, examples, 0), examples)
+    return ask(model, task, zero_shot(task, examples, 0), decoding, examples)
 
 
 def test_a_chain_of_thought_is_read_after_its_last_mark(label_task: Task, examples: list[Example]) -> None:
     model = Says("First, billing. Answer: tech\nso Answer: other", "it is tech", "Answer: none of them")
-    decoding = greedy(label_task, 0, after="Answer:", max_new_tokens=96)
+    decoding = greedy(label_task, 0, answer_prefix="Answer:", max_new_tokens=96)
     replies = asked(decoding, model, label_task, examples[:3])
     assert [reply.answer for reply in replies] == ["other", None, None]
     assert model.lengths == [96]
@@ -145,7 +146,13 @@ def test_label_scores_are_those_of_transformers(
     for example in examples[:8]:
         values = [value - by for value, by in zip(scores(example), bias, strict=True)]
         expected.append(task.labels[values.index(max(values))])
-    replies = label_scores(task, 0, normalise=normalise, calibrate=calibrate).ask(local, strategy, examples[:8])  # type: ignore[arg-type]
+    replies = ask(
+        local,
+        task,
+        strategy,
+        label_scores(task, 0, normalise=normalise, calibrate=calibrate),
+        examples[:8],  # type: ignore[arg-type]
+    )
     assert [reply.answer for reply in replies] == expected
     assert all(reply.generation.cached_tokens < reply.generation.input_tokens for reply in replies)
     assert all(reply.generation.cached_tokens > reply.generation.input_tokens / 2 for reply in replies)
@@ -157,9 +164,11 @@ def test_calibration_takes_a_prompts_own_bias_away(
     """After an input that says nothing, no label is ahead by more than the three such inputs differ."""
     empty = [replace(examples[0], inputs={"text": text}) for text in CONTENT_FREE]
     strategy = few_shot(label_task, examples, 0, examples=3)
-    plain = [reply.answer for reply in label_scores(label_task, 0).ask(local, strategy, empty)]
+    plain = [reply.answer for reply in ask(local, label_task, strategy, label_scores(label_task, 0), empty)]
     assert len(set(plain)) == 1  # the prompt's bias
-    calibrated = [reply.answer for reply in label_scores(label_task, 0, calibrate=True).ask(local, strategy, empty)]
+    calibrated = [
+        reply.answer for reply in ask(local, label_task, strategy, label_scores(label_task, 0, calibrate=True), empty)
+    ]
     assert calibrated != plain
 
 
@@ -179,7 +188,7 @@ def test_structured_answers_are_read_as_the_schema_says(label_task: Task, exampl
     way = json_answer(label_task, 0)
     replies = asked(way, Says(*texts), label_task, examples[:6])
     assert [reply.answer for reply in replies] == ["tech", None, None, None, None, None]
-    assert json.loads(way.show("tech")) == {"answer": "tech"}
+    assert json.loads(way.format_target("tech")) == {"answer": "tech"}
     assert output_of(label_task).json_schema()["properties"] == {"answer": {"enum": label_task.labels}}
 
 
@@ -188,7 +197,7 @@ def test_a_json_task_keeps_its_own_schema(label_task: Task, examples: list[Examp
     way = json_answer(task, 0)
     replies = asked(way, Says('{"queue": 1}', "{}"), task, examples[:2])
     assert [reply.answer for reply in replies] == ['{"queue": 1}', None]
-    assert way.show('{"queue": 1}') == '{"queue": 1}'
+    assert way.format_target('{"queue": 1}') == '{"queue": 1}'
     assert way.max_new_tokens == task.max_new_tokens
 
 

@@ -1,15 +1,17 @@
 """Arms of a served model: a real `transformers serve` of the model that also answers here, with a proxy that counts."""
 
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from arms import run_arm
 from serving import Proxy, sampling_copy, status, transformers_server, without_usage
 
 from whether.config import ModelConfig, PromptConfig, RobustnessConfig, ServedConfig, ServingConfig, TokenPrice
 from whether.errors import EngineError
-from whether.prompt.arm import estimate_arm, run_arm
-from whether.prompt.models import base_counter
+from whether.generate.load import base_counter
+from whether.prompt.requests import all_requests, read_inputs
 from whether.records import Prediction, read_json, read_jsonl
 from whether.served.budget import BudgetedModel
 
@@ -19,7 +21,7 @@ MODEL = ModelConfig(
 FEW_SHOT = PromptConfig(strategy={"_target_": "whether.prompt.strategies.few_shot", "examples": 3})
 VOTING = PromptConfig(
     strategy={"_target_": "whether.prompt.strategies.zero_shot"},
-    decoding={"_target_": "whether.prompt.answering.self_consistency", "samples": 3},
+    decoding={"_target_": "whether.outputs.decoding.self_consistency", "samples": 3},
 )
 ROBUSTNESS = RobustnessConfig(examples=3, formats=["input_colon", "labels_upper"], samples=2)
 PRICE = TokenPrice("2026-11-27", "a test", usd_per_1m_input=100.0, usd_per_1m_output=400.0)
@@ -50,7 +52,7 @@ def far(proxy: Proxy, folder: Path, **settings) -> ServedConfig:
 
 def run(artifacts: Path, served: ServedConfig | None, prompt=FEW_SHOT, robustness=None) -> Path:
     checkpoint = "far" if served else "base"
-    out = artifacts / "prompt" / f"{checkpoint}-it"
+    out = artifacts / "score" / f"{checkpoint}-it"
     run_arm(
         checkpoint, prompt, MODEL, ServingConfig(requests=2, warmup=0), 0, name=f"{checkpoint}-it",
         artifacts=artifacts, folder=out, robustness=robustness, served=served,
@@ -59,7 +61,9 @@ def run(artifacts: Path, served: ServedConfig | None, prompt=FEW_SHOT, robustnes
 
 
 def estimated(artifacts: Path, served: ServedConfig, prompt=FEW_SHOT, robustness=None):
-    return estimate_arm("far", "it", prompt, served, 0, artifacts=artifacts, robustness=robustness)
+    inputs = read_inputs(artifacts / "prepare")
+    requests = chain(*all_requests("it", prompt, 0, inputs, robustness or RobustnessConfig(examples=0)))
+    return BudgetedModel(served, "far", base_counter(artifacts / "model")).estimate(list(requests))
 
 
 @pytest.mark.heavy
@@ -123,7 +127,7 @@ def test_a_run_that_broke_off_sends_what_is_missing(artifacts, server, folder) -
         served = far(proxy, folder, concurrency=1)
         with pytest.raises(EngineError, match="no more"):
             run(artifacts, served)
-        assert not (artifacts / "prompt" / "far-it").exists()
+        assert not (artifacts / "score" / "far-it").exists()
         run(artifacts, served)
         assert len(proxy.reached) == 20
         assert len({str(body["messages"]) for body in proxy.reached}) == 20

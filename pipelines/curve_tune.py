@@ -1,0 +1,29 @@
+"""A point of the learning curve is tuned: artifacts/curve/checkpoint/<labels>-<seed>.
+
+python -m pipelines.curve_tune <labels> <seed>
+"""
+
+from whether import entry
+from whether.config import load
+from whether.finetune.finetune import finetune
+from whether.finetune.results import write_base
+from whether.records import ARTIFACTS, output_folder
+
+
+def main(argv: list[str]) -> None:
+    """Tune one point; of a point that is not measured, the record of base is written."""
+    labels, seed = argv
+    config, point = load(), f"{labels}-{seed}"
+    data = ARTIFACTS / "curve" / "data" / point
+    with output_folder(ARTIFACTS / "curve" / "checkpoint" / point) as folder:
+        if not (data / "training_set" / "train.jsonl").exists():
+            write_base("base", config.model.name, int(seed), folder)
+            return
+        finetune(
+            f"curve@{point}", config.curve.tuner, config.model, int(seed),
+            model_folder=ARTIFACTS / "model", training_set=data / "training_set", folder=folder,
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,30 @@
+"""An arm answers dev and test: artifacts/generate/<checkpoint>-<prompt>.
+
+python -m pipelines.generate <checkpoint> <prompt>
+"""
+
+from functools import partial
+
+from whether import entry
+from whether.config import ServingConfig, load
+from whether.generate.generate import generate
+from whether.generate.load import load_checkpoint
+from whether.records import ARTIFACTS, CHECKPOINT, output_folder
+
+
+def main(argv: list[str]) -> None:
+    """Run one arm."""
+    name, prompt = argv
+    config, arm = load(), f"{name}-{prompt}"
+    checkpoint = config.checkpoints[name]
+    # Of a further training run, quality is all that is asked.
+    serving = config.serving if checkpoint.repeat_of is None else ServingConfig(requests=2, warmup=0)
+    weights = ARTIFACTS / "finetune" / name / CHECKPOINT
+    loading = partial(load_checkpoint, name, ARTIFACTS / "model", weights, config.model, checkpoint.served)
+    with output_folder(ARTIFACTS / "generate" / arm) as folder:
+        requests = ARTIFACTS / "prompt" / prompt / "requests.jsonl"
+        generate(arm, requests, load=loading, serving=serving, folder=folder)
+
+
+if __name__ == "__main__":
+    entry.run(main)

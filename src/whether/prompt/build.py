@@ -1,0 +1,49 @@
+"""A prompt from its settings: a strategy, and how answers are got."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from whether.chat.templates import TemplateError
+from whether.config import CONF, PromptConfig, build, line_of
+from whether.errors import ConfigError
+from whether.outputs.decoding import DecodingStrategy, build_decoding
+from whether.prompt.strategies import Retrieval, Strategy
+from whether.records import Example, Message, Task
+
+
+def build_prompt(
+    name: str, prompt: PromptConfig, task: Task, pool: Sequence[Example], seed: int
+) -> tuple[Strategy, DecodingStrategy]:
+    """Return a prompt's strategy, its demonstrations in the form that its decoding asks for, and its decoding.
+
+    Raises ConfigError that begins with the prompt's file for what the two cannot be built from.
+    """
+    file = CONF / "prompt" / f"{name}.yaml"
+    try:
+        decoding = build_decoding(name, prompt, task, seed)
+        strategy: Strategy = build(prompt.strategy, task, pool, seed, where=f"{file}: strategy")
+    except TemplateError as fault:
+        start = line_of(file, ("strategy", "instruction"))
+        place = f"line {fault.line} of the instruction" if start is None else f"line {start + fault.line - 1}"
+        raise ConfigError(f"{file}, {place}: {fault.reason}") from None
+
+    shown: Strategy = strategy if decoding.format_target is str else _FormattedDemonstrations(strategy, decoding)
+    return shown, decoding
+
+
+def contains_answer(strategy: Strategy, example: Example) -> bool | None:
+    """Return whether the passages that a prompt shows hold the answer; None where it shows none, or cannot tell."""
+    inner = strategy.strategy if isinstance(strategy, _FormattedDemonstrations) else strategy
+    return inner.holds_answer(example) if isinstance(inner, Retrieval) else None
+
+
+@dataclass(frozen=True)
+class _FormattedDemonstrations:
+    """A strategy whose demonstrations stand in the form that the decoding asks for."""
+
+    strategy: Strategy
+    decoding: DecodingStrategy
+
+    def __call__(self, example: Example) -> list[Message]:
+        """Return the messages."""
+        return self.decoding.format_demonstrations(self.strategy(example))

@@ -1,0 +1,153 @@
+"""The score stage: what an arm's generations mean, and how good they are. It runs no model.
+
+Writes into artifacts/score/<arm>/:
+
+predictions.jsonl   a `whether.records.Prediction` a line, dev before test, then rows of unseen labels, if there are any
+metrics.json        {"dev": …, "test": …} with the metrics of `split_metrics`, then latency_p50, latency_p95, n_dev,
+                    n_test, n_latency (timed requests) and peak_memory; for a served model latency is of all requests,
+                    next to `concurrency - 1` others each, and peak_memory is None
+adherence.json      outputs that did not have the form asked for, by kind (`whether.records.Adherence`)
+lm_eval/            the test split as a task for stock lm-eval (whether.score.lm_eval_task), for arms that it can
+                    repeat: greedy answers, read by the task's own rule
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean
+from typing import Any, cast
+
+from whether.config import PromptConfig
+from whether.outputs.decoding import ParsedOutput, build_decoding, parse_generations
+from whether.outputs.kinds import output_of
+from whether.outputs.output import score_answer
+from whether.records import (
+    ARTIFACTS,
+    Example,
+    Generations,
+    Latency,
+    Prediction,
+    RequestTime,
+    Split,
+    Task,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+)
+from whether.score.adherence import adherence
+from whether.score.lm_eval_task import export
+from whether.score.metrics import latency_metrics, split_metrics
+
+EVALUATED_SPLITS: tuple[Split, ...] = ("dev", "test")
+
+
+@dataclass(frozen=True)
+class ScoredTask:
+    """What answers are compared with."""
+
+    task: Task
+    examples: dict[str, Example]
+    """Of dev, test and unseen labels, by id."""
+    unseen_task: Task | None
+    """None where no labels were left out."""
+
+
+def read_task(prepared: Path) -> ScoredTask:
+    """Read artifacts/prepare."""
+    unseen = (prepared / "unseen.jsonl").exists()
+    files = [*EVALUATED_SPLITS, *(["unseen"] if unseen else [])]
+    examples = [one for name in files for one in read_jsonl(prepared / f"{name}.jsonl", Example)]
+    return ScoredTask(
+        read_json(prepared / "task.json", Task),
+        {one.id: one for one in examples},
+        read_json(prepared / "unseen_task.json", Task) if unseen else None,
+    )
+
+
+def score(
+    arm: str, prompt_name: str, prompt: PromptConfig, seed: int, scored: ScoredTask, *, artifacts: Path, folder: Path
+) -> None:
+    """Score one arm from artifacts/generate/<arm> and artifacts/prompt/<prompt>, and write the records named above."""
+    asked, answered = artifacts / "prompt" / prompt_name, artifacts / "generate" / arm
+    retrieved = read_json(asked / "retrieval.json", dict[str, bool])
+    answers = read_jsonl(answered / "generations.jsonl", Generations)
+    predictions: list[Prediction] = []
+    strategy = build_decoding(prompt_name, prompt, scored.task, seed)
+    outputs = list[ParsedOutput]()
+    for call in calls_of(answers):
+        unseen = scored.unseen_task if call[-1].split == "unseen" else None
+        task = unseen or scored.task
+        parsed = parse_generations(task, build_decoding(prompt_name, prompt, task, seed) if unseen else strategy, call)
+        outputs += [] if unseen else parsed
+        shown = [one for one in call if one.split != "calibration"]
+        predictions += [
+            prediction(
+                task,
+                cast("Split", one.split),
+                scored.examples[one.id],
+                one.prompt,
+                reply,
+                retrieved=retrieved.get(one.id),
+            )
+            for one, reply in zip(shown, parsed, strict=True)
+        ]
+    seconds, memory = _latency(asked, answered, predictions)
+    write_jsonl(folder / "predictions.jsonl", predictions)
+    write_json(folder / "metrics.json", _metrics(scored.task, predictions, seconds) | {"peak_memory": memory})
+    write_json(folder / "adherence.json", adherence(scored.task, strategy, outputs))
+    if strategy.is_plain and memory is not None and not answers[0].classifier:
+        tested = [line for line in predictions if line.split == "test"]
+        export(scored.task, arm, tested, folder / "lm_eval", ARTIFACTS / "score" / arm / "lm_eval")
+
+
+def calls_of(answers: Sequence[Generations]) -> list[list[Generations]]:
+    """Return answers by call, in order."""
+    return [list(group) for _, group in groupby(answers, key=lambda one: one.call)]
+
+
+def prediction(
+    task: Task, split: Split, example: Example, prompt: str, reply: ParsedOutput, *, retrieved: bool | None
+) -> Prediction:
+    """Return the record of a reply: what was parsed, and whether it is right."""
+    generation = reply.generation
+    parsed = score_answer(output_of(task), reply.answer, example.target)
+    return Prediction(
+        id=example.id,
+        split=split,
+        output=generation.text,
+        answer=parsed.answer,
+        target=example.target,
+        score=parsed.score,
+        valid=parsed.valid,
+        prompt=prompt,
+        input_tokens=generation.input_tokens,
+        cached_tokens=generation.cached_tokens,
+        output_tokens=generation.output_tokens,
+        seconds=generation.seconds,
+        samples=reply.samples,
+        retrieved=retrieved,
+    )
+
+
+def _latency(asked: Path, answered: Path, predictions: Sequence[Prediction]) -> tuple[list[float], int | None]:
+    """Return the seconds of requests, and peak memory: building and generation of each, where they were sent alone.
+
+    A served model's were requests by themselves; to ask again would cost again, and be answered by what is kept.
+    """
+    latency = read_json(answered / "latency.json", Latency)
+    if not latency.requests:
+        return [line.seconds for line in predictions], None
+    building = {one.id: one.seconds for one in read_json(asked / "timing.json", list[RequestTime])}
+    return [one.seconds + building.get(one.id, 0.0) for one in latency.requests], latency.peak_memory
+
+
+def _metrics(task: Task, predictions: Sequence[Prediction], seconds: Sequence[float]) -> dict[str, Any]:
+    by_split = {split: [line for line in predictions if line.split == split] for split in EVALUATED_SPLITS}
+    metrics: dict[str, Any] = {split: split_metrics(task, lines) for split, lines in by_split.items()}
+    metrics |= latency_metrics(seconds)
+    unseen = [line.score for line in predictions if line.split == "unseen"]
+    if unseen:
+        metrics["unseen_labels"] = fmean(unseen)
+    return metrics | {f"n_{split}": len(lines) for split, lines in by_split.items()} | {"n_latency": len(seconds)}
