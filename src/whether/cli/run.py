@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import yaml
@@ -33,13 +33,7 @@ def run(overrides: Sequence[str]) -> int:
     there is a new one, and the result at the end. Returns the status of `dvc repro`.
     """
     config = _prepare(overrides)
-    before = FIRST_VERDICT.read_bytes() if FIRST_VERDICT.exists() else b""
-    status = repro("quick")
-    if status:
-        return status
-    if FIRST_VERDICT.read_bytes() != before:
-        _show_first(config, "this run continues with it, and loses nothing if you stop it here")
-    status = repro()
+    status = repro(meanwhile=_first_verdict_watch(config))
     if status:
         return status
     from whether.report.terminal import print_verdict
@@ -79,12 +73,42 @@ def _show_first(config: Config, what_next: str) -> None:
     print(f"\nThis is the first verdict, from the arms alone. Not measured yet: {', '.join(rest)}; {what_next}.\n")
 
 
-def repro(*targets: str) -> int:
-    """Run `dvc repro` on the settings just composed; its own messages say what failed."""
+def _first_verdict_watch(config: Config) -> Callable[[], None]:
+    """Return what prints the first verdict once, as soon as there is a new one."""
+    known = _changed_at(FIRST_VERDICT)
+
+    def look() -> None:
+        nonlocal known
+        now = _changed_at(FIRST_VERDICT)
+        if now is not None and now != known:
+            known = now
+            _show_first(config, "this run continues with it, and loses nothing if you stop it here")
+
+    return look
+
+
+def _changed_at(file: Path) -> int | None:
+    """Return when a file was last changed, in nanoseconds; None where it is not there."""
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def repro(*targets: str, meanwhile: Callable[[], None] = lambda: None) -> int:
+    """Run `dvc repro` on the settings just composed; its own messages say what failed.
+
+    `meanwhile` is called again and again while it runs.
+    """
     # DVC starts each stage as `python`: that has to be this one, also where no environment is activated.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     environment = os.environ | {"WHETHER_COMPOSED": "1", "PATH": path}
-    return subprocess.run([sys.executable, "-m", "dvc", "repro", *targets], env=environment, check=False).returncode
+    with subprocess.Popen([sys.executable, "-m", "dvc", "repro", *targets], env=environment) as process:
+        while True:
+            try:
+                return process.wait(timeout=0.5)
+            except subprocess.TimeoutExpired:
+                meanwhile()
 
 
 def report() -> None:
