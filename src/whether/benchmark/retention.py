@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -65,9 +66,8 @@ def _load_tasks(config: BenchmarkConfig, seed: int) -> Any:
     """Find the tasks and read their documents."""
     from lm_eval.tasks import TaskManager
 
-    if config.include_path and not Path(config.include_path).is_dir():
-        raise ConfigError(f"benchmark.include_path: {config.include_path} is not a folder")
-    manager = TaskManager(include_path=config.include_path, include_defaults=config.include_path is None)
+    folder = _task_folder(config.include_path) if config.include_path else None
+    manager = TaskManager(include_path=folder, include_defaults=folder is None)
     for name in config.tasks:
         if name not in manager.all_tasks:
             place = config.include_path or "lm-eval"
@@ -76,12 +76,25 @@ def _load_tasks(config: BenchmarkConfig, seed: int) -> Any:
     try:
         loaded = manager.load(config.tasks)
     except FileNotFoundError as error:
-        raise DataError(f"benchmark {config.name}: {error}; fetch the data first (`make fetch`)") from None
+        raise DataError(f"benchmark {config.name}: {error}; fetch the data first (`whether fetch`)") from None
     for task in loaded["tasks"].values():
         if task.get_config("num_fewshot") != 0:
             task.set_config("num_fewshot", config.num_fewshot)
         task.set_fewshot_seed(seed)
     return loaded
+
+
+def _task_folder(include_path: str) -> str:
+    """Return a folder of task YAMLs from its path or the name of a package. Raises ConfigError for what is neither."""
+    if Path(include_path).is_dir():
+        return include_path
+    with suppress(ImportError, ValueError):
+        found = find_spec(include_path)
+        if found and found.submodule_search_locations:
+            return str(found.submodule_search_locations[0])
+    raise ConfigError(
+        f"benchmark.include_path: {include_path} is not a folder, nor a package such as whether.benchmark.tasks"
+    )
 
 
 def _similar(name: str, names: list[str]) -> list[str]:

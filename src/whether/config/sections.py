@@ -107,7 +107,7 @@ class BenchmarkConfig:
     tasks: Annotated[list[str], Field(min_length=1)]
     """lm-eval task names; their mean accuracy is `retention`."""
     include_path: str | None = None
-    """Folder with lm-eval task YAMLs of our own; None: only those that come with lm-eval."""
+    """Folder with lm-eval task YAMLs, or the dotted name of a package with them; None: those that come with lm-eval."""
     limit: Count | None = None
     """First so many documents of each task; None: all."""
     num_fewshot: Annotated[int, Field(ge=0)] = 0

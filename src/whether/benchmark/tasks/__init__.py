@@ -1,0 +1,1 @@
+"""Tasks of lm-eval over BIG-bench's rows: `benchmark.include_path: whether.benchmark.tasks`."""
