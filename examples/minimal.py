@@ -1,8 +1,8 @@
 """The main job without the pipeline: one model, prompted and fine-tuned, answers the same examples; which is better?
 
-    make fetch && source .venv/bin/activate      # once: packages, data, model
+    whether fetch                                # once: data, model
     python examples/minimal.py                   # SNIPS with SmolLM2-135M-Instruct
-    python examples/minimal.py task=tickets      # arguments are overrides of conf/, as for `make run`
+    python examples/minimal.py task=tickets      # arguments are overrides of conf/, as for `whether run`
 
 What it makes is in build/minimal: the model, the splits and the checkpoint, in the layout of artifacts/.
 """

@@ -192,7 +192,7 @@ def test_missing_rows_and_text_are_named(place: Path) -> None:
     with pytest.raises(DataError, match=r"empty\.jsonl holds no text"):
         run(replace(CONFIG, text="empty.jsonl"))
     Path("rows.jsonl").unlink()
-    with pytest.raises(DataError, match=r"rows\.jsonl.*make fetch"):
+    with pytest.raises(DataError, match=r"rows\.jsonl.*whether fetch"):
         run()
 
 

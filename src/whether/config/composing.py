@@ -63,7 +63,7 @@ def _read(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{path} is missing: run `python -m pipelines.compose` in the repository's root") from None
+        raise ConfigError(f"{path} is missing: run `python -m pipelines.compose` in the root of a project") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from None
 
@@ -161,7 +161,9 @@ def _hydra_compose(overrides: Sequence[str], conf: Path, **options: Any) -> Any:
     from omegaconf.errors import OmegaConfBaseException
 
     if not (conf / "config.yaml").exists():
-        raise ConfigError(f"{conf / 'config.yaml'} is missing: run this in the repository's root")
+        raise ConfigError(
+            f"{conf / 'config.yaml'} is missing: run this in the root of a project (`whether new DIR` makes one)"
+        )
     for override in overrides:
         # Hydra takes an optional group's missing file for none.
         name = override.removeprefix("experiment=")

@@ -126,7 +126,7 @@ ASPECTS = (
     Aspect(
         "Does it hold under harmless changes of the prompt, and over repeated samples?",
         list(ROBUSTNESS),
-        'make run ARGS="robustness=default"',
+        "whether run robustness=default",
     ),
     Aspect("What does it cost to build?", ["usd_to_build", "labels_to_build"]),
     Aspect("How soon is it ready?", ["seconds_to_build"]),
@@ -137,17 +137,17 @@ ASPECTS = (
     Aspect(
         "Does the model keep its general ability?",
         ["retention", "retention_change", "perplexity"],
-        "make run ARGS=\"benchmark.text=<JSONL with 'input'>\" for perplexity",
+        "`whether run benchmark.text=<JSONL with 'input'>` for perplexity",
     ),
     Aspect(
         "What does retrieval add?",
         ["retrieval_recall"],
-        'make run ARGS="task=handbook prompt=[zero_shot,retrieval]"; the arms\' difference is in the comparisons',
+        "`whether run task=handbook prompt=[zero_shot,retrieval]`; the arms' difference is in the comparisons",
     ),
     Aspect(
         "Is it good at what it was not tuned for?",
         ["flexibility", "unseen_labels"],
-        'make run ARGS="task@benchmark.other=fever", with another label task than the run\'s own, and'
+        "`whether run task@benchmark.other=fever`, with another label task than the run's own, and"
         " task.unseen_labels=[<label>] for labels that come later",
     ),
 )

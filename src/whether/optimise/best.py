@@ -37,7 +37,7 @@ def prompt_yaml(record: OptimiseRecord, best: CandidateRecord) -> str:
         f"{_MARK}whether optimise {record.checkpoint}` for {record.task} with {record.model}: {best.name}.",
         f"# {record.best_score:.1%} of {record.dev_examples} dev examples{told}.",
         f"# That is the best of {record.candidates} on dev, so a little lucky: only test says how good it is.",
-        f'#   make run ARGS="prompt=[zero_shot,few_shot,knn,{name}]"',
+        f"#   whether run prompt=[zero_shot,few_shot,knn,{name}]",
     ]
     kept: dict[str, Any] = {key: best.prompt[key] for key in ("strategy", "decoding", "labels_needed")}
     kept["search_seconds"] = round(record.seconds, 1)

@@ -6,7 +6,7 @@ optimise.json      `whether.records.OptimiseRecord`: what was tried, the best, a
 candidates.jsonl   a `whether.records.CandidateRecord` a line, best first
 best.yaml          the best one as a prompt, to be put into conf/prompt/
 
-It is a command and no stage: what it leaves is a prompt file like any other, whose arm `make run` then measures.
+It is a command and no stage: what it leaves is a prompt file like any other, whose arm `whether run` then measures.
 """
 
 import logging

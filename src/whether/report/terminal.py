@@ -1,4 +1,4 @@
-"""The verdict in a terminal. Quick to import: it runs after every `make run`, also when nothing had to be done."""
+"""The verdict in a terminal. Quick to import: it runs after every `whether run`, also when nothing had to be done."""
 
 from collections.abc import Sequence
 from itertools import zip_longest

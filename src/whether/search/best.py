@@ -52,7 +52,7 @@ def _comment(record: SearchRecord, trials: Sequence[TrialRecord], best: TrialRec
     return [
         f"{found}{compared}.",
         "# That is the best of many on dev, so a little lucky: only test says how good it is.",
-        f'#   make run ARGS="checkpoint=[base,{record.checkpoint},{record.checkpoint}_searched]"',
+        f"#   whether run checkpoint=[base,{record.checkpoint},{record.checkpoint}_searched]",
     ]
 
 
