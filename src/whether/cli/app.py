@@ -71,6 +71,22 @@ def root(
     """Words before the verb."""
 
 
+@app.command(cls=Verb, epilog=examples("whether new my-project", "whether new my-project --task tickets"))
+def new(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="the new folder: not there yet, or empty")],
+    task: Annotated[
+        str | None, typer.Option(metavar="NAME", help="the task that runs if none is named; snips if nothing is said")
+    ] = None,
+) -> None:
+    """Make a project: a folder with settings, flow and examples of its own.
+
+    It is a git and DVC repository in which the other verbs work. Its README.md says how to go on.
+    """
+    from whether.cli.new import make_project
+
+    make_project(folder, task)
+
+
 @app.command(cls=Verb, epilog=examples("whether run", "whether run task=fever tuner.r=8", "whether run curve=none"))
 def run(settings: Settings = None) -> int:
     """Run all that is not up to date, and show the verdict.
@@ -308,6 +324,29 @@ def publish(
         publish_past(revisions)
     else:
         publish_last()
+
+
+@app.command(cls=Verb, epilog=examples("whether ui", "whether ui --port 5001"))
+def ui(port: Annotated[int, typer.Option(metavar="N", min=1, max=65535, help="where it listens")] = 5000) -> None:
+    """Show the runs in MLflow's pages, until Ctrl-C.
+
+    Those of the embedded database; of an MLflow server, its address is printed.
+    """
+    from whether.cli.ui import show_runs
+
+    show_runs(port)
+
+
+@app.command(cls=Verb, epilog=examples("whether docs", "whether docs served"))
+def docs(
+    page: Annotated[
+        str | None, typer.Argument(metavar="PAGE", help="as messages name it: served, docs/served.md")
+    ] = None,
+) -> None:
+    """Print a page of the documentation, or list the pages."""
+    from whether.cli.docs import show_page
+
+    show_page(page)
 
 
 @app.command(

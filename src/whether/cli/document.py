@@ -16,8 +16,8 @@ WIDTH = 100
 _INTRODUCTION = """# Commands
 
 One command, `whether`, in one style: `whether VERB [NAME] [setting=value ...] [--option ...]`. `make env` installs it
-into `.venv` (`source .venv/bin/activate`); it works in the repository's root. `python -m whether.cli` is the same
-command.
+into `.venv` (`source .venv/bin/activate`), `pip install` of the wheel into an environment of yours. It works in the
+root of the repository, and of a project that `whether new` has made. `python -m whether.cli` is the same command.
 
 - A word with `=` is a Hydra override, whatever the verb: `task=fever`, `tuner.r=8`, `prompt=[zero_shot,knn]`. Names,
   settings and options may stand in any order after the verb. A name that holds a `=` goes after `--`.

@@ -80,17 +80,19 @@ def retrain_withdraw(
 def job(settings: Sequence[str] | None, *words: str) -> int:
     """Call the job with words of its own and the settings. Returns its exit status.
 
-    Raises UsageError for a setting that is none, ConfigError where the working folder is not the repository.
+    Raises UsageError for a setting that is none, ConfigError where the working folder is not a project.
     """
     for setting in overrides(settings):
         if setting.partition("=")[0] in _OWN:
             raise UsageError(f"whether retrain: {setting!r} is not a setting; `whether retrain --help` lists its verbs")
     try:
-        # By name: pipelines/ belongs to the repository that the command runs in and is not part of the package.
+        # By name: pipelines/ belongs to the folder that the command runs in and is not part of the package.
         retrain = importlib.import_module("pipelines.retrain")
     except ModuleNotFoundError as error:
         if error.name not in ("pipelines", "pipelines.retrain"):
             raise
-        raise ConfigError("pipelines/retrain.py is missing: run this in the repository's root") from None
+        raise ConfigError(
+            "pipelines/retrain.py is missing: run this in the root of a project (`whether new DIR` makes one)"
+        ) from None
     status: int = retrain.main([*words, *overrides(settings)])
     return status

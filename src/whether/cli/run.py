@@ -44,7 +44,7 @@ def run(overrides: Sequence[str]) -> int:
     receipt = publish(config, ARTIFACTS, registered_arms(config, ARTIFACTS), strict=False)
     verdict = read_json(VERDICT, Verdict)
     print_verdict(verdict)
-    print(f"\nreport   {REPORT}\nverdict  {VERDICT}\nMLflow   `make ui`, then http://127.0.0.1:5000")
+    print(f"\nreport   {REPORT}\nverdict  {VERDICT}\nMLflow   `whether ui`, then http://127.0.0.1:5000")
     model = receipt.models.get(verdict.recommended_arm or "")
     if model:
         print(f'model    mlflow.pyfunc.load_model("models:/{model}")')

@@ -13,7 +13,9 @@ from whether.records import Provenance, sha256_file, sha256_folder, sha256_json,
 PACKAGES = (
     "whether", "torch", "transformers", "peft", "lm-eval", "dvc", "mlflow", "hydra-core", "scipy", "statsmodels",
 )  # fmt: skip
-SOURCES = ("src", "pipelines", "conf", "params.yaml", "dvc.yaml", "data.dvc", "pyproject.toml", "constraints.txt")
+SOURCES = (
+    "src", "pipelines", "conf", "params.yaml", "dvc.yaml", "data.dvc", "pyproject.toml", "constraints.txt", "code.yaml",
+)  # fmt: skip
 """What makes a result differ when it changes; dvc.lock, which a run writes, is not among it."""
 
 

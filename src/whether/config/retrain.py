@@ -53,8 +53,8 @@ class RetrainConfig:
     warm_start: bool = False
     """Whether a challenger is also tuned from the champion's adapter, next to the one that is tuned from scratch."""
     commit: str | None = None
-    """Git branch that gets a commit of data.dvc, dvc.lock and params.yaml (`HEAD`: the current one); None: they are
-    only staged."""
+    """Git branch that gets a commit of data.dvc, dvc.lock, params.yaml and a project's code.yaml (`HEAD`: the current
+    one); None: they are only staged."""
     bundles: Count = 10
     """Bundles that are kept, in addition to the champion and the one before it."""
     after_promotion: list[str] = field(default_factory=list)

@@ -51,7 +51,7 @@ from whether.stats.intervals import InferenceSettings, rate_interval
 
 logger = logging.getLogger(__name__)
 
-COMMITTED = ("data.dvc", "dvc.lock", "params.yaml")
+COMMITTED = ("data.dvc", "dvc.lock", "params.yaml", "code.yaml")
 
 
 @dataclass

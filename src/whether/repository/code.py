@@ -1,0 +1,116 @@
+"""Which code DVC watches in a project that has none of its own: code.yaml, hashes of parts of the installed package.
+
+In the repository a stage depends on folders of src/whether. In a project (`whether new`) it depends on the same parts
+by their hashes in code.yaml, which the first stage, `code`, writes whenever DVC runs: `python -m
+whether.repository.code`. So an upgrade of the package reruns the stages whose parts have changed, and no other.
+"""
+
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from whether import __version__, entry
+from whether.errors import ConfigError
+from whether.records import sha256_file, sha256_json, write_text
+from whether.repository.shipped import PACKAGE, shipped
+
+CODE = Path("code.yaml")
+FLOW = Path("dvc.yaml")
+STAGES = "pipelines"
+"""Folder of the stages' own files."""
+_SOURCES = ("src/whether/", f"{STAGES}/")
+_HEADER = (
+    f"# The flow of whether {__version__}. Settings come from conf/ through params.yaml; `dvc dag` draws it.\n"
+    "# Code is the installed package's: the stage `code` writes hashes of its parts, which the others watch.\n"
+)
+_ADVICE = (
+    "make a new project beside this one (`whether new DIR`) and take over what its dvc.yaml and conf/ have changed"
+)
+
+logger = logging.getLogger(__name__)
+
+
+def main(_: list[str]) -> None:
+    """Write code.yaml for the project in the working folder."""
+    write_code(Path())
+    made_of = _stages(Path())["code"].get("meta", {}).get("flow")
+    if made_of != flow_hash():
+        logger.warning("%s was made for another flow than that of whether %s: %s", FLOW, __version__, _ADVICE)
+
+
+def write_code(project: Path) -> None:
+    """Write code.yaml of a project, if it is not what is installed. Raises ConfigError for a part that is not there."""
+    parts = {part: hash_of(part, project) for part in sorted(set(_watched(project)))}
+    text = (
+        f"# Written by the stage `code`: the parts of the installed package that stages watch.\n{yaml.safe_dump(parts)}"
+    )
+    file = project / CODE
+    if not file.exists() or file.read_text(encoding="utf-8") != text:
+        write_text(file, text)
+
+
+def hash_of(part: str, project: Path) -> str:
+    """Return the SHA-256 of a part such as `engine` (a folder), `sources/models` or `pipelines/prompt` (files)."""
+    places = [project, shipped()] if part.startswith(f"{STAGES}/") else [PACKAGE]  # a project's own stage comes first
+    for place in places:
+        if (place / f"{part}.py").is_file():
+            return sha256_file(place / f"{part}.py")
+        if (place / part).is_dir():
+            files = (file for file in sorted((place / part).rglob("*")) if "__pycache__" not in file.parts)
+            return sha256_json({str(file.relative_to(place)): sha256_file(file) for file in files if file.is_file()})
+    raise ConfigError(f"{FLOW} watches {part}, which whether {__version__} does not have: {_ADVICE}")
+
+
+def project_flow(text: str) -> str:
+    """Return the repository's dvc.yaml as that of a project: code is watched through code.yaml."""
+    values = yaml.safe_load(text)
+    first = {
+        "desc": "the installed package's parts as hashes, so that an upgrade reruns what it changes",
+        "cmd": "python -m whether.repository.code",
+        "always_changed": True,
+        "outs": [{str(CODE): {"cache": False, "persist": True}}],
+        "meta": {"flow": flow_hash()},
+    }
+    values["stages"] = {"code": first} | {name: _in_project(stage) for name, stage in values["stages"].items()}
+    shown = yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
+    return _HEADER + re.sub(r"^(?=\w|  \w+:$)(?!stages)", "\n", shown, flags=re.MULTILINE).replace(
+        "stages:\n\n", "stages:\n"
+    )
+
+
+def flow_hash() -> str:
+    """Return what tells the flow of one version from that of another."""
+    return sha256_file(shipped() / FLOW)[:16]
+
+
+def _in_project(stage: dict[str, Any]) -> dict[str, Any]:
+    """Return a stage whose dependencies on code are parameters of code.yaml."""
+    deps = stage.get("deps", [])
+    code = [dep for dep in deps if dep.startswith(_SOURCES)]
+    changed: dict[str, Any] = {"deps": [dep for dep in deps if dep not in code]}
+    if code:
+        parts = [dep.removeprefix(_SOURCES[0]).removesuffix(".py") for dep in code]
+        changed["params"] = [*stage.get("params", []), {str(CODE): parts}]
+    ordered = {key: changed.pop(key, value) for key, value in stage.items()}
+    return {key: value for key, value in (ordered | changed).items() if value != []}
+
+
+def _watched(project: Path) -> Iterator[str]:
+    """Yield the parts that a project's flow names."""
+    for stage in _stages(project).values():
+        for entry_ in stage.get("params", []):
+            if isinstance(entry_, dict):
+                yield from entry_.get(str(CODE), [])
+
+
+def _stages(project: Path) -> dict[str, Any]:
+    stages: dict[str, Any] = yaml.safe_load((project / FLOW).read_text(encoding="utf-8"))["stages"]
+    return stages
+
+
+if __name__ == "__main__":
+    entry.run(main)
