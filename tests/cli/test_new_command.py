@@ -17,7 +17,7 @@ import yaml
 from whether import __version__
 from whether.cli.app import command
 from whether.errors import ConfigError, WhetherError
-from whether.repository.code import CODE, FLOW, hash_of, project_flow
+from whether.repository.code import CODE, FLOW, hash_of, project_flow, write_code
 from whether.repository.shipped import COPIED, KEPT, matching
 
 ROOT = Path(__file__).parents[2]
@@ -110,6 +110,16 @@ def test_no_stage_of_a_project_names_the_source_and_each_part_is_there(tmp_path:
 def test_a_part_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"dvc\.yaml watches prompt/gone, which whether .* does not have: make a new"):
         hash_of("prompt/gone", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [(None, "dvc.yaml is missing: run this"), ("[", "not a flow"), ("", "not a")]
+)
+def test_a_folder_without_a_flow_is_told_so(text: str | None, said: str, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / FLOW).write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        write_code(tmp_path)
 
 
 def test_a_folder_that_is_in_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 def main(_: list[str]) -> None:
     """Write code.yaml for the project in the working folder."""
     write_code(Path())
-    made_of = _stages(Path())["code"].get("meta", {}).get("flow")
+    made_of = _stages(Path()).get("code", {}).get("meta", {}).get("flow")
     if made_of != flow_hash():
         logger.warning("%s was made for another flow than that of whether %s: %s", FLOW, __version__, _ADVICE)
 
@@ -102,13 +102,21 @@ def _in_project(stage: dict[str, Any]) -> dict[str, Any]:
 def _watched(project: Path) -> Iterator[str]:
     """Yield the parts that a project's flow names."""
     for stage in _stages(project).values():
-        for entry_ in stage.get("params", []):
-            if isinstance(entry_, dict):
-                yield from entry_.get(str(CODE), [])
+        for parameter in stage.get("params", []):
+            if isinstance(parameter, dict):
+                yield from parameter.get(str(CODE), [])
 
 
 def _stages(project: Path) -> dict[str, Any]:
-    stages: dict[str, Any] = yaml.safe_load((project / FLOW).read_text(encoding="utf-8"))["stages"]
+    """Return the stages of a project's flow. Raises ConfigError where there is none that can be read."""
+    try:
+        stages: dict[str, Any] = yaml.safe_load((project / FLOW).read_text(encoding="utf-8"))["stages"]
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{FLOW} is missing: run this in the root of a project (`whether new DIR` makes one)"
+        ) from None
+    except (yaml.YAMLError, TypeError, KeyError) as error:
+        raise ConfigError(f"{FLOW} is not a flow with stages: {error}") from None
     return stages
 
 
