@@ -103,7 +103,7 @@ def test_no_stage_of_a_project_names_the_source_and_each_part_is_there(tmp_path:
         *params, last = project["params"]
         assert params == stage.get("params", [])
         assert len(last[str(CODE)]) == len(code)
-        assert all(len(hash_of(part, tmp_path)) == 64 and "." not in part for part in last[str(CODE)])
+        assert all(len(hash_of(part, tmp_path)) == 16 and "." not in part for part in last[str(CODE)])
     assert {key: made[key] for key in made if key != "stages"} == {key: ours[key] for key in ours if key != "stages"}
 
 

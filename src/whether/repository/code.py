@@ -22,6 +22,7 @@ CODE = Path("code.yaml")
 FLOW = Path("dvc.yaml")
 STAGES = "pipelines"
 """Folder of the stages' own files."""
+_DIGITS = 16
 _SOURCES = ("src/whether/", f"{STAGES}/")
 _HEADER = (
     f"# The flow of whether {__version__}. Settings come from conf/ through params.yaml; `dvc dag` draws it.\n"
@@ -54,14 +55,19 @@ def write_code(project: Path) -> None:
 
 
 def hash_of(part: str, project: Path) -> str:
-    """Return the SHA-256 of a part such as `engine` (a folder), `sources/models` or `pipelines/prompt` (files)."""
+    """Return a hash of a part such as `engine` (a folder), `sources/models` or `pipelines/prompt` (files).
+
+    The beginning of a SHA-256 in hex, since `dvc params diff` and `dvc exp show` print it. Raises ConfigError.
+    """
     places = [project, shipped()] if part.startswith(f"{STAGES}/") else [PACKAGE]  # a project's own stage comes first
     for place in places:
         if (place / f"{part}.py").is_file():
-            return sha256_file(place / f"{part}.py")
+            return sha256_file(place / f"{part}.py")[:_DIGITS]
         if (place / part).is_dir():
             files = (file for file in sorted((place / part).rglob("*")) if "__pycache__" not in file.parts)
-            return sha256_json({str(file.relative_to(place)): sha256_file(file) for file in files if file.is_file()})
+            return sha256_json({str(file.relative_to(place)): sha256_file(file) for file in files if file.is_file()})[
+                :_DIGITS
+            ]
     raise ConfigError(f"{FLOW} watches {part}, which whether {__version__} does not have: {_ADVICE}")
 
 
@@ -84,7 +90,7 @@ def project_flow(text: str) -> str:
 
 def flow_hash() -> str:
     """Return what tells the flow of one version from that of another."""
-    return sha256_file(shipped() / FLOW)[:16]
+    return sha256_file(shipped() / FLOW)[:_DIGITS]
 
 
 def _in_project(stage: dict[str, Any]) -> dict[str, Any]:
