@@ -45,10 +45,8 @@ def main(_: list[str]) -> None:
 
 def write_code(project: Path) -> None:
     """Write code.yaml of a project, if it is not what is installed. Raises ConfigError for a part that is not there."""
-    parts = {part: hash_of(part, project) for part in sorted(set(_watched(project)))}
-    text = (
-        f"# Written by the stage `code`: the parts of the installed package that stages watch.\n{yaml.safe_dump(parts)}"
-    )
+    lines = [f"{part}: '{hash_of(part, project)}'\n" for part in sorted(set(_watched(project)))]
+    text = "# Written by the stage `code`: the parts of the installed package that stages watch.\n" + "".join(lines)
     file = project / CODE
     if not file.exists() or file.read_text(encoding="utf-8") != text:
         write_text(file, text)
@@ -65,9 +63,8 @@ def hash_of(part: str, project: Path) -> str:
             return sha256_file(place / f"{part}.py")[:_DIGITS]
         if (place / part).is_dir():
             files = (file for file in sorted((place / part).rglob("*")) if "__pycache__" not in file.parts)
-            return sha256_json({str(file.relative_to(place)): sha256_file(file) for file in files if file.is_file()})[
-                :_DIGITS
-            ]
+            hashes = {file.relative_to(place).as_posix(): sha256_file(file) for file in files if file.is_file()}
+            return sha256_json(hashes)[:_DIGITS]
     raise ConfigError(f"{FLOW} watches {part}, which whether {__version__} does not have: {_ADVICE}")
 
 
