@@ -169,7 +169,7 @@ def test_a_project_is_made_with_the_wheel_and_dvc_reads_it(
 ) -> None:
     environment = person | {"PYTHONPATH": str(installed)}
     said = ran(tmp_path, "python -m whether.cli new 'my demo' --task tickets", environment)
-    assert "cd my demo" in said
+    assert "cd 'my demo'" in said
     demo = tmp_path / "my demo"
     assert ran(demo, "git status --porcelain && git log --format=%s", environment) == (
         f"New project of whether {__version__}\n"
@@ -231,7 +231,7 @@ def test_without_a_name_for_commits_the_files_are_staged(person: dict[str, str],
     environment = {key: value for key, value in person.items() if not key.startswith("GIT_")}
     environment |= {"GIT_CONFIG_NOSYSTEM": "1", "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
     said = ran(tmp_path, "whether new demo", environment)
-    assert "git commit -m 'New project'" in said
+    assert "git commit -m 'New project'       all is staged, but git says: " in said
     assert "README.md" in ran(tmp_path / "demo", "git diff --cached --name-only", environment)
     ran(tmp_path / "demo", "git -c user.name=t -c user.email=t@example.com commit -q -m 'New project'", environment)
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 from importlib.resources import files
 from pathlib import Path
@@ -34,7 +35,7 @@ def make_project(folder: Path, task: str | None) -> None:
         write_project(made, _shown(folder.resolve().name), task)
         reason = _commit(made)
     print(f"{_shown(folder)} is a project now: settings in conf/, the flow in dvc.yaml, and README.md says the rest.\n")
-    print(f"  cd {_shown(folder)}")
+    print(f"  cd {shlex.quote(_shown(folder))}")
     if reason:
         print(f"  git commit -m 'New project'       all is staged, but {reason}")
     print("  whether run experiment=smoke      small, in minutes: does everything run?\n  whether run")
@@ -86,10 +87,9 @@ def _commit(folder: Path) -> str:
     _git(folder, "init", "--quiet")
     _git(folder, "add", "--all")
     try:
-        # Without a guess from the machine's name.
-        _git(
-            folder, "-c", "user.useConfigOnly=true", "commit", "--quiet", "-m", f"New project of whether {__version__}"
-        )
+        message = f"New project of whether {__version__}"
+        # Without a name that git guesses from the machine's.
+        _git(folder, "-c", "user.useConfigOnly=true", "commit", "--quiet", "--message", message)
     except RecordError as error:
         return str(error)
     return ""
@@ -111,4 +111,4 @@ def _git(folder: Path, *arguments: str) -> None:
     if done.returncode:
         said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         named = next((line for line in said if line.startswith("fatal: ")), said[-1] if said else "it says nothing")
-        raise RecordError(f"git {arguments[-1]} says: {named.removeprefix('fatal: ')}")
+        raise RecordError(f"git says: {named.removeprefix('fatal: ')}")
