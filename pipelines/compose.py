@@ -12,14 +12,14 @@ import os
 import yaml
 
 from whether import entry
-from whether.config import PARAMS, compose, load, write_params
+from whether.config import PARAMS, complete_params, compose, write_params
 from whether.errors import ConfigError
 
 
 def main(argv: list[str]) -> None:
     """Compose, or check."""
     if not argv and (os.environ.get("DVC_EXP_NAME") or os.environ.get("WHETHER_COMPOSED")):
-        load()
+        complete_params()
         return
     text = compose([argument for argument in argv if argument != "--check"])
     old = PARAMS.read_text(encoding="utf-8") if PARAMS.exists() else ""

@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 import yaml
 
-from whether.config import CONF, Config, TaskConfig, check, compose, load, load_earlier, write_params
+from whether.config import CONF, Config, TaskConfig, check, complete_params, compose, load, load_earlier, write_params
+from whether.config.output import SHIPPED
 from whether.config.renamed import MOVED_TARGETS, RENAMED, new_path
 from whether.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 LISTS = ("checkpoint", "prompt")
 """Groups of which a run selects several."""
-GROUPS = sorted(folder.name for folder in (ROOT / CONF).iterdir() if folder.is_dir())
+GROUPS = sorted(folder.name for folder in (ROOT / CONF).iterdir() if folder.is_dir() and folder.name != "output")
 CHOICES = [
     (group, file.stem)
     for group in GROUPS
@@ -43,6 +44,18 @@ def composed(*overrides: str) -> Config:
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda part: part)
 def test_every_file_of_conf_composes_and_fits_the_code_it_names(group: str, choice: str) -> None:
     composed(f"{group}={choice}")
+
+
+@pytest.mark.heavy
+def test_an_output_is_a_file_of_conf() -> None:
+    files = (ROOT / CONF / "output").glob("*.yaml")
+    assert {file.stem: yaml.safe_load(file.read_text()) for file in files} == {
+        name: {"_target_": target} for name, target in SHIPPED.items()
+    }
+    config = composed("task=arithmetic", "task@benchmark.other=fever")
+    assert config.task.output_settings == {"_target_": SHIPPED["text"]}
+    assert config.benchmark.other is not None
+    assert config.benchmark.other.output_settings == {"_target_": SHIPPED["label"]}
 
 
 @pytest.mark.heavy
@@ -85,6 +98,7 @@ def test_params_yaml_is_written_as_dvc_writes_it(tmp_path: Path) -> None:
 
     overrides = ["tuner.r=8", "task=fever", "prompt=[zero_shot,knn]", "experiment=smoke"]
     compose_and_dump(tmp_path / "params.yaml", str(ROOT / CONF), None, "config", str(ROOT), overrides)
+    complete_params(tmp_path / "params.yaml", ROOT / CONF)  # the stage compose does so
     assert (tmp_path / "params.yaml").read_text() == compose(overrides, ROOT / CONF)
 
 
@@ -127,9 +141,16 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
         (["prompt=[retrieval]", "prompts.retrieval.strategy.folder=docs"], r"folder: docs does not lie in knowledge/"),
         (["+task.definitions.get_wether=x"], r"definitions: 'get_wether' is no label; did you mean 'get_weather'"),
         (["task.splits.train=0.9"], r"task.splits \(in .*snips.yaml\): train \+ dev \+ test .* add up to 1"),
-        (["task.output=text"], r"task \(in .*snips.yaml\): labels go with output: label, and output is text"),
-        (["task.output=lable"], r"task.output.*'label', 'text' or 'json', and is 'lable'"),
-        (["task.metric=acuracy"], r"metric 'acuracy' is unknown; did you mean 'accuracy'"),
+        (["task.output=text"], r"task.labels is set, and output: text has no use for it"),
+        (["task.output=lable"], r"task.output=lable: no file .*/output/lable.yaml; did you mean 'label'\? Known: json"),
+        (["output=text"], r"output: an output kind is part of a task: write task.output=<name of"),
+        (["+task.output_settings.a=1"], r"task.output_settings.a: whether.outputs.label.LabelOutput has no such"),
+        (["+task.output_settings._target_=whether.outputs.label.LabelOut"], r"no 'LabelOut'; did you mean 'LabelOut"),
+        (["+task.output_settings._target_=pathlib.Path"], r"output_settings._target_: pathlib.Path cannot take a task"),
+        (["+task.output_settings._target_=builtins.repr"], r"builtins.repr is no kind of output, since it has no"),
+        (["task=snips_json", "task.schema={type: objekt}"], r"task.schema is not a JSON Schema .*'objekt' is not"),
+        (["task=snips_json", "task.schema=null"], r"task.schema is not set: output: json needs the JSON Schema"),
+        (["task.metric=acuracy"], r"metric 'acuracy' is not measured for output: label; did you mean 'accuracy'"),
         (["task.labels=[only]"], r"at least two different labels"),
         (["checkpoint=[lora]"], r"checkpoints must hold 'base'"),
         (["prompt=[]"], r"prompts: select at least one"),
@@ -167,7 +188,7 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
         (["policy.alpha=1.5"], r"policy.alpha.*less than 0.5, and is 1.5"),
         (["a=[1"], r"a=\[1: this is no override"),
         (["task.unseen_labels=[rate_buk]"], r"unseen_labels: 'rate_buk' is no label; did you mean 'rate_book'"),
-        (["task=arithmetic", "task.unseen_labels=[a]"], r"unseen_labels are labels, and output is text"),
+        (["task=arithmetic", "task.unseen_labels=[a]"], r"unseen_labels is set, and output: text has no use"),
         (["retrain.max_unlabelled_rows=100"], r"max_unlabelled_rows must be at least 300, since the trigger \w+_drift"),
         (["retrain.triggers.input_drift.max_rows=many"], r"retrain.triggers.input_drift.max_rows.*'many'"),
         (["training_runs=2"], r"two runs tell too little about a third one: expected 1, or 3 and more"),

@@ -6,12 +6,18 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pandas
 import pytest
 import yaml
 
+from tests.compare.synthetic_study import compare_and_report, write_study
 from tests.retrain.conftest import evidence
 from whether.config import CONF, Config, build, check, compose
-from whether.records import Example, Task
+from whether.outputs.kinds import lm_eval_match, output_of
+from whether.outputs.output import score_answer
+from whether.prepare.prepare import prepare
+from whether.prompt.arm import run_arm
+from whether.records import Adherence, Example, Task, Verdict, output_folder, read_json, read_jsonl, write_json
 from whether.retrain.triggers import ObservedRow
 
 ROOT = Path(__file__).parents[1]
@@ -38,8 +44,8 @@ def composed(command: str) -> Config:
 
 def test_every_section_is_covered() -> None:
     sections = re.findall(r"^## .*", TEXT, re.MULTILINE)
-    assert len(sections) == len(COMMANDS) == 8
-    assert len(FILES) == 12
+    assert len(sections) == len(COMMANDS) == 9
+    assert len(FILES) == 15
 
 
 @pytest.mark.heavy
@@ -55,6 +61,65 @@ def test_the_prompt_asks(extended: Path, label_task: Task, examples: list[Exampl
     system, user = strategy(examples[0])
     assert system.content.startswith("You are a librarian. Which queue?")
     assert user.content == examples[0].inputs["text"]
+
+
+TOPICS = ["refund", "Delivery,billing", " refund, delivery ", "billing"]
+"""Targets as people write them."""
+
+
+@pytest.mark.heavy
+def test_the_output_kind_goes_through_every_stage(extended: Path, tiny_model: Path) -> None:
+    """Rows, an arm with its adherence and lm-eval's task, the verdict and the report: one class, one file, no edit."""
+    texts = [f"message {row * 7919 % 1000} says word {row}" for row in range(80)]
+    rows = [f'{text},"{TOPICS[row % 4]}"\n' for row, text in enumerate(texts)]
+    Path("topics.csv").write_text("text,topics\n" + "".join(rows))
+    config = composed("task=topics task.inputs={message:text} task.near_duplicate=1.0 curve=none")
+    settings = {"_target_": "my_outputs.MultiLabel", "labels": ["billing", "delivery", "refund"]}
+    assert config.task.output_settings == settings
+    artifacts = Path("artifacts")
+    with output_folder(artifacts / "prepare") as folder:
+        prepare(config.task, 0, model_folder=tiny_model, folder=folder)
+    task = read_json(artifacts / "prepare/task.json", Task)
+    assert (task.output, task.output_settings, task.metric, task.labels) == ("multi_label", settings, "exact_match", [])
+    test = read_jsonl(artifacts / "prepare/test.jsonl", Example)
+    assert {example.target for example in test} == {"refund", "billing, delivery", "delivery, refund", "billing"}
+
+    kind = output_of(task)
+    assert score_answer(kind, kind.parse("Refund, delivery\nbecause"), "delivery, refund").score == 1.0
+    assert kind.parse("refund, other") is kind.parse("") is None
+    assert kind.parse_json('{"answer": "delivery, billing"}') == "billing, delivery"
+
+    (artifacts / "model").symlink_to(tiny_model)
+    write_json(artifacts / "finetune/base/checkpoint.json", {"kind": "base"})
+    arm = artifacts / "prompt/base-few_shot"
+    model = replace(config.model, device="cpu", threads=1)
+    with output_folder(arm) as folder:
+        run_arm(
+            "base",
+            config.prompts["few_shot"],
+            model,
+            config.serving,
+            0,
+            name=arm.name,
+            artifacts=artifacts,
+            folder=folder,
+        )
+    found = read_json(arm / "adherence.json", Adherence).violations
+    assert all(violation.kind.startswith("no labels with commas between them") for violation in found)
+    row = pandas.read_parquet(arm / "lm_eval/test.parquet").iloc[0]
+    assert lm_eval_match(row, [row["target"].upper()]) == {"exact_match": 1.0}
+
+
+@pytest.mark.heavy
+def test_the_output_kind_gets_a_verdict(extended: Path) -> None:
+    artifacts = write_study(Path("artifacts"), output="text")
+    config = composed("task=topics")
+    task = read_json(artifacts / "prepare/task.json", Task)
+    own = replace(task, output=config.task.output, output_settings=config.task.output_settings)
+    write_json(artifacts / "prepare/task.json", own)
+    compare_and_report(config, artifacts, Path("verdict"))
+    assert read_json(Path("verdict/verdict.json"), Verdict).metric == "exact_match"
+    assert Path("verdict/report.html").is_file()
 
 
 @pytest.mark.heavy

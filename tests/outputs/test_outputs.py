@@ -1,12 +1,12 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from references import parser
 
-from whether.outputs.json_output import lm_eval_json_match
+from whether.outputs.kinds import lm_eval_match
 from whether.outputs.label import label_pattern
 from whether.outputs.text import text_pattern
 from whether.records import Task
@@ -166,5 +166,5 @@ def test_lm_evals_filters_score_as_the_parser_does(output: str) -> None:
 @pytest.mark.heavy
 @given(value=st.one_of(st.sampled_from(['{"intent": "a"}', '{"intent":"b"}', "x"]), st.text(max_size=5)))
 def test_lm_evals_hook_scores_json_as_the_parser_does(value: str) -> None:
-    doc = {"prompt": "", "target": '{"intent": "a"}', "schema": json.dumps(SCHEMA)}
-    assert lm_eval_json_match(doc, [value])["exact_match"] == parser(JSON_TASK)(value, doc["target"]).score
+    doc = {"prompt": "", "target": '{"intent": "a"}', "task": json.dumps(asdict(JSON_TASK))}
+    assert lm_eval_match(doc, [value])["exact_match"] == parser(JSON_TASK)(value, doc["target"]).score

@@ -128,12 +128,6 @@ def test_a_wrong_column_is_named_with_near_matches(tmp_path: Path) -> None:
         read_examples(task(path, inputs={"message": "texts"}, target="{{ anser }}"))
 
 
-def test_a_schema_that_is_none_is_refused(tmp_path: Path) -> None:
-    path = jsonl(tmp_path, {"text": "x", "answer": {}})
-    with pytest.raises(ConfigError, match=r"task\.schema is not a JSON Schema"):
-        read_examples(task(path, output="json", schema={"type": "objekt"}))
-
-
 def test_the_group_is_a_column_that_no_row_lacks(tmp_path: Path) -> None:
     path = jsonl(tmp_path, {"text": "A", "answer": "a", "who": 7}, {"text": "B", "answer": "b", "who": " x "})
     assert [example.group for example in examples(task(path, group="who"))] == ["7", "x"]

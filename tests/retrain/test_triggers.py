@@ -174,7 +174,10 @@ def test_a_run_that_is_repeated_finds_the_same(config):
 
 
 def test_label_drift_of_a_task_without_labels(config):
-    text = replace(config, task=replace(config.task, output="text", labels=None, definitions={}, instruction=""))
+    text = replace(
+        config,
+        task=replace(config.task, output="text", output_settings={}, labels=None, definitions={}, instruction=""),
+    )
     assert evaluated(config, "label_drift", evidence(text, [], [])).statistic is None
 
 

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter
 
 from whether.config import Config, ModelConfig, PromptConfig, ServedConfig
+from whether.config.output import SHIPPED, output_component
 from whether.config.renamed import with_new_names
 from whether.errors import RecordError
 from whether.records import (
@@ -148,7 +149,17 @@ def _files_under(name: str, folder: Path) -> list[tuple[str, Path]]:
 def prompt_hash(config: Config, name: str) -> str:
     """Return the hash of everything that makes a prompt's text: its settings, the task's wording and output."""
     task = config.task
-    wording = [task.instruction, task.input_template, task.output, task.answer_pattern, task.schema, task.definitions]
+    wording: list[Any] = [
+        task.instruction,
+        task.input_template,
+        task.output,
+        task.answer_pattern,
+        task.schema,
+        task.definitions,
+    ]
+    kind = output_component(task.output, task.output_settings, "task")
+    if kind != {"_target_": SHIPPED.get(task.output)}:  # a champion of before 0.2 has a shipped kind, and the same hash
+        wording.append(kind)
     settings = dataclasses.asdict(config.prompts[name])
     settings["answering"] = settings.pop("decoding")  # its name before 0.2: a champion of then has not changed
     return sha256_json([settings, *wording, task.max_new_tokens])

@@ -6,7 +6,7 @@
 
 from whether.config.arms import CheckpointConfig, PromptConfig, TunerConfig, WarmStartConfig
 from whether.config.components import argument_types, arguments, build
-from whether.config.composing import check, compose, load, load_earlier, write_params
+from whether.config.composing import check, complete_params, compose, load, load_earlier, write_params
 from whether.config.optimise import OptimiseConfig, ReflectConfig
 from whether.config.retrain import GateConfig, RetrainConfig
 from whether.config.search import Categorical, Range, SearchConfig
@@ -65,6 +65,7 @@ __all__ = [
     "arguments",
     "build",
     "check",
+    "complete_params",
     "compose",
     "line_of",
     "load",

@@ -22,7 +22,7 @@ def build(component: Component, *positional: Any, where: str = "") -> Any:
 def arguments(component: Component, where: str = "") -> dict[str, Any]:
     """Return a component's arguments, checked against the keyword-only parameters of what it names."""
     function = _import(component, where)
-    hints = typing.get_type_hints(function, include_extras=True)
+    hints = _hints(function)
     parameters = inspect.signature(function).parameters.values()
     known = {parameter.name: parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
     given = {key: value for key, value in component.items() if key != "_target_"}
@@ -38,7 +38,7 @@ def arguments(component: Component, where: str = "") -> dict[str, Any]:
     checked = {}
     for key, value in given.items():
         try:
-            checked[key] = TypeAdapter(hints[key]).validate_python(value)
+            checked[key] = TypeAdapter(hints.get(key, Any)).validate_python(value)
         except ValidationError as error:
             raise ConfigError(f"{where}.{key}: {error.errors()[0]['msg']}, and is {value!r}") from None
     return checked
@@ -50,6 +50,12 @@ def argument_types(component: Component, where: str = "") -> dict[str, Any]:
     hints = typing.get_type_hints(function)
     parameters = inspect.signature(function).parameters.values()
     return {item.name: hints[item.name] for item in parameters if item.kind is item.KEYWORD_ONLY}
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the annotation of each argument of a function or a class."""
+    called = function.__init__ if isinstance(function, type) else function  # type: ignore[misc]
+    return typing.get_type_hints(called, include_extras=True)
 
 
 def _import(component: Component, where: str) -> Callable[..., Any]:

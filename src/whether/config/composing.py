@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from whether.config.components import arguments, build
 from whether.config.messages import explain_validation_error
+from whether.config.output import TASKS, add_output_settings
 from whether.config.renamed import new_path, with_new_names
 from whether.config.sections import Config
 from whether.config.types import CONF, KNOWLEDGE, PARAMS
@@ -19,6 +20,8 @@ from whether.records import write_text
 CHECK_CONSTRAINT = "whether.metrics.constraints.check_constraint"
 """What checks a limit against the catalogue of metrics. Settings are below it, so it is imported by name, as what a
 `_target_` names is: only where it is needed."""
+CHECK_OUTPUT = "whether.outputs.kinds.check_output"
+"""What checks a task against the kind of its output."""
 
 
 def compose(overrides: Sequence[str] = (), conf: Path = CONF) -> str:
@@ -31,6 +34,7 @@ def compose(overrides: Sequence[str] = (), conf: Path = CONF) -> str:
 
     composed = _hydra_compose(overrides, conf)
     _add_training_runs(composed)
+    add_output_settings(composed, conf)
     _refuse_secrets(OmegaConf.to_container(composed, resolve=False))
     text = _resolved_yaml(composed)
     _check_curve(check(yaml.safe_load(text), origin=lambda: _files_of(overrides, conf)), conf)
@@ -51,6 +55,17 @@ def load(path: Path = PARAMS, section: str = "", overrides: Sequence[str] = ()) 
         others = [override for override in overrides if override not in named]
         values[section] = _overridden(values.get(section, {}), others)
     return check(values)
+
+
+def complete_params(path: Path = PARAMS, conf: Path = CONF) -> None:
+    """Add what Hydra knows nothing of, files of conf/output, to a params.yaml that DVC wrote (`dvc exp run -S`)."""
+    from omegaconf import OmegaConf
+
+    composed = OmegaConf.create(_read(path))
+    add_output_settings(composed, conf)
+    text = OmegaConf.to_yaml(composed)
+    check(yaml.safe_load(text))
+    write_params(text, path)
 
 
 def load_earlier(path: Path) -> Config:
@@ -99,6 +114,10 @@ def check(values: Any, origin: Callable[[], dict[str, str]] = dict) -> Config:
     for path in (f"tuner.{name}" for name in config.tuner):  # a section of the user's own names: nothing else checks it
         if new_path(path):
             raise ConfigError(f"{path} is now {new_path(path)}")
+    for path in TASKS:
+        task = config.task if path == "task" else config.benchmark.other
+        if task is not None:
+            build({"_target_": CHECK_OUTPUT}, task, path)
     for metric, constraint in config.policy.constraints.items():
         build({"_target_": CHECK_CONSTRAINT}, metric, constraint, config.task)
     _refuse_scores_of_served(config)
@@ -205,6 +224,8 @@ def _override_reason(error: Exception, overrides: Sequence[str], conf: Path) -> 
     limit = next((text for text in overrides if text.startswith(f"{path}=") and "policy.constraints." in path), None)
     if limit:
         return _constraint_reason(limit, overrides, conf)
+    if path == "output":
+        return f"override {path}: an output kind is part of a task: write task.output=<name of a file in {conf}/output>"
     groups = [text for text in overrides if (conf / text.partition("=")[0]).is_dir()]
     node: Any = _hydra_compose(groups, conf)
     *parents, key = path.split(".")

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from whether.config.types import STRICT, Count, Fraction
+from whether.config.components import build
+from whether.config.types import STRICT, Component, Count, Fraction
 from whether.errors import near_matches
-from whether.records import OutputName
 
-_QUALITY = ("accuracy", "macro_f1", "exact_match")
+OUTPUT_OF = "whether.outputs.kinds.output_of"
+"""What builds the kind of a task's output. Settings are below it, so it is imported by name, as a `_target_` is."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -70,12 +71,15 @@ class TaskConfig:
     """Prompt variable → column of the source."""
     target: str
     """Column with the right answer, or a Jinja template over columns where it contains `{{`."""
-    output: OutputName
-    """`label` (one of a fixed set), `text` (exact match) or `json` (an object that fits `schema`)."""
+    output: str
+    """A file of conf/output: `label` (one of a fixed set), `text` (exact match), `json` (an object that fits `schema`),
+    or a kind of the user's own."""
     instruction: str
     """What the model is told to do; `{labels}` is replaced by the comma-separated labels."""
     input_template: str = ""
     """Jinja over the inputs: how one input reads in a prompt. Empty: the inputs' values, a line each."""
+    output_settings: Component = field(default_factory=dict)
+    """`_target_` and settings of the output kind, which `compose` adds from its file; what a task says here wins."""
     labels: list[str] | None = None
     """The possible answers; None: those in the data. A row with another label is bad."""
     unseen_labels: list[str] = field(default_factory=list)
@@ -88,7 +92,7 @@ class TaskConfig:
     answer_pattern: str | None = None
     """Regular expression that finds a `text` answer in the output; None: the first line."""
     metric: str | None = None
-    """Primary metric; None: accuracy for labels, exact_match else."""
+    """Primary metric; None: the first of the output kind's: accuracy for labels, exact_match else."""
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 16
     """Most tokens of an answer."""
     group: str | None = None
@@ -108,21 +112,7 @@ class TaskConfig:
         for variable in self.inputs:
             if not variable.isidentifier():
                 raise ValueError(f"inputs: {variable!r} is not a name that a template can use")
-        if self.output == "json" and self.schema is None:
-            raise ValueError("a json task needs schema")
-        if self.output != "json" and self.schema is not None:
-            raise ValueError(f"schema goes with output: json, and output is {self.output}")
-        if self.output != "label" and self.labels is not None:
-            raise ValueError(f"labels go with output: label, and output is {self.output}")
-        if self.output != "text" and self.answer_pattern is not None:
-            raise ValueError(f"answer_pattern goes with output: text, and output is {self.output}")
-        if self.definitions and self.output != "label":
-            raise ValueError(f"definitions are of labels, and output is {self.output}")
         self._check_labels()
-        if self.metric not in (None, "accuracy", "macro_f1", "exact_match"):
-            raise ValueError(f"metric {self.metric!r} is unknown{near_matches(str(self.metric), _QUALITY)}")
-        if self.metric in ("accuracy", "macro_f1") and self.output != "label":
-            raise ValueError(f"metric {self.metric} goes with output: label, and output is {self.output}")
         if self.answer_pattern is not None:
             try:
                 re.compile(self.answer_pattern)
@@ -133,12 +123,10 @@ class TaskConfig:
         if self.labels is not None and len(set(self.labels)) < len(self.labels):
             raise ValueError("labels holds a label twice")
         if self.labels is not None and len(self.labels) < 2:
-            raise ValueError("a label task needs at least two different labels")
+            raise ValueError("labels: at least two different labels are needed")
         for label in self.definitions:
             if self.labels is not None and label not in self.labels:
                 raise ValueError(f"definitions: {label!r} is no label{near_matches(label, self.labels)}")
-        if self.unseen_labels and self.output != "label":
-            raise ValueError(f"unseen_labels are labels, and output is {self.output}")
         for label in self.unseen_labels:
             if self.labels is not None and label not in self.labels:
                 raise ValueError(f"unseen_labels: {label!r} is no label{near_matches(label, self.labels)}")
@@ -152,13 +140,14 @@ class TaskConfig:
 
     @property
     def quality_metrics(self) -> tuple[str, ...]:
-        """The metrics of quality that this kind of output has."""
-        return ("accuracy", "macro_f1") if self.output == "label" else ("exact_match",)
+        """The metrics of quality that its kind of output has, the mean score first."""
+        found: tuple[str, ...] = build({"_target_": OUTPUT_OF}, self).metrics
+        return found
 
     @property
     def primary_metric(self) -> str:
         """The metric that decides."""
-        return self.metric or ("accuracy" if self.output == "label" else "exact_match")
+        return self.metric or self.quality_metrics[0]
 
 
 @dataclass(frozen=True, config=STRICT)

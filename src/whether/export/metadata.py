@@ -8,7 +8,6 @@ from whether.metrics.catalogue import METRIC_NAMES
 from whether.records import Measurement
 
 _QUALITY = ("accuracy", "exact_match", "macro_f1", "valid_rate")
-_TASK_TYPES = {"label": "text-classification", "text": "text-generation", "json": "text-generation"}
 _SPDX = re.compile(r"[A-Za-z0-9.+-]+")
 
 
@@ -76,7 +75,7 @@ def _result(facts: CardData, metric: str, found: Measurement, prompt: str | None
         name = config.benchmark.name
         return EvalResult(task_type="multiple-choice", dataset_type=name, dataset_name=f"{name} (retention)", **shared)
     return EvalResult(
-        task_type=_TASK_TYPES[facts.task.output],
+        task_type="text-classification" if facts.task.labels else "text-generation",
         dataset_type=source.hub or facts.task.name,
         dataset_name=facts.task.name,
         dataset_config=source.name,

@@ -5,31 +5,36 @@ The whole output, white space around it apart, is strict JSON (no code fence, no
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NoReturn
 
 from whether.errors import ConfigError
+from whether.outputs.output import OutputKind, OutputSettings
 
 
 @dataclass(frozen=True)
-class JsonOutput:
-    """JSON that fits a schema."""
+class JsonOutput(OutputKind):
+    """JSON that fits the task's schema, a JSON Schema (2020-12)."""
 
-    schema: Mapping[str, Any]
-    """JSON Schema (2020-12)."""
-    metrics = ("exact_match",)
+    task: OutputSettings
+    task_settings = ("schema",)
     structured = True
     json_tokens = 0
-    classes = None
+
+    @property
+    def _schema(self) -> Mapping[str, Any]:
+        return self.task.schema or {}
 
     def check_settings(self) -> None:
-        """Raise ConfigError for a schema that is none."""
+        """Raise ConfigError where the schema is missing or none."""
         from jsonschema import Draft202012Validator, SchemaError
 
+        if self.task.schema is None:
+            raise ConfigError("task.schema is not set: output: json needs the JSON Schema of its answers")
         try:
-            Draft202012Validator.check_schema(dict(self.schema))
+            Draft202012Validator.check_schema(dict(self._schema))
         except SchemaError as error:
             raise ConfigError(
                 f"task.schema is not a JSON Schema (2020-12): {error.message} at {error.json_path}"
@@ -60,7 +65,7 @@ class JsonOutput:
     def _validator(self) -> Any:
         from jsonschema import Draft202012Validator
 
-        return Draft202012Validator(dict(self.schema))
+        return Draft202012Validator(dict(self._schema))
 
     def canonical(self, target: str) -> str:
         """Return canonical JSON."""
@@ -68,11 +73,11 @@ class JsonOutput:
 
     def violation(self, text: str) -> str:
         """Return whether an output is not JSON, has text around it, or breaks the schema and where."""
-        return json_violation(text, dict(self.schema))
+        return json_violation(text, dict(self._schema))
 
     def json_schema(self) -> dict[str, Any]:
         """Return the schema."""
-        return dict(self.schema)
+        return dict(self._schema)
 
     def to_json(self, target: str) -> str:
         """Return the target."""
@@ -82,25 +87,10 @@ class JsonOutput:
         """Return canonical JSON."""
         return self.parse(text)
 
-    def contained_in(self, target: str, text: str) -> bool | None:  # noqa: ARG002
-        """Return None: a text does not hold a document."""
-        return None
-
-    def lm_eval(self) -> dict[str, Any]:
-        """Return the metric, and what compares documents."""
-        metric = {"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}
-        return {"metric_list": [metric], "process_results": f"{__name__}.{lm_eval_json_match.__name__}"}
-
 
 def canonical_json(value: Any) -> str:
     """Return a JSON value as text in one way only: sorted keys, no needless escapes."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
-
-
-def lm_eval_json_match(doc: Mapping[str, str], results: Sequence[str]) -> dict[str, float]:
-    """Score one output of a json task; lm-eval calls it (`process_results`)."""
-    kind = JsonOutput(json.loads(doc["schema"]))
-    return {"exact_match": float(kind.parse(results[0]) == kind.canonical(doc["target"]))}
 
 
 def json_violation(text: str, schema: dict[str, Any]) -> str:

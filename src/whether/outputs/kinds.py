@@ -1,35 +1,60 @@
 """The kind of output that a task has."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from functools import cache
 
-from whether.outputs.json_output import JsonOutput
-from whether.outputs.label import LabelOutput
-from whether.outputs.output import OutputKind
-from whether.outputs.text import TextOutput
-from whether.records import OutputName
+from pydantic import TypeAdapter
 
+from whether.config import TaskConfig, build
+from whether.config.output import output_component
+from whether.errors import ConfigError, near_matches
+from whether.outputs.output import OutputKind, OutputSettings, score_answer
+from whether.records import Task
 
-class OutputSettings(Protocol):
-    """What of a task says how its answers read: `whether.records.Task`, and `whether.config.TaskConfig` too."""
-
-    @property
-    def output(self) -> OutputName: ...  # noqa: D102
-    @property
-    def labels(self) -> Sequence[str] | None: ...  # noqa: D102
-    @property
-    def answer_pattern(self) -> str | None: ...  # noqa: D102
-    @property
-    def schema(self) -> Mapping[str, Any] | None: ...  # noqa: D102
+_OF_SOME_KINDS = ("labels", "definitions", "unseen_labels", "schema", "answer_pattern")
+"""Settings of a task that only some kinds use (`OutputKind.task_settings`)."""
 
 
-KINDS: dict[OutputName, Callable[[OutputSettings], OutputKind]] = {
-    "label": lambda task: LabelOutput(task.labels),
-    "text": lambda task: TextOutput(task.answer_pattern),
-    "json": lambda task: JsonOutput(task.schema or {}),
-}
+def output_of(task: OutputSettings, where: str = "task") -> OutputKind:
+    """Return the kind of a task's output, with its settings.
+
+    `where` is the section of the task, for messages. Raises ConfigError for a class that cannot be built or is no kind.
+    """
+    component = output_component(task.output, task.output_settings, where)
+    place = f"{where}.output_settings"
+    try:
+        kind: OutputKind = build(component, task, where=place)
+    except TypeError as error:
+        raise ConfigError(f"{place}._target_: {component['_target_']} cannot take a task: {error}") from None
+    missing = [name for name in vars(OutputKind) if not name.startswith("_") and not hasattr(kind, name)]
+    if missing:
+        raise ConfigError(
+            f"{place}._target_: {component['_target_']} is no kind of output, since it has no {', '.join(missing)}; let"
+            " it begin from whether.outputs.output.OutputKind"
+        )
+    return kind
 
 
-def output_of(task: OutputSettings) -> OutputKind:
-    """Return the kind of a task's output, with the task's settings."""
-    return KINDS[task.output](task)
+def check_output(task: TaskConfig, where: str) -> None:
+    """Raise ConfigError for settings of a task that do not fit the kind of its output."""
+    kind = output_of(task, where)
+    for name in _OF_SOME_KINDS:
+        if name not in kind.task_settings and getattr(task, name) not in (None, [], {}):
+            raise ConfigError(f"{where}.{name} is set, and output: {task.output} has no use for it")
+    if task.metric is not None and task.metric not in kind.metrics:
+        raise ConfigError(
+            f"{where}.metric {task.metric!r} is not measured for output: {task.output}"
+            f"{near_matches(task.metric, kind.metrics)}"
+        )
+    kind.check_settings()
+
+
+def lm_eval_match(doc: Mapping[str, str], results: Sequence[str]) -> dict[str, float]:
+    """Score one output as this project does; lm-eval calls it (`process_results`). `doc["task"]` is `records.Task`."""
+    kind = _kind(doc["task"])
+    return {"exact_match": score_answer(kind, kind.parse(results[0]), doc["target"]).score}
+
+
+@cache
+def _kind(task: str) -> OutputKind:
+    return output_of(TypeAdapter(Task).validate_json(task))

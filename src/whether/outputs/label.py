@@ -5,7 +5,6 @@ lower case count as one unless two labels differ by nothing else. The rule is on
 an lm-eval filter.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,32 +12,27 @@ from functools import cached_property
 from typing import Any
 
 from whether.errors import near_matches
-from whether.outputs.output import regex_filter
+from whether.outputs.output import EXACT_MATCH, OutputKind, OutputSettings, answer_object, regex_filter
 
 
 @dataclass(frozen=True)
-class LabelOutput:
-    """One of a fixed set of labels."""
+class LabelOutput(OutputKind):
+    """One of a fixed set of labels: the task's, or those in the data, which is where they are looked for first."""
 
-    labels: Sequence[str] | None
-    """None: those in the data, which is where they are looked for first."""
+    task: OutputSettings
     metrics = ("accuracy", "macro_f1")
-    structured = False
-    json_tokens = 8
+    task_settings = ("labels", "definitions", "unseen_labels")
 
     @property
     def classes(self) -> Sequence[str]:
         """The labels; empty where they are not known yet."""
-        return self.labels or ()
-
-    def check_settings(self) -> None:
-        """Nothing can be wrong that the settings themselves do not refuse."""
+        return self.task.labels or ()
 
     def parse_target(self, text: str) -> str:
         """Return a label without white space around it. Raises ValueError for one that the task does not have."""
         label = text.strip()
-        if self.labels is not None and label not in self.labels:
-            raise ValueError(f"label {label!r} is not among task.labels{near_matches(label, self.labels)}")
+        if self.task.labels is not None and label not in self.task.labels:
+            raise ValueError(f"label {label!r} is not among task.labels{near_matches(label, self.task.labels)}")
         return label
 
     def parse(self, text: str) -> str | None:
@@ -66,24 +60,10 @@ class LabelOutput:
         """Return the schema of {"answer": <label>}."""
         return answer_object({"enum": list(self.classes)})
 
-    def to_json(self, target: str) -> str:
-        """Return {"answer": <label>}."""
-        return json.dumps({"answer": target}, ensure_ascii=False)
-
-    def parse_json(self, text: str) -> str | None:
-        """Return the label in {"answer": <label>}."""
-        answer = answer_in(text)
-        return None if answer is None else self.parse(answer)
-
-    def contained_in(self, target: str, text: str) -> bool | None:  # noqa: ARG002
-        """Return None: that a text holds a label's name says nothing."""
-        return None
-
     def lm_eval(self) -> dict[str, Any]:
         """Return the filter and the metric."""
-        metric = {"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}
         ignored = {"ignore_case": True} if ignores_case(self.classes) else {}
-        return {"metric_list": [metric | ignored], "filter_list": regex_filter(label_pattern(self.classes))}
+        return {"metric_list": [EXACT_MATCH | ignored], "filter_list": regex_filter(label_pattern(self.classes))}
 
 
 def ignores_case(labels: Sequence[str]) -> bool:
@@ -96,18 +76,3 @@ def label_pattern(labels: Sequence[str]) -> str:
     choices = "|".join(re.escape(label) for label in sorted(labels, key=len, reverse=True))
     flags = "(?i)" if ignores_case(labels) else ""
     return rf"{flags}\A[\s\"'`]*({choices})[\s\"'`.,;:!?]*?(?:\n|\Z)"
-
-
-def answer_object(answer: dict[str, Any]) -> dict[str, Any]:
-    """Return the JSON Schema of an object whose only key is `answer`."""
-    return {"type": "object", "properties": {"answer": answer}, "required": ["answer"], "additionalProperties": False}
-
-
-def answer_in(text: str) -> str | None:
-    """Return the string in {"answer": <string>}; None for anything else."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    answer = value.get("answer") if isinstance(value, dict) and len(value) == 1 else None
-    return answer if isinstance(answer, str) else None

@@ -1,7 +1,27 @@
-"""What a kind of output knows: how its targets and answers read, what is wrong with one, what it can be held to."""
+"""What a kind of output knows: how its targets and answers read, what is wrong with one, what it can be held to.
 
-from collections.abc import Sequence
+A kind is a class that takes the task, and its own settings as keyword-only arguments; conf/output/<name>.yaml names it.
+A class that begins from `OutputKind` says how an answer is read (`parse`) and what of the rest is not as below.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
+
+
+class OutputSettings(Protocol):
+    """What of a task says how its answers read: `whether.records.Task`, and `whether.config.TaskConfig` too."""
+
+    @property
+    def output(self) -> str: ...  # noqa: D102
+    @property
+    def output_settings(self) -> Mapping[str, Any]: ...  # noqa: D102
+    @property
+    def labels(self) -> Sequence[str] | None: ...  # noqa: D102
+    @property
+    def answer_pattern(self) -> str | None: ...  # noqa: D102
+    @property
+    def schema(self) -> Mapping[str, Any] | None: ...  # noqa: D102
 
 
 class OutputKind(Protocol):
@@ -10,30 +30,37 @@ class OutputKind(Protocol):
     @property
     def metrics(self) -> tuple[str, ...]:
         """Quality metrics that it has, the mean score first."""
-        ...
+        return ("exact_match",)
+
+    @property
+    def task_settings(self) -> tuple[str, ...]:
+        """Which of a task's `labels`, `definitions`, `unseen_labels`, `schema` and `answer_pattern` it uses."""
+        return ()
 
     @property
     def structured(self) -> bool:
         """Whether a target may stand in the data as an object or a list."""
-        ...
+        return False
 
     @property
     def json_tokens(self) -> int:
         """Tokens that its JSON form takes beyond the answer."""
-        ...
+        return 8
 
     @property
     def classes(self) -> Sequence[str] | None:
         """The answers that there are, to stratify by, to balance, to constrain to; None: they cannot be listed."""
-        ...
+        return None
 
     def check_settings(self) -> None:
         """Raise ConfigError for settings that no answer could be read by."""
-        ...
 
     def parse_target(self, text: str) -> str:
         """Return a target as it is used, from the text that the data holds. ValueError says why it cannot be."""
-        ...
+        answer = self.parse(text)
+        if answer is None:
+            raise ValueError(f"target {text!r:.80} has not the form of an answer: {self.violation(text)}")
+        return answer
 
     def parse(self, text: str) -> str | None:
         """Return the answer in what a model wrote; None where it has not the form asked for."""
@@ -41,32 +68,38 @@ class OutputKind(Protocol):
 
     def canonical(self, target: str) -> str:
         """Return a target as an equal answer reads."""
-        ...
+        answer = self.parse(target)
+        return target if answer is None else answer
 
-    def violation(self, text: str) -> str:
+    def violation(self, text: str) -> str:  # noqa: ARG002
         """Return in a few words what is wrong with an output in which no answer was found."""
-        ...
+        return "no answer"
 
     def json_schema(self) -> dict[str, Any]:
-        """Return the JSON Schema of its JSON form."""
-        ...
+        """Return the JSON Schema of its JSON form: {"answer": <text>} if nothing else is said."""
+        return answer_object({"type": "string"})
 
     def to_json(self, target: str) -> str:
         """Return a target in its JSON form."""
-        ...
+        return json.dumps({"answer": target}, ensure_ascii=False)
 
     def parse_json(self, text: str) -> str | None:
         """Return the answer in an output that should be its JSON form; None where it is not."""
-        ...
+        answer = answer_in(text)
+        return None if answer is None else self.parse(answer)
 
-    def contained_in(self, target: str, text: str) -> bool | None:
+    def contained_in(self, target: str, text: str) -> bool | None:  # noqa: ARG002
         """Return whether a text holds the target; None where that says nothing."""
-        ...
+        return None
 
     def lm_eval(self) -> dict[str, Any]:
         """Return the keys of a stock lm-eval task that read and score it: `metric_list`,
         `filter_list` if any, and `process_results` as the dotted path of a function."""
-        ...
+        return {"metric_list": [EXACT_MATCH], "process_results": "whether.outputs.kinds.lm_eval_match"}
+
+
+EXACT_MATCH: dict[str, Any] = {"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}
+"""lm-eval's metric of an answer that is right or wrong."""
 
 
 class ParsedAnswer(NamedTuple):
@@ -92,3 +125,18 @@ def regex_filter(pattern: str) -> list[dict[str, Any]]:
     """Return lm-eval's `filter_list` that takes the first match of a regular expression."""
     steps = [{"function": "regex", "regex_pattern": pattern}, {"function": "take_first"}]
     return [{"name": "answer", "filter": steps}]
+
+
+def answer_object(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON Schema of an object whose only key is `answer`."""
+    return {"type": "object", "properties": {"answer": answer}, "required": ["answer"], "additionalProperties": False}
+
+
+def answer_in(text: str) -> str | None:
+    """Return the string in {"answer": <string>}; None for anything else."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    answer = value.get("answer") if isinstance(value, dict) and len(value) == 1 else None
+    return answer if isinstance(answer, str) else None

@@ -4,31 +4,22 @@ The first match of `answer_pattern` (its first group that is not empty, if it ha
 first line that is not blank; white space around it is cut off.
 """
 
-import json
 import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from whether.outputs.label import answer_in, answer_object
-from whether.outputs.output import regex_filter
+from whether.outputs.output import EXACT_MATCH, OutputKind, OutputSettings, regex_filter
 
 FIRST_LINE = r"\A\s*([^\n]+)"
 
 
 @dataclass(frozen=True)
-class TextOutput:
-    """A text that a pattern finds."""
+class TextOutput(OutputKind):
+    """A text that the task's pattern finds, or the first line."""
 
-    answer_pattern: str | None
-    """None: the first line."""
-    metrics = ("exact_match",)
-    structured = False
-    json_tokens = 8
-    classes = None
-
-    def check_settings(self) -> None:
-        """Nothing can be wrong that the settings themselves do not refuse."""
+    task: OutputSettings
+    task_settings = ("answer_pattern",)
 
     def parse_target(self, text: str) -> str:
         """Return a text without white space around it.
@@ -38,11 +29,8 @@ class TextOutput:
         target = text.strip()
         answer = self.parse(target) or ""
         if answer != target:
-            rule = (
-                f"task.answer_pattern {self.answer_pattern!r}"
-                if self.answer_pattern
-                else "the rule that an answer is one line"
-            )
+            pattern = self.task.answer_pattern
+            rule = f"task.answer_pattern {pattern!r}" if pattern else "the rule that an answer is one line"
             raise ValueError(f"target {target!r:.80} does not fit {rule}, which would read {answer!r:.80}")
         return target
 
@@ -56,7 +44,7 @@ class TextOutput:
 
     @cached_property
     def _pattern(self) -> "re.Pattern[str]":
-        return re.compile(text_pattern(self.answer_pattern))
+        return re.compile(text_pattern(self.task.answer_pattern))
 
     def canonical(self, target: str) -> str:
         """Return the text."""
@@ -64,20 +52,7 @@ class TextOutput:
 
     def violation(self, text: str) -> str:  # noqa: ARG002
         """Return that nothing was found."""
-        return "answer_pattern not found" if self.answer_pattern else "no answer"
-
-    def json_schema(self) -> dict[str, Any]:
-        """Return the schema of {"answer": <text>}."""
-        return answer_object({"type": "string"})
-
-    def to_json(self, target: str) -> str:
-        """Return {"answer": <text>}."""
-        return json.dumps({"answer": target}, ensure_ascii=False)
-
-    def parse_json(self, text: str) -> str | None:
-        """Return the text in {"answer": <text>}."""
-        answer = answer_in(text)
-        return None if answer is None else self.parse(answer)
+        return "answer_pattern not found" if self.task.answer_pattern else "no answer"
 
     def contained_in(self, target: str, text: str) -> bool | None:
         """Return whether a text holds the target, upper and lower case being one."""
@@ -85,8 +60,7 @@ class TextOutput:
 
     def lm_eval(self) -> dict[str, Any]:
         """Return the filter and the metric."""
-        metric = {"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}
-        return {"metric_list": [metric], "filter_list": regex_filter(text_pattern(self.answer_pattern))}
+        return {"metric_list": [EXACT_MATCH], "filter_list": regex_filter(text_pattern(self.task.answer_pattern))}
 
 
 def text_pattern(answer_pattern: str | None) -> str:

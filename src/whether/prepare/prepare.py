@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from whether.config import TaskConfig
+from whether.config.output import output_component
 from whether.errors import ConfigError, DataError, near_matches
 from whether.outputs.kinds import output_of
 from whether.prepare.collected import collected_file, partition, read_collected, rows_of_split, usable
@@ -126,11 +127,13 @@ def _labels_with_examples(labels: list[str], kept: Sequence[SourceRow], later: S
 def _task(task: TaskConfig, labels: list[str]) -> Task:
     if "{labels}" in task.instruction and not labels:
         raise ConfigError(
-            f"task.instruction holds {{labels}}, and output is {task.output}: only label tasks have labels"
+            f"task.instruction holds {{labels}}, and the answers of output: {task.output} cannot be listed: write out"
+            " there what it should say"
         )
     return Task(
         name=task.name,
         output=task.output,
+        output_settings=output_component(task.output, task.output_settings, "task"),
         metric=task.primary_metric,
         instruction=task.instruction.replace("{labels}", ", ".join(labels)),
         input_template=task.input_template,

@@ -86,7 +86,6 @@ from whether.records.robustness import Adherence, FormatPlan, FormatRecord, Form
 from whether.records.search import SearchRecord, TrialRecord
 from whether.records.task import (
     Example,
-    OutputName,
     Prediction,
     Split,
     Task,
@@ -175,7 +174,6 @@ __all__ = [
     "Message",
     "OptimiseRecord",
     "Outcome",
-    "OutputName",
     "OutputRow",
     "PowerLaw",
     "Prediction",

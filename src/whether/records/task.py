@@ -6,7 +6,6 @@ from typing import Any, Literal
 Split = Literal["train", "dev", "test", "recent", "unseen"]
 """`recent`: the newest labelled rows that retraining holds out; empty where no row has arrived since the beginning.
 `unseen`: rows whose labels are left out of the others (`task.unseen_labels`)."""
-OutputName = Literal["label", "text", "json"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,8 @@ class Task:
     """What has to be done: artifacts/prepare/task.json."""
 
     name: str
-    output: OutputName
+    output: str
+    """Its output kind by name, a file of conf/output: `label`, `text`, `json` or one of the user's own."""
     metric: str
     """The primary metric's key in `METRICS`."""
     instruction: str
@@ -36,7 +36,7 @@ class Task:
     input_template: str
     """Sandboxed Jinja over `Example.inputs`: how one input reads in a prompt."""
     labels: list[str]
-    """The possible answers of a `label` task, in a fixed order; empty for other outputs."""
+    """The possible answers, in a fixed order, where the output kind can list them; empty for others."""
     schema: dict[str, Any] | None
     """JSON Schema (2020-12) that a valid answer of a `json` task satisfies."""
     answer_pattern: str | None
@@ -47,6 +47,8 @@ class Task:
     """Label → what it means, for prompts that say it."""
     inputs: list[str] = field(default_factory=list)
     """The keys of `Example.inputs`."""
+    output_settings: dict[str, Any] = field(default_factory=dict)
+    """`_target_` and settings of the output kind; empty in a record of before 0.2, where `output` says it all."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from whether.records.request import Message
-from whether.records.task import OutputName
 
 
 @dataclass(frozen=True)
@@ -17,7 +16,8 @@ class TrainingSet:
 
     name: str
     """Of the task."""
-    output: OutputName
+    output: str
+    """Name of its output kind, for messages."""
     labels: list[str] = field(default_factory=list)
     """Classes, for a linear probe and for balanced batches; empty where the task has none."""
     instruction: str = ""

@@ -6,9 +6,9 @@ From the repository's root (without `,peft=…` for base):
         --model_args pretrained=artifacts/model,peft=artifacts/finetune/lora/checkpoint/adapter,dtype=float32 \
         --include_path artifacts/score/lora-knn/lm_eval --tasks snips_lora-knn
 
-Labels and texts are read by lm-eval's own filters and metric. JSON is compared by `lm_eval_json_match` of
-whether.outputs.json_output, so for json tasks whether must be installed beside lm-eval. One case differs: text that
-holds the name of a special token of the model is plain text to us and the token itself to lm-eval.
+Labels and texts are read by lm-eval's own filters and metric. Other kinds of output are read by
+`whether.outputs.kinds.lm_eval_match`, so for those whether must be installed next to lm-eval. One case differs: text
+that holds the name of a special token of the model is plain text to us and the token itself to lm-eval.
 """
 
 import json
@@ -19,11 +19,11 @@ from typing import Any
 import yaml
 
 from whether.outputs.kinds import output_of
-from whether.records import Prediction, Task, write_text
+from whether.records import Prediction, Task, to_builtins, write_text
 
 
 def export(task: Task, arm: str, predictions: Sequence[Prediction], folder: Path, final_folder: Path) -> None:
-    """Write <task>_<arm>.yaml and test.parquet (columns prompt, target, schema) into `folder`.
+    """Write <task>_<arm>.yaml and test.parquet (columns prompt, target, task) into `folder`.
 
     `final_folder` is where they will lie in the end, relative to the repository's root: the YAML names the rows there.
     Parquet, because a reader of JSON takes strings that look like dates for dates.
@@ -35,7 +35,7 @@ def export(task: Task, arm: str, predictions: Sequence[Prediction], folder: Path
         {
             "prompt": [line.prompt for line in predictions],
             "target": [line.target.strip() for line in predictions],
-            "schema": json.dumps(task.schema),
+            "task": json.dumps(to_builtins(task)),
         },
         dtype="str",
     )
