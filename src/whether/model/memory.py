@@ -108,12 +108,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def release() -> None:
     """Give cached memory back to an accelerator."""
-    import gc
+    from accelerate.utils.memory import clear_device_cache
 
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if torch.backends.mps.is_available():
-        torch.mps.empty_cache()
+    clear_device_cache(garbage_collection=True)
