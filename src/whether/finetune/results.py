@@ -21,7 +21,7 @@ import io
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +36,7 @@ from whether.records import (
     Evaluation,
     Step,
     named_write_errors,
+    sum_known,
     write_json,
     write_jsonl,
     write_text,
@@ -159,12 +160,6 @@ def write_tuned(
     )  # fmt: skip
 
 
-def total(values: Sequence[float | None]) -> float | None:
-    """Return a sum; None if one of the values was not measured."""
-    known = [value for value in values if value is not None]
-    return sum(known) if len(known) == len(values) else None
-
-
 def metrics(tuner: TunerConfig, trained: TrainingResult) -> CheckpointMetrics:
     """Sum up what training took."""
     steps, evaluations = trained.history.steps, trained.history.evaluations
@@ -184,7 +179,7 @@ def metrics(tuner: TunerConfig, trained: TrainingResult) -> CheckpointMetrics:
         train_seconds=seconds,
         train_seconds_with_evaluation=seconds + sum(evaluation.seconds for evaluation in evaluations),
         flops=sum(step.flops for step in steps),
-        energy=total([*(step.energy for step in steps), *(evaluation.energy for evaluation in evaluations)]),
+        energy=sum_known([*(step.energy for step in steps), *(evaluation.energy for evaluation in evaluations)]),
         tokens_per_second=tokens / seconds,
         examples_per_second=examples / seconds,
         peak_memory=max(evaluation.peak_memory for evaluation in evaluations),

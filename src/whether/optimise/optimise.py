@@ -34,6 +34,7 @@ from whether.records import (
     Example,
     OptimiseRecord,
     Task,
+    mean_known,
     read_json,
     read_jsonl,
     sha256_folder,
@@ -167,21 +168,17 @@ def _order(found: Scores) -> list[PromptCandidate]:
 
     def key(one: PromptCandidate) -> tuple[float, float, float, str]:
         rows = found[one]
-        return -len(rows), -fmean(row.score for row in rows), _tokens(rows) or math.inf, one.name
+        tokens = mean_known([row.tokens for row in rows]) or math.inf
+        return -len(rows), -fmean(row.score for row in rows), tokens, one.name
 
     return sorted(found, key=key)
-
-
-def _tokens(rows: Sequence[ScoredExample]) -> float | None:
-    known = [row.tokens for row in rows if row.tokens is not None]
-    return fmean(known) if len(known) == len(rows) else None
 
 
 def _ranked(found: Scores) -> list[CandidateRecord]:
     return [
         CandidateRecord(
             name=one.name, by_hand=one.by_hand, prompt=to_builtins(one.prompt), examples=len(found[one]),
-            score=fmean(row.score for row in found[one]), tokens=_tokens(found[one]),
+            score=fmean(row.score for row in found[one]), tokens=mean_known([row.tokens for row in found[one]]),
         )
         for one in _order(found)
     ]  # fmt: skip

@@ -50,7 +50,7 @@ from whether.records.generation import (
     Latency,
     RequestTime,
 )
-from whether.records.measurement import Measurement
+from whether.records.measurement import Measurement, mean_known, sum_known
 from whether.records.optimise import CandidateRecord, OptimiseRecord
 from whether.records.request import (
     GREEDY,
@@ -198,6 +198,7 @@ __all__ = [
     "UnseenTaskResult",
     "Verdict",
     "Violation",
+    "mean_known",
     "named_write_errors",
     "output_folder",
     "read_json",
@@ -206,6 +207,7 @@ __all__ = [
     "sha256_file",
     "sha256_folder",
     "sha256_json",
+    "sum_known",
     "to_builtins",
     "write_json",
     "write_jsonl",

@@ -1,6 +1,8 @@
 """How a metric is read: its unit, which way is better, and a value with its interval."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 
 @dataclass(frozen=True)
@@ -14,3 +16,15 @@ class Measurement:
     ci_high: float | None = None
     n: int | None = None
     """Observations behind the value."""
+
+
+def sum_known(values: Sequence[float | None]) -> float | None:
+    """Return a sum; None if one of the values was not measured."""
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def mean_known(values: Sequence[float | None]) -> float | None:
+    """Return a mean of at least one value; None if one of them was not measured."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if len(known) == len(values) else None
