@@ -43,9 +43,9 @@ from whether.records import (
     Measurement,
     Verdict,
     to_builtins,
+    write_csv,
     write_json,
     write_jsonl,
-    write_text,
 )
 from whether.stats.inference import unbounded_mean_interval
 from whether.stats.intervals import InferenceSettings, PairedDifference
@@ -66,10 +66,10 @@ def compare(config: Config, *, artifacts: Path, folder: Path) -> None:
     write_json(folder / "verdict.json", verdict)
     write_json(folder / "curve_points.json", means(points))
     write_json(folder / "metrics.json", tables.metrics(verdict))
-    write_text(folder / "leaderboard.csv", tables.leaderboard(verdict))
-    write_text(folder / "comparisons.csv", tables.comparisons(verdict))
+    write_csv(folder / "leaderboard.csv", tables.leaderboard(verdict))
+    write_csv(folder / "comparisons.csv", map(vars, verdict.comparisons), columns=["arm_a", "arm_b"])
     if verdict.learning_curve and verdict.learning_curve.levels:
-        write_text(folder / "learning_curve.csv", tables.learning_curve(verdict.learning_curve))
+        write_csv(folder / "learning_curve.csv", tables.learning_curve(verdict.learning_curve))
     write_jsonl(folder / "outputs.jsonl", tables.outputs(study))
     arms = study.arms.items()
     write_json(folder / "robustness.json", {name: to_builtins(arm.robustness) for name, arm in arms if arm.robustness})

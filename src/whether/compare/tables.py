@@ -1,8 +1,6 @@
 """The verdict as plain tables, for spreadsheets, `dvc metrics` and scripts."""
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from whether.compare.results import Results
@@ -17,36 +15,24 @@ def metrics(verdict: Verdict) -> dict[str, dict[str, float]]:
     }
 
 
-def leaderboard(verdict: Verdict) -> str:
-    """Return an arm a row as CSV: each metric's value, and its interval where it has one."""
-    names = list(next(iter(verdict.arms.values())).metrics)
-    columns = ["arm", "checkpoint", "prompt", "answer", f"dev_{verdict.metric}"]
-    columns += [f"{metric}{part}" for metric in names for part in ("", "_ci_low", "_ci_high")]
-    rows = []
+def leaderboard(verdict: Verdict) -> Iterator[dict[str, Any]]:
+    """Yield an arm a row: each metric's value, and its interval where it has one."""
     for name in verdict.ranking():
         arm = verdict.arms[name]
-        row: list[Any] = [name, arm.checkpoint, arm.prompt, arm.answer, arm.dev[verdict.metric]]
-        for metric in names:
-            row += [arm.metrics[metric].value, arm.metrics[metric].ci_low, arm.metrics[metric].ci_high]
-        rows.append(row)
-    return _csv(columns, rows)
+        row: dict[str, Any] = {"arm": name, "checkpoint": arm.checkpoint, "prompt": arm.prompt, "answer": arm.answer}
+        row |= {f"dev_{verdict.metric}": arm.dev[verdict.metric]}
+        for metric, found in arm.metrics.items():
+            row |= {metric: found.value, f"{metric}_ci_low": found.ci_low, f"{metric}_ci_high": found.ci_high}
+        yield row
 
 
-def comparisons(verdict: Verdict) -> str:
-    """Return a pair of arms a row as CSV; columns are the keys of `whether.records.Comparison`."""
-    rows = [vars(comparison) for comparison in verdict.comparisons]
-    columns = list(rows[0]) if rows else ["arm_a", "arm_b"]
-    return _csv(columns, [list(row.values()) for row in rows])
-
-
-def learning_curve(curve: LearningCurve) -> str:
-    """Return a number of labels and a seed a row as CSV: the primary metric of both ways on test."""
-    rows = [
-        [level.labels, seed, level.tuned.by_seed[place], level.prompting.by_seed[place]]
-        for level in curve.levels
-        for place, seed in enumerate(curve.seeds)
-    ]
-    return _csv(["labels", "seed", f"tuned_{curve.metric}", f"prompting_{curve.metric}"], rows)
+def learning_curve(curve: LearningCurve) -> Iterator[dict[str, Any]]:
+    """Yield a number of labels and a seed a row: the primary metric of both ways on test."""
+    for level in curve.levels:
+        for place, seed in enumerate(curve.seeds):
+            ways = {"tuned": level.tuned, "prompting": level.prompting}
+            scores = {f"{way}_{curve.metric}": found.by_seed[place] for way, found in ways.items()}
+            yield {"labels": level.labels, "seed": seed, **scores}
 
 
 def outputs(study: Results) -> Iterator[OutputRow]:
@@ -55,11 +41,3 @@ def outputs(study: Results) -> Iterator[OutputRow]:
         rows = {name: arm.test[index] for name, arm in study.arms.items()}
         arms = {name: ArmOutput(row.output, row.answer, row.score, row.valid) for name, row in rows.items()}
         yield OutputRow(example.id, dict(example.inputs), example.target, arms, example.group)
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()

@@ -15,9 +15,7 @@ checkpoint/ is all that the stages after this one read: it holds no times, so tr
 none of them.
 """
 
-import csv
 import dataclasses
-import io
 import json
 import logging
 import shutil
@@ -37,9 +35,9 @@ from whether.records import (
     Step,
     named_write_errors,
     sum_known,
+    write_csv,
     write_json,
     write_jsonl,
-    write_text,
 )
 
 logger = logging.getLogger(__name__)
@@ -217,11 +215,9 @@ def write_history(history: TrainingHistory, folder: Path) -> None:
     """Write history.jsonl, loss.csv (step, split, loss) and loss.svg."""
     lines: list[Step | Evaluation] = [*history.steps, *history.evaluations]
     write_jsonl(folder / "history.jsonl", sorted(lines, key=lambda line: (line.step, isinstance(line, Evaluation))))
-    losses = [(step.step, "train", step.loss) for step in history.steps]
-    losses += [(evaluation.step, "dev", evaluation.dev_loss) for evaluation in history.evaluations]
-    table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows([("step", "split", "loss"), *losses])
-    write_text(folder / "loss.csv", table.getvalue())
+    losses = [{"step": step.step, "split": "train", "loss": step.loss} for step in history.steps]
+    losses += [{"step": found.step, "split": "dev", "loss": found.dev_loss} for found in history.evaluations]
+    write_csv(folder / "loss.csv", losses)
     _plot(history, folder / "loss.svg")
 
 

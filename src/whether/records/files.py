@@ -1,14 +1,16 @@
 """Reading and writing records: atomic, with one clear error that names file, line and field."""
 
+import csv
 import dataclasses
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
 import tempfile
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -79,6 +81,15 @@ def write_jsonl(path: Path, records: Iterable[Any]) -> None:
     """Write one record a line, atomically."""
     lines = (json.dumps(to_builtins(record), ensure_ascii=False, allow_nan=False) for record in records)
     write_text(path, "".join(line + "\n" for line in lines))
+
+
+def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+    """Write rows below a header of their keys, atomically; of `columns` where there are no rows. None is empty."""
+    lines, text = list(rows), io.StringIO()
+    writer = csv.DictWriter(text, lines[0] if lines else columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    write_text(path, text.getvalue())
 
 
 def write_text(path: Path, text: str) -> None:
