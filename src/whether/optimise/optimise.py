@@ -13,7 +13,6 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
 
@@ -34,6 +33,7 @@ from whether.records import (
     Example,
     OptimiseRecord,
     Task,
+    exclusive_lock,
     mean_known,
     read_json,
     read_jsonl,
@@ -85,7 +85,8 @@ def optimise(name: str, config: Config, *, artifacts: Path, restart: bool = Fals
     }  # fmt: skip
     key = sha256_json(decisive)
     state, folder = STATE / "optimise" / name, artifacts / "optimise" / name
-    with _alone(state):
+    taken = f"another search for a prompt of {state.name} is running here: wait, or stop it"
+    with exclusive_lock(state / "lock", lambda: RecordError(taken)):
         journal_file = state / f"{key[:16]}.jsonl"
         if restart:
             journal_file.unlink(missing_ok=True)
@@ -187,16 +188,3 @@ def _ranked(found: Scores) -> list[CandidateRecord]:
 def _in_order_of(rows: Sequence[ScoredExample], dev: Sequence[Example]) -> list[ScoredExample]:
     by_id = {row.example: row for row in rows}
     return [by_id[example.id] for example in dev]
-
-
-@contextmanager
-def _alone(state: Path) -> Iterator[None]:
-    """Hold the search of this checkpoint against a second one on this machine."""
-    from filelock import FileLock, Timeout
-
-    state.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(state / "lock", timeout=0):
-            yield
-    except Timeout:
-        raise RecordError(f"another search for a prompt of {state.name} is running here: wait, or stop it") from None

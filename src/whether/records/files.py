@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from whether.errors import RecordError
+from whether.errors import RecordError, WhetherError
 
 ARTIFACTS = Path("artifacts")
 DATA = Path("data")
@@ -125,6 +125,24 @@ def output_folder(path: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+
+
+@contextmanager
+def exclusive_lock(path: Path, taken: Callable[[], WhetherError]) -> Iterator[None]:
+    """Hold a lock, a file at `path`, against other processes of this machine; raise what `taken` returns if one has it.
+
+    The operating system holds the lock, so a dead process has none.
+    """
+    from filelock import FileLock, Timeout
+
+    with named_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FileLock(path, timeout=0).acquire()
+        except Timeout:
+            raise taken() from None
+    with lock:
+        yield
 
 
 @contextmanager

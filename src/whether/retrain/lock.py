@@ -1,4 +1,4 @@
-"""One job at a time. The operating system holds the lock, so a dead process has none; a note names the holder."""
+"""One job at a time; a note names the holder of the lock."""
 
 import json
 import logging
@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from whether.errors import WhetherError
-from whether.records import write_json
+from whether.records import exclusive_lock, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -28,27 +28,24 @@ def job_lock(folder: Path, now: datetime) -> Iterator[None]:
 
     Processes that a killed job left behind (the pipeline that it had started) are terminated first.
     """
-    from filelock import FileLock, Timeout
-
-    folder.mkdir(parents=True, exist_ok=True)
     note = folder / "holder.json"
-    try:
-        with FileLock(folder / "lock", timeout=0):
-            _terminate_orphans(_read(note))
-            mark = uuid.uuid4().hex
-            write_json(note, {"pid": os.getpid(), "since": now.isoformat(timespec="seconds"), "mark": mark})
-            os.environ[ENVIRONMENT_MARK] = mark
-            try:
-                yield
-            finally:
-                os.environ.pop(ENVIRONMENT_MARK, None)
-                note.unlink(missing_ok=True)
-    except Timeout:
-        holder = _read(note)
-        raise LockedError(
-            f"locked by pid {holder.get('pid', 'unknown')} since {holder.get('since', 'just now')}: another retraining"
-            f" job is at work on {folder}/"
-        ) from None
+    with exclusive_lock(folder / "lock", lambda: _locked(folder, _read(note))):
+        _terminate_orphans(_read(note))
+        mark = uuid.uuid4().hex
+        write_json(note, {"pid": os.getpid(), "since": now.isoformat(timespec="seconds"), "mark": mark})
+        os.environ[ENVIRONMENT_MARK] = mark
+        try:
+            yield
+        finally:
+            os.environ.pop(ENVIRONMENT_MARK, None)
+            note.unlink(missing_ok=True)
+
+
+def _locked(folder: Path, holder: dict[str, object]) -> LockedError:
+    return LockedError(
+        f"locked by pid {holder.get('pid', 'unknown')} since {holder.get('since', 'just now')}: another retraining job"
+        f" is at work on {folder}/"
+    )
 
 
 def _read(note: Path) -> dict[str, object]:

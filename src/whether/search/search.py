@@ -16,7 +16,6 @@ import gc
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,7 @@ from whether.records import (
     STATE,
     SearchRecord,
     TrialRecord,
+    exclusive_lock,
     read_json,
     read_jsonl,
     sha256_folder,
@@ -66,7 +66,8 @@ def search(name: str, config: Config, *, artifacts: Path, restart: bool = False)
     record = _record(name, tuner, config, data, model_folder)
     folder, state = artifacts / "search" / name, STATE / "search" / name
     question = SearchSetup(record, space, config.search, config.model, data, model_folder, state)
-    with _alone(state):
+    taken = f"another search of {state.name} is running here: wait for it, or stop it"
+    with exclusive_lock(state / "lock", lambda: RecordError(taken)):
         trials = _earlier_trials(folder, record, restart)
         _delete_state(state, trials)
         write_json(folder / "search.json", record)
@@ -194,19 +195,6 @@ def _delete_state(state: Path, trials: Sequence[TrialRecord]) -> None:
     for folder in state.glob("trial-*"):
         if int(folder.name.split("-")[1]) != len(trials):
             checkpoints.delete_state(folder)
-
-
-@contextmanager
-def _alone(state: Path) -> Iterator[None]:
-    """Hold the search of this checkpoint against a second one on this machine."""
-    from filelock import FileLock, Timeout
-
-    state.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(state / "lock", timeout=0):
-            yield
-    except Timeout:
-        raise RecordError(f"another search of {state.name} is running here: wait for it, or stop it") from None
 
 
 def format_settings(settings: Settings) -> str:
