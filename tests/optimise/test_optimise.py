@@ -149,7 +149,7 @@ def test_a_line_that_a_kill_cut_off_is_asked_again(tmp_path: Path) -> None:
     file = tmp_path / "journal.jsonl"
     journal = ScoreJournal(file)
     journal.add("a", 1.5, [ScoredExample("x", 1.0, 7), ScoredExample("y", 0.0, None)])
-    file.write_text(file.read_text() + '\n{"candidate": "b", "sec')
+    file.write_text(file.read_text() + '{"candidate": "b", "sec')
     again = ScoreJournal(file)
     assert again.known("a") == {"x": ScoredExample("x", 1.0, 7), "y": ScoredExample("y", 0.0, None)}
     assert (again.known("b"), again.seconds, again.evaluations) == ({}, 1.5, 2)

@@ -1,11 +1,12 @@
 """Scores that were paid for, kept until they are used: a killed search asks nothing again."""
 
-import json
-import os
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+from whether.records import append_record, read_journal
 
 
 class ScoredExample(NamedTuple):
@@ -18,20 +19,27 @@ class ScoredExample(NamedTuple):
     """What the model wrote."""
 
 
+@dataclass(frozen=True)
+class ScoredCall:
+    """The scores of one call: a line of the journal."""
+
+    candidate: str
+    """A hash."""
+    seconds: float
+    """Wall time."""
+    scores: list[ScoredExample]
+
+
 class ScoreJournal:
-    """A file of JSON lines: candidate (a hash), wall seconds and scores of a call."""
+    """What calls have given, in a file (`whether.records.journal`)."""
 
     def __init__(self, path: Path):
         self._path = path
         self.seconds = 0.0
         """Wall time of all calls that are kept."""
         self._known: dict[str, dict[str, ScoredExample]] = defaultdict(dict)
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-            try:
-                call = json.loads(line)
-            except ValueError:  # the end of a line that a kill cut off
-                continue
-            self._keep(call["candidate"], call["seconds"], [ScoredExample(*row) for row in call["scores"]])
+        for call in read_journal(path, ScoredCall):
+            self._keep(call)
 
     def known(self, candidate: str) -> dict[str, ScoredExample]:
         """Return what is known of a candidate, by example."""
@@ -44,15 +52,10 @@ class ScoreJournal:
 
     def add(self, candidate: str, seconds: float, scores: Iterable[ScoredExample]) -> None:
         """Keep the scores of a call, on disk before anything follows from them."""
-        rows = list(scores)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as stream:
-            # A line of its own, whatever a kill left before it.
-            stream.write("\n" + json.dumps({"candidate": candidate, "seconds": seconds, "scores": rows}))
-            stream.flush()
-            os.fsync(stream.fileno())
-        self._keep(candidate, seconds, rows)
+        call = ScoredCall(candidate, seconds, list(scores))
+        append_record(self._path, call, sync=True)
+        self._keep(call)
 
-    def _keep(self, candidate: str, seconds: float, rows: Iterable[ScoredExample]) -> None:
-        self.seconds += seconds
-        self._known[candidate] |= {row.example: row for row in rows}
+    def _keep(self, call: ScoredCall) -> None:
+        self.seconds += call.seconds
+        self._known[call.candidate] |= {row.example: row for row in call.scores}

@@ -52,6 +52,7 @@ from whether.records.generation import (
     Latency,
     RequestTime,
 )
+from whether.records.journal import append_record, read_journal
 from whether.records.measurement import Measurement, mean_known, sum_known
 from whether.records.optimise import CandidateRecord, OptimiseRecord
 from whether.records.request import (
@@ -200,10 +201,12 @@ __all__ = [
     "UnseenTaskResult",
     "Verdict",
     "Violation",
+    "append_record",
     "exclusive_lock",
     "mean_known",
     "named_write_errors",
     "output_folder",
+    "read_journal",
     "read_json",
     "read_jsonl",
     "read_runs",
