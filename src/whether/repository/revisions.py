@@ -1,13 +1,13 @@
 """Earlier results: of a git revision, from DVC's cache, or of a pipeline run in MLflow. Nothing is checked out."""
 
 import logging
-import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
 from whether.config import PARAMS
 from whether.errors import RecordError
 from whether.records import ARTIFACTS, Verdict, read_json
+from whether.repository.git import git
 
 COMPARE = ARTIFACTS / "compare"
 RESULT = ("verdict.json", "outputs.jsonl")
@@ -48,15 +48,14 @@ def records_at_revision(revision: str, folder: Path) -> Path:
 
 def verdict_history(most: int, scratch: Path) -> list[PastVerdict]:
     """Return the verdicts of the last commits that changed dvc.lock, newest first; those that DVC's cache has."""
-    command = ["git", "log", f"-{most}", "--format=%h %cs", "--", "dvc.lock"]
     try:
-        listed = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise RecordError(f"no history: git cannot be run ({error})") from error
-    if listed.returncode != 0 or not listed.stdout.strip():
+        listed = git("log", f"-{most}", "--format=%h %cs", "--", "dvc.lock")
+    except RecordError as error:
+        raise RecordError(f"no history: {error}") from None
+    if not listed:
         raise RecordError("no history: no commit of this repository changed dvc.lock (`git commit` after `dvc repro`)")
     found: list[PastVerdict] = []
-    lines = [line.split() for line in listed.stdout.splitlines()]
+    lines = [line.split() for line in listed.splitlines()]
     for commit, date in lines:
         try:
             folder = at_revision(commit, scratch / commit)

@@ -1,6 +1,5 @@
 """Data that grew gets a new DVC version, and git is told: staged always, committed where the policy says so."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from whether.errors import RecordError, SourceError
 from whether.records import COLLECTED
+from whether.repository.git import git, try_git
 from whether.repository.tracked import DATA_DVC, changed_files
 
 
@@ -26,7 +26,7 @@ def version_data() -> bool:
         )
     if not different:
         if in_git():  # a run may have been killed between the two
-            _git("add", str(DATA_DVC))
+            git("add", str(DATA_DVC))
         return False
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "commit", "--force", "--quiet", str(DATA_DVC)],
@@ -35,19 +35,13 @@ def version_data() -> bool:
     if done.returncode:
         raise RecordError(f"data/ gets no new version: `dvc commit data.dvc` says {done.stderr.strip()[-300:]}")
     if in_git():
-        _git("add", str(DATA_DVC))
+        git("add", str(DATA_DVC))
     return True
 
 
 def in_git() -> bool:
     """Return whether this is the work tree of a git repository."""
-    try:
-        return (
-            subprocess.run(["git", "rev-parse", "--is-inside-work-tree"], capture_output=True, check=False).returncode
-            == 0
-        )
-    except OSError:
-        return False
+    return try_git("rev-parse", "--is-inside-work-tree") is not None
 
 
 def commit(paths: Sequence[str], branch: str, message: str) -> str | None:
@@ -56,33 +50,23 @@ def commit(paths: Sequence[str], branch: str, message: str) -> str | None:
     `HEAD` is the branch that is checked out. Any other branch is written without touching the work tree or the index,
     and begins at HEAD where it is new. Raises RecordError with what git says.
     """
-    current = _git("symbolic-ref", "--short", "--quiet", "HEAD", check=False)
+    current = try_git("symbolic-ref", "--short", "--quiet", "HEAD")
     there = [path for path in paths if Path(path).exists()]
     if branch in ("HEAD", current):
-        _git("add", "--", *there)
-        if not _git("diff", "--cached", "--name-only", "--", *there):
+        git("add", "--", *there)
+        if not git("diff", "--cached", "--name-only", "--", *there):
             return None
-        _git("commit", "--quiet", "--no-verify", "--only", "--message", message, "--", *there)
-        return _git("rev-parse", "--short", "HEAD")
+        git("commit", "--quiet", "--no-verify", "--only", "--message", message, "--", *there)
+        return git("rev-parse", "--short", "HEAD")
     reference = f"refs/heads/{branch}"
-    parent = _git("rev-parse", "--verify", "--quiet", reference, check=False) or _git("rev-parse", "HEAD")
+    parent = try_git("rev-parse", "--verify", "--quiet", reference) or git("rev-parse", "HEAD")
     with tempfile.TemporaryDirectory() as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-        _git("read-tree", parent, environment=index)
-        _git("add", "--", *there, environment=index)
-        tree = _git("write-tree", environment=index)
-    if tree == _git("rev-parse", f"{parent}^{{tree}}"):
+        git("read-tree", parent, environment=index)
+        git("add", "--", *there, environment=index)
+        tree = git("write-tree", environment=index)
+    if tree == git("rev-parse", f"{parent}^{{tree}}"):
         return None
-    made = _git("commit-tree", tree, "-p", parent, "-m", message)
-    _git("update-ref", reference, made)
+    made = git("commit-tree", tree, "-p", parent, "-m", message)
+    git("update-ref", reference, made)
     return made[:10]
-
-
-def _git(*arguments: str, check: bool = True, environment: dict[str, str] | None = None) -> str:
-    done = subprocess.run(
-        ["git", *arguments], capture_output=True, text=True, check=False, env=os.environ | (environment or {})
-    )
-    if check and done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise RecordError(f"git {arguments[0]} failed: {said[-1] if said else 'it says nothing'}")
-    return done.stdout.strip()
