@@ -84,7 +84,7 @@ def test_rows_of_every_kind(config):
         "not JSON: Expecting value at column 1",
         "a JSON object with the columns was expected, and it is '[\"a list\"]'",
         "column 'text' holds a list, and text was expected",
-        "3 fields, and the header has 2",
+        "3 fields, and the header has 2 (text, label); put a field that holds a comma or a line break in double quotes",
     ]
     assert [(row.line, row.text) for row in quarantined()][3] == (7, "not json")
     rows = [row for row in collected() if row.destination != "duplicate"]

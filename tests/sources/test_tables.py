@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from whether.errors import DataError
-from whether.sources.tables import read_rows
+from whether.sources.tables import Line, read_lines, read_rows
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -54,7 +54,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path, name: 
         ("a.csv", "a,b\n", r"a\.csv is empty"),
         ("a.csv", "a,b\n1,2\n1,2,3\n", r"line 3: 3 fields, and the header has 2 \(a, b\)"),
         ("a.csv", "a,b\n1\n", r"line 2: 1 fields"),
-        ("a.csv", 'a,b\n1,2\n"1,2\n3,4\n', r"line 3: not CSV: .*quote that is never closed"),
+        ("a.csv", 'a,b\n1,2\n"1,2\n3,4\n', r"line 3: not CSV from here on: .*quote that is never closed"),
         ("a.csv", "a,a\n1,2\n", r"line 1: the header names the column 'a' twice"),
         ("a.csv", b"a,b\n1,2\n1,caf\xe9\n", r"line 3: byte 6 is not UTF-8"),
         ("a.csv", "a,b\n1,2\n".encode("utf-16"), r"line 1: byte 1 is not UTF-8"),
@@ -77,3 +77,24 @@ def test_a_missing_file_is_named_with_its_near_matches(tmp_path: Path) -> None:
 def test_rows_are_read_one_at_a_time(tmp_path: Path) -> None:
     rows = read_rows(write(tmp_path / "a.jsonl", '{"a": 1}\nbroken\n'))
     assert next(rows) == (1, {"a": 1})
+
+
+def test_a_line_that_is_no_row_does_not_affect_the_others(tmp_path: Path) -> None:
+    csv = write(tmp_path / "a.csv", b'a,b\n1,\xe9\n"x\ny",\xef\xbf\xbd\n1\n2,3\n4,"5\n6,7\n')
+    advice = "put a field that holds a comma or a line break in double quotes"
+    assert list(read_lines(csv)) == [
+        Line(2, None, "byte 3 is not UTF-8; save the file as UTF-8", "1,\ufffd"),
+        Line(3, {"a": "x\ny", "b": "\ufffd"}),
+        Line(
+            5,
+            None,
+            f"1 fields, and the header has 2 (a, b); {advice}",
+            "1",
+        ),
+        Line(6, {"a": "2", "b": "3"}),
+        Line(7, None, "not CSV from here on: unexpected end of data (a quote that is never closed?)", '4,"5\n6,7\n'),
+    ]
+    jsonl = write(tmp_path / "a.jsonl", b'{"a": "\xff"}\n\n{"a": 1}\n[]\n')
+    assert [(line.number, line.row) for line in read_lines(jsonl)] == [(1, None), (3, {"a": 1}), (4, None)]
+    header = write(tmp_path / "b.csv", "a,a\n1,2\n3,4\n")
+    assert list(read_lines(header)) == [Line(1, None, "the header names the column 'a' twice", "a,a\n1,2\n3,4\n")]

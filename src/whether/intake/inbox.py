@@ -16,7 +16,6 @@ from typing import Any
 
 from whether.config import Config, TaskConfig
 from whether.errors import RecordError
-from whether.intake.lines import Line, read_lines
 from whether.outputs.kinds import output_of
 from whether.prepare.collected import collected_file, read_collected
 from whether.prepare.duplicates import normalised
@@ -31,6 +30,7 @@ from whether.records import (
     to_builtins,
     write_jsonl,
 )
+from whether.sources.tables import Line, read_lines
 
 logger = logging.getLogger(__name__)
 
