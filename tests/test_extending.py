@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas
 import pytest
 import yaml
+from arms import run_arm
 
 from tests.compare.synthetic_study import compare_and_report, write_study
 from tests.retrain.conftest import evidence
@@ -16,7 +17,6 @@ from whether.config import CONF, Config, build, check, compose
 from whether.outputs.kinds import lm_eval_match, output_of
 from whether.outputs.output import score_answer
 from whether.prepare.prepare import prepare
-from whether.prompt.arm import run_arm
 from whether.records import Adherence, Example, Task, Verdict, output_folder, read_json, read_jsonl, write_json
 from whether.retrain.triggers import ObservedRow
 
@@ -90,8 +90,8 @@ def test_the_output_kind_goes_through_every_stage(extended: Path, tiny_model: Pa
     assert kind.parse_json('{"answer": "delivery, billing"}') == "billing, delivery"
 
     (artifacts / "model").symlink_to(tiny_model)
-    write_json(artifacts / "finetune/base/checkpoint.json", {"kind": "base"})
-    arm = artifacts / "prompt/base-few_shot"
+    write_json(artifacts / "finetune/base/checkpoint/checkpoint.json", {"kind": "base"})
+    arm = artifacts / "score/base-few_shot"
     model = replace(config.model, device="cpu", threads=1)
     with output_folder(arm) as folder:
         run_arm(

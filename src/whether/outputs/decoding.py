@@ -15,7 +15,7 @@ from pydantic import Field
 from whether.config import CONF, PromptConfig, build
 from whether.errors import ConfigError
 from whether.outputs.kinds import output_of
-from whether.records import Choice, Decoding, Generation, Generations, JsonSchema, Message, Sampling, Task
+from whether.records import Choice, Decoding, Generation, Generations, JsonSchema, Message, Sampling, Task, sum_known
 
 ParseText = Callable[[str], str | None]
 """From an output to its answer; None where it does not have the form asked for."""
@@ -137,11 +137,14 @@ def self_consistency(
         counts = Counter(answer for answer in answers if answer is not None)
         winner = max(counts, key=lambda answer: counts[answer]) if counts else None
         first = drawn[answers.index(winner)]
-        total = _total([one.output_tokens for one in drawn])
+        total = sum_known([one.output_tokens for one in drawn])
         # Samples share the whole prompt: what of it other chats share too is not known. A server reads it each time.
         asked, cached = first.input_tokens, None
         if first.token_ids is None:
-            asked, cached = _total([one.input_tokens for one in drawn]), _total([one.cached_tokens for one in drawn])
+            asked, cached = (
+                sum_known([one.input_tokens for one in drawn]),
+                sum_known([one.cached_tokens for one in drawn]),
+            )
         seconds = sum(one.seconds for one in drawn)
         whole = first._replace(output_tokens=total, input_tokens=asked, cached_tokens=cached, seconds=seconds)
         return ParsedOutput(whole, winner, answers)
@@ -231,11 +234,6 @@ def _parser_after(task: Task, prefix: str | None) -> ParseText:
         return parse_text(answer) if found else None
 
     return parse_after
-
-
-def _total(counts: Sequence[int | None]) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if len(known) == len(counts) else None
 
 
 def _need_labels(task: Task, name: str) -> None:

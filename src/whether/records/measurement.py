@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import TypeVar
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class Measurement:
     """Observations behind the value."""
 
 
-def sum_known(values: Sequence[float | None]) -> float | None:
+def sum_known(values: Sequence[Number | None]) -> Number | None:
     """Return a sum; None if one of the values was not measured."""
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None

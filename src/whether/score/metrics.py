@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from whether.outputs.kinds import output_of
-from whether.records import Prediction, Task
+from whether.records import Prediction, Task, mean_known
 
 
 def split_metrics(task: Task, predictions: Sequence[Prediction]) -> dict[str, float | None]:
@@ -15,17 +15,12 @@ def split_metrics(task: Task, predictions: Sequence[Prediction]) -> dict[str, fl
     """
     return _quality(task, predictions) | {
         "valid_rate": fmean(prediction.valid for prediction in predictions),
-        "input_tokens": _mean_known([prediction.input_tokens for prediction in predictions]),
-        "computed_tokens": _mean_known([prediction.computed_tokens for prediction in predictions]),
-        "output_tokens": _mean_known([prediction.output_tokens for prediction in predictions]),
-        "retrieval_recall": _mean_known([prediction.retrieved for prediction in predictions]),
+        "input_tokens": mean_known([prediction.input_tokens for prediction in predictions]),
+        "computed_tokens": mean_known([prediction.computed_tokens for prediction in predictions]),
+        "output_tokens": mean_known([prediction.output_tokens for prediction in predictions]),
+        "retrieval_recall": mean_known([prediction.retrieved for prediction in predictions]),
         "seconds_per_request": fmean(prediction.seconds for prediction in predictions),
     }
-
-
-def _mean_known(values: Sequence[int | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if len(known) == len(values) else None
 
 
 def latency_metrics(seconds: Sequence[float]) -> dict[str, float]:
