@@ -14,7 +14,7 @@ def main(_: list[str]) -> None:
         for name, prompt in config.prompts.items():
             write_prompt(
                 name, prompt, config.seed, inputs=inputs, robustness=config.robustness, serving=config.serving,
-                folder=folder / name,
+                folder=folder / name, before=ARTIFACTS / "prompt" / name,
             )  # fmt: skip
 
 

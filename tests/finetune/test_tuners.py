@@ -128,7 +128,7 @@ def test_the_engine_answers_as_the_tuned_model_was_measured(
 
     base = LocalModel.load(artifacts / "model", None, model_config)
     before = answers(base, artifacts)
-    tuned = base.with_checkpoint(folder)
+    tuned = base.with_checkpoint(folder / "checkpoint")
     targets = [example.target for example in read_prepared(artifacts).dev]
     written = answers(tuned, artifacts)
     right = sum(answer == target for answer, target in zip(written, targets, strict=True))

@@ -101,3 +101,23 @@ def test_every_decoding_is_read_back(tmp_path: Path, label_task: Task, examples:
     ]
     write_jsonl(tmp_path / "requests.jsonl", [one.as_line() for one in asked])
     assert read_jsonl(tmp_path / "requests.jsonl", Request) == asked
+
+
+def test_times_are_kept_while_the_requests_are_the_same(artifacts: Path, tmp_path: Path) -> None:
+    """Else a further prompt would change the latency of every arm."""
+    prompt, inputs = PROMPTS["few_shot"], read_inputs(artifacts / "prepare")
+
+    def times(name: str, serving: ServingConfig, before: Path | None) -> bytes:
+        with output_folder(tmp_path / name) as made:
+            write_prompt(
+                "few_shot", prompt, 0, inputs=inputs, robustness=RobustnessConfig(examples=0), serving=serving,
+                folder=made, before=before,
+            )  # fmt: skip
+        return (tmp_path / name / "timing.json").read_bytes()
+
+    serving = ServingConfig(requests=3, warmup=1)
+    first = times("first", serving, None)
+    assert times("again", serving, tmp_path / "first") == first
+    assert times("other", ServingConfig(requests=4, warmup=1), tmp_path / "first") != first
+    (tmp_path / "first" / "timing.json").write_text("[]")
+    assert times("broken", serving, tmp_path / "first") != b"[]"

@@ -164,7 +164,7 @@ def test_arms_that_are_compared_show_some_answers_as_traces_each_once(published:
 
     before = traces()
     assert 0 < len(before) <= TRACES
-    rows = {row.id: row for row in read_jsonl(published.artifacts / "prompt/base-knn/predictions.jsonl", Prediction)}
+    rows = {row.id: row for row in read_jsonl(published.artifacts / "score/base-knn/predictions.jsonl", Prediction)}
     for example, trace in before.items():
         assert trace.info.response_preview == rows[example].output
         assert [span.name for span in trace.data.spans] == ["base-knn", "model"]
@@ -199,7 +199,7 @@ def test_what_no_database_keeps_is_shown_by_another_character(text: str, stored:
 
 @pytest.mark.heavy
 def test_a_trace_of_an_answer_with_a_nul_can_be_stored_anywhere(records: Records) -> None:
-    path = records.artifacts / "prompt/base-knn/predictions.jsonl"
+    path = records.artifacts / "score/base-knn/predictions.jsonl"
     rows = read_jsonl(path, Prediction)
     write_jsonl(path, [replace(row, output=f"{row.output}\0") for row in rows])
     publish_records(records)

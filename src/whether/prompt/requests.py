@@ -5,7 +5,7 @@ Writes into artifacts/prompt/<prompt>/:
 requests.jsonl   `whether.records.Request`: calibration, dev, test, then rows of unseen labels, if there are any
 formats.jsonl    `whether.records.Request`: other formats and samples on a part of dev, for robustness
 formats.json     `whether.records.FormatPlan`: which formats these are, and how answers are read
-timing.json      seconds that it took to build each of the first requests of dev, one at a time
+timing.json      `whether.records.BuildTimes`: of the first requests of dev
 retrieval.json   id → whether the passages shown hold the answer; {} for a prompt that shows none
 
 A model runs again only where requests.jsonl or formats.jsonl has changed, so both are the same bytes whenever the
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from whether.config import PromptConfig, RobustnessConfig, ServingConfig
-from whether.errors import ConfigError, DataError, near_matches
+from whether.errors import ConfigError, DataError, RecordError, near_matches
 from whether.outputs.decoding import CONTENT_FREE, DecodingStrategy
 from whether.prompt.build import build_prompt, contains_answer
 from whether.prompt.formats import NAMES, changes_prompt, prompt_formats
@@ -31,6 +31,7 @@ from whether.prompt.strategies import Strategy
 from whether.records import (
     OWN,
     SAMPLED,
+    BuildTimes,
     Decoding,
     Example,
     FormatPlan,
@@ -42,10 +43,15 @@ from whether.records import (
     Task,
     read_json,
     read_jsonl,
+    sha256_file,
+    sha256_folder,
+    sha256_json,
     to_builtins,
     write_json,
     write_jsonl,
 )
+
+_CODE = Path(__file__).parents[1]
 
 
 class Build(Protocol):
@@ -84,9 +90,12 @@ def read_inputs(prepared: Path) -> PromptInputs:
 
 def write_prompt(
     name: str, prompt: PromptConfig, seed: int, *, inputs: PromptInputs, robustness: RobustnessConfig,
-    serving: ServingConfig, folder: Path,
+    serving: ServingConfig, folder: Path, before: Path | None = None,
 ) -> None:  # fmt: skip
-    """Write what prompt `name` asks into `folder`. Raises ConfigError for a prompt that cannot be built."""
+    """Write what prompt `name` asks into `folder`. Raises ConfigError for a prompt that cannot be built.
+
+    `before` is what an earlier run wrote: its times are kept where nothing has changed.
+    """
     build = partial(build_prompt, name, prompt, seed=seed)
     strategy, decoding = build(task=inputs.task, pool=inputs.pool)
     requests = arm_requests(build, strategy, decoding, inputs)
@@ -94,8 +103,10 @@ def write_prompt(
     plan, requests = format_requests(build, strategy, decoding, inputs, config=robustness, seed=seed)
     write_jsonl(folder / "formats.jsonl", [one.as_line() for one in requests])
     write_json(folder / "formats.json", plan)
-    times = _building_times(strategy, inputs.dev, serving)
-    write_json(folder / "timing.json", [to_builtins(one) for one in times])
+    code = [sha256_folder(_CODE / package, "**/*.py") for package in ("prompt", "outputs", "chat")]
+    key = sha256_json([*code, sha256_file(folder / "requests.jsonl"), to_builtins(serving)])
+    times = _earlier_times(before, key) or BuildTimes(key, _building_times(strategy, inputs.dev, serving))
+    write_json(folder / "timing.json", times)
     shown = {one.id: contains_answer(strategy, one) for one in [*inputs.dev, *inputs.test, *inputs.unseen]}
     write_json(folder / "retrieval.json", {key: value for key, value in shown.items() if value is not None})
 
@@ -174,6 +185,17 @@ def requests_of(
     asked: list[tuple[Example, RequestSplit]] = [(one, "calibration") for one in empty]
     asked += [(one, split) for one in examples]
     return [Request(one.id, of, call, strategy(one), decoding.decoding, variant) for one, of in asked]
+
+
+def _earlier_times(before: Path | None, key: str) -> BuildTimes | None:
+    """Return the times of an earlier run where they are of the same requests and code, else None."""
+    if before is None or not (before / "timing.json").is_file():
+        return None
+    try:
+        times = read_json(before / "timing.json", BuildTimes)
+    except RecordError:  # of another version
+        return None
+    return times if times.key == key else None
 
 
 def _building_times(strategy: Strategy, dev: Sequence[Example], serving: ServingConfig) -> list[RequestTime]:

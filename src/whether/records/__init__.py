@@ -45,6 +45,7 @@ from whether.records.files import (
     write_text,
 )
 from whether.records.generation import (
+    BuildTimes,
     ContinuationScore,
     Generation,
     Generations,
@@ -133,6 +134,7 @@ __all__ = [
     "BenchmarkMetrics",
     "BenchmarkSample",
     "BreakEven",
+    "BuildTimes",
     "BundleRecord",
     "CandidateRecord",
     "Champion",

@@ -97,6 +97,16 @@ class RequestTime:
 
 
 @dataclass(frozen=True)
+class BuildTimes:
+    """How long requests take to be built, one at a time: timing.json."""
+
+    key: str
+    """Hash of the requests, of the code that builds them and of how many are timed: what is as before is not timed
+    again, so that a further prompt changes the latency of no other."""
+    requests: list[RequestTime]
+
+
+@dataclass(frozen=True)
 class Latency:
     """Requests sent to a checkpoint one at a time: latency.json."""
 

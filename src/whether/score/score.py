@@ -24,11 +24,11 @@ from whether.outputs.kinds import output_of
 from whether.outputs.output import score_answer
 from whether.records import (
     ARTIFACTS,
+    BuildTimes,
     Example,
     Generations,
     Latency,
     Prediction,
-    RequestTime,
     Split,
     Task,
     read_json,
@@ -139,7 +139,7 @@ def _latency(asked: Path, answered: Path, predictions: Sequence[Prediction]) -> 
     latency = read_json(answered / "latency.json", Latency)
     if not latency.requests:
         return [line.seconds for line in predictions], None
-    building = {one.id: one.seconds for one in read_json(asked / "timing.json", list[RequestTime])}
+    building = {one.id: one.seconds for one in read_json(asked / "timing.json", BuildTimes).requests}
     return [one.seconds + building.get(one.id, 0.0) for one in latency.requests], latency.peak_memory
 
 
