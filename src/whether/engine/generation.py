@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tqdm import tqdm
 
 from whether.engine.prefix_tree import Pass, PrefixTree, Tokens
-from whether.engine.rows import DecodingRow, RowDecoder
+from whether.engine.rows import DecodingRow, FinishedRow, RowDecoder
 from whether.engine.unshared import generate_unshared
 from whether.model.memory import Limits, retry_on_oom
 from whether.records import Generation
@@ -30,16 +30,6 @@ class Batch(NamedTuple):
     passes: list[Pass]
     width: int
     """Rows of each sequence that are decoded at the same time. One that needs more is alone in its batch."""
-
-
-class FinishedRow(NamedTuple):
-    """A row that is done."""
-
-    sequence: int
-    """Index of the sequence that it follows."""
-    row: DecodingRow
-    seconds: float
-    """Its equal share of its batch's wall time."""
 
 
 def generate_on_tree(model: Any, tree: PrefixTree, writer: RowDecoder, limits: Limits) -> Iterator[list[FinishedRow]]:

@@ -13,14 +13,13 @@ from whether.engine.constraints import Matcher, choice_matcher, grammar_tokenize
 from whether.engine.generation import (
     BatchGenerator,
     DecodedText,
-    FinishedRow,
     inference_mode,
     shared_lengths,
     stop_finder,
 )
 from whether.engine.prefix_tree import PrefixTree, Tokens
 from whether.engine.requests import ScoringRequest
-from whether.engine.rows import RowDecoder, StopCriteria
+from whether.engine.rows import FinishedRow, RowDecoder, StopCriteria
 from whether.engine.scoring import score
 from whether.engine.tree_check import supports_shared_prefix
 from whether.errors import EngineError

@@ -74,6 +74,16 @@ class DecodingRow:
         self.is_finished = self.ending.is_stopped(self.tokens)
 
 
+class FinishedRow(NamedTuple):
+    """A row that is done."""
+
+    sequence: int
+    """Index of the sequence that it follows."""
+    row: DecodingRow
+    seconds: float
+    """Its equal share of its batch's wall time."""
+
+
 class RowDecoder:
     """How the answers of one call are written."""
 

@@ -10,14 +10,13 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from whether.engine.rows import FinishedRow, RowDecoder
 from whether.model.memory import retry_on_oom
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from whether.engine.generation import FinishedRow
     from whether.engine.prefix_tree import Tokens
-    from whether.engine.rows import RowDecoder
     from whether.model.memory import Limits
 
 
@@ -40,15 +39,15 @@ def logits(model: Any, sequences: Sequence["Tokens"], first: int) -> "Tensor":
 
 
 def generate_unshared(
-    model: Any, sequences: Sequence["Tokens"], writer: "RowDecoder", limits: "Limits"
-) -> Iterator[list["FinishedRow"]]:
+    model: Any, sequences: Sequence["Tokens"], writer: RowDecoder, limits: "Limits"
+) -> Iterator[list[FinishedRow]]:
     """Yield the answers to each sequence, a batch at a time; those to one sequence are in order.
 
     transformers' own `generate` runs the model, and the writer chooses the tokens.
     """
     todo = dict.fromkeys((index, sample) for index, _ in enumerate(sequences) for sample in range(writer.samples))
 
-    def attempt(limits: "Limits") -> Iterator[list["FinishedRow"]]:
+    def attempt(limits: "Limits") -> Iterator[list[FinishedRow]]:
         asked = list(todo)
         lengths = [len(sequences[index]) + writer.room for index, _ in asked]
         for places in batches(lengths, min(limits.nodes, limits.own_tokens), limits.rows):
@@ -61,13 +60,11 @@ def generate_unshared(
 
 
 def _answer_batch(
-    model: Any, sequences: Sequence["Tokens"], batch: Sequence[tuple[int, int]], writer: "RowDecoder"
-) -> list["FinishedRow"]:
+    model: Any, sequences: Sequence["Tokens"], batch: Sequence[tuple[int, int]], writer: RowDecoder
+) -> list[FinishedRow]:
     """Answer (sequence, sample) pairs of equally long sequences."""
     import torch
     from transformers import LogitsProcessorList, StoppingCriteriaList
-
-    from whether.engine.generation import FinishedRow
 
     start = time.perf_counter()
     rows = [writer.row(sequences[index], sample) for index, sample in batch]
