@@ -116,8 +116,8 @@ def serve(address: Path) -> None:
     for name in PRELOADED:
         importlib.import_module(name)
     for file in sorted(PROJECT.rglob("*.py")):
-        # lm_eval_model registers a model with lm-eval by name, which cannot be done again from other code.
-        if file.name not in ("__main__.py", "lm_eval_model.py"):
+        # Two register a model with lm-eval by name, which cannot be done again from other code.
+        if file.name not in ("__main__.py", "lm_eval_model.py", "lm_eval.py"):
             module = ".".join(file.relative_to(PROJECT.parent).with_suffix("").parts).removesuffix(".__init__")
             with contextlib.suppress(ImportError):  # an extra that is not installed
                 importlib.import_module(module)

@@ -49,6 +49,7 @@ from whether.records import (
     to_builtins,
     write_json,
     write_jsonl,
+    write_text,
 )
 
 _CODE = Path(__file__).parents[1]
@@ -101,7 +102,10 @@ def write_prompt(
     requests = arm_requests(build, strategy, decoding, inputs)
     write_jsonl(folder / "requests.jsonl", [one.as_line() for one in requests])
     plan, requests = format_requests(build, strategy, decoding, inputs, config=robustness, seed=seed)
-    write_jsonl(folder / "formats.jsonl", [one.as_line() for one in requests])
+    if requests:
+        write_jsonl(folder / "formats.jsonl", [one.as_line() for one in requests])
+    else:
+        write_text(folder / "formats.jsonl", "\n")  # DVC warns of an empty file, three times for each arm
     write_json(folder / "formats.json", plan)
     code = [sha256_folder(_CODE / package, "**/*.py") for package in ("prompt", "outputs", "chat")]
     key = sha256_json([*code, sha256_file(folder / "requests.jsonl"), to_builtins(serving)])
