@@ -204,6 +204,21 @@ def test_a_second_clone_decides_the_same(study: Study, tmp_path: Path) -> None:
     assert untimed(second.verdict()) == untimed(study.verdict())
 
 
+def test_a_first_verdict_needs_the_arms_alone(study: Study) -> None:
+    words = [word for word in GRID if not word.startswith("curve")]
+    chosen = ["prompt=[zero_shot]", "curve=none", "tuner.alpha=8", "policy.constraints.retention_change.min=0"]
+    done = study.module("whether.cli", "quick", *words, *chosen)
+    assert done.returncode == 0, done.stderr[-3000:]
+    ran = set(re.findall(r"Running stage '([^']+)'", done.stdout))
+    assert not [stage for stage in ran if stage.startswith(("robustness", "benchmark", "curve_", "compare", "report"))]
+    assert "Not measured yet: general ability kept and speed (benchmark)" in done.stdout
+    verdict = json.loads((study.path / "artifacts/quick/verdict.json").read_text())
+    assert set(verdict["arms"]) == {"base-zero_shot", "lora-zero_shot"}
+    assert verdict["arms"]["lora-zero_shot"]["metrics"]["retention"]["value"] is None
+    assert "The constraint on retention_change is not checked yet: it is measured after the arms." in verdict["reasons"]
+    assert not verdict["excluded"]
+
+
 def test_further_training_runs_are_stages_of_their_own(study: Study) -> None:
     found = study.run("curve=none", "training_runs=3", prompts="zero_shot")
     further = [f"lora_run{run}" for run in (2, 3)]
