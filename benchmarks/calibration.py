@@ -24,17 +24,21 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import yaml
 from scipy.stats import norm
 
 from whether.compare.decide import APPROACHES, ArmSummary, Decision, Selection, comparisons, decide, pairs, select
 from whether.compare.sample_size import labels_needed
-from whether.config import PolicyConfig
+from whether.config import MetricConfig, PolicyConfig
+from whether.metrics.metric import metric_of
 from whether.records import Comparison
-from whether.stats.inference import macro_f1_difference, macro_f1_interval, mean_interval, score_difference
+from whether.stats.inference import mean_interval, score_difference
 from whether.stats.intervals import Codes, Floats, InferenceSettings, PairedDifference, rate_interval
+from whether.stats.totals import estimate_difference, estimate_interval
 
 SIZES = (50, 100, 200, 500, 2000)
 """Numbers of test examples."""
@@ -42,6 +46,9 @@ BASELINE = 0.15
 """Accuracy of always giving the most frequent answer."""
 LABELS = np.array([0.3, 0.2, 0.15, 0.12, 0.1, 0.08, 0.05])
 """How frequent the labels of the simulated task are."""
+MACRO_F1 = metric_of(
+    "macro_f1", MetricConfig(**yaml.safe_load((Path(__file__).parents[1] / "conf/metric/macro_f1.yaml").read_text()))
+)
 RESAMPLES = 2_000
 """Of the bootstrap: a fifth of the policy's, to simulate more studies."""
 CHUNK = 25
@@ -256,14 +263,29 @@ def _answers(n: int, rng: np.random.Generator) -> tuple[list[float], Codes, Code
     return true, answers, targets
 
 
+def _totals(answers: Codes, targets: Codes) -> Floats:
+    """Return the totals of macro-F1, shape (..., n, 3 * labels), of codes of labels, shape (..., n)."""
+    labels = np.arange(len(LABELS))
+    answered, asked = (
+        answers[..., None] == labels,
+        np.broadcast_to(targets[:, None] == labels, (*answers.shape, len(labels))),
+    )
+    return np.concatenate([answered & asked, answered, asked], axis=-1).astype(np.float64)
+
+
 def _macro_f1_holds(cell: Cell, rng: np.random.Generator) -> Sequence[float]:
     true, answers, targets = _answers(cell[1], rng)
-    return (_holds(macro_f1_interval(answers[0], targets, InferenceSettings(resamples=RESAMPLES)), true[0]),)
+    return (
+        _holds(
+            estimate_interval(_totals(answers[0], targets), MACRO_F1, InferenceSettings(resamples=RESAMPLES)), true[0]
+        ),
+    )
 
 
 def _macro_f1_difference_holds(cell: Cell, rng: np.random.Generator) -> Sequence[float]:
     true, answers, targets = _answers(cell[1], rng)
-    found = macro_f1_difference(answers[0], answers[1], targets, InferenceSettings(resamples=RESAMPLES))
+    a, b = _totals(answers, targets)
+    found = estimate_difference(a, b, MACRO_F1, InferenceSettings(resamples=RESAMPLES))
     return (_holds(found.interval, true[0] - true[1]),)
 
 
@@ -407,9 +429,10 @@ def _runs_hold(cell: Cell, rng: np.random.Generator) -> Sequence[float]:
     found = score_difference(tuned if runs > 1 else tuned[0], prompted, settings)
     macro: float = np.nan
     if runs > 1 and n <= 200:  # the jackknife leaves out an example at a time
-        targets = rng.integers(0, 2, n)
+        targets: Codes = rng.integers(0, 2, n)
         answers = np.where(is_right, targets, 1 - targets)  # macro-F1 of two equal labels is the accuracy, at large n
-        difference = macro_f1_difference(answers[:runs], answers[runs], targets, settings)
+        totals = _totals(answers, targets)
+        difference = estimate_difference(totals[:runs], totals[runs], MACRO_F1, settings)
         macro = _holds(difference.interval, truth)
     return _holds(found.interval, truth), macro
 

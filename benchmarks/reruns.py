@@ -41,7 +41,7 @@ EDITS = (
     Edit("tuner", "", ("tuner.learning_rate=0.001",), is_run=False),
     Edit("strategy", "src/whether/prompt/strategies.py"),
     Edit("parser", "src/whether/outputs/label.py"),
-    Edit("metric", "src/whether/metrics/catalogue.py"),
+    Edit("metric", "src/whether/metrics/quality.py"),
     Edit("statistics", "src/whether/stats/intervals.py"),
     Edit("template", "src/whether/report/report.html.j2"),
     Edit("publisher", "src/whether/tracking/publish.py"),

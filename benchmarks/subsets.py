@@ -92,7 +92,7 @@ def judged_on(finished: Finished, rows: Sequence[int]) -> Decision:
         arms={name: replace(arm, test=[arm.test[row] for row in rows]) for name, arm in study.arms.items()},
     )
     return compare_representatives(
-        part, finished.candidates, finished.metric, finished.settings, finished.policy
+        part, finished.candidates, finished.study.metrics[finished.metric], finished.settings, finished.policy
     ).decision
 
 

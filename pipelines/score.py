@@ -9,7 +9,7 @@ from whether.score.score import read_task, score
 def main(_: list[str]) -> None:
     """Score every arm."""
     config = load()
-    scored = read_task(ARTIFACTS / "prepare")
+    scored = read_task(ARTIFACTS / "prepare", config.metrics)
     with output_folder(ARTIFACTS / "score") as folder:
         for checkpoint in config.checkpoints:
             for name, prompt in config.prompts.items():

@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 
+from tests.shipped_metrics import CONFIGS
 from whether.bundle.asking import ask
 from whether.compare.robustness import measure_robustness
 from whether.config import ModelConfig, PromptConfig, RobustnessConfig, ServedConfig, ServingConfig
@@ -46,7 +47,7 @@ def run_arm(
         generate(name, asked / "requests.jsonl", load=load, serving=serving, folder=made)
     with output_folder(artifacts / "robustness" / name) as made:
         generate_formats(name, asked / "formats.jsonl", load=load, folder=made)
-    scored = read_task(artifacts / "prepare")
+    scored = read_task(artifacts / "prepare", CONFIGS)
     score(name, prompt_name, prompt, seed, scored, artifacts=artifacts, folder=folder)
     write_text(folder / "prompt.txt", (artifacts / "generate" / name / "prompt.txt").read_text(encoding="utf-8"))
     if formats.examples:

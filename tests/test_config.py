@@ -17,7 +17,7 @@ from whether.config.renamed import MOVED_TARGETS, RENAMED, new_path
 from whether.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
-LISTS = ("checkpoint", "prompt")
+LISTS = ("checkpoint", "prompt", "metric")
 """Groups of which a run selects several."""
 GROUPS = sorted(folder.name for folder in (ROOT / CONF).iterdir() if folder.is_dir() and folder.name != "output")
 CHOICES = [
@@ -60,13 +60,13 @@ def test_an_output_is_a_file_of_conf() -> None:
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("group", LISTS)
-def test_all_checkpoints_and_all_prompts_compose_together(group: str) -> None:
+def test_all_choices_of_a_list_compose_together(group: str) -> None:
     choices = {file.stem for file in (ROOT / CONF / group).glob("*.yaml")}
     # A price is what only the user knows.
     price = "{date: '2026-11-27', source: a test, usd_per_1m_input: 0.1, usd_per_1m_output: 0.4}"
     words = [f"checkpoints.served.served.price={price}"] if group == "checkpoint" else []
     config = composed(f"{group}=[{','.join(sorted(choices))}]", *words)
-    assert set(config.checkpoints if group == "checkpoint" else config.prompts) == choices
+    assert set(getattr(config, f"{group}s")) == choices
 
 
 @pytest.mark.heavy
@@ -150,7 +150,7 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
         (["+task.output_settings._target_=builtins.repr"], r"builtins.repr is no kind of output, since it has no"),
         (["task=snips_json", "task.schema={type: objekt}"], r"task.schema is not a JSON Schema .*'objekt' is not"),
         (["task=snips_json", "task.schema=null"], r"task.schema is not set: output: json needs the JSON Schema"),
-        (["task.metric=acuracy"], r"metric 'acuracy' is not measured for output: label; did you mean 'accuracy'"),
+        (["task.metric=acuracy"], r"'acuracy' is not measured for output: label.*did you mean 'accuracy'"),
         (["task.labels=[only]"], r"at least two different labels"),
         (["checkpoint=[lora]"], r"checkpoints must hold 'base'"),
         (["prompt=[]"], r"prompts: select at least one"),
@@ -191,6 +191,14 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
         (["task=arithmetic", "task.unseen_labels=[a]"], r"unseen_labels is set, and output: text has no use"),
         (["retrain.max_unlabelled_rows=100"], r"max_unlabelled_rows must be at least 300, since the trigger \w+_drift"),
         (["retrain.triggers.input_drift.max_rows=many"], r"retrain.triggers.input_drift.max_rows.*'many'"),
+        (["metric=[exact_match]"], r"none of those selected goes with output: label; select one in metric"),
+        (["metric=[accuracy]", "policy.metric=macro_f1"], r"'macro_f1' is not measured .* or not selected"),
+        (["+metrics.accuracy.range=[0,100]"], r"range must be \[0, 1\], or null .*: divide the totals by the highest"),
+        (["+metrics.accuracy.range=null"], r"metrics.accuracy cannot be the primary metric: margins are fractions"),
+        (["metrics.macro_f1.higher_is_better=false", "task.metric=macro_f1"], r"macro_f1 cannot be the primary metric"),
+        (["metrics.accuracy.totals._target_=whether.metrics.quality.equall"], r"no 'equall'; did you mean 'equal'"),
+        (["+metrics.accuracy.totals.strict=true"], r"accuracy.totals.strict: .*equal has no such argument"),
+        (["+metrics.disk=${metrics.accuracy}"], r"metrics.disk: stages measure a metric of this name"),
         (["training_runs=2"], r"two runs tell too little about a third one: expected 1, or 3 and more"),
         (["training_runs=3", "+checkpoints.lora_run2=${checkpoints.lora}"], r"lora_run2: training_runs=3 makes"),
         (["training_runs=0"], r"training_runs.*greater than or equal to 1, and is 0"),
@@ -319,6 +327,18 @@ def test_params_yaml_of_an_earlier_version_is_read_under_the_new_names(tmp_path:
     with pytest.raises(ConfigError, match=r"robustness.variations is now robustness.formats"):
         load(tmp_path / "params.yaml")
     assert load_earlier(tmp_path / "params.yaml") == config
+
+
+@pytest.mark.heavy
+def test_settings_without_metrics_of_an_earlier_version_have_those_that_come_with_the_project(tmp_path: Path) -> None:
+    values = yaml.safe_load(compose(["policy.metric=macro_f1"], ROOT / CONF))
+    metrics = values.pop("metrics")
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    with pytest.raises(ConfigError, match=r"metrics: is needed and not set"):
+        load(tmp_path / "params.yaml")
+    earlier = load_earlier(tmp_path / "params.yaml")
+    assert earlier.metrics.keys() == metrics.keys()
+    assert earlier.primary_metric == "macro_f1"
 
 
 @pytest.mark.heavy

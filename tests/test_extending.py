@@ -5,6 +5,7 @@ import shlex
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pandas
 import pytest
@@ -14,11 +15,25 @@ from arms import run_arm
 from tests.compare.synthetic_study import compare_and_report, write_study
 from tests.retrain.conftest import evidence
 from whether.config import CONF, Config, build, check, compose
+from whether.metrics.metric import quality_metrics
 from whether.outputs.kinds import lm_eval_match, output_of
 from whether.outputs.output import score_answer
 from whether.prepare.prepare import prepare
-from whether.records import Adherence, Example, Task, Verdict, output_folder, read_json, read_jsonl, write_json
+from whether.records import (
+    Adherence,
+    Example,
+    Prediction,
+    Task,
+    Verdict,
+    output_folder,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+)
 from whether.retrain.triggers import ObservedRow
+from whether.score.metrics import split_metrics
+from whether.tracking.names import measured
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs/extending.md").read_text()
@@ -44,8 +59,8 @@ def composed(command: str) -> Config:
 
 def test_every_section_is_covered() -> None:
     sections = re.findall(r"^## .*", TEXT, re.MULTILINE)
-    assert len(sections) == len(COMMANDS) == 9
-    assert len(FILES) == 15
+    assert len(sections) == len(COMMANDS) == 10
+    assert len(FILES) == 17
 
 
 @pytest.mark.heavy
@@ -135,6 +150,50 @@ def test_the_tuner_has_something_to_train(extended: Path, tiny_model: Path, labe
     trained = {name for name, parameter in tuned.named_parameters() if parameter.requires_grad}
     assert trained
     assert all("q_proj" in name or "v_proj" in name for name in trained)
+
+
+def f1_by_hand(row: Prediction) -> float:
+    """Token F1 of an answer that is the target, or the target without its last words."""
+    answered, asked = len((row.answer or "").split()), len(row.target.split())
+    return 2 * answered / (answered + asked)
+
+
+@pytest.mark.heavy
+def test_the_metric_decides_limits_and_is_shown(extended: Path) -> None:
+    command = next(command for command in COMMANDS if "token_f1" in command).replace(
+        "token_f1.min=0.1", "token_f1.min=0.9"
+    )
+    config = composed(f"{command} policy.resamples=200 curve=none")
+    artifacts = write_study(extended / "artifacts", output="text", sizes=(40, 30, 60))
+    write_json(
+        artifacts / "prepare/task.json", replace(read_json(artifacts / "prepare/task.json", Task), metric="token_f1")
+    )
+    answers = {}
+    for file in (artifacts / "score").glob("*/predictions.jsonl"):  # wrong answers have four words of the target's six
+        rows = read_jsonl(file, Prediction)
+        rows = [row if row.score else replace(row, answer=row.target.rsplit(" ", 2)[0]) for row in rows]
+        answers[file.parent.name] = rows
+        write_jsonl(file, rows)
+    compare_and_report(config, artifacts, extended)
+    verdict = read_json(extended / "verdict.json", Verdict)
+    arm, rows = verdict.arms["lora-zero_shot"], answers["lora-zero_shot"]
+    assert list(verdict.metrics) == ["exact_match", "token_f1"]
+    assert {row.metric for row in verdict.comparisons} == {verdict.metric} == {"token_f1"}
+    found = arm.metrics["token_f1"]
+    assert found.value == pytest.approx(fmean(f1_by_hand(row) for row in rows if row.split == "test"))
+    assert found.ci_low < found.value < found.ci_high
+    assert arm.dev["token_f1"] == pytest.approx(fmean(f1_by_hand(row) for row in rows if row.split == "dev"))
+    task = read_json(artifacts / "prepare/task.json", Task)
+    of_split = split_metrics(task, rows, quality_metrics(config.metrics, "text"))
+    assert of_split["token_f1"] == pytest.approx(fmean(map(f1_by_hand, rows)))
+    assert verdict.aspects[0].metrics == ["exact_match", "token_f1"]
+    assert "token F1" in (extended / "report.html").read_text()
+    assert "token_f1" in (extended / "leaderboard.csv").read_text()
+    assert "with token F1" in verdict.reasons[0]
+    assert {"test/token_f1", "test/token_f1_ci_low"} <= measured(arm.metrics).keys()
+    assert verdict.excluded.keys() == {"base-zero_shot", "base-few_shot"}
+    assert "has token F1 of" in verdict.excluded["base-zero_shot"]
+    assert "at least 90.0% is required" in verdict.excluded["base-zero_shot"]
 
 
 @pytest.mark.heavy

@@ -34,3 +34,10 @@ def test_kinds_of_output_are_compared_in_their_room_only() -> None:
     """Elsewhere a method of `OutputKind` says what differs; settings are checked where they are declared."""
     found = where(r"\.output\s*(==|!=|not in\b|in\b)")
     assert {name for name in found if not name.startswith("outputs/")} <= {"config/task.py"}
+
+
+def test_metrics_of_answers_are_known_in_one_file_only() -> None:
+    """Elsewhere they are settings (conf/metric), and a branch on what one is called would leave a user's own out."""
+    assert where(r"macro_f1") == {"metrics/quality.py"}
+    names = "|".join(file.stem for file in (SOURCE.parents[1] / "conf" / "metric").glob("*.yaml"))
+    assert where(rf"""(==|!=|\bin) [(\["]*({names})\b""") == set()

@@ -30,7 +30,7 @@ def result(folder: Path, *overrides: str, **study: object) -> VerdictFiles:
 
 
 def found(then: VerdictFiles, now: VerdictFiles):
-    return changes(then, now, settings().policy, InferenceSettings(resamples=500))
+    return changes(then, now, settings(), InferenceSettings(resamples=500))
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ PROMISED = {
 OURS = {
     "further_labels", "metric", "baseline", "representatives", "status", "excluded", "interactions",
     "break_even", "training", "policy",
-    "pricing", "learning_curve", "aspects", "retention",
+    "pricing", "learning_curve", "aspects", "retention", "metrics",
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from tests.shipped_metrics import metric
 from whether.compare.decide import ArmSummary, Decision, approach_of, comparisons, decide, select
 from whether.compare.reasons import reasons
 from whether.compare.sample_size import labels_needed
@@ -14,6 +15,7 @@ from whether.records import Measurement
 from whether.stats.inference import score_difference
 from whether.stats.intervals import InferenceSettings, Interval, PairedDifference, rate_interval
 
+ACCURACY = metric("accuracy")
 POLICY = PolicyConfig(margin=0.03, resamples=100)
 METRICS = {"latency_p95": 0.1, "usd_per_1k": 0.01, "peak_memory": 1e9, "valid_rate": 1.0, "retention_change": 0.0,
            "consistency": 1.0}  # fmt: skip
@@ -43,7 +45,7 @@ def answer(arms: list[ArmSummary], differences: dict, lows: float = 0.8, baselin
         quality=quality,
         baseline=baseline,
         further=further,
-        metric="accuracy",
+        metric=ACCURACY.info,
         policy=POLICY,
     )
     assert all(sentence.endswith(".") and "  " not in sentence for sentence in sentences)
@@ -202,7 +204,7 @@ def test_no_arm_left():
     selection = select([candidate("base-knn", latency_p95=9.0)], {"latency_p95": ConstraintConfig(max=1.0)})
     found = decide(selection, [], {}, 0.1, POLICY)
     assert (found.answer, found.recommended) == ("inconclusive", None)
-    said = reasons(found, selection, [], quality={}, baseline=0.1, further=None, metric="accuracy", policy=POLICY)
+    said = reasons(found, selection, [], quality={}, baseline=0.1, further=None, metric=ACCURACY.info, policy=POLICY)
     assert "base-knn has latency p95 of 9 s; at most 1 s is required." in said
 
 
@@ -213,10 +215,10 @@ def test_no_arm_left():
 def test_what_tuning_did_to_general_ability_is_said(low, high, said):
     selection = select([candidate("lora-zero_shot")], {})
     found = decide(selection, [], {"lora-zero_shot": 0.9}, 0.1, POLICY)
-    quality = {"lora-zero_shot": measurement("accuracy", 0.95, (0.9, 0.98), 200)}
+    quality = {"lora-zero_shot": ACCURACY.measurement(0.95, (0.9, 0.98), 200)}
     change = measurement("retention_change", -0.059, (low, high), 411)
     sentences = reasons(
-        found, selection, [], quality=quality, baseline=0.1, further=None, metric="accuracy", policy=POLICY,
+        found, selection, [], quality=quality, baseline=0.1, further=None, metric=ACCURACY.info, policy=POLICY,
         retention_change=change,
     )  # fmt: skip
     assert any(sentence.startswith(said) and "−5.9 points (−10.0 to" in sentence for sentence in sentences)

@@ -13,8 +13,9 @@ from rich.console import Console
 from synthetic_curve import law, scores, true_crossover, write_curve
 from synthetic_study import compare_and_report, settings, verdict_of, write_study
 
-from whether.compare.curve_points import CurveData, Reader, load_points
-from whether.compare.learning_curve import find_crossover, fit_curves, resample
+from tests.shipped_metrics import label_totals, metric
+from whether.compare.curve_points import CurveData, load_points
+from whether.compare.learning_curve import by_seed, find_crossover, fit_curves, resample, weighted
 from whether.errors import RecordError
 from whether.records import (
     Crossover,
@@ -292,25 +293,25 @@ def simulated(seed: int, seeds: int, examples: int = 100, deviation: float = 0.0
         own = rng.normal(0, deviation / np.sqrt(2), (len(LABELS), seeds))
         quality = np.clip(np.array([way(number) for number in LABELS])[:, None] + shared + own, 0, 1)
         ways.append(scores(rng, quality, difficulty))
-    targets = np.zeros(examples, dtype=np.int64)
-    return CurveData(list(LABELS), *ways, None, targets, np.arange(len(targets)), [], 0, {}, Reader("accuracy", []))
+    totals = [way[..., None] for way in ways]
+    return CurveData(list(LABELS), *totals, None, examples, np.arange(examples), [], 0, {}, metric("accuracy"))
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
-def test_a_weight_is_how_often_an_example_counts(metric: str) -> None:
+@pytest.mark.parametrize("name", ["accuracy", "macro_f1"])
+def test_a_weight_is_how_often_an_example_counts(name: str) -> None:
     rng = np.random.default_rng(5)
-    reader = Reader(metric, ["a", "b", "c", "d"])
     targets, answers = rng.integers(3, size=30), rng.integers(-1, 4, size=(2, 3, 30))
-    answers = answers if metric == "macro_f1" else (answers == targets).astype(float)
+    right = (answers == targets).astype(float)[..., None]
+    totals = label_totals(answers, targets, 4) if name == "macro_f1" else right
     picks = rng.integers(30, size=(7, 30))
     weights = np.array([np.bincount(row, minlength=30) for row in picks])
-    expected = reader.quality(answers[:, :, picks], targets[picks])
-    np.testing.assert_allclose(reader.weighted(answers, targets, weights), expected, atol=1e-12)
+    expected = by_seed(totals[:, :, picks], metric(name))
+    np.testing.assert_allclose(weighted(totals, weights, metric(name)), expected, atol=1e-12)
 
 
 def test_examples_that_come_in_groups_tell_less() -> None:
     single = simulated(3, 3)
-    rows = len(single.targets)
+    rows = single.examples
 
     def width(data: CurveData) -> float:
         return float(
@@ -318,8 +319,8 @@ def test_examples_that_come_in_groups_tell_less() -> None:
         )
 
     # Every example five times, and each five a group: no more is known than from one of them.
-    copies = {name: np.repeat(getattr(single, name), 5, axis=-1) for name in ("tuned", "prompting", "targets")}
-    many = replace(single, **copies, groups=np.arange(5 * rows))
+    copies = {name: np.repeat(getattr(single, name), 5, axis=-2) for name in ("tuned", "prompting")}
+    many = replace(single, **copies, examples=5 * rows, groups=np.arange(5 * rows))
     grouped = replace(many, groups=np.repeat(np.arange(rows), 5))
     assert width(many) < 0.9 * width(single)
     assert width(grouped) == pytest.approx(width(single), rel=0.1)

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from synthetic_study import compare_and_report, settings, write_study
 
-from whether.metrics.catalogue import METRIC_NAMES
+from whether.metrics.catalogue import catalogue
 from whether.metrics.format import (
     format_bytes,
     format_energy,
@@ -212,7 +212,7 @@ def test_every_question_has_its_numbers_or_says_how_to_get_them(folder, page):
         assert aspect.question in page
         assert aspect.metrics or aspect.how_to_measure
         for name in aspect.metrics:
-            assert METRIC_NAMES[name] in page
+            assert catalogue(verdict)[name].label in page
             assert all(name in arm.metrics for arm in verdict.arms.values())
 
 

@@ -11,13 +11,15 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 from synthetic_study import REALISTIC, compare_and_report, settings, verdict_of, write_study
 
+from tests.shipped_metrics import MACRO_F1, label_totals
 from whether.compare.decide import ArmSummary
 from whether.compare.sample_size import labels_needed, needs_more_runs
 from whether.config import Config, PolicyConfig
 from whether.records import read_json, read_jsonl
-from whether.stats.inference import macro_f1_difference, macro_f1_interval, mean_interval, score_difference
-from whether.stats.intervals import InferenceSettings, Interval, PairedDifference, mean, mean_difference
-from whether.stats.runs import _two_way_variance
+from whether.stats.inference import mean_interval, score_difference
+from whether.stats.intervals import InferenceSettings, Interval, PairedDifference
+from whether.stats.runs import _of_means
+from whether.stats.totals import estimate_difference, estimate_interval
 
 QUICK = InferenceSettings(resamples=200)
 FURTHER = {f"lora_run{run}-{prompt}": REALISTIC[f"lora-{prompt}"] for run in (2, 3) for prompt in ("zero_shot", "knn")}
@@ -35,7 +37,7 @@ def test_the_variance_is_that_of_a_two_way_analysis_of_variance():
     rows = [(score, run, unit) for run, line in enumerate(scores) for unit, score in enumerate(line)]
     frame = pd.DataFrame(rows, columns=["score", "run", "unit"])
     squares = anova_lm(ols("score ~ C(run) + C(unit)", frame).fit())["mean_sq"]
-    found = _two_way_variance((scores,), mean, QUICK)
+    found = _of_means(scores, QUICK)
     excess = squares["C(run)"] - squares["Residual"]
     assert excess > 0
     assert found.run_error**2 == pytest.approx(excess / scores.size)
@@ -47,7 +49,7 @@ def test_the_variance_is_that_of_a_two_way_analysis_of_variance():
 
 def test_the_p_value_is_that_of_the_interval_that_ends_at_zero():
     scores, other = right(3, 100, 0.3), right(1, 100, 0.0, seed=1, rate=0.55)[0]
-    found = _two_way_variance((scores, other), mean_difference, QUICK)
+    found = _of_means(scores - other, QUICK)
     assert 1e-6 < found.p_value() < 0.5
     low, high = found.spread(1 - found.p_value()).interval
     assert min(abs(low), abs(high)) == pytest.approx(0, abs=1e-9)
@@ -56,8 +58,8 @@ def test_the_p_value_is_that_of_the_interval_that_ends_at_zero():
 
 def test_the_jackknife_of_a_mean_gives_its_scores_back():
     scores = right(3, 40, 0.3)
-    direct = _two_way_variance((scores,), mean, QUICK)
-    by_jackknife = _two_way_variance((scores,), lambda values, axis: values.mean(axis), QUICK)
+    direct = _of_means(scores, QUICK)
+    by_jackknife = _of_means(scores, QUICK._replace(clusters=np.arange(40)))
     assert by_jackknife == pytest.approx(direct)
 
 
@@ -101,15 +103,15 @@ def test_macro_f1_of_runs():
     targets = rng.integers(0, 4, 300)
     answers = np.where(right(3, 300, 0.3) > 0, targets, (targets + 1) % 4)
     base = np.where(right(1, 300, 0.0, seed=1, rate=0.4)[0] > 0, targets, (targets + 1) % 4)
-    interval = macro_f1_interval(answers, targets, QUICK)
-    found = macro_f1_difference(answers, base, targets, QUICK)
-    one = macro_f1_difference(answers[0], base, targets, QUICK)
+    interval = estimate_interval(label_totals(answers, targets), MACRO_F1, QUICK)
+    found = estimate_difference(label_totals(answers, targets), label_totals(base, targets), MACRO_F1, QUICK)
+    one = estimate_difference(label_totals(answers[0], targets), label_totals(base, targets), MACRO_F1, QUICK)
     assert 0 <= interval.low < interval.high <= 1
     assert np.ptp(found.interval) > np.ptp(one.interval)
     assert found.p_value < 0.01
     perfect = np.stack([targets] * 3)
-    assert macro_f1_interval(perfect, targets, QUICK).high == pytest.approx(1)
-    assert macro_f1_interval(perfect, targets, QUICK).low < 0.999
+    assert estimate_interval(label_totals(perfect, targets), MACRO_F1, QUICK).high == pytest.approx(1)
+    assert estimate_interval(label_totals(perfect, targets), MACRO_F1, QUICK).low < 0.999
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])

@@ -18,6 +18,7 @@ from whether.errors import RecordError
 from whether.export.card import card
 from whether.export.facts import CardData, read_card_data
 from whether.export.markdown import code, escaped, fenced, without_paths
+from whether.metrics.catalogue import catalogue
 from whether.metrics.format import compact_interval, format_value
 from whether.model.loading import load_tokenizer
 from whether.records import Verdict, read_json, write_json
@@ -59,7 +60,10 @@ def test_the_text_says_the_numbers_of_the_records(study: Study) -> None:
     verdict = read_json(study.artifacts / "compare" / "verdict.json", Verdict)
     for arm in ("lora-zero_shot", "base-zero_shot"):
         measured = verdict.arms[arm].metrics["accuracy"]
-        value, interval = format_value("accuracy", measured.value), compact_interval("accuracy", measured)
+        value, interval = (
+            form("accuracy", row, catalogue(verdict))
+            for form, row in ((format_value, measured.value), (compact_interval, measured))
+        )
         assert f"| `{arm}` | {value} ({interval})" in text
     assert re.search(r"`lora-zero_shot` minus `base-zero_shot`, accuracy: \+\d.*p = .* on 18 paired examples", text)
     for number in ("trained_tokens", "computed_tokens"):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from arms import run_arm
 
+from tests.shipped_metrics import CONFIGS
 from whether.chat.messages import zero_shot_messages
 from whether.config import ModelConfig, PromptConfig, ServingConfig
 from whether.errors import DataError, EngineError, RecordError
@@ -38,7 +39,13 @@ def test_an_arm_answers_dev_and_test_and_measures(make_artifacts, tiny_model, la
     assert 0 < metrics["latency_p50"] <= metrics["latency_p95"]
     assert metrics["peak_memory"] > 50e6
     assert metrics["dev"].keys() == metrics["test"].keys()
-    assert (metrics.keys() | metrics["dev"].keys()) - METRICS.keys() == {"dev", "test", "n_dev", "n_test", "n_latency"}
+    assert (metrics.keys() | metrics["dev"].keys()) - {*METRICS, *CONFIGS} == {
+        "dev",
+        "test",
+        "n_dev",
+        "n_test",
+        "n_latency",
+    }
     assert metrics["dev"]["computed_tokens"] < metrics["dev"]["input_tokens"] / 2  # the examples are shared
     assert (folder / "prompt.txt").read_text() == predictions[0].prompt
     assert predictions[0].prompt.startswith("<|im_start|>system\nWhich queue?")

@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from tests.retrain.conftest import bundle
+from tests.shipped_metrics import metric
 from whether.config import GateConfig, PolicyConfig
 from whether.metrics.catalogue import measurement
 from whether.records import ArmRecord, Example, Prediction, Provenance, Task, Verdict
@@ -48,12 +49,14 @@ def sheet(name, champion, challenger, n, both=0):
 
 
 def decided(config, sheets, champion=None, challenger=None, found=None, **gate):
+    found = found or verdict()
     return decide_promotion(
         champion or bundle(config),
         challenger or bundle(config, id="bbbbbbbbbbbb"),
-        found or verdict(),
+        found,
         sheets,
         task=TASK,
+        metric=metric(found.metric),
         policy=PolicyConfig(resamples=500),
         gate=GateConfig(**gate),
         settings=SETTINGS,

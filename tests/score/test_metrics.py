@@ -2,9 +2,16 @@ from dataclasses import replace
 
 import pytest
 
+from tests.shipped_metrics import CONFIGS
 from whether.metrics.catalogue import METRICS
+from whether.metrics.metric import quality_metrics
 from whether.records import Prediction, Task
-from whether.score.metrics import latency_metrics, split_metrics
+from whether.score.metrics import latency_metrics
+from whether.score.metrics import split_metrics as metrics_of_split
+
+
+def split_metrics(task: Task, predictions: list[Prediction]) -> dict[str, float | None]:
+    return metrics_of_split(task, predictions, quality_metrics(CONFIGS, task.output))
 
 
 def predicted(target: str, answer: str | None, **changes) -> Prediction:
@@ -37,7 +44,7 @@ def test_tokens_and_seconds_are_means(label_task: Task) -> None:
     assert metrics["computed_tokens"] == 70
     assert metrics["input_tokens"] == 100
     assert metrics["seconds_per_request"] == 1.0
-    assert metrics.keys() <= METRICS.keys()
+    assert metrics.keys() <= {*METRICS, *CONFIGS}
 
 
 def test_tokens_that_a_server_did_not_tell_are_none_and_not_zero(label_task: Task) -> None:

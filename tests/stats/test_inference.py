@@ -8,16 +8,10 @@ from scipy import stats
 from sklearn.metrics import f1_score
 from statsmodels.stats.multitest import multipletests
 
-from whether.stats.inference import (
-    holm,
-    macro_f1,
-    macro_f1_difference,
-    macro_f1_interval,
-    mean_interval,
-    score_difference,
-    stratified_mean_interval,
-)
+from tests.shipped_metrics import MACRO_F1, label_totals
+from whether.stats.inference import holm, mean_interval, score_difference, stratified_mean_interval
 from whether.stats.intervals import InferenceSettings, rate_interval, tango_interval
+from whether.stats.totals import estimate_difference, estimate_interval
 
 QUICK = InferenceSettings(resamples=2000)
 
@@ -106,26 +100,33 @@ def labels(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_macro_f1_is_that_of_scikit_learn_over_labels_that_occur(seed):
     answers, _, targets = labels(30, seed)
     expected = f1_score(targets, answers, labels=range(5), average="macro", zero_division=np.nan)
-    assert macro_f1(answers, targets) == pytest.approx(expected)
-    stacked = np.stack([answers, targets])
-    assert macro_f1(stacked, np.stack([targets, targets])) == pytest.approx([expected, 1.0])
+    totals = label_totals(np.stack([answers, targets]), targets, 5)
+    assert MACRO_F1.value(totals.sum(-2), 30) == pytest.approx([expected, 1.0])
+    assert MACRO_F1.estimate(totals) == pytest.approx((expected + 1) / 2)
 
 
 def test_macro_f1_difference_agrees_with_a_plain_paired_bootstrap():
     a, b, targets = labels(200, 1)
-    result = macro_f1_difference(a, b, targets, QUICK)
+    result = estimate_difference(label_totals(a, targets, 5), label_totals(b, targets, 5), MACRO_F1, QUICK)
     rng = np.random.default_rng(9)
     rows = rng.integers(0, 200, (2000, 200))
-    sample = macro_f1(a[rows], targets[rows]) - macro_f1(b[rows], targets[rows])
+    sample = np.subtract(*(MACRO_F1.value(label_totals(x, targets, 5)[rows].sum(-2), 200) for x in (a, b)))
     assert tuple(result.interval) == pytest.approx(tuple(np.quantile(sample, [0.025, 0.975])), abs=0.03)
     assert result.deviation / math.sqrt(200) == pytest.approx(sample.std(), rel=0.1)
 
 
 def test_macro_f1_without_an_error_has_an_interval_and_rare_labels_widen_it():
     even, skewed = np.repeat([0, 1], 50), np.repeat([0, 1], [95, 5])
-    assert macro_f1_interval(even, even, QUICK).low == pytest.approx(rate_interval(100, 100, 0.95).low)
-    assert macro_f1_interval(skewed, skewed, QUICK).low < macro_f1_interval(even, even, QUICK).low
-    assert macro_f1_difference(even, even, even, QUICK).interval.high > 0
+    assert estimate_interval(label_totals(even, even, 5), MACRO_F1, QUICK).low == pytest.approx(
+        rate_interval(100, 100, 0.95).low
+    )
+    assert (
+        estimate_interval(label_totals(skewed, skewed, 5), MACRO_F1, QUICK).low
+        < estimate_interval(label_totals(even, even, 5), MACRO_F1, QUICK).low
+    )
+    assert (
+        estimate_difference(label_totals(even, even, 5), label_totals(even, even, 5), MACRO_F1, QUICK).interval.high > 0
+    )
 
 
 def test_means_of_what_cannot_spread():
@@ -154,7 +155,9 @@ def test_holm_by_hand_and_by_statsmodels():
 
 def test_the_same_seed_gives_the_same_numbers():
     a, b, targets = labels(60, 2)
-    assert macro_f1_difference(a, b, targets, QUICK) == macro_f1_difference(a, b, targets, QUICK)
+    assert estimate_difference(
+        label_totals(a, targets, 5), label_totals(b, targets, 5), MACRO_F1, QUICK
+    ) == estimate_difference(label_totals(a, targets, 5), label_totals(b, targets, 5), MACRO_F1, QUICK)
 
 
 def multinomial(rng: np.random.Generator, n: int, gained: float, lost: float, runs: int) -> np.ndarray:
@@ -212,8 +215,8 @@ def test_groups_of_one_are_independent_rows():
     assert other.interval == pytest.approx(one.interval, abs=0.05 * np.ptp(one.interval))
     assert mean_interval(a, grouped) == pytest.approx(mean_interval(a, QUICK), abs=0.005)
     targets, answers = rng.integers(0, 4, 200), rng.integers(0, 4, 200)
-    assert macro_f1_interval(answers, targets, grouped) == pytest.approx(
-        macro_f1_interval(answers, targets, QUICK), abs=0.015
+    assert estimate_interval(label_totals(answers, targets, 5), MACRO_F1, grouped) == pytest.approx(
+        estimate_interval(label_totals(answers, targets, 5), MACRO_F1, QUICK), abs=0.015
     )
 
 
@@ -236,7 +239,7 @@ def test_intervals_of_grouped_rows_hold_the_truth(kind):
         else:
             targets = rng.integers(0, 3, len(clusters))
             answers = np.where(right[0] > 0, targets, (targets + 1) % 3)
-            interval, truth = macro_f1_interval(answers, targets, settings), 0.8
+            interval, truth = estimate_interval(label_totals(answers, targets, 5), MACRO_F1, settings), 0.8
         held += interval[0] <= truth <= interval[1]
     assert held / runs == pytest.approx(0.95, abs=0.035)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from tests.shipped_metrics import metric
 from whether.config import CONF, Config, compose, write_params
 from whether.metrics.catalogue import measurement  # fmt: skip
 from whether.records import (  # fmt: skip
@@ -29,6 +30,7 @@ from whether.records import (  # fmt: skip
 from whether.tracking.publish import Receipt
 
 ROOT = Path(__file__).parents[2]
+ACCURACY = metric("accuracy")
 LABELS = ["add_to_playlist", "book_restaurant", "get_weather"]
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="320" height="120"><line y2="110" x2="300" stroke="black"/></svg>'
 QUALITY = {"zero_shot": (0.0, 0.88), "few_shot": (0.2, 0.86), "knn": (0.84, 0.92)}
@@ -154,9 +156,9 @@ class Records:
         """A curve on which tuning overtakes at 32 labels."""
         levels = []
         for labels in self.config.curve.labels:
-            tuned = measurement("accuracy", 1 - 8 / labels, (0.5, 0.99), 100)
-            prompting = measurement("accuracy", 0.7, (0.6, 0.8), 100)
-            difference = measurement("accuracy", 0.3 - 8 / labels, None, 100)
+            tuned = ACCURACY.measurement(1 - 8 / labels, (0.5, 0.99), 100)
+            prompting = ACCURACY.measurement(0.7, (0.6, 0.8), 100)
+            difference = ACCURACY.measurement(0.3 - 8 / labels, None, 100)
             values = CurveValue(tuned, [0.1, 0.2]), CurveValue(prompting, [0.7, 0.7])
             levels.append(CurveLevel(labels, labels / 10, *values, {"base-knn": 2}, difference))
         crossover = Crossover("at", 32, 25, None, {"at": 1.0}, 3.2)
@@ -172,7 +174,7 @@ class Records:
                 arms[f"{checkpoint}-{prompt}"] = ArmRecord(
                     checkpoint, prompt, "prompt" if checkpoint == "base" else "fine_tune",
                     {
-                        "accuracy": measurement("accuracy", quality, interval, 30),
+                        "accuracy": ACCURACY.measurement(quality, interval, 30),
                         "usd_per_1k": measurement("usd_per_1k", usd_per_hour * 0.05),
                         "latency_p50": measurement("latency_p50", 0.2),
                         "latency_p95": measurement("latency_p95", None),
@@ -191,6 +193,7 @@ class Records:
             arms=arms,
             training={"lora": TrainingCost(labels=60, seconds=60.0, usd_labels=6.0, usd_machine=0.002, usd=6.002)},
             metric="accuracy",
+            metrics={"accuracy": ACCURACY.info},
             representatives={"prompt": f"base-{list(self.config.prompts)[-1]}", "fine_tune": "lora-zero_shot"},
             learning_curve=self.learning_curve() if self.config.curve.labels else None,
             comparisons=[

@@ -62,7 +62,7 @@ def _read(config: TaskConfig) -> tuple[Task, list[Example]]:
     task = Task(
         name=config.name,
         output="label",
-        metric="accuracy",
+        metric=None,
         instruction=config.instruction.replace("{labels}", ", ".join(labels)),
         input_template=config.input_template,
         labels=labels,

@@ -85,4 +85,4 @@ def since(name: str, now: Path, scratch: Path) -> Changes:
 def between(then: Path, now: Path, config: Config) -> Changes:
     """Return what changed between two folders like artifacts/compare."""
     settings = InferenceSettings(level=1 - config.policy.alpha, resamples=config.policy.resamples, seed=config.seed)
-    return changes(read_result(then), read_result(now), config.policy, settings)
+    return changes(read_result(then), read_result(now), config, settings)

@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from whether.compare.decide import conclude
-from whether.compare.measure import clustered, encode_labels
-from whether.config import PolicyConfig
+from whether.compare.measure import clustered
+from whether.config import Config, TaskConfig
 from whether.config.renamed import new_constraints
+from whether.errors import ConfigError, near_matches
 from whether.metrics.format import format_points, join_names
+from whether.metrics.metric import Metric, metric_of
 from whether.records import (
     HEADLINES,
     ArmChange,
@@ -19,12 +21,14 @@ from whether.records import (
     Changes,
     OutputRow,
     Provenance,
+    Task,
     Verdict,
     read_json,
     read_jsonl,
 )
-from whether.stats.inference import holm, macro_f1_difference, score_difference
+from whether.stats.inference import holm
 from whether.stats.intervals import InferenceSettings, PairedDifference
+from whether.stats.totals import estimate_difference
 
 _CONCLUSIONS: dict[str, ChangeConclusion] = {"a_better": "better", "b_better": "worse", "equivalent": "unchanged"}
 
@@ -41,21 +45,27 @@ def read_result(folder: Path) -> VerdictFiles:
     return VerdictFiles(read_json(folder / "verdict.json", Verdict), read_jsonl(folder / "outputs.jsonl", OutputRow))
 
 
-def changes(then: VerdictFiles, now: VerdictFiles, policy: PolicyConfig, settings: InferenceSettings) -> Changes:
+def changes(then: VerdictFiles, now: VerdictFiles, config: Config, settings: InferenceSettings) -> Changes:
     """Compare two results on the examples that they share.
 
     An example is shared if its id, inputs and target are the same. Each arm of both is compared with itself by the
-    paired interval and test of the verdict, corrected over the arms.
+    paired interval and test of the verdict, corrected over the arms. Raises ConfigError where the settings do
+    not select its metric.
     """
     shared = _shared(then.outputs, now.outputs)
     both = [name for name in now.verdict.arms if name in then.verdict.arms]
     arms = [name for name in both if all(name in row.arms for pair in shared for row in pair)]
-    differences = {name: _difference(name, shared, now.verdict.metric, settings) for name in arms} if shared else {}
+    differences = {}
+    if shared and arms:
+        metric = _metric(now.verdict, config)
+        differences = {
+            name: _difference(name, shared, _task(config.task, shared, name), metric, settings) for name in arms
+        }
     adjusted = holm(np.array([row.p_value for row in differences.values()]))
     rows = [
         ArmChange(
             name, row.difference, row.interval.low, row.interval.high, row.p_value, p_adjusted, row.n,
-            _CONCLUSIONS.get(conclude(row, p_adjusted, policy), "not_shown"),
+            _CONCLUSIONS.get(conclude(row, p_adjusted, config.policy), "not_shown"),
         )
         for (name, row), p_adjusted in zip(differences.items(), adjusted.tolist(), strict=True)
     ]  # fmt: skip
@@ -86,16 +96,37 @@ def _shared(then: Sequence[OutputRow], now: Sequence[OutputRow]) -> Pairs:
     return [(before[key(row)], row) for row in now if key(row) in before]
 
 
-def _difference(arm: str, shared: Pairs, metric: str, settings: InferenceSettings) -> PairedDifference:
-    then, now = [row.arms[arm] for row, _ in shared], [row.arms[arm] for _, row in shared]
+def _metric(verdict: Verdict, config: Config) -> Metric:
+    """Return the metric that a verdict compares by."""
+    if verdict.metric not in config.metrics:
+        raise ConfigError(
+            f"the verdict compares by {verdict.metric}, which the settings do not select"
+            f"{near_matches(verdict.metric, config.metrics)}: add it with `python -m pipelines.compose metric=[…]`"
+        )
+    return metric_of(verdict.metric, config.metrics[verdict.metric])
+
+
+def _task(task: TaskConfig, shared: Pairs, arm: str) -> Task:
+    """Return what metrics need of a task; its labels are those that were asked for or answered.
+
+    The verdicts can be of another task than that of the settings, so nothing is read by its kind of output.
+    """
+    answers = {row.arms[arm].answer for pair in shared for row in pair}
+    labels = sorted({row.target for _, row in shared} | {answer for answer in answers if answer is not None})
+    return Task(
+        name=task.name, output=task.output, output_settings=task.output_settings, metric=None,
+        instruction=task.instruction, input_template=task.input_template, labels=labels, schema=task.schema,
+        answer_pattern=task.answer_pattern, max_new_tokens=task.max_new_tokens,
+    )  # fmt: skip
+
+
+def _difference(arm: str, shared: Pairs, task: Task, metric: Metric, settings: InferenceSettings) -> PairedDifference:
+    targets = [row.target for _, row in shared]
+    then, now = (
+        metric.table(task, [row.arms[arm].answer for row in rows], targets) for rows in zip(*shared, strict=True)
+    )
     settings = clustered([row.group for _, row in shared], settings)
-    if metric == "macro_f1":
-        targets = [row.target for _, row in shared]
-        labels = sorted({*targets, *(answer.answer for answer in [*then, *now] if answer.answer is not None)})
-        after, before = (encode_labels([answer.answer for answer in side], labels) for side in (now, then))
-        return macro_f1_difference(after, before, encode_labels(targets, labels), settings)
-    scores = [np.array([answer.score for answer in side], dtype=np.float64) for side in (now, then)]
-    return score_difference(scores[0], scores[1], settings)
+    return estimate_difference(now, then, metric, settings)
 
 
 def _causes(then: Verdict, now: Verdict, shared: int, examples: int) -> list[str]:
@@ -133,7 +164,10 @@ def _policy(policy: dict[str, Any]) -> dict[str, Any]:
 def _settings(before: Provenance, after: Provenance) -> list[str]:
     if not before.settings or not after.settings:
         return []
-    names = [name for name in after.settings if before.settings.get(name, "") != after.settings[name]]
+    # An earlier version recorded no metrics: of those nothing is known to have changed.
+    no_metrics = not any(name.startswith("metrics.") for name in before.settings)
+    known = [name for name in after.settings if not (no_metrics and name.startswith("metrics."))]
+    names = [name for name in known if before.settings.get(name, "") != after.settings[name]]
     return [f"the settings of {join_names(names)}"] if names else []
 
 

@@ -34,7 +34,8 @@ from whether.compare.sample_size import labels_needed, needs_more_runs
 from whether.config import BASE, Config, PolicyConfig
 from whether.config.renamed import new_constraints
 from whether.errors import ConfigError, near_matches
-from whether.metrics.catalogue import aspects
+from whether.metrics.catalogue import METRICS, aspects
+from whether.metrics.metric import Metric
 from whether.records import (
     ArmRecord,
     BreakEven,
@@ -92,9 +93,10 @@ def reach_verdict(
     """Return the verdict on what was measured; `is_first`: constraints on what is not measured yet do not count."""
     settings, policy = _inference(config), config.policy
     metric = _primary_metric(config, study)
-    arms = {name: _arm_record(name, study, config, settings) for name in study.arms}
+    arms = {name: _arm_record(name, study, config, metric, settings) for name in study.arms}
     candidates = {
-        name: measure.candidate(study.arms[name], record.metrics, record.dev, metric) for name, record in arms.items()
+        name: measure.candidate(study.arms[name], record.metrics, record.dev, metric.name)
+        for name, record in arms.items()
     }
     unchecked = _unchecked(policy, arms) if is_first else []
     kept = {name: limit for name, limit in policy.constraints.items() if name not in unchecked}
@@ -103,7 +105,7 @@ def reach_verdict(
     selection, decision = judged.selection, judged.decision
     others = [pair for pair in measure.every_pair(study) if pair not in judged.differences]
     exploratory = measure.differences(study, others, metric, settings)
-    quality = {name: record.metrics[metric] for name, record in arms.items()}
+    quality = {name: record.metrics[metric.name] for name, record in arms.items()}
     curve = learning_curve(config, study, points, metric, settings)
     verdict = Verdict(
         answer=decision.answer,
@@ -115,7 +117,7 @@ def reach_verdict(
             quality=quality,
             baseline=judged.baseline,
             further=judged.further,
-            metric=metric,
+            metric=metric.info,
             policy=policy,
             retention_change=_retention_change(arms, decision.recommended),
             truncated=_truncated(study, decision.recommended),
@@ -126,10 +128,10 @@ def reach_verdict(
         task=study.task.name,
         model=config.model.name,
         arms=arms,
-        comparisons=judged.family + comparisons(exploratory, metric, "exploratory", policy),
+        comparisons=judged.family + comparisons(exploratory, metric.name, "exploratory", policy),
         provenance=provenance(artifacts, config),
         further_labels=judged.further,
-        metric=metric,
+        metric=metric.name,
         baseline=judged.baseline,
         representatives={str(kind): candidate.name for kind, candidate in selection.representatives.items()},
         status=decision.status,
@@ -149,6 +151,7 @@ def reach_verdict(
             for name, checkpoint in study.checkpoints.items()
             if checkpoint.tuned
         },
+        metrics={name: found.info for name, found in study.metrics.items()},
     )
     return dataclasses.replace(verdict, aspects=aspects(verdict))
 
@@ -194,16 +197,18 @@ class TestComparison(NamedTuple):
 
 
 def compare_representatives(
-    study: Results, candidates: Sequence[ArmSummary], metric: str, settings: InferenceSettings, policy: PolicyConfig
+    study: Results, candidates: Sequence[ArmSummary], metric: Metric, settings: InferenceSettings, policy: PolicyConfig
 ) -> TestComparison:
     """Select representatives, compare them on test and decide."""
-    selection = select(candidates, policy.constraints)
+    selection = select(
+        candidates, policy.constraints, METRICS | {name: row.info for name, row in study.metrics.items()}
+    )
     representatives = list(selection.representatives.values())
     names = [candidate.name for candidate in representatives]
     differences = measure.differences(
         study, [pair for pair in measure.every_pair(study) if set(pair) <= set(names)], metric, settings
     )
-    family = comparisons(differences, metric, "decision", policy)
+    family = comparisons(differences, metric.name, "decision", policy)
     baseline = measure.majority_baseline(study.task, metric, [example.target for example in study.examples])
     unit = measure.clustered(study.groups, settings)
     lows = {name: measure.quality_low(study.arms[name], study.task, metric, unit) for name in names}
@@ -242,31 +247,31 @@ def _truncated(study: Results, recommended: str | None) -> int:
     return study.checkpoints[arm.checkpoint].benchmark.truncated_requests or 0 if arm else 0
 
 
-def _primary_metric(config: Config, study: Results) -> str:
+def _primary_metric(config: Config, study: Results) -> Metric:
     """Return the metric that decides. Raises ConfigError for one that the task's output does not have."""
-    known = measure.quality_metrics(study.task)
-    metric = config.policy.metric or study.task.metric
+    known = study.metrics
+    metric = config.policy.metric or study.task.metric or next(iter(known), "")
     if metric not in known:
         raise ConfigError(
             f"policy.metric: {metric!r} is not measured for the task {study.task.name}, whose output is"
             f" {study.task.output}{near_matches(metric, known)}"
         )
-    return metric
+    return known[metric]
 
 
 def _inference(config: Config) -> InferenceSettings:
     return InferenceSettings(level=1 - config.policy.alpha, resamples=config.policy.resamples, seed=config.seed)
 
 
-def _arm_record(name: str, study: Results, config: Config, settings: InferenceSettings) -> ArmRecord:
+def _arm_record(name: str, study: Results, config: Config, metric: Metric, settings: InferenceSettings) -> ArmRecord:
     arm = study.arms[name]
     return ArmRecord(
         checkpoint=arm.checkpoint,
         prompt=arm.prompt,
         answer=measure.arm_kind(arm),
         metrics=measure.measure(arm, study, config, settings),
-        dev=measure.dev_quality(arm, study.task),
-        by_run=measure.quality_by_run(arm, study.task, _primary_metric(config, study)),
+        dev=measure.dev_quality(arm, study),
+        by_run=measure.quality_by_run(arm, study.task, metric),
     )
 
 

@@ -10,10 +10,11 @@ from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 
-from whether.compare.measure import encode_labels
+from whether.compare.measure import totals_table
 from whether.compare.results import Arm, Results
 from whether.config import BASE, CurveConfig
 from whether.errors import RecordError
+from whether.metrics.metric import Metric
 from whether.outputs.decoding import build_decoding, greedy, parse_generations
 from whether.outputs.kinds import output_of
 from whether.outputs.output import score_answer
@@ -29,8 +30,7 @@ from whether.records import (
     read_json,
     read_jsonl,
 )
-from whether.stats.inference import macro_f1
-from whether.stats.intervals import Codes
+from whether.stats.intervals import Codes, Floats
 
 CurveApproach = Literal["tuned", "prompting"]
 Rows = Mapping[str, CurveAnswer | Prediction]
@@ -74,49 +74,9 @@ class PointPredictions:
         return sorted(self.tuned.test)
 
 
-class Reader(NamedTuple):
-    """The primary metric of answers in array form: scores, or codes of labels for macro-F1."""
-
-    metric: str
-    labels: list[str]
-
-    def encode(self, rows: Rows, ids: Sequence[str]) -> Any:
-        """Return answers in the order of `ids`, shape (examples,)."""
-        if self.metric == "macro_f1":
-            return encode_labels([rows[key].answer for key in ids], self.labels)
-        return np.array([rows[key].score for key in ids], dtype=np.float64)
-
-    def targets(self, rows: Rows, ids: Sequence[str]) -> Codes:
-        """Return the right labels in the order of `ids`, shape (examples,)."""
-        return encode_labels([rows[key].target for key in ids], self.labels)
-
-    def quality(self, answers: Any, targets: Codes) -> Any:
-        """Return the metric over the last axis, for each of the leading axes."""
-        return macro_f1(answers, targets) if self.metric == "macro_f1" else answers.mean(-1)
-
-    def weighted(self, answers: Any, targets: Codes, weights: Any) -> Any:
-        """Return the metric of answers (levels, seeds, examples) in which an example counts as often as `weights` say.
-
-        Weights have shape (resamples, examples), the result (levels, seeds, resamples).
-        """
-        if self.metric != "macro_f1":
-            return answers @ weights.T / weights.sum(1)
-        scores, seen = np.zeros((*answers.shape[:2], len(weights))), np.zeros((*answers.shape[:2], len(weights)))
-        for label in range(len(self.labels)):
-            answered, right = answers == label, targets == label
-            both = answered @ weights.T + right @ weights.T
-            scores += np.divide(2 * ((answered & right) @ weights.T), both, out=np.zeros(both.shape), where=both > 0)
-            seen += both > 0
-        return scores / seen
-
-    def quality_of(self, rows: Rows, ids: Sequence[str]) -> float:
-        """Return the metric of the answers to `ids`."""
-        return float(self.quality(self.encode(rows, ids), self.targets(rows, ids)))
-
-
 @dataclass(frozen=True)
 class CurveData:
-    """What was measured: answers have shape (levels, seeds, examples)."""
+    """What was measured: totals of answers have shape (levels, seeds, examples, k)."""
 
     labels: list[int]
     """Numbers of labels at which every seed has a point, rising."""
@@ -124,20 +84,20 @@ class CurveData:
     prompting: Any
     """Of the arm of base that dev chose for each level and seed."""
     reference: Any
-    """Of base with the plain prompt, shape (examples,); None where no such arm was run."""
-    targets: Any
-    """Codes of the right labels, shape (examples,)."""
+    """Of base with the plain prompt, shape (examples, k); None where no such arm was run."""
+    examples: int
+    """Of test."""
     groups: Any
     """Of each example the number of its group, from 0, shape (examples,); its own where there are none."""
     chosen: list[dict[str, int]]
     """For each level, arm of base → seeds for which dev chose it."""
     dev_labels: int
     not_measured: dict[str, str]
-    reader: Reader
+    metric: Metric
 
     @property
     def ways(self) -> dict[CurveApproach, Any]:
-        """The answers of both ways."""
+        """The totals of both ways."""
         return {"tuned": self.tuned, "prompting": self.prompting}
 
 
@@ -212,7 +172,7 @@ def _point(point: CurvePoint, answers: Sequence[CurveAnswer], folder: Path) -> P
     )
 
 
-def to_arrays(curve: CurveConfig, points: Points, study: Results, metric: str) -> CurveData:
+def to_arrays(curve: CurveConfig, points: Points, study: Results, metric: Metric) -> CurveData:
     """Return what was measured as arrays, the best prompt chosen on dev.
 
     The plain prompt on base, which needs no labels, is one of those that dev chooses from. A tie goes to it, and then
@@ -225,27 +185,30 @@ def to_arrays(curve: CurveConfig, points: Points, study: Results, metric: str) -
     some_arm = _answers(next(iter(study.arms.values())))
     devs = _common_ids([loaded.dev for loaded in whole], some_arm.dev, "dev")
     tests = _common_ids([loaded.test for loaded in whole], some_arm.test, "test")
-    reader = Reader(metric, study.task.labels)
+
+    def totals(rows: Rows, ids: Sequence[str]) -> Floats:
+        return totals_table(study.task, metric, [rows[key] for key in ids])
+
     tuned, prompting, names = [], [], []
     for loaded in whole:
-        tuned.append(reader.encode(loaded.tuned.test, tests))
+        tuned.append(totals(loaded.tuned.test, tests))
         options = loaded.prompts | ({plain.name: _answers(plain)} if plain else {})
-        on_dev = {name: reader.quality_of(answers.dev, devs) for name, answers in options.items()}
+        on_dev = {name: metric.estimate(totals(answers.dev, devs)) for name, answers in options.items()}
         name = max(on_dev, key=lambda name: (on_dev[name], plain is not None and name == plain.name))
         names.append(name)
-        prompting.append(reader.encode(options[name].test, tests))
-    seeds, shape = len(curve.seeds), (len(levels), len(curve.seeds), len(tests))
+        prompting.append(totals(options[name].test, tests))
+    seeds, shape = len(curve.seeds), (len(levels), len(curve.seeds), len(tests), -1)
     return CurveData(
         labels=levels,
-        tuned=np.reshape(tuned, shape),
-        prompting=np.reshape(prompting, shape),
-        reference=reader.encode(_answers(plain).test, tests) if plain and whole else None,
-        targets=reader.targets(whole[0].tuned.test, tests) if whole else None,
+        tuned=np.reshape(tuned, shape) if whole else None,
+        prompting=np.reshape(prompting, shape) if whole else None,
+        reference=totals(_answers(plain).test, tests) if plain and whole else None,
+        examples=len(tests),
         groups=_groups(study, tests),
         chosen=[dict(Counter(names[start : start + seeds])) for start in range(0, len(names), seeds)],
         dev_labels=len(devs),
         not_measured=absent,
-        reader=reader,
+        metric=metric,
     )
 
 

@@ -1,15 +1,14 @@
 """What a learning curve shows, in sentences."""
 
-from whether.metrics.catalogue import METRIC_NAMES
-from whether.metrics.format import format_interval, format_points, format_signed, format_usd, format_value, join_names
-from whether.records import Crossover, CurveLevel, LearningCurve
+from whether.metrics.format import format_bounds, format_number, format_points, format_signed, format_usd, join_names
+from whether.records import Crossover, CurveLevel, LearningCurve, MetricInfo
 
 
-def curve_reasons(curve: LearningCurve, level: float) -> list[str]:
-    """Return what was found on a curve that was measured, the crossover first."""
+def curve_reasons(curve: LearningCurve, metric: MetricInfo, level: float) -> list[str]:
+    """Return what was found on a curve that was measured, the crossover first; `metric` is the one on it."""
     sentences = [] if curve.crossover is None else [crossover_sentence(curve, curve.crossover, level)]
     ends = curve.levels if len(curve.levels) < 2 else [curve.levels[0], curve.levels[-1]]
-    sentences += [_level_sentence(curve, found) for found in ends]
+    sentences += [_level_sentence(curve, metric, found) for found in ends]
     if curve.dev_labels is not None and curve.dev_usd is not None:
         sentences.append(
             f"Both ways also use the labels of {curve.dev_labels:,} examples of dev, which choose the best step and the"
@@ -59,17 +58,17 @@ def _span(crossover: Crossover, first: int, last: int) -> str:
     return f"{first:,} or fewer to more than {last:,}"
 
 
-def _level_sentence(curve: LearningCurve, found: CurveLevel) -> str:
+def _level_sentence(curve: LearningCurve, metric: MetricInfo, found: CurveLevel) -> str:
     tuned, prompting, difference = found.tuned.mean, found.prompting.mean, found.difference
     low, high = difference.ci_low, difference.ci_high
     numbers = format_points(difference.value or 0.0)
     if low is not None and high is not None:
         numbers += f" ({format_signed(low)} to {format_signed(high)})"
     return (
-        f"With {found.labels:,} labels {curve.checkpoint} has {METRIC_NAMES[curve.metric]}"
-        f" {format_value(curve.metric, tuned.value)} ({format_interval(curve.metric, tuned)})"
+        f"With {found.labels:,} labels {curve.checkpoint} has {metric.label}"
+        f" {format_number(metric, tuned.value)} ({format_bounds(metric, tuned)})"
         f" and the best prompt, {join_names(list(found.chosen))},"
-        f" {format_value(curve.metric, prompting.value)} ({format_interval(curve.metric, prompting)}): {numbers}."
+        f" {format_number(metric, prompting.value)} ({format_bounds(metric, prompting)}): {numbers}."
     )
 
 

@@ -21,8 +21,9 @@ from typing import Literal
 import numpy as np
 
 from whether.config import ConstraintConfig, PolicyConfig
+from whether.metrics.catalogue import METRICS
 from whether.metrics.constraints import violation
-from whether.records import Answer, Comparison
+from whether.records import Answer, Comparison, MetricInfo
 from whether.stats.inference import holm
 from whether.stats.intervals import PairedDifference
 
@@ -76,9 +77,15 @@ def approach_of(tuned: bool, plain: bool) -> Approach:
     return "prompt" if not tuned else "fine_tune" if plain else "both"
 
 
-def select(candidates: Sequence[ArmSummary], constraints: Mapping[str, ConstraintConfig | None]) -> Selection:
-    """Return the best arm of each kind on dev among those that keep the constraints (ties: fewer tokens)."""
-    broken = {candidate.name: _violated_constraints(candidate, constraints) for candidate in candidates}
+def select(
+    candidates: Sequence[ArmSummary], constraints: Mapping[str, ConstraintConfig | None],
+    metrics: Mapping[str, MetricInfo] = METRICS,
+) -> Selection:  # fmt: skip
+    """Return the best arm of each kind on dev among those that keep the constraints (ties: fewer tokens).
+
+    `metrics` say how those that constraints limit read.
+    """
+    broken = {candidate.name: _violated_constraints(candidate, constraints, metrics) for candidate in candidates}
     allowed = [candidate for candidate in candidates if not broken[candidate.name]]
     chosen = {}
     for kind in APPROACHES:
@@ -88,10 +95,12 @@ def select(candidates: Sequence[ArmSummary], constraints: Mapping[str, Constrain
     return Selection(chosen, {name: "; ".join(reasons) + "." for name, reasons in broken.items() if reasons})
 
 
-def _violated_constraints(candidate: ArmSummary, constraints: Mapping[str, ConstraintConfig | None]) -> list[str]:
+def _violated_constraints(
+    candidate: ArmSummary, constraints: Mapping[str, ConstraintConfig | None], metrics: Mapping[str, MetricInfo]
+) -> list[str]:
     """Return a clause for each constraint that an arm breaks, or that cannot be checked because it was not measured."""
     clauses = [
-        violation(candidate.name, metric, constraint, candidate.metrics.get(metric))
+        violation(candidate.name, metric, constraint, candidate.metrics.get(metric), metrics)
         for metric, constraint in constraints.items()
         if constraint
     ]

@@ -28,11 +28,11 @@ from whether.compare.curve_points import CurveApproach, CurveData, Points, to_ar
 from whether.compare.curve_reasons import curve_reasons
 from whether.compare.results import Results
 from whether.config import Config
-from whether.metrics.catalogue import measurement
+from whether.metrics.metric import Metric
 from whether.records import Crossover, CurveLevel, CurveValue, FittedPoint, LearningCurve, Measurement, PowerLaw
-from whether.stats.inference import macro_f1_interval, mean_interval
-from whether.stats.intervals import Floats, InferenceSettings, rate_interval
+from whether.stats.intervals import Codes, Floats, InferenceSettings, rate_interval
 from whether.stats.power_law import PowerLaws, crossings, fit
+from whether.stats.totals import estimate_interval
 
 GRID_POINTS = 40
 """At which the fitted curves are written for drawing, evenly spread over the logarithm of the number of labels."""
@@ -55,7 +55,7 @@ class FittedCurves(NamedTuple):
 
 
 def learning_curve(
-    config: Config, study: Results, points: Points, metric: str, settings: InferenceSettings
+    config: Config, study: Results, points: Points, metric: Metric, settings: InferenceSettings
 ) -> LearningCurve | None:
     """Return the learning curve; None where no point of it is there."""
     if not points:
@@ -65,16 +65,16 @@ def learning_curve(
     if not data.labels:
         why = "; ".join(dict.fromkeys(data.not_measured.values()))
         reasons = [f"The learning curve was not measured: {why}."]
-        return LearningCurve(metric, checkpoint, seeds, reasons, not_measured=data.not_measured)
+        return LearningCurve(metric.name, checkpoint, seeds, reasons, not_measured=data.not_measured)
     curves = fit_curves(data, settings)
     levels = [_level(data, place, curves, settings, price) for place in range(len(data.labels))]
     curve = LearningCurve(
-        metric=metric,
+        metric=metric.name,
         checkpoint=checkpoint,
         seeds=seeds,
         reasons=[],
         levels=levels,
-        test_examples=len(data.targets),
+        test_examples=data.examples,
         dev_labels=data.dev_labels,
         dev_usd=data.dev_labels * price,
         reference=_reference(data, settings),
@@ -83,13 +83,13 @@ def learning_curve(
         crossover=find_crossover(curves, settings.level, price),
         not_measured=data.not_measured,
     )
-    return dataclasses.replace(curve, reasons=curve_reasons(curve, settings.level))
+    return dataclasses.replace(curve, reasons=curve_reasons(curve, metric.info, settings.level))
 
 
 def fit_curves(data: CurveData, settings: InferenceSettings) -> FittedCurves:
     """Return quality at each number of labels and the fitted curves, as observed and in resamples."""
     labels = np.array(data.labels, dtype=np.float64)
-    observed = {way: data.reader.quality(answers, data.targets).mean(1) for way, answers in data.ways.items()}
+    observed = {way: by_seed(totals, data.metric).mean(1) for way, totals in data.ways.items()}
     resampled = resample(data, settings)
     laws = {way: fit(labels, values[None, :]) for way, values in observed.items()}
     return FittedCurves(
@@ -100,23 +100,41 @@ def fit_curves(data: CurveData, settings: InferenceSettings) -> FittedCurves:
 def resample(data: CurveData, settings: InferenceSettings) -> dict[CurveApproach, Floats]:
     """Return quality at each number of labels in resamples of examples and seeds, shape (resamples, levels)."""
     rng = np.random.default_rng(settings.seed)
-    _, seeds, examples = data.tuned.shape
+    levels, seeds, examples, _ = data.tuned.shape
     groups = int(data.groups.max()) + 1
     grouped = groups < examples
-    batch = max(1, _BATCH // data.tuned.size)
+    batch = max(1, _BATCH // (levels * seeds * examples))
     parts: dict[CurveApproach, list[Floats]] = {way: [] for way in data.ways}
     for start in range(0, settings.resamples, batch):
         size = min(batch, settings.resamples - start)
         weights = rng.multinomial(groups, np.full(groups, 1 / groups), size=size)[:, data.groups]
         moved = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=size) / seeds - 1 / seeds
         wider = np.sqrt(seeds / (seeds - 1)) if seeds > 1 else 0.0
-        for way, answers in data.ways.items():
-            quality = data.reader.weighted(answers, data.targets, weights)
+        for way, totals in data.ways.items():
+            quality = weighted(totals, weights, data.metric)
             if grouped:
-                centre = data.reader.quality(answers, data.targets)[:, :, None]
+                centre = by_seed(totals, data.metric)[:, :, None]
                 quality = centre + (quality - centre) * np.sqrt(groups / max(1, groups - 1))
             parts[way].append(quality.mean(1) + wider * np.einsum("lsr,rs->lr", quality, moved))
     return {way: np.clip(np.concatenate(values, axis=1).T, 0, 1) for way, values in parts.items()}
+
+
+def by_seed(totals: Floats, metric: Metric) -> Floats:
+    """Return the metric of totals of shape (..., examples, k) for each of the leading axes."""
+    found: Floats = metric.value(totals.sum(-2), totals.shape[-2])
+    return found
+
+
+def weighted(totals: Floats, weights: Codes, metric: Metric) -> Floats:
+    """Return the metric of totals (levels, seeds, examples, k) in which an example counts as often as `weights` say.
+
+    Weights have shape (resamples, examples), the result (levels, seeds, resamples).
+    """
+    levels, seeds, _, k = totals.shape
+    step = max(1, _BATCH // (levels * seeds * k))
+    parts = [weights[start : start + step] for start in range(0, len(weights), step)]
+    values = [metric.value(part.astype(np.float64) @ totals, part.sum(1)) for part in parts]
+    return np.concatenate(values, axis=-1)
 
 
 def find_crossover(curves: FittedCurves, level: float, price: float) -> Crossover:
@@ -153,29 +171,26 @@ def _level(data: CurveData, place: int, curves: FittedCurves, settings: Inferenc
         tuned=values["tuned"],
         prompting=values["prompting"],
         chosen=data.chosen[place],
-        difference=measurement(data.reader.metric, difference, interval, len(data.targets)),
+        difference=data.metric.measurement(difference, interval, data.examples),
     )
 
 
 def _value(data: CurveData, way: CurveApproach, place: int, curves: FittedCurves, level: float) -> CurveValue:
     """Return the mean over seeds with Wilson's interval for the number of examples that has its variance."""
-    by_seed = data.reader.quality(data.ways[way][place], data.targets)
-    mean, variance, n = float(by_seed.mean()), float(curves.resampled[way][:, place].var()), len(data.targets)
+    values = by_seed(data.ways[way][place], data.metric)
+    mean, variance, n = float(values.mean()), float(curves.resampled[way][:, place].var()), data.examples
     effective = min(n, mean * (1 - mean) / variance) if variance > 0 and 0 < mean < 1 else n
     interval = rate_interval(mean * effective, effective, level)
-    return CurveValue(measurement(data.reader.metric, mean, interval, n), [float(value) for value in by_seed])
+    return CurveValue(data.metric.measurement(mean, interval, n), [float(value) for value in values])
 
 
 def _reference(data: CurveData, settings: InferenceSettings) -> Measurement | None:
     if data.reference is None:
         return None
-    metric, n = data.reader.metric, len(data.targets)
-    value = float(data.reader.quality(data.reference, data.targets))
-    if int(data.groups.max()) + 1 < n:
+    if int(data.groups.max()) + 1 < data.examples:
         settings = settings._replace(clusters=data.groups)
-    if metric == "macro_f1":
-        return measurement(metric, value, macro_f1_interval(data.reference, data.targets, settings), n)
-    return measurement(metric, value, mean_interval(data.reference, settings), n)
+    interval = estimate_interval(data.reference, data.metric, settings)
+    return data.metric.measurement(data.metric.estimate(data.reference), interval, data.examples)
 
 
 def _power_law(labels: int, law: PowerLaws) -> PowerLaw:

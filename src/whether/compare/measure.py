@@ -12,17 +12,13 @@ from whether.compare.decide import Approach, ArmSummary, approach_of, pairs
 from whether.compare.results import Arm, Checkpoint, Results
 from whether.config import BASE, Config
 from whether.metrics.catalogue import ROBUSTNESS, measurement
+from whether.metrics.metric import Metric
 from whether.outputs.kinds import output_of
+from whether.outputs.output import ScoredAnswer, answers_and_targets
 from whether.records import Measurement, Prediction, Task, TaskRetention
-from whether.stats.inference import (
-    macro_f1,
-    macro_f1_difference,
-    macro_f1_interval,
-    mean_interval,
-    score_difference,
-    stratified_mean_interval,
-)
-from whether.stats.intervals import Codes, Floats, InferenceSettings, Interval, PairedDifference, rate_interval
+from whether.stats.inference import mean_interval, score_difference, stratified_mean_interval
+from whether.stats.intervals import Floats, InferenceSettings, Interval, PairedDifference, rate_interval
+from whether.stats.totals import estimate_difference, estimate_interval
 
 
 def scores(predictions: Sequence[Prediction]) -> Floats:
@@ -40,27 +36,21 @@ def _by_run(values: Sequence[Any]) -> Any:
     return np.stack(values) if len(values) > 1 else values[0]
 
 
-def encode_labels(texts: Sequence[str | None], labels: Sequence[str]) -> Codes:
-    """Return each label's place in `labels`, shape (n,); -1 for what is not one of them."""
-    place = {label: index for index, label in enumerate(labels)}
-    return np.array([-1 if text is None else place.get(text, -1) for text in texts], dtype=np.int64)
+def totals_table(task: Task, metric: Metric, rows: Sequence[ScoredAnswer]) -> Floats:
+    """Return what each answer adds up to, shape (n, k)."""
+    return metric.table(task, *answers_and_targets(output_of(task), rows))
 
 
-def quality(task: Task, metric: str, predictions: Sequence[Prediction]) -> float:
-    """Return a quality metric of an arm's answers to one split."""
-    if metric == "macro_f1":
-        return float(macro_f1(*_labels(task, predictions)))
-    return float(scores(predictions).mean())
+def quality(task: Task, metric: Metric, rows: Sequence[ScoredAnswer]) -> float:
+    """Return a metric of an arm's answers to one split."""
+    return metric.estimate(totals_table(task, metric, rows))
 
 
-def majority_baseline(task: Task, metric: str, targets: Sequence[str]) -> float:
+def majority_baseline(task: Task, metric: Metric, targets: Sequence[str]) -> float:
     """Return the metric of giving the most frequent target of the test split as every answer."""
-    frequent, count = Counter(targets).most_common(1)[0]
-    if metric == "macro_f1":
-        return float(
-            macro_f1(encode_labels([frequent] * len(targets), task.labels), encode_labels(targets, task.labels))
-        )
-    return count / len(targets)
+    equal = [output_of(task).canonical(target) for target in targets]
+    frequent = Counter(equal).most_common(1)[0][0]
+    return metric.estimate(metric.table(task, [frequent] * len(equal), equal))
 
 
 def clustered(names: Sequence[str | None], settings: InferenceSettings) -> InferenceSettings:
@@ -72,25 +62,21 @@ def clustered(names: Sequence[str | None], settings: InferenceSettings) -> Infer
 
 
 def differences(
-    study: Results, names: Sequence[tuple[str, str]], metric: str, settings: InferenceSettings
+    study: Results, names: Sequence[tuple[str, str]], metric: Metric, settings: InferenceSettings
 ) -> dict[tuple[str, str], PairedDifference]:
     """Return the paired difference of the primary metric on test for each pair of arms."""
-    found, settings = {}, clustered(study.groups, settings)
-    for a, b in names:
-        left, right = study.arms[a], study.arms[b]
-        if metric == "macro_f1":
-            (answers_a, targets), (answers_b, _) = _run_labels(study.task, left), _run_labels(study.task, right)
-            found[a, b] = macro_f1_difference(answers_a, answers_b, targets, settings)
-        else:
-            found[a, b] = score_difference(run_scores(left), run_scores(right), settings)
-    return found
+    settings = clustered(study.groups, settings)
+    totals = {
+        name: _run_totals(study.arms[name], study.task, metric) for name in {name for pair in names for name in pair}
+    }
+    return {(a, b): estimate_difference(totals[a], totals[b], metric, settings) for a, b in names}
 
 
 def measure(arm: Arm, study: Results, config: Config, settings: InferenceSettings) -> dict[str, Measurement]:
     """Return every metric of an arm that applies to the task; a value that no stage measured is None."""
     documents, settings = settings, clustered(study.groups, settings)
     checkpoint, test = study.checkpoints[arm.checkpoint], arm.test
-    found = {name: _test_quality(arm, study.task, name, settings) for name in quality_metrics(study.task)}
+    found = {name: _test_quality(arm, study.task, metric, settings) for name, metric in study.metrics.items()}
     is_valid = [np.array([row.valid for row in answers.test], dtype=np.float64) for answers in arm.runs]
     found["valid_rate"] = measurement("valid_rate", *_mean(_by_run(is_valid), settings))
     columns: dict[str, Callable[[Prediction], float | None]] = {
@@ -121,20 +107,23 @@ def measure(arm: Arm, study: Results, config: Config, settings: InferenceSetting
     return found
 
 
-def quality_low(arm: Arm, task: Task, metric: str, settings: InferenceSettings) -> float:
-    """Return the lower bound of a quality metric on test."""
+def quality_low(arm: Arm, task: Task, metric: Metric, settings: InferenceSettings) -> float:
+    """Return the lower bound of a metric on test."""
     return _test_quality(arm, task, metric, settings).ci_low or 0.0
 
 
-def _test_quality(arm: Arm, task: Task, metric: str, settings: InferenceSettings) -> Measurement:
-    if metric == "macro_f1":
-        answers, targets = _run_labels(task, arm)
-        interval = macro_f1_interval(answers, targets, settings)
-        return measurement(metric, float(np.mean(macro_f1(answers, targets))), interval, len(arm.test))
-    return measurement(metric, *_mean(run_scores(arm), settings))
+def _test_quality(arm: Arm, task: Task, metric: Metric, settings: InferenceSettings) -> Measurement:
+    totals = _run_totals(arm, task, metric)
+    return metric.measurement(metric.estimate(totals), estimate_interval(totals, metric, settings), len(arm.test))
 
 
-def quality_by_run(arm: Arm, task: Task, metric: str) -> list[float]:
+def _run_totals(arm: Arm, task: Task, metric: Metric) -> Floats:
+    """Return the totals of answers to test, shape (n, k), or (runs, n, k) where its checkpoint was trained again."""
+    found: Floats = _by_run([totals_table(task, metric, answers.test) for answers in arm.runs])
+    return found
+
+
+def quality_by_run(arm: Arm, task: Task, metric: Metric) -> list[float]:
     """Return the quality on test of each training run; empty where there is one, or none."""
     return [quality(task, metric, answers.test) for answers in arm.runs] if arm.repeats else []
 
@@ -178,17 +167,15 @@ def arm_kind(arm: Arm) -> Approach:
     return approach_of(arm.tuned, arm.plain)
 
 
-def dev_quality(arm: Arm, task: Task) -> dict[str, float]:
+def dev_quality(arm: Arm, study: Results) -> dict[str, float]:
     """Return the quality metrics of an arm on dev, the mean of its training runs."""
     devs = [answers.dev for answers in arm.runs]
     valid = float(np.mean([row.valid for dev in devs for row in dev]))
-    found = {name: float(np.mean([quality(task, name, dev) for dev in devs])) for name in quality_metrics(task)}
+    found = {
+        name: float(np.mean([quality(study.task, metric, dev) for dev in devs]))
+        for name, metric in study.metrics.items()
+    }
     return found | {"valid_rate": valid}
-
-
-def quality_metrics(task: Task) -> tuple[str, ...]:
-    """Return the quality metrics that a task's output has; the first one is the mean score."""
-    return output_of(task).metrics
 
 
 def retention_changes(
@@ -283,19 +270,6 @@ def _documents(checkpoint: Checkpoint) -> dict[str, dict[int, float]]:
     for row in checkpoint.samples:
         found.setdefault(row.task, {})[row.doc_id] = row.score
     return found
-
-
-def _labels(task: Task, predictions: Sequence[Prediction]) -> tuple[Codes, Codes]:
-    answers = [prediction.answer for prediction in predictions]
-    return encode_labels(answers, task.labels), encode_labels(
-        [prediction.target for prediction in predictions], task.labels
-    )
-
-
-def _run_labels(task: Task, arm: Arm) -> tuple[Codes, Codes]:
-    """Return answers to test of shape (n,), or (runs, n) where its checkpoint was trained again, and targets, (n,)."""
-    labels = [_labels(task, answers.test) for answers in arm.runs]
-    return _by_run([answers for answers, _ in labels]), labels[0][1]
 
 
 def _mean(values: Floats, settings: InferenceSettings) -> tuple[float, Interval | None, int]:

@@ -20,7 +20,7 @@ SOURCES = (
 
 
 PARTS = ("task", "model", "serving", "robustness", "benchmark", "curve", "seed")
-"""Of params.yaml: what a result depends on, beside checkpoints and prompts, each by itself, policy and pricing."""
+"""Of params.yaml: what a result depends on, next to policy, pricing, and each checkpoint, prompt and metric alone."""
 
 
 def provenance(artifacts: Path, config: Config | None = None, repository: Path = Path()) -> Provenance:
@@ -43,6 +43,7 @@ def _settings(config: Config) -> dict[str, str]:
     parts: dict[str, Any] = {name: getattr(config, name) for name in PARTS}
     parts |= {f"checkpoints.{name}": checkpoint for name, checkpoint in config.checkpoints.items()}
     parts |= {f"prompts.{name}": prompt for name, prompt in config.prompts.items()}
+    parts |= {f"metrics.{name}": config.metrics[name] for name in config.quality_metrics}
     return {name: sha256_json([to_builtins(part)]) for name, part in parts.items()}
 
 

@@ -6,17 +6,16 @@ from typing import NamedTuple
 from whether.compare.decide import APPROACHES, ArmSummary, Decision, Selection, comparisons_with, too_few_runs
 from whether.compare.sample_size import MAX_LABELS, POWER
 from whether.config import PolicyConfig
-from whether.metrics.catalogue import METRIC_NAMES
 from whether.metrics.format import (
-    format_interval,
+    format_bounds,
+    format_number,
     format_p_value,
     format_points,
     format_signed,
     format_usd,
-    format_value,
     join_names,
 )
-from whether.records import APPROACH_NAMES, Comparison, Measurement
+from whether.records import APPROACH_NAMES, Comparison, Measurement, MetricInfo
 
 
 class SeedVariation(NamedTuple):
@@ -39,7 +38,7 @@ def reasons(
     quality: Mapping[str, Measurement],
     baseline: float,
     further: int | None,
-    metric: str,
+    metric: MetricInfo,
     policy: PolicyConfig,
     retention_change: Measurement | None = None,
     truncated: int = 0,
@@ -84,11 +83,11 @@ def reasons(
     return sentences
 
 
-def _headline(decision: Decision, measured: Measurement, metric: str) -> str:
+def _headline(decision: Decision, measured: Measurement, metric: MetricInfo) -> str:
     lead = "Best guess so far" if decision.answer == "inconclusive" else "Recommended"
     return (
-        f"{lead}: {decision.recommended}, with {METRIC_NAMES[metric]} {format_value(metric, measured.value)}"
-        f" (interval {format_interval(metric, measured)}) on {measured.n:,} test examples."
+        f"{lead}: {decision.recommended}, with {metric.label} {format_number(metric, measured.value)}"
+        f" (interval {format_bounds(metric, measured)}) on {measured.n:,} test examples."
     )
 
 
@@ -127,10 +126,10 @@ def _more_runs(arms: Iterable[ArmSummary]) -> str:
     )
 
 
-def _seeds(seeds: SeedVariation, metric: str) -> str:
+def _seeds(seeds: SeedVariation, metric: MetricInfo) -> str:
     """Say how far training runs differ, and whether the intervals know it."""
     deviation = f"a standard deviation of {100 * seeds.deviation:.1f} points"
-    spread = f"the {METRIC_NAMES[metric]} of {seeds.checkpoint} had {deviation}"
+    spread = f"the {metric.label} of {seeds.checkpoint} had {deviation}"
     if seeds.is_in_intervals:
         return f"Training varies too: over {seeds.seeds} runs {spread}. The intervals here hold that."
     return (
@@ -139,11 +138,11 @@ def _seeds(seeds: SeedVariation, metric: str) -> str:
     )
 
 
-def _below_baseline_sentence(measured: Measurement, baseline: float, metric: str) -> str:
+def _below_baseline_sentence(measured: Measurement, baseline: float, metric: MetricInfo) -> str:
     return (
-        f"None of the arms has learnt the task: always giving the most frequent answer has {METRIC_NAMES[metric]}"
-        f" {format_value(metric, baseline)}, and the best arm on dev is not shown to be above that (its interval starts"
-        f" at {format_value(metric, measured.ci_low)})."
+        f"None of the arms has learnt the task: always giving the most frequent answer has {metric.label}"
+        f" {format_number(metric, baseline)}, and the best arm on dev is not shown to be above that (its interval"
+        f" starts at {format_number(metric, measured.ci_low)})."
     )
 
 

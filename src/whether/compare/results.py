@@ -8,7 +8,9 @@ from typing import Any, NamedTuple, TypeVar
 from whether.compare.robustness import measure_robustness
 from whether.config import BASE, CheckpointConfig, Config, PromptConfig, TokenPrice
 from whether.errors import RecordError
+from whether.metrics.metric import Metric, quality_metrics
 from whether.outputs.decoding import build_decoding
+from whether.outputs.kinds import output_of
 from whether.records import (
     Adherence,
     BenchmarkMetrics,
@@ -120,6 +122,8 @@ class Results:
     """The test split."""
     checkpoints: dict[str, Checkpoint]
     arms: dict[str, Arm]
+    metrics: dict[str, Metric]
+    """Metrics of answers that the task has."""
     unseen_groups: dict[str, str | None] = field(default_factory=dict)
     """Row of an unseen label → what it belongs to."""
 
@@ -160,6 +164,7 @@ def load_results(config: Config, artifacts: Path, *, arms_alone: bool = False) -
         }
     return Results(
         task=task,
+        metrics=quality_metrics(config.metrics, task.output, output_of(task).metrics),
         profile=read_json(prepared / "profile.json"),
         pool=len(examples["train"]),
         examples=examples["test"],

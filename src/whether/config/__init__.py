@@ -5,8 +5,9 @@
 """
 
 from whether.config.arms import CheckpointConfig, PromptConfig, TunerConfig, WarmStartConfig
-from whether.config.components import argument_types, arguments, build
+from whether.config.components import argument_types, arguments, bind, build
 from whether.config.composing import check, complete_params, compose, load, load_earlier, write_params
+from whether.config.metric import MetricConfig
 from whether.config.optimise import OptimiseConfig, ReflectConfig
 from whether.config.retrain import GateConfig, RetrainConfig
 from whether.config.search import Categorical, Range, SearchConfig
@@ -42,6 +43,7 @@ __all__ = [
     "CurveConfig",
     "DataConfig",
     "GateConfig",
+    "MetricConfig",
     "ModelConfig",
     "OptimiseConfig",
     "PolicyConfig",
@@ -63,6 +65,7 @@ __all__ = [
     "WarmStartConfig",
     "argument_types",
     "arguments",
+    "bind",
     "build",
     "check",
     "complete_params",

@@ -1,5 +1,6 @@
 """Code that a YAML names: `_target_` is a dotted path, every other key an argument, checked against the signature."""
 
+import functools
 import importlib
 import inspect
 import typing
@@ -17,6 +18,11 @@ def build(component: Component, *positional: Any, where: str = "") -> Any:
     """Call what a component names with `positional` and its own (checked) arguments."""
     function = _import(component, where)
     return function(*positional, **arguments(component, where))
+
+
+def bind(component: Component, where: str = "") -> Callable[..., Any]:
+    """Return what a component names, with its own (checked) arguments filled in."""
+    return functools.partial(_import(component, where), **arguments(component, where))
 
 
 def arguments(component: Component, where: str = "") -> dict[str, Any]:

@@ -17,9 +17,9 @@ from whether.config.types import CONF, KNOWLEDGE, PARAMS
 from whether.errors import ConfigError, near_matches
 from whether.records import write_text
 
-CHECK_CONSTRAINT = "whether.metrics.constraints.check_constraint"
-"""What checks a limit against the catalogue of metrics. Settings are below it, so it is imported by name, as what a
-`_target_` names is: only where it is needed."""
+CHECK_METRICS = "whether.metrics.constraints.check_metrics"
+"""What checks metrics of answers, and limits against all metrics. Settings are below it, so it is imported by name, as
+what a `_target_` names is: only where it is needed."""
 CHECK_OUTPUT = "whether.outputs.kinds.check_output"
 """What checks a task against the kind of its output."""
 
@@ -70,7 +70,10 @@ def complete_params(path: Path = PARAMS, conf: Path = CONF) -> None:
 
 def load_earlier(path: Path) -> Config:
     """Read and check params.yaml of a revision whose settings may still have the names of an earlier version."""
-    return check(with_new_names(_read(path)))
+    values = with_new_names(_read(path))
+    if "metrics" not in values:  # which an earlier version had no section for
+        values["metrics"] = yaml.safe_load(compose())["metrics"]
+    return check(values)
 
 
 def _read(path: Path) -> Any:
@@ -118,8 +121,7 @@ def check(values: Any, origin: Callable[[], dict[str, str]] = dict) -> Config:
         task = config.task if path == "task" else config.benchmark.other
         if task is not None:
             build({"_target_": CHECK_OUTPUT}, task, path)
-    for metric, constraint in config.policy.constraints.items():
-        build({"_target_": CHECK_CONSTRAINT}, metric, constraint, config.task)
+    build({"_target_": CHECK_METRICS}, config)
     _refuse_scores_of_served(config)
     components = {"model.source": config.model.source}
     prompts = {f"prompts.{name}": prompt for name, prompt in config.prompts.items()}
@@ -293,6 +295,6 @@ def _files_of(overrides: Sequence[str], conf: Path) -> dict[str, str]:
     """Map each section (`task`, `prompts.knn`) to the file that was selected for it."""
     choices = _hydra_compose(overrides, conf, return_hydra_config=True).hydra.runtime.choices
     files = {group: conf / group / f"{choice}.yaml" for group, choice in choices.items()}
-    for group in ("checkpoint", "prompt"):
+    for group in ("checkpoint", "prompt", "metric"):
         files |= {f"{group}s.{file.stem}": file for file in (conf / group).glob("*.yaml")}
     return {section: str(file) for section, file in files.items() if file.exists()}

@@ -9,12 +9,12 @@ from pydantic import ByteSize, Field
 from pydantic.dataclasses import dataclass
 
 from whether.config.arms import CheckpointConfig, PromptConfig, TunerConfig
+from whether.config.metric import MetricConfig
 from whether.config.optimise import OptimiseConfig
 from whether.config.retrain import RetrainConfig
 from whether.config.search import SearchConfig
 from whether.config.task import DataConfig, TaskConfig
 from whether.config.types import BASE, STRICT, Component, Count, Finite, NotNegative, Positive, Seed, Truncation
-from whether.errors import near_matches
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -166,7 +166,7 @@ class PolicyConfig:
     """What counts as better, as not worse, and as good enough."""
 
     metric: str | None = None
-    """Primary metric; None: the task's."""
+    """Primary metric, one of those that `metric` selects; None: the task's."""
     margin: Annotated[float, Field(gt=0, lt=0.5)] = 0.03
     """Non-inferiority margin: a loss of quality smaller than this is worth a lower price."""
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
@@ -224,6 +224,8 @@ class Config:
     checkpoints: dict[str, CheckpointConfig]
     prompts: dict[str, PromptConfig]
     arms: Arms
+    metrics: dict[str, MetricConfig]
+    """Metrics of answers, by name; one is primary, and the others are reported."""
     serving: ServingConfig
     robustness: RobustnessConfig
     benchmark: BenchmarkConfig
@@ -262,13 +264,19 @@ class Config:
         grid = {"checkpoint": list(self.checkpoints), "prompt": list(self.prompts)}
         if grid != {"checkpoint": self.arms.checkpoint, "prompt": self.arms.prompt}:
             raise ValueError("arms follows from checkpoints and prompts: select those, as in prompt=[zero_shot,knn]")
-        if self.policy.metric is not None and self.policy.metric not in self.task.quality_metrics:
-            raise ValueError(
-                f"policy.metric {self.policy.metric!r} is not measured for output: {self.task.output}"
-                f"{near_matches(self.policy.metric, self.task.quality_metrics)}"
-            )
         if not self.prompts:
             raise ValueError("prompts: select at least one, for example prompt=[zero_shot]")
+
+    @property
+    def quality_metrics(self) -> tuple[str, ...]:
+        """The selected metrics that the task's kind of output has."""
+        output, named = self.task.output, self.task.kind_metrics
+        return tuple(name for name, metric in self.metrics.items() if metric.goes_with(output) or name in named)
+
+    @property
+    def primary_metric(self) -> str:
+        """The metric that decides: the policy's, else the task's, else the first one."""
+        return self.policy.metric or self.task.metric or self.quality_metrics[0]
 
     @cached_property
     def arm_names(self) -> list[str]:

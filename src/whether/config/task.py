@@ -92,7 +92,7 @@ class TaskConfig:
     answer_pattern: str | None = None
     """Regular expression that finds a `text` answer in the output; None: the first line."""
     metric: str | None = None
-    """Primary metric; None: the first of the output kind's: accuracy for labels, exact_match else."""
+    """Primary metric, one of those that `metric` selects; None: the first of them that this kind of output has."""
     max_new_tokens: Annotated[int, Field(ge=1, le=4096)] = 16
     """Most tokens of an answer."""
     group: str | None = None
@@ -139,15 +139,10 @@ class TaskConfig:
         return self.output == "label"
 
     @property
-    def quality_metrics(self) -> tuple[str, ...]:
-        """The metrics of quality that its kind of output has, the mean score first."""
+    def kind_metrics(self) -> tuple[str, ...]:
+        """Metrics that the kind of its output names, beside those whose `outputs` name the kind."""
         found: tuple[str, ...] = build({"_target_": OUTPUT_OF}, self).metrics
         return found
-
-    @property
-    def primary_metric(self) -> str:
-        """The metric that decides."""
-        return self.metric or self.quality_metrics[0]
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -4,6 +4,7 @@ Names, instructions and settings come from users and data: in text they are esca
 they cannot end. No row of the data is shown, and no path of this machine.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from whether.config import BASE
 from whether.export import markdown
 from whether.export.facts import CardData
 from whether.export.metadata import metadata, model_name, technique
-from whether.metrics.catalogue import METRIC_NAMES
+from whether.metrics.catalogue import METRICS, catalogue, quality_names
 from whether.metrics.format import (
     NOT_MEASURED,
     compact_interval,
@@ -30,10 +31,10 @@ from whether.metrics.format import (
 )
 from whether.model.loading import load_tokenizer
 from whether.model.tokens import render
-from whether.records import ArmRecord, Comparison, Example, Measurement, Message, to_builtins, write_text
+from whether.records import ArmRecord, Comparison, Example, Measurement, Message, MetricInfo, to_builtins, write_text
 
-SHOWN = ("accuracy", "exact_match", "macro_f1", "valid_rate", "input_tokens", "latency_p50", "usd_per_1k")
-"""Columns of the results, the primary metric first; those that the task has."""
+SHOWN = ("valid_rate", "input_tokens", "latency_p50", "usd_per_1k")
+"""Columns of the results after the metrics of answers; those that the task has."""
 
 
 def write_card(facts: CardData, folder: Path) -> None:
@@ -71,6 +72,7 @@ def _body(facts: CardData, tokenizer: Any) -> str:
         "percent": lambda number: NOT_MEASURED if number is None else format_percent(number),
     }
     verdict, messages = facts.verdict, _example(facts)
+    metrics = catalogue(verdict) if verdict else METRICS
     return environment.get_template("card.md.j2").render(
         facts=facts,
         title=model_name(facts),
@@ -78,9 +80,9 @@ def _body(facts: CardData, tokenizer: Any) -> str:
         messages=messages,
         prompt=render(tokenizer, messages),
         columns=_columns(facts),
-        names=METRIC_NAMES,
+        names={name: info.label for name, info in metrics.items()},
         arms=_arms(facts),
-        measured=_measured,
+        measured=lambda metric, found: _measured(metric, found, metrics),
         comparisons=_comparisons(facts),
         level=f"{100 * (1 - verdict.policy['alpha']):g}%" if verdict else "",
         retention=_retention(facts),
@@ -102,8 +104,9 @@ def _example(facts: CardData) -> list[Message]:
 def _columns(facts: CardData) -> list[str]:
     if facts.verdict is None:
         return []
-    known = next(iter(facts.verdict.arms.values())).metrics
-    return sorted((name for name in SHOWN if name in known), key=lambda name: name != facts.verdict.metric)  # type: ignore[union-attr]
+    known, metric = next(iter(facts.verdict.arms.values())).metrics, facts.verdict.metric
+    shown = [name for name in (*quality_names(facts.verdict), *SHOWN) if name in known]
+    return sorted(shown, key=lambda name: name != metric)
 
 
 def _arms(facts: CardData) -> dict[str, ArmRecord]:
@@ -121,19 +124,19 @@ def _own_arm(facts: CardData) -> tuple[str, ArmRecord] | None:
     return next(((name, arm) for name, arm in own if arm.answer == "fine_tune"), None)
 
 
-def _measured(metric: str, found: Measurement) -> str:
-    interval = compact_interval(metric, found)
-    return format_value(metric, found.value) + (f" ({interval})" if interval else "")
+def _measured(metric: str, found: Measurement, metrics: Mapping[str, MetricInfo] = METRICS) -> str:
+    interval = compact_interval(metric, found, metrics)
+    return format_value(metric, found.value, metrics) + (f" ({interval})" if interval else "")
 
 
 def _comparisons(facts: CardData) -> list[dict[str, str]]:
     """Return the planned comparisons that this checkpoint's arms are part of, its own arm first."""
     if facts.verdict is None:
         return []
-    arms = facts.verdict.arms
+    arms, metrics = facts.verdict.arms, catalogue(facts.verdict)
     planned = [row for row in facts.verdict.comparisons if row.family == "decision"]
     ours = [row if arms[row.arm_a].checkpoint == facts.name else _reversed(row) for row in planned]
-    return [_sentence(row) for row in ours if arms[row.arm_a].checkpoint == facts.name]
+    return [_sentence(row, metrics[row.metric].label) for row in ours if arms[row.arm_a].checkpoint == facts.name]
 
 
 def _reversed(row: Comparison) -> Comparison:
@@ -143,11 +146,11 @@ def _reversed(row: Comparison) -> Comparison:
     )
 
 
-def _sentence(row: Comparison) -> dict[str, str]:
+def _sentence(row: Comparison, metric: str) -> dict[str, str]:
     return {
         "a": row.arm_a,
         "b": row.arm_b,
-        "metric": METRIC_NAMES[row.metric],
+        "metric": metric,
         "difference": format_points(row.difference),
         "interval": f"{format_signed(row.ci_low)} to {format_signed(row.ci_high)}",
         "p": format_p_value(row.p_adjusted),

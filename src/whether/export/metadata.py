@@ -4,10 +4,9 @@ import re
 from typing import Any
 
 from whether.export.facts import CardData
-from whether.metrics.catalogue import METRIC_NAMES
+from whether.metrics.catalogue import METRICS, catalogue, quality_names
 from whether.records import Measurement
 
-_QUALITY = ("accuracy", "exact_match", "macro_f1", "valid_rate")
 _SPDX = re.compile(r"[A-Za-z0-9.+-]+")
 
 
@@ -51,7 +50,7 @@ def _results(facts: CardData) -> list[Any]:
     rows = [
         _result(facts, metric, arm.metrics[metric], prompt=arm.prompt)
         for arm in arms.values()
-        for metric in _QUALITY
+        for metric in (*quality_names(facts.verdict), "valid_rate")
         if metric in arm.metrics and arm.metrics[metric].value is not None
     ]
     retention = next((arm.metrics["retention"] for arm in arms.values() if "retention" in arm.metrics), None)
@@ -68,7 +67,8 @@ def _result(facts: CardData, metric: str, found: Measurement, prompt: str | None
     shared: dict[str, Any] = {
         "metric_type": "accuracy" if metric == "retention" else metric,
         "metric_value": found.value,
-        "metric_name": METRIC_NAMES[metric] + (f" with the prompt {prompt}" if prompt else ""),
+        "metric_name": (catalogue(facts.verdict) if facts.verdict else METRICS)[metric].label
+        + (f" with the prompt {prompt}" if prompt else ""),
         "metric_args": {key: value for key, value in arguments.items() if value is not None},
     }
     if metric == "retention":

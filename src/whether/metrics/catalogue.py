@@ -1,115 +1,100 @@
-"""What people ask when they choose, and which numbers of an arm answer it."""
+"""What the stages measure about an arm, how each number reads, and which of them answer what people ask."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
 
-from whether.records import Aspect, Verdict
-from whether.records.measurement import Measurement
-
-
-class MetricInfo(NamedTuple):
-    """How to read a metric: its unit, which way is better, and what it is in a sentence."""
-
-    unit: str
-    higher_is_better: bool
-    description: str
-
+from whether.records import Aspect, Measurement, MetricInfo, Verdict
 
 METRICS: dict[str, MetricInfo] = {
-    "accuracy": MetricInfo("fraction", True, "share of examples whose label is right; an invalid answer is wrong"),
-    "exact_match": MetricInfo("fraction", True, "share of examples whose answer equals the target"),
-    "macro_f1": MetricInfo("fraction", True, "F1 of each label, averaged over labels"),
-    "valid_rate": MetricInfo("fraction", True, "share of outputs that have the form the task asks for"),
-    "input_tokens": MetricInfo("tokens/request", False, "tokens of the whole prompt"),
-    "computed_tokens": MetricInfo(
-        "tokens/request", False, "prompt tokens left to compute when the shared prefix is cached"
+    "valid_rate": MetricInfo(
+        "valid outputs", "fraction", True, "share of outputs that have the form the task asks for"
     ),
-    "output_tokens": MetricInfo("tokens/request", False, "tokens of the answer"),
+    "input_tokens": MetricInfo("input tokens", "tokens/request", False, "tokens of the whole prompt"),
+    "computed_tokens": MetricInfo(
+        "computed tokens", "tokens/request", False, "prompt tokens left to compute when the shared prefix is cached"
+    ),
+    "output_tokens": MetricInfo("output tokens", "tokens/request", False, "tokens of the answer"),
     "seconds_per_request": MetricInfo(
-        "seconds", False, "wall time of a request in a batch, on the machine that measured"
+        "time in a batch", "seconds", False, "wall time of a request in a batch, on the machine that measured"
     ),
     "retrieval_recall": MetricInfo(
-        "fraction", True, "share of test examples whose answer is in the passages that the prompt shows"
-    ),
-    "sensitivity_spread": MetricInfo(
-        "fraction", False, "best minus worst score over formats of the prompt that keep its meaning, on a part of dev"
-    ),
-    "sensitivity_worst": MetricInfo("fraction", True, "score in the worst of these formats"),
-    "sensitivity_deviation": MetricInfo("fraction", False, "standard deviation of the score over these formats"),
-    "consistency": MetricInfo("fraction", True, "share of pairs of sampled answers to an example that are equal"),
-    "majority_score": MetricInfo("fraction", True, "score of the answer that was sampled most often"),
-    "answer_entropy": MetricInfo("bits", False, "entropy of the sampled answers to an example"),
-    "batch_invariance": MetricInfo(
-        "fraction", True, "share of answers that stay the same when they are asked again in a batch with other requests"
-    ),
-    "latency_p50": MetricInfo("seconds", False, "median wall time of a request sent alone"),
-    "latency_p95": MetricInfo("seconds", False, "95th percentile of the wall time of a request sent alone"),
-    "usd_per_1k": MetricInfo("USD", False, "running cost of 1,000 requests by the price list"),
-    "usd_per_month": MetricInfo(
-        "USD", False, "running cost at the policy's volume and the cost to build spread over its months"
-    ),
-    "usd_to_build": MetricInfo(
-        "USD", False, "labels and machine time spent before the first request, by the price list"
-    ),
-    "usd_to_retrain": MetricInfo("USD", False, "machine time of training and search once more, labels left out"),
-    "seconds_to_build": MetricInfo("seconds", False, "machine time of training and search before the first request"),
-    "labels_to_build": MetricInfo("examples", False, "labelled examples that it needs, dev and test left out"),
-    "changed_outputs": MetricInfo(
-        "fraction", True, "share of test examples that base answers differently with the same prompt: customisation"
-    ),
-    "retention": MetricInfo("fraction", True, "mean accuracy on the retention suite: general ability"),
-    "retention_change": MetricInfo("fraction", True, "retention minus that of the base checkpoint"),
-    "flexibility": MetricInfo(
-        "fraction", True, "accuracy on another label task, for which no checkpoint was tuned, plain prompt"
-    ),
-    "unseen_labels": MetricInfo(
+        "retrieval recall",
         "fraction",
         True,
-        "accuracy on rows whose labels no training saw; the instruction names them",
+        "share of test examples whose answer is in the passages that the prompt shows",
     ),
-    "perplexity": MetricInfo("per token", False, "perplexity on held-out general text"),
-    "tokens_per_second": MetricInfo("tokens/second", True, "prompt tokens read a second in batches"),
-    "tokens_per_second_decode": MetricInfo("tokens/second", True, "answer tokens written a second in batches"),
-    "peak_memory": MetricInfo("bytes", False, "peak resident memory of the process that serves"),
-    "disk": MetricInfo("bytes", False, "size of what has to be stored for the checkpoint beyond the base model"),
+    "sensitivity_spread": MetricInfo(
+        "spread over formats",
+        "fraction",
+        False,
+        "best minus worst score over formats of the prompt that keep its meaning, on a part of dev",
+    ),
+    "sensitivity_worst": MetricInfo("worst format", "fraction", True, "score in the worst of these formats"),
+    "sensitivity_deviation": MetricInfo(
+        "deviation over formats", "fraction", False, "standard deviation of the score over these formats"
+    ),
+    "consistency": MetricInfo(
+        "samples agree", "fraction", True, "share of pairs of sampled answers to an example that are equal"
+    ),
+    "majority_score": MetricInfo(
+        "majority of samples", "fraction", True, "score of the answer that was sampled most often"
+    ),
+    "answer_entropy": MetricInfo("entropy of samples", "bits", False, "entropy of the sampled answers to an example"),
+    "batch_invariance": MetricInfo(
+        "batch invariance",
+        "fraction",
+        True,
+        "share of answers that stay the same when they are asked again in a batch with other requests",
+    ),
+    "latency_p50": MetricInfo("latency p50", "seconds", False, "median wall time of a request sent alone"),
+    "latency_p95": MetricInfo(
+        "latency p95", "seconds", False, "95th percentile of the wall time of a request sent alone"
+    ),
+    "usd_per_1k": MetricInfo("USD per 1,000", "USD", False, "running cost of 1,000 requests by the price list"),
+    "usd_per_month": MetricInfo(
+        "USD per month",
+        "USD",
+        False,
+        "running cost at the policy's volume and the cost to build spread over its months",
+    ),
+    "usd_to_build": MetricInfo(
+        "USD to build", "USD", False, "labels and machine time spent before the first request, by the price list"
+    ),
+    "usd_to_retrain": MetricInfo(
+        "USD to retrain", "USD", False, "machine time of training and search once more, labels left out"
+    ),
+    "seconds_to_build": MetricInfo(
+        "time to build", "seconds", False, "machine time of training and search before the first request"
+    ),
+    "labels_to_build": MetricInfo(
+        "labels to build", "examples", False, "labelled examples that it needs, dev and test left out"
+    ),
+    "changed_outputs": MetricInfo(
+        "answers changed",
+        "fraction",
+        True,
+        "share of test examples that base answers differently with the same prompt: customisation",
+    ),
+    "retention": MetricInfo("retention", "fraction", True, "mean accuracy on the retention suite: general ability"),
+    "retention_change": MetricInfo(
+        "retention change", "fraction", True, "retention minus that of the base checkpoint", is_change=True
+    ),
+    "flexibility": MetricInfo(
+        "another task",
+        "fraction",
+        True,
+        "accuracy on another label task, for which no checkpoint was tuned, plain prompt",
+    ),
+    "unseen_labels": MetricInfo(
+        "unseen labels", "fraction", True, "accuracy on rows whose labels no training saw; the instruction names them"
+    ),
+    "perplexity": MetricInfo("perplexity", "per token", False, "perplexity on held-out general text"),
+    "tokens_per_second": MetricInfo("tokens/s", "tokens/second", True, "prompt tokens read a second in batches"),
+    "peak_memory": MetricInfo("peak memory", "bytes", False, "peak resident memory of the process that serves"),
+    "disk": MetricInfo(
+        "disk", "bytes", False, "size of what has to be stored for the checkpoint beyond the base model"
+    ),
 }
-
-
-METRIC_NAMES = {
-    "accuracy": "accuracy",
-    "exact_match": "exact match",
-    "macro_f1": "macro-F1",
-    "valid_rate": "valid outputs",
-    "input_tokens": "input tokens",
-    "computed_tokens": "computed tokens",
-    "output_tokens": "output tokens",
-    "retrieval_recall": "retrieval recall",
-    "sensitivity_spread": "spread over formats",
-    "sensitivity_worst": "worst format",
-    "sensitivity_deviation": "deviation over formats",
-    "consistency": "samples agree",
-    "majority_score": "majority of samples",
-    "answer_entropy": "entropy of samples",
-    "batch_invariance": "batch invariance",
-    "seconds_per_request": "time in a batch",
-    "latency_p50": "latency p50",
-    "latency_p95": "latency p95",
-    "usd_per_1k": "USD per 1,000",
-    "usd_per_month": "USD per month",
-    "usd_to_build": "USD to build",
-    "usd_to_retrain": "USD to retrain",
-    "seconds_to_build": "time to build",
-    "labels_to_build": "labels to build",
-    "changed_outputs": "answers changed",
-    "retention": "retention",
-    "retention_change": "retention change",
-    "flexibility": "another task",
-    "unseen_labels": "unseen labels",
-    "perplexity": "perplexity",
-    "tokens_per_second": "tokens/s",
-    "peak_memory": "peak memory",
-    "disk": "disk",
-}
-"""Metric → how it reads."""
+"""What the stages measure. Metrics of answers are settings: conf/metric."""
 
 
 ROBUSTNESS = (
@@ -120,7 +105,6 @@ ROBUSTNESS = (
 
 
 ASPECTS = (
-    Aspect("How good are the answers?", ["accuracy", "exact_match", "macro_f1"]),
     Aspect("Do they have the form that the task asks for?", ["valid_rate"]),
     Aspect("How far is its behaviour from that of base?", ["changed_outputs"]),
     Aspect(
@@ -153,11 +137,6 @@ ASPECTS = (
 )
 
 
-def metric_name(metric: str) -> str:
-    """Return how a metric reads; its key in words where the catalogue lacks it, as in a verdict of another version."""
-    return METRIC_NAMES.get(metric, metric.replace("_", " "))
-
-
 def measurement(
     metric: str, value: float | None, ci: tuple[float, float] | None = None, n: int | None = None
 ) -> Measurement:
@@ -167,10 +146,36 @@ def measurement(
     return Measurement(value, info.unit, info.higher_is_better, low, high, n)
 
 
+def catalogue(verdict: Verdict) -> dict[str, MetricInfo]:
+    """Return how every metric of a verdict reads: what stages measure, and its metrics of answers.
+
+    A verdict of another version can have further ones: of those no more is known than unit and direction.
+    """
+    measured = {name: row for arm in verdict.arms.values() for name, row in arm.metrics.items()}
+    further = {
+        name: MetricInfo(name.replace("_", " "), row.unit, row.higher_is_better, "")
+        for name, row in measured.items()
+        if name not in METRICS
+    }
+    return METRICS | further | verdict.metrics
+
+
+def quality_names(verdict: Verdict) -> list[str]:
+    """Return the metrics of answers that a verdict has, in the order of its settings."""
+    return [*(verdict.metrics or (name for name in _arm(verdict) if name not in METRICS))]
+
+
 def aspects(verdict: Verdict) -> list[Aspect]:
-    """Return every question with those of its metrics that the task has."""
+    """Return every question with those of its metrics that the task has; first what metrics of answers tell."""
     measured = {name for arm in verdict.arms.values() for name in arm.metrics}
-    return [
+    asked: dict[str, list[str]] = {}
+    for name, info in verdict.metrics.items():
+        asked.setdefault(info.question, []).append(name)
+    return [Aspect(question, names) for question, names in asked.items()] + [
         Aspect(aspect.question, [name for name in aspect.metrics if name in measured], aspect.how_to_measure)
         for aspect in ASPECTS
     ]
+
+
+def _arm(verdict: Verdict) -> Mapping[str, Measurement]:
+    return next(iter(verdict.arms.values())).metrics if verdict.arms else {}

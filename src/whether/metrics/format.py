@@ -1,21 +1,24 @@
 """Numbers as people read them, the same in the report, the reasons and the terminal."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 
 from whether.metrics.catalogue import METRICS
-from whether.records import Measurement
+from whether.records import Measurement, MetricInfo
 
 NOT_MEASURED = "not measured"
 
 
-def format_value(metric: str, number: float | None) -> str:
-    """Return a metric's value with its unit, rounded to what a reader can use."""
+def format_value(metric: str, number: float | None, metrics: Mapping[str, MetricInfo] = METRICS) -> str:
+    """Return a metric's value with its unit, rounded to what a reader can use. `metrics` say how metrics read."""
+    return format_number(metrics[metric], number)
+
+
+def format_number(info: MetricInfo, number: float | None) -> str:
+    """Return a value of the metric that `info` is about, with its unit, rounded to what a reader can use."""
     if number is None:
         return NOT_MEASURED
-    if metric == "retention_change":
-        return format_points(number)
-    unit = METRICS[metric].unit if metric in METRICS else ""  # a verdict of another version can have other metrics
-    return _UNITS.get(unit, significant)(number)
+    return format_points(number) if info.is_change else _UNITS.get(info.unit, significant)(number)
 
 
 def significant(number: float) -> str:
@@ -23,16 +26,21 @@ def significant(number: float) -> str:
     return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 
-def format_interval(metric: str, measured: Measurement) -> str:
+def format_interval(metric: str, measured: Measurement, metrics: Mapping[str, MetricInfo] = METRICS) -> str:
     """Return "low to high", or nothing where there is no interval."""
+    return format_bounds(metrics[metric], measured)
+
+
+def format_bounds(info: MetricInfo, measured: Measurement) -> str:
+    """Return "low to high" of the metric that `info` is about, or nothing where there is no interval."""
     if measured.ci_low is None or measured.ci_high is None:
         return ""
-    return f"{format_value(metric, measured.ci_low)} to {format_value(metric, measured.ci_high)}"
+    return f"{format_number(info, measured.ci_low)} to {format_number(info, measured.ci_high)}"
 
 
-def compact_interval(metric: str, measured: Measurement) -> str:
+def compact_interval(metric: str, measured: Measurement, metrics: Mapping[str, MetricInfo] = METRICS) -> str:
     """Return an interval for a table cell: the unit once, since the value above has it too."""
-    return format_interval(metric, measured).replace("% to", " to").replace(" points", "")
+    return format_interval(metric, measured, metrics).replace("% to", " to").replace(" points", "")
 
 
 def format_percent(fraction: float) -> str:

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 
 from whether.config import TaskConfig, build
 from whether.config.output import output_component
-from whether.errors import ConfigError, near_matches
+from whether.errors import ConfigError
 from whether.outputs.output import OutputKind, OutputSettings, score_answer
 from whether.records import Task
 
@@ -41,11 +41,6 @@ def check_output(task: TaskConfig, where: str) -> None:
     for name in _OF_SOME_KINDS:
         if name not in kind.task_settings and getattr(task, name) not in (None, [], {}):
             raise ConfigError(f"{where}.{name} is set, and output: {task.output} has no use for it")
-    if task.metric is not None and task.metric not in kind.metrics:
-        raise ConfigError(
-            f"{where}.metric {task.metric!r} is not measured for output: {task.output}"
-            f"{near_matches(task.metric, kind.metrics)}"
-        )
     kind.check_settings()
 
 

@@ -20,7 +20,7 @@ class LabelOutput(OutputKind):
     """One of a fixed set of labels: the task's, or those in the data, which is where they are looked for first."""
 
     task: OutputSettings
-    metrics = ("accuracy", "macro_f1")
+    metrics = ()
     task_settings = ("labels", "definitions", "unseen_labels")
 
     @property

@@ -5,7 +5,7 @@ A class that begins from `OutputKind` says how an answer is read (`parse`) and w
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 
@@ -29,7 +29,7 @@ class OutputKind(Protocol):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Quality metrics that it has, the mean score first."""
+        """Metrics of conf/metric that it has, beside those whose `outputs` name it."""
         return ("exact_match",)
 
     @property
@@ -102,6 +102,15 @@ EXACT_MATCH: dict[str, Any] = {"metric": "exact_match", "aggregation": "mean", "
 """lm-eval's metric of an answer that is right or wrong."""
 
 
+class ScoredAnswer(Protocol):
+    """A record of an answer: `whether.records.Prediction`, `CurveAnswer`."""
+
+    @property
+    def answer(self) -> str | None: ...  # noqa: D102
+    @property
+    def target(self) -> str: ...  # noqa: D102
+
+
 class ParsedAnswer(NamedTuple):
     """What was understood of one output."""
 
@@ -119,6 +128,12 @@ class ParsedAnswer(NamedTuple):
 def score_answer(kind: OutputKind, answer: str | None, target: str) -> ParsedAnswer:
     """Return an answer that was understood, with its score."""
     return ParsedAnswer(answer, float(answer is not None and answer == kind.canonical(target)))
+
+
+def answers_and_targets(kind: OutputKind, rows: Iterable[ScoredAnswer]) -> tuple[list[str | None], list[str]]:
+    """Return what was understood, and the targets as equal answers read: what metrics of answers are made from."""
+    answers = [(row.answer, kind.canonical(row.target)) for row in rows]
+    return [answer for answer, _ in answers], [target for _, target in answers]
 
 
 def regex_filter(pattern: str) -> list[dict[str, Any]]:

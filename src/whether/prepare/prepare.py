@@ -134,7 +134,7 @@ def _task(task: TaskConfig, labels: list[str]) -> Task:
         name=task.name,
         output=task.output,
         output_settings=output_component(task.output, task.output_settings, "task"),
-        metric=task.primary_metric,
+        metric=task.metric,
         instruction=task.instruction.replace("{labels}", ", ".join(labels)),
         input_template=task.input_template,
         labels=labels,

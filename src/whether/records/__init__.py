@@ -54,7 +54,7 @@ from whether.records.generation import (
     RequestTime,
 )
 from whether.records.journal import append_record, read_journal
-from whether.records.measurement import Measurement, mean_known, sum_known
+from whether.records.measurement import Measurement, MetricInfo, mean_known, sum_known
 from whether.records.optimise import CandidateRecord, OptimiseRecord
 from whether.records.request import (
     GREEDY,
@@ -177,6 +177,7 @@ __all__ = [
     "MeanScore",
     "Measurement",
     "Message",
+    "MetricInfo",
     "OptimiseRecord",
     "Outcome",
     "OutputRow",

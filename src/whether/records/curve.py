@@ -128,7 +128,7 @@ class LearningCurve:
     """Quality against number of labels: how many labels does tuning need to pay?"""
 
     metric: str
-    """The primary metric's key in `METRICS`."""
+    """The primary metric: a key of the verdict's `metrics`."""
     checkpoint: str
     """The tuned one."""
     seeds: list[int]

@@ -9,6 +9,23 @@ Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
+class MetricInfo:
+    """How to read a metric."""
+
+    label: str
+    """Its name in tables and sentences."""
+    unit: str
+    """`fraction`, `seconds`, `USD`, `bytes`, or any other, which is then not shown."""
+    higher_is_better: bool
+    description: str
+    """What it is, in a sentence without an end."""
+    question: str = ""
+    """What people ask that it answers; of metrics of answers."""
+    is_change: bool = False
+    """Whether it is a difference of fractions, which reads as percentage points."""
+
+
+@dataclass(frozen=True)
 class Measurement:
     """A number with what is needed to judge it. `value` is None where it was not measured, never 0."""
 

@@ -29,8 +29,8 @@ class Task:
     name: str
     output: str
     """Its output kind by name, a file of conf/output: `label`, `text`, `json` or one of the user's own."""
-    metric: str
-    """The primary metric's key in `METRICS`."""
+    metric: str | None
+    """The primary metric, by its name in conf/metric; None: the first one that the settings select and answers have."""
     instruction: str
     """What a prompt tells the model to do; plain text."""
     input_template: str

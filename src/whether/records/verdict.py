@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BeforeValidator, Field
 
 from whether.records.curve import LearningCurve
-from whether.records.measurement import Measurement
+from whether.records.measurement import Measurement, MetricInfo
 
 RENAMED_METRICS = {"repeatability": "batch_invariance"}
 """Metric in verdicts of an earlier version → its name now: they are read under the new one."""
@@ -229,7 +229,7 @@ class Verdict:
     further_labels: int | None = None
     """When inconclusive: about how many more labelled test examples would settle it."""
     metric: str = ""
-    """The primary metric's key in `METRICS`: what `comparisons` compare."""
+    """The primary metric: what `comparisons` compare; a key of `metrics`."""
     baseline: float | None = None
     """The primary metric of always giving the most frequent answer: what an arm must beat to have learnt the task."""
     representatives: dict[str, str] = field(default_factory=dict)
@@ -251,6 +251,8 @@ class Verdict:
     """Every question, with the metrics that answer it."""
     retention: dict[str, dict[str, TaskRetention]] = field(default_factory=dict)
     """Tuned checkpoint → task of the retention suite → what it scores there, and what tuning changed."""
+    metrics: dict[str, MetricInfo] = field(default_factory=dict)
+    """Metric of the answers → how it reads; empty in verdicts of an earlier version."""
 
     def ranking(self) -> list[str]:
         """Return the arms, best primary metric on test first (ties: cheaper to run)."""

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from whether.metrics.catalogue import METRIC_NAMES
 from whether.records import Crossover, LearningCurve
 
 _KINDS = {"tuned": "fine_tune", "prompting": "prompt"}
@@ -16,8 +15,11 @@ _BOTTOM = -0.07
 """Where the interval of the crossover is drawn: below all qualities."""
 
 
-def plot_learning_curve(axes: Any, curve: LearningCurve, colours: Mapping[str, str]) -> None:
-    """Draw means with intervals, each seed, fitted curves with bands, the label-free prompt, and the crossover."""
+def plot_learning_curve(axes: Any, curve: LearningCurve, metric: str, colours: Mapping[str, str]) -> None:
+    """Draw means with intervals, each seed, fitted curves with bands, the label-free prompt, and the crossover.
+
+    `metric` is how the one on the curve reads.
+    """
     labels = [level.labels for level in curve.levels]
     axes.set_xscale("log")
     for way, kind in _KINDS.items():
@@ -30,7 +32,7 @@ def plot_learning_curve(axes: Any, curve: LearningCurve, colours: Mapping[str, s
     edge = 1.12
     axes.set(xlim=(labels[0] / edge, labels[-1] * edge), ylim=(-0.11, 1.03))
     axes.set_yticks([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
-    axes.set(xlabel="labelled training examples", ylabel=f"{METRIC_NAMES[curve.metric]} on test")
+    axes.set(xlabel="labelled training examples", ylabel=f"{metric} on test")
     axes.set_xticks(labels, [f"{number:,}" for number in labels])
     axes.set_xticks([], minor=True)
     axes.yaxis.set_major_formatter(lambda tick, _: f"{100 * tick:.0f}%")

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from whether.metrics.catalogue import METRIC_NAMES, metric_name
-from whether.metrics.format import format_interval, format_points, format_value
+from whether.metrics.catalogue import METRICS, catalogue
+from whether.metrics.format import format_bounds, format_number, format_points, format_value
 from whether.records import APPROACH_NAMES, HEADLINES, Changes, Verdict
 
 _COLUMNS = ("valid_rate", "latency_p95", "usd_per_1k", "usd_to_build", "retention_change")
@@ -31,15 +31,16 @@ def _list(sentences: Sequence[str]) -> str:
 
 
 def _leaderboard(verdict: Verdict) -> str:
-    heads = ["arm", "kind", metric_name(verdict.metric), "interval", *(METRIC_NAMES[name] for name in _COLUMNS)]
+    info = catalogue(verdict)[verdict.metric]
+    heads = ["arm", "kind", info.label, "interval", *(METRICS[name].label for name in _COLUMNS)]
     rows = []
     for name in verdict.ranking():
         arm = verdict.arms[name]
         quality = arm.metrics[verdict.metric]
         label = f"**{name}**" if name == verdict.recommended_arm else name
         rows.append(
-            [label, APPROACH_NAMES[arm.answer], format_value(verdict.metric, quality.value),
-             format_interval(verdict.metric, quality),
+            [label, APPROACH_NAMES[arm.answer], format_number(info, quality.value),
+             format_bounds(info, quality),
              *(format_value(metric, arm.metrics[metric].value) for metric in _COLUMNS)]
         )  # fmt: skip
     return table(heads, rows, left=2)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from whether.metrics.catalogue import METRIC_NAMES, METRICS
+from whether.metrics.catalogue import catalogue
 from whether.metrics.format import format_percent, format_usd
 from whether.records import Measurement, Robustness, Verdict
 from whether.report.cost_plots import plot_cost_drivers, plot_cost_volume, shown_break_even
@@ -50,7 +50,11 @@ def plot_all(data: ReportData) -> dict[str, str]:
         pictures["cost_drivers"] = render_svg("cost_drivers", plot_cost_drivers, row, PLACEHOLDERS, kind)
     if verdict.learning_curve and verdict.learning_curve.levels:
         pictures["learning_curve"] = render_svg(
-            "learning_curve", plot_learning_curve, verdict.learning_curve, PLACEHOLDERS
+            "learning_curve",
+            plot_learning_curve,
+            verdict.learning_curve,
+            catalogue(verdict)[verdict.learning_curve.metric].label,
+            PLACEHOLDERS,
         )
     if 0 < len(data.task.labels) <= _MOST_LABELS:
         for arm in verdict.representatives.values():
@@ -79,7 +83,9 @@ def _quality(axes: Any, verdict: Verdict) -> None:
     right.tick_params(length=0)
     right.spines["right"].set_visible(False)
     axes.set_yticks(range(len(names)), names)
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.6, len(names) - 0.4), xlabel=f"{METRIC_NAMES[verdict.metric]} on test")
+    axes.set(
+        xlim=(-0.02, 1.02), ylim=(-0.6, len(names) - 0.4), xlabel=f"{catalogue(verdict)[verdict.metric].label} on test"
+    )
     axes.xaxis.set_major_formatter(lambda tick, _: f"{100 * tick:.0f}%")
     axes.tick_params(axis="y", length=0)
     axes.figure.set_size_inches(_WIDTH, 0.9 + 0.3 * len(names))
@@ -107,7 +113,7 @@ def _quality_cost(axes: Any, verdict: Verdict) -> None:
     prices = [arm.metrics["usd_per_1k"].value or 0.0 for arm in verdict.arms.values()]
     axes.set(xlim=(min(prices) / 1.3, max(prices) * 1.3), ylim=(-0.04, 1.06))
     _label_points(axes, verdict)
-    axes.set(xlabel="running cost of 1,000 requests", ylabel=f"{METRIC_NAMES[verdict.metric]} on test")
+    axes.set(xlabel="running cost of 1,000 requests", ylabel=f"{catalogue(verdict)[verdict.metric].label} on test")
     axes.yaxis.set_major_formatter(lambda tick, _: f"{100 * tick:.0f}%")
     decades = range(math.floor(math.log10(min(prices))) - 1, math.ceil(math.log10(max(prices))) + 1)
     steps = (1, 2, 5) if max(prices) < 30 * min(prices) else (1,)
@@ -199,7 +205,7 @@ def _interval(axes: Any, row: Measurement, place: float, colour: str) -> None:
 
 def _baseline(verdict: Verdict, line: Callable[..., Any]) -> None:
     """Mark what always giving the most frequent answer would score."""
-    if verdict.baseline is not None and METRICS[verdict.metric].unit == "fraction":
+    if verdict.baseline is not None and catalogue(verdict)[verdict.metric].unit == "fraction":
         line(verdict.baseline, color=PLACEHOLDERS["muted"], linestyle=":", linewidth=1)
 
 

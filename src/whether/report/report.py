@@ -4,21 +4,23 @@ The stage `report` writes it and plots/*.svg into artifacts/report. Everything t
 untrusted: Jinja escapes it, and only our own pictures and styles are passed as markup.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from whether.metrics.catalogue import METRIC_NAMES, METRICS, ROBUSTNESS
+from whether.metrics.catalogue import ROBUSTNESS, catalogue, quality_names
 from whether.metrics.format import (
     NOT_MEASURED,
     compact_interval,
+    format_bounds,
     format_bytes,
     format_energy,
     format_flops,
     format_interval,
+    format_number,
     format_p_value,
     format_percent,
     format_seconds,
@@ -28,7 +30,17 @@ from whether.metrics.format import (
     format_value,
     significant,
 )
-from whether.records import APPROACH_NAMES, HEADLINES, ArmOutput, Aspect, Comparison, Measurement, Verdict, write_text
+from whether.records import (
+    APPROACH_NAMES,
+    HEADLINES,
+    ArmOutput,
+    Aspect,
+    Comparison,
+    Measurement,
+    MetricInfo,
+    Verdict,
+    write_text,
+)
 from whether.report.cost_plots import shown_break_even
 from whether.report.data import ReportData, read_report_data
 from whether.report.formats import format_table, violations
@@ -37,7 +49,7 @@ from whether.report.plots import STYLE, plot_all, with_style
 _HERE = Path(__file__).parent
 TABLES = {
     "Quality and cost": (
-        "accuracy", "exact_match", "macro_f1", "valid_rate", "latency_p50", "latency_p95", "usd_per_1k", "usd_to_build",
+        "valid_rate", "latency_p50", "latency_p95", "usd_per_1k", "usd_to_build",
         "usd_per_month",
     ),
     "Tokens, general ability and footprint": (
@@ -46,7 +58,7 @@ TABLES = {
     ),
     "Format and chance, on a part of dev": ROBUSTNESS,
 }  # fmt: skip
-"""The leaderboard in tables that fit a page; the metrics that the task has, the primary one first."""
+"""The leaderboard in tables that fit a page. Metrics of answers come before these, the primary one first."""
 HIDDEN_IF_UNMEASURED = ("retrieval_recall", "unseen_labels", *ROBUSTNESS)
 """Left out where no arm has them: they do not apply then, or were switched off."""
 MAX_EXAMPLES = 200
@@ -80,10 +92,15 @@ def render(data: ReportData, drawings: dict[str, str]) -> str:
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"value": lambda number, metric: format_value(metric, number), "usd": format_usd}
+    metrics = catalogue(verdict)
+    environment.filters |= {"value": lambda number, metric: format_value(metric, number, metrics), "usd": format_usd}
     environment.filters |= {"signed": format_signed, "p_value": format_p_value, "signed_usd": format_signed_usd}
-    environment.globals |= {"interval": format_interval, "names": METRIC_NAMES, "kinds": APPROACH_NAMES}
-    environment.globals["metrics"] = METRICS
+    environment.globals |= {
+        "interval": lambda metric, measured: format_interval(metric, measured, metrics),
+        "names": {name: info.label for name, info in metrics.items()},
+        "kinds": APPROACH_NAMES,
+        "metrics": metrics,
+    }
     shown, differing = examples(data)
     chosen = list(verdict.representatives.values()) or verdict.ranking()
     return environment.get_template("report.html.j2").render(
@@ -121,11 +138,12 @@ def summary(verdict: Verdict) -> str:
     """Return what the recommended arm does, in one sentence."""
     if verdict.recommended_arm is None:
         return "No arm keeps the hard constraints."
-    metrics, metric = verdict.arms[verdict.recommended_arm].metrics, verdict.metric
+    metrics, info = verdict.arms[verdict.recommended_arm].metrics, catalogue(verdict)[verdict.metric]
+    quality = metrics[verdict.metric]
     lead = "The best guess so far, " if verdict.answer == "inconclusive" else ""
     return (
-        f"{lead}{verdict.recommended_arm}{',' if lead else ''} reaches {METRIC_NAMES[metric]}"
-        f" {format_value(metric, metrics[metric].value)} on test ({format_interval(metric, metrics[metric])})"
+        f"{lead}{verdict.recommended_arm}{',' if lead else ''} reaches {info.label}"
+        f" {format_number(info, quality.value)} on test ({format_bounds(info, quality)})"
         f" and costs {format_value('usd_to_build', metrics['usd_to_build'].value)} to build and"
         f" {format_value('usd_per_1k', metrics['usd_per_1k'].value)} per 1,000 requests."
     )
@@ -134,19 +152,23 @@ def summary(verdict: Verdict) -> str:
 def leaderboards(verdict: Verdict) -> list[dict[str, Any]]:
     """Return the tables of the leaderboard: title, columns, and an arm a row, best primary metric first."""
     measured = next(iter(verdict.arms.values())).metrics
-    tables = []
+    tables, metrics = [], catalogue(verdict)
     for title, names in TABLES.items():
+        own = quality_names(verdict) if title == next(iter(TABLES)) else []
         shown = [
             name
-            for name in names
+            for name in (*own, *names)
             if name in measured and (name not in HIDDEN_IF_UNMEASURED or _is_known(name, verdict))
         ]
         columns = sorted(shown, key=lambda name: name != verdict.metric)
         if not columns:
             continue
-        best = {name: _best(name, verdict) for name in columns}
+        best = {name: _best(name, verdict, metrics[name]) for name in columns}
         rows = [
-            {"name": arm, "cells": [_cell(name, verdict.arms[arm].metrics[name], best[name]) for name in columns]}
+            {
+                "name": arm,
+                "cells": [_cell(name, verdict.arms[arm].metrics[name], best[name], metrics) for name in columns],
+            }
             for arm in verdict.ranking()
         ]
         tables.append({"title": title, "columns": columns, "rows": rows})
@@ -157,17 +179,17 @@ def _is_known(metric: str, verdict: Verdict) -> bool:
     return any(arm.metrics[metric].value is not None for arm in verdict.arms.values())
 
 
-def _best(metric: str, verdict: Verdict) -> float | None:
+def _best(metric: str, verdict: Verdict, info: MetricInfo) -> float | None:
     """Return the best value of a metric; None where all are equal."""
     known = [value for arm in verdict.arms.values() if (value := arm.metrics[metric].value) is not None]
     if len(set(known)) < 2:
         return None
-    return max(known) if METRICS[metric].higher_is_better else min(known)
+    return max(known) if info.higher_is_better else min(known)
 
 
-def _cell(metric: str, row: Measurement, best: float | None) -> dict[str, Any]:
+def _cell(metric: str, row: Measurement, best: float | None, metrics: Mapping[str, MetricInfo]) -> dict[str, Any]:
     """Return one number of the leaderboard; intervals of token counts are left to leaderboard.csv."""
-    interval = "" if metric.endswith("tokens") else compact_interval(metric, row)
+    interval = "" if metric.endswith("tokens") else compact_interval(metric, row, metrics)
     is_best = best is not None and row.value == best
     return {"metric": metric, "value": row.value, "interval": interval, "best": is_best}
 

@@ -8,8 +8,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from whether.metrics.catalogue import METRIC_NAMES, metric_name
-from whether.metrics.format import format_interval, format_points, format_signed, format_value
+from whether.metrics.catalogue import METRICS, catalogue
+from whether.metrics.format import format_bounds, format_number, format_points, format_signed, format_value
 from whether.records import APPROACH_NAMES, HEADLINES, Changes, Verdict
 
 _COLOURS = {"inconclusive": "yellow", "no_difference": "cyan"}
@@ -80,17 +80,17 @@ def _fitting_leaderboard(verdict: Verdict, console: Console) -> Table:
 
 
 def _leaderboard(verdict: Verdict, columns: Sequence[str]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table, info = Table(box=None, pad_edge=False, header_style="dim"), catalogue(verdict)[verdict.metric]
     table.add_column("arm", no_wrap=True)
     table.add_column("kind", no_wrap=True)
-    table.add_column(metric_name(verdict.metric), justify="right", no_wrap=True)
+    table.add_column(info.label, justify="right", no_wrap=True)
     table.add_column("interval", justify="right", no_wrap=True)
     for metric in columns:
-        table.add_column(METRIC_NAMES[metric], justify="right", no_wrap=True)
+        table.add_column(METRICS[metric].label, justify="right", no_wrap=True)
     for name in verdict.ranking():
         arm = verdict.arms[name]
         quality = arm.metrics[verdict.metric]
-        cells = [format_value(verdict.metric, quality.value), format_interval(verdict.metric, quality)]
+        cells = [format_number(info, quality.value), format_bounds(info, quality)]
         cells += [format_value(metric, arm.metrics[metric].value) for metric in columns]
         chosen = name == verdict.recommended_arm
         label = Text(("▸ " if chosen else "  ") + name)

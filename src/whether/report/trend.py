@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from whether.metrics.catalogue import metric_name
-from whether.metrics.format import format_interval, format_points, format_signed, format_value
+from whether.metrics.catalogue import catalogue
+from whether.metrics.format import format_bounds, format_number, format_points, format_signed, format_value
 from whether.records import HEADLINES, Changes, Verdict, write_text
 from whether.report.plots import MARKERS, PLACEHOLDERS, STYLE, render_svg
 
@@ -37,10 +37,10 @@ def trend_rows(points: Sequence[TrendRow]) -> list[list[str]]:
         arm = verdict.arms.get(verdict.recommended_arm or "")
         cells = ["", "", ""]
         if arm is not None:
-            quality = arm.metrics[verdict.metric]
+            quality, info = arm.metrics[verdict.metric], catalogue(verdict)[verdict.metric]
             cells = [
-                format_value(verdict.metric, quality.value),
-                format_interval(verdict.metric, quality),
+                format_number(info, quality.value),
+                format_bounds(info, quality),
                 format_value("usd_per_month", arm.metrics["usd_per_month"].value),
             ]
         rows.append([point.date, point.commit, verdict.answer, verdict.recommended_arm or "", *cells])
@@ -63,7 +63,7 @@ def write_trend(points: Sequence[TrendRow], file: Path) -> None:
         last=points[0],
         tasks=tasks,
         headlines=HEADLINES,
-        metric=metric_name(points[0].verdict.metric),
+        metric=_label(points[0].verdict),
         css=Markup(STYLE + (folder / "report.css").read_text("utf-8")),  # noqa: S704 - our own
         picture=Markup(render_svg("trend", _paint, points[::-1])),  # noqa: S704 - drawn by us, texts escaped by matplotlib
         signed=format_signed,
@@ -96,9 +96,13 @@ def _paint(axes: Any, points: Sequence[TrendRow]) -> None:
         ends[name] = places[-1], rows[-1].value or 0.0
     _name_lines(axes, ends)
     axes.set_xticks(range(len(points)), [f"{point.date[5:]}\n{point.commit[:7]}" for point in points], fontsize=7.5)
-    axes.set(xlim=(-0.5, len(points) - 0.5), ylim=(-0.02, 1.04), ylabel=f"{metric_name(metric)} on test")
+    axes.set(xlim=(-0.5, len(points) - 0.5), ylim=(-0.02, 1.04), ylabel=f"{_label(points[-1].verdict)} on test")
     axes.yaxis.set_major_formatter(lambda tick, _: f"{100 * tick:.0f}%")
     axes.figure.set_size_inches(max(4.4, 1.6 + 0.75 * len(points)), 3.6)
+
+
+def _label(verdict: Verdict) -> str:
+    return catalogue(verdict)[verdict.metric].label
 
 
 def _name_lines(axes: Any, ends: dict[str, tuple[float, float]]) -> None:

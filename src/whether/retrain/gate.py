@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from whether.compare.measure import clustered, encode_labels, quality
+from whether.compare.measure import clustered, quality, totals_table
 from whether.config import GateConfig, PolicyConfig
 from whether.metrics.format import format_usd
+from whether.metrics.metric import Metric
 from whether.records import BundleRecord, Example, GateConclusion, GateRecord, GateSide, Prediction, Task, Verdict
-from whether.stats.inference import holm, macro_f1_difference, score_difference
+from whether.stats.inference import holm
 from whether.stats.intervals import InferenceSettings, PairedDifference, normal_quantile
+from whether.stats.totals import estimate_difference
 
 
 class PairedAnswers(NamedTuple):
@@ -31,22 +33,22 @@ class PairedAnswers(NamedTuple):
 
 def decide_promotion(
     champion: BundleRecord, challenger: BundleRecord, verdict: Verdict, sheets: Sequence[PairedAnswers], *,
-    task: Task, policy: PolicyConfig, gate: GateConfig, settings: InferenceSettings,
+    task: Task, metric: Metric, policy: PolicyConfig, gate: GateConfig, settings: InferenceSettings,
 ) -> GateRecord:  # fmt: skip
-    """Return whether the challenger takes over. `verdict` is the one that recommended it."""
+    """Return whether the challenger takes over. `verdict` is the one that recommended it, by `metric`."""
     if champion.id == challenger.id:
         return GateRecord("same", f"the pipeline made {champion.arm} again, which is the champion", promote=False)
     if challenger.arm in verdict.excluded:
         return GateRecord("constraint", verdict.excluded[challenger.arm], promote=False)
     min_rows = {"test": 2, "recent": gate.min_recent_rows}
     looked_at = [sheet for sheet in sheets if len(sheet.examples) >= min_rows[sheet.name]]
-    found = [_difference(sheet, task, verdict.metric, settings) for sheet in looked_at]
+    found = [_difference(sheet, task, metric, settings) for sheet in looked_at]
     adjusted = holm(np.array([difference.p_value for difference in found])).tolist()
     sides = [
         GateSide(
             name="recent" if sheet.name == "recent" else "test",
-            champion=quality(task, verdict.metric, sheet.champion),
-            challenger=quality(task, verdict.metric, sheet.challenger),
+            champion=quality(task, metric, sheet.champion),
+            challenger=quality(task, metric, sheet.challenger),
             difference=difference.difference,
             ci_low=difference.interval.low,
             ci_high=difference.interval.high,
@@ -109,16 +111,10 @@ def _describe_side(side: GateSide) -> str:
     )
 
 
-def _difference(sheet: PairedAnswers, task: Task, metric: str, settings: InferenceSettings) -> PairedDifference:
+def _difference(sheet: PairedAnswers, task: Task, metric: Metric, settings: InferenceSettings) -> PairedDifference:
     unit = clustered([example.group for example in sheet.examples], settings)
-    both = sheet.challenger, sheet.champion
-    if metric == "macro_f1":
-        # The task's labels, as in the verdict: one that was answered and never asked for has an F1 of 0.
-        targets = encode_labels([example.target for example in sheet.examples], task.labels)
-        a, b = (encode_labels([line.answer for line in lines], task.labels) for lines in both)
-        return macro_f1_difference(a, b, targets, unit)
-    ours, theirs = (np.array([line.score for line in lines], dtype=np.float64) for lines in both)
-    return score_difference(ours, theirs, unit)
+    ours, theirs = (totals_table(task, metric, rows) for rows in (sheet.challenger, sheet.champion))
+    return estimate_difference(ours, theirs, metric, unit)
 
 
 def _monthly(bundle: BundleRecord, verdict: Verdict, policy: PolicyConfig) -> float:

@@ -20,6 +20,7 @@ from whether.config import Config, write_params
 from whether.errors import RecordError, WhetherError
 from whether.intake import inbox
 from whether.intake.describe import all_rows_rejected, attention_messages, describe_intake
+from whether.metrics.metric import metric_of
 from whether.prepare.collected import collected_file
 from whether.records import (
     ARTIFACTS,
@@ -263,8 +264,9 @@ def _gate(work: RunState, verdict: Verdict, process: BundleProcess) -> tuple[Gat
     settings = InferenceSettings(level=1 - config.policy.alpha, resamples=config.policy.resamples, seed=config.seed)
     found = gate.decide_promotion(
         incumbent.record, challenger.record, verdict, sheets,
-        task=read_json(ARTIFACTS / "prepare" / "task.json", Task), policy=config.policy, gate=config.retrain.gate,
-        settings=settings,
+        task=read_json(ARTIFACTS / "prepare" / "task.json", Task),
+        metric=metric_of(verdict.metric, config.metrics[verdict.metric]), policy=config.policy,
+        gate=config.retrain.gate, settings=settings,
     )  # fmt: skip
     return found, challenger
 

@@ -1,19 +1,24 @@
-"""From predictions to the metrics of a split; `whether.metrics.catalogue` has their units and directions."""
+"""From predictions to the metrics of a split; `whether.metrics` has their units and directions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+from whether.metrics.metric import Metric, measure_quality
 from whether.outputs.kinds import output_of
+from whether.outputs.output import answers_and_targets
 from whether.records import Prediction, Task, mean_known
 
 
-def split_metrics(task: Task, predictions: Sequence[Prediction]) -> dict[str, float | None]:
-    """Return quality, format adherence, tokens and seconds, each a mean over the predictions of one split.
+def split_metrics(
+    task: Task, predictions: Sequence[Prediction], metrics: Mapping[str, Metric]
+) -> dict[str, float | None]:
+    """Return quality by `metrics`, format adherence, tokens and seconds, each a mean over the predictions of one split.
 
     A mean of tokens is None where a server did not tell them for every prediction, and retrieval recall where no
     passages were shown.
     """
-    return _quality(task, predictions) | {
+    quality = measure_quality(metrics, task, *answers_and_targets(output_of(task), predictions))
+    return quality | {
         "valid_rate": fmean(prediction.valid for prediction in predictions),
         "input_tokens": mean_known([prediction.input_tokens for prediction in predictions]),
         "computed_tokens": mean_known([prediction.computed_tokens for prediction in predictions]),
@@ -29,20 +34,3 @@ def latency_metrics(seconds: Sequence[float]) -> dict[str, float]:
 
     p50, p95 = np.percentile(seconds, [50, 95])
     return {"latency_p50": float(p50), "latency_p95": float(p95)}
-
-
-def _quality(task: Task, predictions: Sequence[Prediction]) -> dict[str, float | None]:
-    score = fmean(prediction.score for prediction in predictions)
-    names = output_of(task).metrics
-    found: dict[str, float | None] = {names[0]: score}
-    return found | {"macro_f1": _macro_f1(task, predictions)} if "macro_f1" in names else found
-
-
-def _macro_f1(task: Task, predictions: Sequence[Prediction]) -> float:
-    """An invalid answer is none of the labels; a label that is neither asked for nor answered has no F1."""
-    import numpy as np
-    from sklearn.metrics import f1_score
-
-    targets = [prediction.target for prediction in predictions]
-    answers = [prediction.answer if prediction.answer is not None else "" for prediction in predictions]
-    return float(f1_score(targets, answers, labels=task.labels, average="macro", zero_division=np.nan))

@@ -11,14 +11,15 @@ lm_eval/            the test split as a task for stock lm-eval (whether.score.lm
                     repeat: greedy answers, read by the task's own rule
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 from typing import Any, cast
 
-from whether.config import PromptConfig
+from whether.config import MetricConfig, PromptConfig
+from whether.metrics.metric import Metric, quality_metrics
 from whether.outputs.decoding import ParsedOutput, build_decoding, parse_generations
 from whether.outputs.kinds import output_of
 from whether.outputs.output import score_answer
@@ -52,17 +53,20 @@ class ScoredTask:
     """Of dev, test and unseen labels, by id."""
     unseen_task: Task | None
     """None where no labels were left out."""
+    metrics: dict[str, Metric]
+    """Metrics of answers that the task has."""
 
 
-def read_task(prepared: Path) -> ScoredTask:
-    """Read artifacts/prepare."""
-    unseen = (prepared / "unseen.jsonl").exists()
+def read_task(prepared: Path, metrics: Mapping[str, MetricConfig]) -> ScoredTask:
+    """Read artifacts/prepare; `metrics` are those that the settings select."""
+    unseen, task = (prepared / "unseen.jsonl").exists(), read_json(prepared / "task.json", Task)
     files = [*EVALUATED_SPLITS, *(["unseen"] if unseen else [])]
     examples = [one for name in files for one in read_jsonl(prepared / f"{name}.jsonl", Example)]
     return ScoredTask(
-        read_json(prepared / "task.json", Task),
+        task,
         {one.id: one for one in examples},
         read_json(prepared / "unseen_task.json", Task) if unseen else None,
+        quality_metrics(metrics, task.output, output_of(task).metrics),
     )
 
 
@@ -95,7 +99,7 @@ def score(
         ]
     seconds, memory = _latency(asked, answered, predictions)
     write_jsonl(folder / "predictions.jsonl", predictions)
-    write_json(folder / "metrics.json", _metrics(scored.task, predictions, seconds) | {"peak_memory": memory})
+    write_json(folder / "metrics.json", _metrics(scored, predictions, seconds) | {"peak_memory": memory})
     write_json(folder / "adherence.json", adherence(scored.task, strategy, outputs))
     if strategy.is_plain and memory is not None and not answers[0].classifier:
         tested = [line for line in predictions if line.split == "test"]
@@ -143,9 +147,11 @@ def _latency(asked: Path, answered: Path, predictions: Sequence[Prediction]) -> 
     return [one.seconds + building.get(one.id, 0.0) for one in latency.requests], latency.peak_memory
 
 
-def _metrics(task: Task, predictions: Sequence[Prediction], seconds: Sequence[float]) -> dict[str, Any]:
+def _metrics(scored: ScoredTask, predictions: Sequence[Prediction], seconds: Sequence[float]) -> dict[str, Any]:
     by_split = {split: [line for line in predictions if line.split == split] for split in EVALUATED_SPLITS}
-    metrics: dict[str, Any] = {split: split_metrics(task, lines) for split, lines in by_split.items()}
+    metrics: dict[str, Any] = {
+        split: split_metrics(scored.task, lines, scored.metrics) for split, lines in by_split.items()
+    }
     metrics |= latency_metrics(seconds)
     unseen = [line.score for line in predictions if line.split == "unseen"]
     if unseen:

@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,9 +18,7 @@ from whether.stats.intervals import (
     InferenceSettings,
     Interval,
     PairedDifference,
-    Statistic,
     is_binary,
-    mean,
     mean_difference,
     normal_quantile,
     rate_interval,
@@ -52,16 +50,24 @@ def t_quantile(level: float, freedom: float) -> float:
     return float(stats.t.ppf((1 + level) / 2, freedom))
 
 
-def jackknife(columns: Sequence[NDArray[Any]], statistic: Statistic, clusters: Codes, level: float) -> ErrorEstimate:
-    """Return the jackknife's interval and standard error over groups (Cameron and Miller 2015, section VI.B)."""
-    groups, value = int(clusters.max()) + 1, float(statistic(*columns))
+def jackknife(value: float, left_out: Floats, level: float) -> ErrorEstimate:
+    """Return the jackknife's interval and standard error over groups (Cameron and Miller 2015, section VI.B).
+
+    `left_out` has the statistic without each group, shape (groups,).
+    """
+    groups = len(left_out)
     if groups < 2:
         return ErrorEstimate(Interval(-math.inf, math.inf), math.inf, math.inf, groups)
-    left_out = np.array(
-        [statistic(*(column[clusters != group] for column in columns)) for group in range(groups)], dtype=np.float64
-    )
     error = math.sqrt((groups - 1) / groups * float(((left_out - left_out.mean()) ** 2).sum()))
     return error_estimate(value, error, t_quantile(level, groups - 1), groups)
+
+
+def left_out_means(values: Floats, clusters: Codes) -> Floats:
+    """Return the mean over the last axis without each group, shape (..., groups); not a number for the only group."""
+    groups = int(clusters.max()) + 1
+    if groups < 2:
+        return np.full((*values.shape[:-1], groups), np.nan)
+    return np.stack([values[..., clusters != group].mean(-1) for group in range(groups)], axis=-1)
 
 
 def effective_sample_size(n: int, variance: float, spread: ErrorEstimate, level: float) -> float:
@@ -75,7 +81,8 @@ def effective_sample_size(n: int, variance: float, spread: ErrorEstimate, level:
 
 def clustered_mean_interval(values: Floats, clusters: Codes, level: float, bounded: bool) -> Interval | None:
     """Return the interval of a mean; None where nothing tells it. `bounded`: all values are in [0, 1]."""
-    return mean_interval_from_error(values, jackknife((values,), mean, clusters, level), level, bounded)
+    spread = jackknife(float(values.mean()), left_out_means(values, clusters), level)
+    return mean_interval_from_error(values, spread, level, bounded)
 
 
 def mean_interval_from_error(values: Floats, spread: ErrorEstimate, level: float, bounded: bool) -> Interval | None:
@@ -89,8 +96,15 @@ def mean_interval_from_error(values: Floats, spread: ErrorEstimate, level: float
 
 def clustered_difference(a: Floats, b: Floats, clusters: Codes, settings: InferenceSettings) -> PairedDifference:
     """Return mean(a) - mean(b) for paired scores of shape (n,) in [0, 1]."""
-    spread = jackknife((a - b,), mean, clusters, settings.level)
-    p_value = group_permutation(a, b, mean_difference, clusters, settings)
+    differences = a - b
+    spread = jackknife(float(differences.mean()), left_out_means(differences, clusters), settings.level)
+
+    def exchanged(swapped: NDArray[np.bool_]) -> Any:
+        return mean_difference(np.where(swapped, b, a), np.where(swapped, a, b))
+
+    p_value = (
+        1.0 if np.array_equal(a, b) else group_permutation(float(differences.mean()), exchanged, clusters, settings)
+    )
     return difference_from_error(a, b, spread, p_value, settings)
 
 
@@ -120,15 +134,17 @@ def result_from_error(
 
 
 def group_permutation(
-    a: NDArray[Any], b: NDArray[Any], statistic: Statistic, clusters: Codes, settings: InferenceSettings
+    difference: float, exchanged: Callable[[NDArray[np.bool_]], Any], clusters: Codes, settings: InferenceSettings
 ) -> float:
-    """Return the two-sided p-value of exchanging the arms group by group."""
-    if np.array_equal(a, b):
-        return 1.0
-    rng, observed, beyond, done = np.random.default_rng(settings.seed), abs(float(statistic(a, b))), 0, 0
+    """Return the two-sided p-value of exchanging the arms group by group.
+
+    `exchanged` returns the differences, shape (resamples,), where the arms of some examples are exchanged, shape
+    (resamples, examples).
+    """
+    rng, observed, beyond, done = np.random.default_rng(settings.seed), abs(difference), 0, 0
     while done < settings.resamples:
-        size = min(settings.resamples - done, max(1, BATCH // (2 * len(a))))
+        size = min(settings.resamples - done, max(1, BATCH // (2 * len(clusters))))
         swapped = (rng.random((size, int(clusters.max()) + 1)) < 0.5)[:, clusters]
-        found = np.abs(statistic(np.where(swapped, b, a), np.where(swapped, a, b), axis=-1))
+        found = np.abs(exchanged(swapped))
         beyond, done = beyond + int((found >= observed - 1e-12).sum()), done + size
     return (beyond + 1) / (done + 1)

@@ -9,7 +9,8 @@ What is used where:
   (n = 50 to 500; tests/stats/test_inference.py measures it), and with none it has no width at all.
 - Graded scores, times, tokens and macro-F1: BCa bootstrap over examples (Efron 1987), both arms of a pair resampled
   together, at a level that makes up for few examples (Hesterberg 2015), and a paired permutation test. Where every
-  resample is equal, the bounded-score argument of `no_spread` takes its place.
+  resample is equal, the bounded-score argument of `zero_variance_interval` takes its place. `whether.stats.totals` has
+  it for statistics of a whole corpus, such as macro-F1.
 - Examples that come in groups (several of one customer or document) are no independent observations. With
   `Inference.clusters` the group is the unit: standard errors are those of the jackknife that leaves out a group at a
   time, with Student's t of groups - 1 (Cameron and Miller 2015; Miller 2024 for evaluations), rates and differences of
@@ -25,32 +26,19 @@ arm minus that arm) fails, there are at most two such bounds, and each fails wit
 over comparisons with the best: Hsu 1984; each claim needs all of its bounds, an intersection-union test: Berger 1982).
 """
 
-import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
-from whether.stats.groups import (
-    clustered_difference,
-    clustered_mean_interval,
-    effective_sample_size,
-    group_permutation,
-    jackknife,
-    result_from_error,
-)
+from whether.stats.groups import clustered_difference, clustered_mean_interval
 from whether.stats.intervals import (
-    BATCH,
-    Codes,
     Floats,
     InferenceSettings,
     Interval,
     PairedDifference,
-    Statistic,
     is_binary,
     mean,
     mean_difference,
@@ -58,7 +46,8 @@ from whether.stats.intervals import (
     tango_interval,
     zero_variance_interval,
 )
-from whether.stats.runs import runs_difference, runs_mean_interval, runs_rate_interval, runs_score_difference
+from whether.stats.resampling import bca_interval, permutation_p_value
+from whether.stats.runs import runs_mean_interval, runs_score_difference
 
 
 def mean_interval(values: Floats, settings: InferenceSettings) -> Interval | None:
@@ -76,7 +65,7 @@ def mean_interval(values: Floats, settings: InferenceSettings) -> Interval | Non
         return rate_interval(float(values.sum()), len(values), settings.level)
     if len(values) < 2 or np.ptp(values) == 0:
         return None
-    return _bca((values,), mean, settings)[0]
+    return bca_interval((values,), mean, settings)[0]
 
 
 def unbounded_mean_interval(values: Floats, settings: InferenceSettings) -> Interval | None:
@@ -85,46 +74,7 @@ def unbounded_mean_interval(values: Floats, settings: InferenceSettings) -> Inte
         return None
     if settings.clusters is not None:
         return clustered_mean_interval(values, settings.clusters, settings.level, bounded=False)
-    return _bca((values,), mean, settings)[0]
-
-
-def macro_f1(answers: Codes, targets: Codes, axis: int = -1) -> Any:
-    """Return the mean over labels of their F1; labels are codes from 0, and -1 is an answer that is no label.
-
-    Labels that neither occur nor are answered have no F1 and are left out. Works on any leading shape, for resamples.
-    """
-    answers, targets = np.moveaxis(answers, axis, -1), np.moveaxis(np.broadcast_to(targets, answers.shape), axis, -1)
-    shape, n = answers.shape[:-1], answers.shape[-1]
-    width = int(max(answers.max(), targets.max())) + 2
-    rows = np.repeat(np.arange(answers.size // n), n) * width + 1
-
-    def count(codes: Codes) -> Any:
-        return np.bincount(rows + codes, minlength=answers.size // n * width).reshape(-1, width)[:, 1:]
-
-    flat_answers, flat_targets = answers.reshape(-1), targets.reshape(-1)
-    right = count(np.where(flat_answers == flat_targets, flat_targets, -1))
-    total = count(flat_answers) + count(flat_targets)
-    f1 = np.divide(2 * right, total, out=np.zeros(total.shape), where=total > 0)
-    return (f1.sum(-1) / (total > 0).sum(-1)).reshape(shape)[()]
-
-
-def macro_f1_interval(answers: Codes, targets: Codes, settings: InferenceSettings) -> Interval:
-    """Return the BCa interval of macro-F1 over examples (answer and target resampled together).
-
-    Answers have shape (n,), or (runs, n).
-    """
-    if answers.ndim > 1:
-        return runs_rate_interval((answers, targets), macro_f1, settings)
-    if settings.clusters is not None:
-        spread = jackknife((answers, targets), macro_f1, settings.clusters, settings.level)
-        value = float(macro_f1(answers, targets))
-        n = effective_sample_size(len(targets), value * (1 - value), spread, settings.level)
-        return rate_interval(value * n, n, settings.level)
-    n = _effective_examples(targets)
-    bca = _bca((answers, targets), macro_f1, settings, worth=n)[0]
-    if bca is not None:
-        return bca
-    return rate_interval(float(macro_f1(answers, targets)) * n, n, settings.level)
+    return bca_interval((values,), mean, settings)[0]
 
 
 def score_difference(a: Floats, b: Floats, settings: InferenceSettings) -> PairedDifference:
@@ -139,32 +89,11 @@ def score_difference(a: Floats, b: Floats, settings: InferenceSettings) -> Paire
         interval = tango_interval(gained, lost, n, settings.level)
         p_value = float(mcnemar([[0, gained], [lost, 0]], exact=True).pvalue) if gained + lost else 1.0
     else:
-        interval = _bca((differences,), mean, settings)[0] or zero_variance_interval(
+        interval = bca_interval((differences,), mean, settings)[0] or zero_variance_interval(
             float(differences.mean()), n, settings.level
         )
-        p_value = _permutation(a, b, mean_difference, settings)
+        p_value = permutation_p_value(a, b, mean_difference, settings)
     return PairedDifference(float(differences.mean()), interval, p_value, n, _deviation(differences))
-
-
-def macro_f1_difference(a: Codes, b: Codes, targets: Codes, settings: InferenceSettings) -> PairedDifference:
-    """Return macro-F1 of answers `a` minus that of `b`, examples resampled and arms exchanged example by example."""
-
-    def difference(x: Codes, y: Codes, t: Codes = targets, axis: int = -1) -> Any:
-        return macro_f1(x, t, axis) - macro_f1(y, t, axis)
-
-    if max(a.ndim, b.ndim) > 1:
-        return runs_difference((a, b, targets), difference, settings)
-    if settings.clusters is not None:
-        spread = jackknife((a, b, targets), difference, settings.clusters, settings.level)
-        p_value = group_permutation(a, b, difference, settings.clusters, settings)
-        return result_from_error(float(difference(a, b)), spread, p_value, len(a), settings)
-    value, n = float(difference(a, b)), _effective_examples(targets)
-    interval, error = _bca((a, b, targets), difference, settings, worth=n)
-    p_value = _permutation(a, b, difference, settings)
-    deviation = error * np.sqrt(len(a)) if error else 1 / np.sqrt(n)
-    return PairedDifference(
-        value, interval or zero_variance_interval(value, n, settings.level), p_value, len(a), float(deviation)
-    )
 
 
 def stratified_mean_interval(strata: Sequence[Floats], settings: InferenceSettings) -> Interval | None:
@@ -179,7 +108,7 @@ def stratified_mean_interval(strata: Sequence[Floats], settings: InferenceSettin
     def mean_of_means(*samples: Floats, axis: int = -1) -> Any:
         return sum(np.mean(sample, axis=axis) for sample in samples) / len(samples)
 
-    interval = _bca(strata, mean_of_means, settings, paired=False)[0]
+    interval = bca_interval(strata, mean_of_means, settings, paired=False)[0]
     sizes = np.array([len(stratum) for stratum in strata])
     value, effective = float(mean_of_means(*strata)), float(len(sizes) * stats.hmean(sizes))
     if interval or min(float(stratum.min()) for stratum in strata) < 0:
@@ -197,70 +126,6 @@ def holm(p_values: Floats) -> Floats:
     adjusted = np.empty(p_values.shape)
     np.put_along_axis(adjusted, order, np.minimum(np.maximum.accumulate(stepped, -1), 1), -1)
     return adjusted
-
-
-def _bca(
-    columns: Sequence[NDArray[Any]], statistic: Statistic, settings: InferenceSettings, paired: bool = True,
-    worth: float | None = None,
-) -> tuple[Interval | None, float]:  # fmt: skip
-    """Return the BCa interval and the bootstrap's standard error; (None, 0) where there is no spread to resample.
-
-    `worth` is how many examples the statistic is worth, where that is fewer than there are.
-    """
-    size = sum(len(column) for column in columns)
-    if min(len(column) for column in columns) < 2:
-        return None, 0.0
-    with warnings.catch_warnings():
-        # No spread is an answer here, not a surprise: the caller has an interval for it.
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        warnings.simplefilter("ignore", RuntimeWarning)
-        result = stats.bootstrap(
-            tuple(columns),
-            statistic,
-            paired=paired and len(columns) > 1,
-            vectorized=True,
-            n_resamples=settings.resamples,
-            batch=max(1, BATCH // size),
-            confidence_level=_expanded_level(settings.level, worth or min(len(column) for column in columns)),
-            method="BCa",
-            rng=np.random.default_rng(settings.seed),
-        )
-    low, high = map(float, result.confidence_interval)
-    if not (np.isfinite(low) and np.isfinite(high)) or result.standard_error == 0:
-        return None, 0.0
-    return Interval(low, high), float(result.standard_error)
-
-
-def _expanded_level(level: float, n: float) -> float:
-    """Return the level that makes a bootstrap interval of few examples as wide as its level asks for.
-
-    A resample's variance is (n - 1) / n of the sample's, and a quantile knows nothing of the doubt about it, which
-    Student's t does (Hesterberg 2015, The American Statistician 69: expanded percentile interval).
-    """
-    n = max(n, 2.0)
-    return float(2 * stats.norm.cdf(math.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, n - 1)) - 1)
-
-
-def _permutation(a: NDArray[Any], b: NDArray[Any], statistic: Statistic, settings: InferenceSettings) -> float:
-    """Return the two-sided p-value of exchanging the arms example by example."""
-    if len(a) < 2 or np.array_equal(a, b):
-        return 1.0
-    result = stats.permutation_test(
-        (a, b),
-        statistic,
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=settings.resamples,
-        batch=max(1, BATCH // (2 * len(a))),
-        rng=np.random.default_rng(settings.seed),
-    )
-    return float(result.pvalue)
-
-
-def _effective_examples(targets: Codes) -> float:
-    """Return labels × the harmonic mean of their counts: how many examples an average over labels is worth."""
-    counts = np.unique(targets, return_counts=True)[1]
-    return float(len(counts) * stats.hmean(counts))
 
 
 def _deviation(differences: Floats) -> float:

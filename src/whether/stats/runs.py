@@ -19,30 +19,25 @@ benchmarks/calibration.py measures how often these intervals hold the truth. Two
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import optimize
 
 from whether.stats.groups import (
     ErrorEstimate,
     difference_from_error,
     error_estimate,
+    left_out_means,
     mean_interval_from_error,
     result_from_error,
     t_quantile,
 )
 from whether.stats.intervals import (
-    Codes,
     Floats,
     InferenceSettings,
     Interval,
     PairedDifference,
-    Statistic,
-    mean,
-    mean_difference,
     normal_quantile,
     rate_interval,
 )
@@ -90,14 +85,21 @@ class _TwoWayVariance(NamedTuple):
 def runs_mean_interval(values: Floats, settings: InferenceSettings) -> Interval | None:
     """Return the interval of the mean of values of shape (runs, n); None where nothing tells it."""
     bounded = bool(values.min() >= 0 and values.max() <= 1)
-    spread = _two_way_variance((values,), mean, settings).spread(settings.level)
+    spread = _of_means(values, settings).spread(settings.level)
     return mean_interval_from_error(values, spread, settings.level, bounded)
 
 
-def runs_rate_interval(columns: Sequence[NDArray[Any]], statistic: Statistic, settings: InferenceSettings) -> Interval:
-    """Return the interval of a statistic in [0, 1], such as macro-F1, of columns of shape (runs, n) or (n,)."""
-    found = _two_way_variance(columns, statistic, settings)
+def runs_statistic_interval(
+    by_run: Floats, left_out: Floats, settings: InferenceSettings, bounded: bool = True
+) -> Interval | None:
+    """Return the interval of a statistic that is no mean, given its value in each run and without each unit.
+
+    Shapes (runs,) and (runs, units). `bounded`: it lies in [0, 1]; None is for one that does not and has no spread.
+    """
+    found = _two_way_variance(by_run, _pseudo_values(by_run, left_out))
     spread = found.spread(settings.level)
+    if not bounded:
+        return spread.interval if 0 < spread.error < math.inf else None
     if spread.error > 0:
         return Interval(max(0.0, spread.interval.low), min(1.0, spread.interval.high))
     return rate_interval(found.value * found.units, found.units, settings.level)
@@ -106,18 +108,17 @@ def runs_rate_interval(columns: Sequence[NDArray[Any]], statistic: Statistic, se
 def runs_score_difference(a: Floats, b: Floats, settings: InferenceSettings) -> PairedDifference:
     """Return mean(a) - mean(b) for paired scores in [0, 1] of shape (runs, n), or (n,) for an arm without training."""
     a, b = np.broadcast_arrays(a, b)
-    found = _two_way_variance((a, b), mean_difference, settings)
+    found = _of_means(a - b, settings)
     return _to_difference(
         difference_from_error(a, b, found.spread(settings.level), found.p_value(), settings), found, settings
     )
 
 
-def runs_difference(
-    columns: Sequence[NDArray[Any]], difference: Statistic, settings: InferenceSettings
+def runs_statistic_difference(
+    by_run: Floats, left_out: Floats, n: int, settings: InferenceSettings
 ) -> PairedDifference:
-    """Return a difference of two arms' statistics in [0, 1], given columns of shape (runs, n) or (n,)."""
-    found = _two_way_variance(columns, difference, settings)
-    n = max(column.shape[-1] for column in columns)
+    """Return a difference of two arms' statistics in [0, 1] on `n` examples; arguments as above, of the difference."""
+    found = _two_way_variance(by_run, _pseudo_values(by_run, left_out))
     return _to_difference(
         result_from_error(found.value, found.spread(settings.level), found.p_value(), n, settings), found, settings
     )
@@ -130,14 +131,16 @@ def _to_difference(result: PairedDifference, found: _TwoWayVariance, settings: I
     return result._replace(deviation=deviation, run_error=wider * found.run_error)
 
 
-def _two_way_variance(
-    columns: Sequence[NDArray[Any]], statistic: Statistic, settings: InferenceSettings
-) -> _TwoWayVariance:
-    """Return the analysis of variance of a statistic whose columns have shape (runs, n), or (n,) for every run."""
-    shape = np.broadcast_shapes(*(column.shape for column in columns))
-    columns = [np.broadcast_to(column, shape) for column in columns]
-    by_run = np.asarray(statistic(*columns, axis=-1), dtype=np.float64)
-    cells = _pseudo_values(columns, by_run, statistic, settings.clusters)
+def _of_means(values: Floats, settings: InferenceSettings) -> _TwoWayVariance:
+    """Return the analysis of variance of the mean of values of shape (runs, n)."""
+    by_run, clusters = values.mean(-1), settings.clusters
+    if clusters is None:
+        return _two_way_variance(by_run, values)
+    return _two_way_variance(by_run, _pseudo_values(by_run, left_out_means(values, clusters)))
+
+
+def _two_way_variance(by_run: Floats, cells: Floats) -> _TwoWayVariance:
+    """Return the analysis of variance of a statistic, given what each unit contributes to it, shape (runs, units)."""
     runs, units = cells.shape
     of_runs, of_units, centre = cells.mean(1), cells.mean(0), cells.mean()
     run_square = units * float(((of_runs - centre) ** 2).sum()) / (runs - 1)
@@ -150,19 +153,7 @@ def _two_way_variance(
     )
 
 
-def _pseudo_values(
-    columns: Sequence[NDArray[Any]], by_run: Floats, statistic: Statistic, clusters: Codes | None
-) -> Floats:
+def _pseudo_values(by_run: Floats, left_out: Floats) -> Floats:
     """Return what each example, or group of examples, contributes to each run's statistic, shape (runs, units)."""
-    n = columns[0].shape[-1]
-    if clusters is None and statistic in (mean, mean_difference):
-        values: Floats = np.asarray(columns[0] if statistic is mean else columns[0] - columns[1], dtype=np.float64)
-        return values
-    of = np.arange(n) if clusters is None else clusters
-    units = int(of.max()) + 1
-    if units < 2:
-        return np.asarray(by_run[:, None])
-    left_out = np.stack(
-        [statistic(*(column[..., of != unit] for column in columns), axis=-1) for unit in range(units)], axis=-1
-    )
-    return np.asarray(units * by_run[:, None] - (units - 1) * left_out, dtype=np.float64)
+    units = left_out.shape[-1]
+    return by_run[:, None] if units < 2 else units * by_run[:, None] - (units - 1) * left_out
