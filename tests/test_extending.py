@@ -95,7 +95,7 @@ def test_the_output_kind_goes_through_every_stage(extended: Path, tiny_model: Pa
     with output_folder(artifacts / "prepare") as folder:
         prepare(config.task, 0, model_folder=tiny_model, folder=folder)
     task = read_json(artifacts / "prepare/task.json", Task)
-    assert (task.output, task.output_settings, task.metric, task.labels) == ("multi_label", settings, "exact_match", [])
+    assert (task.output, task.output_settings, task.metric, task.labels) == ("multi_label", settings, None, [])
     test = read_jsonl(artifacts / "prepare/test.jsonl", Example)
     assert {example.target for example in test} == {"refund", "billing, delivery", "delivery, refund", "billing"}
 
