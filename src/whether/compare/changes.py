@@ -101,7 +101,7 @@ def _metric(verdict: Verdict, config: Config) -> Metric:
     if verdict.metric not in config.metrics:
         raise ConfigError(
             f"the verdict compares by {verdict.metric}, which the settings do not select"
-            f"{near_matches(verdict.metric, config.metrics)}: add it with `python -m pipelines.compose metric=[…]`"
+            f"{near_matches(verdict.metric, config.metrics)}: add it, as in `whether run metric=[…]`"
         )
     return metric_of(verdict.metric, config.metrics[verdict.metric])
 
