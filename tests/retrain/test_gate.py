@@ -157,3 +157,12 @@ def test_macro_f1_has_the_labels_of_the_task_as_in_the_verdict(config):
         assert value == pytest.approx(expected)
     assert side.difference == pytest.approx(side.challenger - side.champion)
     assert side.champion < 0.7 < side.challenger, "c was never asked for, and its F1 is 0"
+
+
+def test_another_backend_makes_another_answerer_and_the_default_one_is_that_of_earlier_bundles(config):
+    settings = {"name": "tiny", "dtype": "float32"}
+    earlier, engine, vllm = (
+        bundle(config, model_settings=settings | more).content_hash
+        for more in ({}, {"backend": "engine"}, {"backend": "vllm"})
+    )
+    assert earlier == engine != vllm

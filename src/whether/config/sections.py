@@ -16,6 +16,14 @@ from whether.config.search import SearchConfig
 from whether.config.task import DataConfig, TaskConfig
 from whether.config.types import BASE, STRICT, Component, Count, Finite, NotNegative, Positive, Seed, Truncation
 
+NOT_IN_VLLM = {
+    "whether.finetune.adapters.linear_probe": "a linear probe",
+    "whether.finetune.adapters.prompt_tuning": "virtual tokens",
+    "whether.finetune.adapters.prefix_tuning": "virtual tokens",
+}
+"""`_target_` of an adapter that does not run in vLLM → what it is. What a checkpoint holds is checked again when it is
+loaded (`whether.engine.vllm.check_checkpoint`); this says so before anything is tuned."""
+
 
 @dataclass(frozen=True, config=STRICT)
 class ModelConfig:
@@ -27,6 +35,8 @@ class ModelConfig:
     """`_target_` in whether.sources: packaged file, hub id with revision, or local folder."""
     licence: str
     """SPDX identifier or name of the licence of the weights."""
+    backend: Literal["engine", "vllm"] = "engine"
+    """What runs the weights where an arm answers: `engine`, this project's own, or `vllm` (docs/engine.md)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the weights when the model runs."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -266,6 +276,18 @@ class Config:
             raise ValueError("arms follows from checkpoints and prompts: select those, as in prompt=[zero_shot,knn]")
         if not self.prompts:
             raise ValueError("prompts: select at least one, for example prompt=[zero_shot]")
+        self._check_backend()
+
+    def _check_backend(self) -> None:
+        if self.model.backend != "vllm":
+            return
+        for name, checkpoint in self.checkpoints.items():
+            found = checkpoint.tuner and NOT_IN_VLLM.get(checkpoint.tuner.adapter.get("_target_", ""))
+            if found:
+                raise ValueError(
+                    f"checkpoints.{name} is {found}, and vLLM runs changed weights only: leave it out, or set"
+                    " model.backend to engine"
+                )
 
     @property
     def quality_metrics(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
-"""A model in vLLM, for machines with a GPU: the optional extra `vllm`.
+"""A model in vLLM, the optional extra `vllm`: what answers with `model.backend: vllm`.
 
-vLLM batches requests by itself and keeps the keys and values of prompts in a cache that later requests share; here that
-cache is always on. It runs in processes of its own, which end with the object that started them.
+vLLM batches requests by itself and keeps the keys and values of prompts in a cache that later requests share. The cache
+is emptied at the start of each call, so that, as in `LocalModel`, what a call costs does not depend on earlier ones.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 from whether.config import ModelConfig
 from whether.engine.requests import ScoringRequest
 from whether.errors import EngineError, MissingPackageError
+from whether.model.info import cpu_count, eos_token_ids, prefix_token_id
 from whether.model.loading import apply_checkpoint, checkpoint_kind, error_summary, load_base, load_tokenizer
-from whether.model.tokens import encode
+from whether.model.memory import default_budget
+from whether.model.tokens import encode, encode_answer
 from whether.records import (
     GREEDY,
     Choice,
@@ -26,6 +29,7 @@ from whether.records import (
     Decoding,
     Generation,
     JsonSchema,
+    LabelScores,
     Message,
     Sampling,
 )
@@ -33,62 +37,77 @@ from whether.records import (
 if TYPE_CHECKING:
     from vllm import LLM, CompletionOutput, RequestOutput, SamplingParams
 
+ENVIRONMENT = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    # In this process: its peak memory is then the model's, and on a CPU nothing waits for messages.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    # On a CPU threads follow model.threads; vLLM's own way keeps a core back and binds the others.
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+}
+"""How vLLM is started, where the environment does not say otherwise."""
+
 
 class VLLMModel:
-    """A causal language model in vLLM; a `ChatModel` that can score too.
+    """A causal language model in vLLM: a `ChatModel` and a `LabelScorer`.
 
     In float32 greedy answers and log-likelihoods are those of `LocalModel` up to rounding, which may tip a near tie.
+    A process can have one at a time: when vLLM ends one, it takes down what another would share with it.
     """
+
+    is_probe = False
+    """A linear probe does not run in vLLM."""
 
     def __init__(self, engine: "LLM", tokenizer: Any):
         """Wrap a running engine and its model's tokenizer."""
+        from transformers import GenerationConfig
+
         self.engine = engine
         self.tokenizer = tokenizer
         self.context_window = int(engine.model_config.max_model_len)
         """Most tokens of a prompt and its answer together."""
-        self.eos_token_ids = _eos_token_ids(engine.model_config.try_get_generation_config(), tokenizer)
+        generation = GenerationConfig(eos_token_id=engine.model_config.try_get_generation_config().get("eos_token_id"))
+        self.eos_token_ids = eos_token_ids(generation, tokenizer)
         """Tokens that end an answer."""
 
     @classmethod
-    def load(
-        cls,
-        model_folder: Path,
-        checkpoint_folder: Path | None,
-        config: ModelConfig,
-        *,
-        context_window: int | None = None,
-        cache_bytes: int | None = None,
-    ) -> "VLLMModel":
-        """Start vLLM with a model folder and a checkpoint's adapter, which is merged into a temporary copy first.
+    def load(cls, model_folder: Path, checkpoint_folder: Path | None, config: ModelConfig) -> "VLLMModel":
+        """Start vLLM with a model folder and a checkpoint, whose change of weights is merged into a temporary copy.
 
-        (vLLM's own adapters are LoRA only, and vLLM 0.32 stops when it scores a prompt with one on a CPU.)
-        `context_window` limits tokens of prompt and answer (default: the model's own); `cache_bytes` is the room for
-        keys and values (default: what vLLM finds free). Which device is used is settled by the build of vLLM that is
-        installed. Raises MissingPackageError without vLLM, and EngineError for what it refuses.
+        `config.memory` is the room for keys and values in bytes; None: on a CPU half of what is free, at most 4 GiB, on
+        a GPU what vLLM finds free. The context window is the model's own, or what fits into that room. Which device is
+        used is settled by the build of vLLM that is installed. Raises MissingPackageError without vLLM, and EngineError
+        for what it cannot run: before any weights are loaded.
         """
-        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-        try:
-            from vllm import LLM
-            from vllm.platforms import current_platform
-        except ModuleNotFoundError as error:
-            if error.name != "vllm":
-                raise
-            raise MissingPackageError("vllm", "vllm", "VLLMModel") from None
+        if find_spec("vllm") is None:
+            raise MissingPackageError("vllm", "vllm", "model.backend: vllm")
+        check_checkpoint(checkpoint_folder)
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        import torch
+        from vllm import LLM
+        from vllm.platforms import current_platform
+
         if config.device not in ("auto", current_platform.device_type):
             raise EngineError(
                 f"model.device is {config.device}, and the installed vLLM runs on {current_platform.device_type}:"
                 " set model.device to auto"
             )
+        torch.set_num_threads(config.threads or cpu_count())
         tokenizer = load_tokenizer(model_folder)
+        on_cpu = current_platform.is_cpu()
         with _merged(model_folder, checkpoint_folder, config.dtype) as folder:
             try:
                 engine = LLM(
                     str(folder),
                     tokenizer=str(model_folder),
                     dtype=config.dtype,
-                    max_model_len=context_window,
-                    kv_cache_memory_bytes=cache_bytes,
+                    max_model_len=-1,
+                    kv_cache_memory_bytes=config.memory or (default_budget(torch.device("cpu")) if on_cpu else None),
+                    block_size=32 if on_cpu else None,  # vLLM's own for a CPU is 128, and only whole blocks are shared
                     enable_prefix_caching=True,
+                    # Compiling takes minutes on a CPU, more than an arm's answers gain by it.
+                    enforce_eager=on_cpu,
                 )
             except Exception as error:
                 raise EngineError(f"vLLM cannot load {folder}: {error_summary(error)}") from error
@@ -99,8 +118,8 @@ class VLLMModel:
     ) -> list[list[Generation]]:
         """Return `decoding.sampling.samples` answers to each chat, in the order of the chats.
 
-        `cached_tokens` are those that vLLM found in its cache, in whole blocks, whichever call put them there. Raises
-        EngineError for a chat that does not leave room for the answer, and for a constraint that vLLM refuses.
+        `cached_tokens` are those that vLLM found in its cache, in whole blocks. Raises EngineError for a chat that does
+        not leave room for the answer, and for a constraint that vLLM refuses.
         """
         sampling, max_new_tokens = decoding.sampling, decoding.max_new_tokens
         prompts = [encode(self.tokenizer, chat) for chat in chats]
@@ -118,6 +137,7 @@ class VLLMModel:
             stop_token_ids=sorted(self.eos_token_ids),
         )
         start = time.perf_counter()
+        self.engine.reset_prefix_cache()
         outputs = self._run(prompts, [_seeded(settings, prompt) for prompt in prompts], progress)
         each = (time.perf_counter() - start) / max(1, len(chats) * sampling.samples)
         # vLLM writes a greedy answer only once: its samples are all the same.
@@ -129,13 +149,36 @@ class VLLMModel:
     def loglikelihoods(self, requests: Sequence[ScoringRequest]) -> list[ContinuationScore]:
         """Return how likely each request's continuation is after its context.
 
-        Every request is computed whole: vLLM reads no cached prefix where it returns the probabilities of a prompt.
         An empty context stands for the token that begins a text (bos, or eos where there is none). Raises EngineError
         for a request that is longer than the context window less the one token that vLLM always adds.
         """
-        begin = self.tokenizer.bos_token_id
-        first = self.tokenizer.eos_token_id if begin is None else begin
-        filled = [ScoringRequest(tuple(context) or (first,), tuple(rest)) for context, rest in requests]
+        return [score for score, _ in self._score(requests)]
+
+    def score_labels(self, chats: Sequence[Sequence[Message]], answers: Sequence[str]) -> list[LabelScores]:
+        """Return for each chat how likely each of the answers is, the turn's end included (`LabelScorer`)."""
+        start = time.perf_counter()
+        contexts = [tuple(encode(self.tokenizer, chat)) for chat in chats]
+        endings = [tuple(encode_answer(self.tokenizer, answer)) for answer in answers]
+        scored = self._score([ScoringRequest(context, ending) for context in contexts for ending in endings])
+        seconds = (time.perf_counter() - start) / max(1, len(chats))
+        width = len(answers)
+        own = [scored[index * width : (index + 1) * width] for index in range(len(contexts))]
+        return [
+            LabelScores(
+                scores=[score for score, _ in pairs],
+                input_tokens=len(context),
+                cached_tokens=min(cached for _, cached in pairs),
+                seconds=seconds,
+            )
+            for context, pairs in zip(contexts, own, strict=True)
+        ]
+
+    def _score(self, requests: Sequence[ScoringRequest]) -> list[tuple[ContinuationScore, int]]:
+        """Return each request's score and how many tokens of its context were in the cache."""
+        filled = [
+            ScoringRequest(tuple(context) or (prefix_token_id(self.tokenizer),), tuple(rest))
+            for context, rest in requests
+        ]
         for index, (context, rest) in enumerate(filled):
             if len(context) + len(rest) >= self.context_window:
                 raise EngineError(
@@ -143,12 +186,25 @@ class VLLMModel:
                     f" window of {self.context_window}: shorten its context"
                 )
         asked = [request for request in filled if request.continuation]
-        settings = _sampling_params(GREEDY, None, max_tokens=1, prompt_logprobs=0, detokenize=False)
-        outputs = iter(self._run([[*context, *rest] for context, rest in asked], settings, None))
-        return [
-            _score(request, next(outputs)) if request.continuation else ContinuationScore(0.0, True, 0)
-            for request in filled
+        self.engine.reset_prefix_cache()
+        outputs = self._prompt_scores(asked, cached=True)
+        # vLLM computes no probability that follows a cached token. Where all of a context is cached, that is the first
+        # one of the continuation, and vLLM leaves what happened to be in memory there: such a request is asked again.
+        lost = [
+            index
+            for index, (request, output) in enumerate(zip(asked, outputs, strict=True))
+            if (output.num_cached_tokens or 0) >= len(request.context)
         ]
+        for index, output in zip(lost, self._prompt_scores([asked[one] for one in lost], cached=False), strict=True):
+            outputs[index] = output
+        found = iter(zip(asked, outputs, strict=True))
+        return [_score(*next(found)) if request.continuation else (_NOTHING, 0) for request in filled]
+
+    def _prompt_scores(self, requests: Sequence[ScoringRequest], *, cached: bool) -> "list[RequestOutput]":
+        settings = _sampling_params(
+            GREEDY, None, max_tokens=1, prompt_logprobs=0, detokenize=False, skip_reading_prefix_cache=not cached
+        )
+        return self._run([[*context, *rest] for context, rest in requests], settings, None)
 
     def _run(
         self,
@@ -216,12 +272,35 @@ def _sampling_params(sampling: Sampling, constraint: Choice | JsonSchema | None,
     )
 
 
-def _score(request: ScoringRequest, output: "RequestOutput") -> ContinuationScore:
-    """Add up what vLLM says of the prompt's last tokens: {token id: its log-probability and rank} at each place."""
+_NOTHING = ContinuationScore(0.0, True, 0)
+
+
+def _score(request: ScoringRequest, output: "RequestOutput") -> tuple[ContinuationScore, int]:
+    """Add up what vLLM reports of the prompt's last tokens: {token id: its log-probability and rank} at each place."""
     places = output.prompt_logprobs[len(request.context) :]
     found = [place[token] for place, token in zip(places, request.continuation, strict=True)]
     total = sum(token.logprob for token in found)
-    return ContinuationScore(total, all(token.rank == 1 for token in found), len(found))
+    cached = output.num_cached_tokens or 0
+    return ContinuationScore(total, all(token.rank == 1 for token in found), len(found)), cached
+
+
+def check_checkpoint(folder: Path | None) -> None:
+    """Raise EngineError for a checkpoint that is not a change of weights: vLLM runs weights only. None is base."""
+    kind = "base" if folder is None else checkpoint_kind(folder)
+    found = "a linear probe" if kind == "head" else None
+    if folder is not None and kind == "adapter":
+        from peft import PeftConfig
+
+        try:
+            settings = PeftConfig.from_pretrained(str(folder / "adapter"))
+        except Exception as error:
+            raise EngineError(f"{folder / 'adapter'} cannot be read: {error_summary(error)}") from error
+        found = f"virtual tokens ({settings.peft_type.value})" if settings.is_prompt_learning else None
+    if found:
+        raise EngineError(
+            f"{folder} holds {found}, not a change of weights, and vLLM runs weights only: set model.backend to engine,"
+            " or choose another checkpoint, such as lora"
+        )
 
 
 @contextmanager
@@ -233,19 +312,7 @@ def _merged(model_folder: Path, checkpoint_folder: Path | None, dtype: str) -> I
     import torch
 
     tuned = apply_checkpoint(load_base(model_folder, getattr(torch, dtype))[0], checkpoint_folder)
-    if tuned.virtual_tokens is not None or tuned.classifier is not None:
-        raise EngineError(
-            f"{checkpoint_folder} is not a change of weights (it is virtual tokens or a linear probe), and vLLM runs"
-            " weights only: run it with LocalModel, or tune with another, such as lora"
-        )
     with TemporaryDirectory(prefix="whether-merged-") as folder:
         tuned.model.save_pretrained(folder)
         del tuned
         yield Path(folder)
-
-
-def _eos_token_ids(generation_config: dict[str, Any], tokenizer: Any) -> frozenset[int]:
-    """Return what ends an answer by the model's generation config or its tokenizer."""
-    configured = generation_config.get("eos_token_id")
-    ids = configured if isinstance(configured, list) else [configured]
-    return frozenset(token for token in [*ids, tokenizer.eos_token_id] if token is not None)

@@ -75,6 +75,7 @@ def generate_point(requests: Path, *, load: Callable[[bool], LoadedCheckpoint], 
             asked = read_jsonl(requests / f"{arm.name}.jsonl", Request)
             answers = answer_requests(loaded, asked, arm.name)
             write_jsonl(folder / f"{arm.name}.jsonl", [one.as_line() for one in answers])
+        del loaded  # before the next one is loaded: both would take memory, and vLLM runs one in a process
 
 
 def answer_requests(loaded: LoadedCheckpoint, requests: Sequence[Request], arm: str) -> list[Generations]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from whether.config import ModelConfig, ServedConfig
+from whether.engine.backend import load_model
 from whether.generate.protocol import ChatModel
 from whether.model.loading import load_tokenizer
 from whether.model.tokens import encode, render, transcript
@@ -34,15 +35,14 @@ def load_checkpoint(
 ) -> LoadedCheckpoint:
     """Load a checkpoint's weights, or make ready to ask a served model: within its limit, keeping each answer.
 
-    Raises EngineError for a folder that cannot be loaded, and where the environment does not hold the key.
+    Raises EngineError for a folder that cannot be loaded or does not run in `model.backend`, and where the environment
+    does not hold the key.
     """
     if served:
         count = base_counter(model_folder)
         budgeted = BudgetedModel(served, name, count)
         return LoadedCheckpoint(budgeted, transcript, count, None, served=budgeted)
-    from whether.engine.local import LocalModel
-
-    local = LocalModel.load(model_folder, checkpoint_folder, model)
+    local = load_model(model_folder, checkpoint_folder, model)
     tokenizer = local.tokenizer
     return LoadedCheckpoint(
         local,

@@ -180,7 +180,9 @@ class BundleRecord:
     def content_hash(self) -> str:
         """Hash of all that answers depend on, without how it was measured: equal for bundles with equal answers."""
         files = {name: digest for name, digest in self.files.items() if name not in MEASUREMENT_FILES}
-        return sha256_json([self.arm, self.model_hash, self.model_settings, self.prompt, self.seed, self.served, files])
+        # The default backend leaves no trace: earlier bundles, which know no other, keep their hash.
+        model = {name: value for name, value in self.model_settings.items() if (name, value) != ("backend", "engine")}
+        return sha256_json([self.arm, self.model_hash, model, self.prompt, self.seed, self.served, files])
 
     @property
     def recipe(self) -> tuple[str, str]:

@@ -160,6 +160,7 @@ def save_model(bundle: Path, target: Path) -> None:
     if code is None or code.origin is None:
         raise TrackingError(f"{CODE} is not installed")
     task = read_json(bundle / "task.json", Task)
+    backend = read_json(bundle / "bundle.json", BundleRecord).model_settings.get("backend")
     pool = read_jsonl(bundle / "train.jsonl", Example)
     for library in ("mlflow.pyfunc", "mlflow.models", "mlflow.utils"):
         logging.getLogger(library).setLevel(logging.ERROR)
@@ -177,7 +178,7 @@ def save_model(bundle: Path, target: Path) -> None:
             artifacts={"bundle": str(bundle.resolve())},
             signature=ModelSignature(Schema([ColSpec("string", name) for name in task.inputs]), Schema(said)),
             input_example=pd.DataFrame([pool[0].inputs], columns=task.inputs) if pool else None,
-            pip_requirements=["whether"],
+            pip_requirements=["whether[vllm]" if backend == "vllm" else "whether"],
         )
 
 
