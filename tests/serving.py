@@ -257,12 +257,6 @@ def scoring_app(local: Any, model: str, key: str) -> Any:
         temperature: float
         structured_outputs: StructuredOutputs | None = None
 
-    class CompletionRequest(BaseModel):
-        model: str
-        prompt: str
-        echo: bool
-        logprobs: int
-
     @app.middleware("http")
     async def check_key(request: Request, call_next: Any) -> Any:
         given = request.headers.get("authorization", "")
@@ -297,22 +291,6 @@ def scoring_app(local: Any, model: str, key: str) -> Any:
             "prompt_tokens": len(ids), "completion_tokens": length, "prompt_tokens_details": {"cached_tokens": 3}
         }  # fmt: skip
         return {"choices": [{"message": {"content": text}, "finish_reason": "stop"}], "usage": usage}
-
-    @app.post("/v1/completions")
-    async def complete(request: CompletionRequest) -> Any:
-        import torch
-
-        if request.model != model:
-            return unknown(request.model)
-        ids = local.tokenizer(request.prompt, add_special_tokens=False)["input_ids"]
-        with torch.inference_mode():
-            table = local.model(torch.tensor([ids])).logits[0].log_softmax(-1)
-        new = int(table[-1].argmax())
-        told = [float(row[token]) for row, token in zip(table, [*ids[1:], new], strict=True)]
-        best = [{local.tokenizer.decode([int(row.argmax())]): float(row.max())} for row in table]
-        usage = {"prompt_tokens": len(ids), "completion_tokens": 1}
-        logprobs = {"token_logprobs": [None, *told], "top_logprobs": [None, *best]}
-        return {"choices": [{"text": request.prompt, "logprobs": logprobs}], "usage": usage}
 
     return app
 

@@ -516,58 +516,6 @@ def test_a_schema_that_a_server_ignores_is_an_error(server, config, tmp_path):
     assert len(journal.read_text().splitlines()) == 2
 
 
-PAIRS = [
-    ("Which queue? A refund.", " billing"),
-    ("Which queue? A refund.", " tech"),
-    ("Which queue? A refund.", " billing"),
-    ("Which queue? A refund. ", "other thing\nand more"),
-    ("日本の首都は", "東京 né"),
-    ("a", " b"),
-    ("nothing follows", ""),
-    ("", ""),
-]
-
-
-def test_log_likelihoods_equal_the_model(tiny, keyed):
-    def ids(text):
-        return tuple(tiny.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    requests = []
-    for context, continuation in PAIRS:
-        kept = context.rstrip() if continuation else context
-        whole = ids(context + continuation)
-        requests.append(ScoringRequest(whole[: len(ids(kept))], whole[len(ids(kept)) :]))
-    scores = ServedModel(keyed).text_loglikelihoods(PAIRS)
-    for score, alone in zip(scores, tiny.loglikelihoods(requests), strict=True):
-        assert score.log_likelihood == pytest.approx(alone.log_likelihood, abs=1e-4)
-        assert (score.is_greedy, score.tokens) == (alone.is_greedy, alone.tokens)
-    greedy = generate_greedily(tiny, [ids("Which queue?")], Decoding(1))[0].text
-    assert ServedModel(keyed).text_loglikelihoods([("Which queue?", greedy)])[0].is_greedy
-
-
-@pytest.mark.heavy
-def test_scoring_shares_requests_and_survives_a_restart(keyed, tmp_path):
-    with Proxy(keyed.base_url, [status(500)]) as proxy:
-        model = ServedModel(replace(keyed, base_url=proxy.url), tmp_path / "journal.jsonl")
-        first = model.text_loglikelihoods(PAIRS)
-        assert len(proxy.reached) == 5 + 3  # distinct pairs, and their contexts
-        assert model.text_loglikelihoods(PAIRS) == first
-        assert len(proxy.reached) == 8
-
-
-def test_scoring_where_it_cannot_be_done(server, config, keyed):
-    with (
-        Proxy(server) as proxy,
-        pytest.raises(EngineError, match="returns no log-probabilities of a prompt's tokens"),
-    ):
-        ServedModel(config(proxy.url, concurrency=2)).text_loglikelihoods([("a b", f" {c}") for c in "cdefghij"])
-    assert len(proxy.arrived) <= 3
-    with pytest.raises(EngineError, match="pair 0: after the 1 tokens of its context the server scored 0 of 0"):
-        ServedModel(keyed).text_loglikelihoods([("a", "b")])  # one token of this tokenizer
-    with pytest.raises(EngineError, match="pair 1 has no context"):
-        ServedModel(keyed).text_loglikelihoods([("a", "b"), ("  ", "b")])
-
-
 @pytest.mark.real
 def test_real_model(real_model, tmp_path):
     local = LocalModel.load(real_model, None, model_config(threads=None))
@@ -576,8 +524,6 @@ def test_real_model(real_model, tmp_path):
     with transformers_server(real_model, tmp_path / "log") as server, Proxy(server, faults) as proxy:
         model = ServedModel(ServedConfig(proxy.url, str(real_model), concurrency=2), tmp_path / "journal.jsonl")
         answers = model.generate(asked, Decoding(8))
-        with pytest.raises(EngineError, match="returns no log-probabilities"):
-            model.text_loglikelihoods([("The capital of France is", " Paris")])
     alone = expected(local, asked, max_new_tokens=8)
     assert texts(answers) == [answer.text for answer in alone]
     assert "Paris" in answers[0][0].text

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -13,7 +13,6 @@ from whether.config import ServedConfig
 from whether.errors import EngineError
 from whether.records import (
     Choice,
-    ContinuationScore,
     Decoding,
     Generation,
     JsonSchema,
@@ -66,34 +65,6 @@ class ChatReply:
     def ran_out(self) -> bool:
         """Whether the answer ended because it had reached its most tokens."""
         return self.choices[0].finish_reason == "length"
-
-
-@dataclass(frozen=True)
-class _LogProbabilities:
-    token_logprobs: list[float | None] = field(default_factory=list)
-    """Of the prompt's tokens, None for the first, and then of the new one."""
-    top_logprobs: list[dict[str, float] | None] | None = None
-    """The most likely tokens at each place, as far as the server tells them."""
-
-
-@dataclass(frozen=True)
-class _TextChoice:
-    logprobs: _LogProbabilities | None = None
-
-
-@dataclass(frozen=True)
-class TextReply:
-    """What of an answer to /completions is used."""
-
-    choices: Annotated[list[_TextChoice], Field(min_length=1)]
-    usage: _Usage | None = None
-
-
-class _Scored(NamedTuple):
-    """Natural-log probabilities of a prompt's tokens, and at each place of the most likely tokens; None: not told."""
-
-    tokens: list[float | None]
-    top: list[dict[str, float] | None]
 
 
 class Usage(NamedTuple):
@@ -164,31 +135,6 @@ class ServedModel:
             total = total.plus(used.prompt_tokens, used.completion_tokens, _cached(used) or 0)
         return total
 
-    def text_loglikelihoods(
-        self, pairs: Sequence[tuple[str, str]], *, progress: str | None = None
-    ) -> list[ContinuationScore]:
-        """Return how likely each (context, continuation) pair's continuation is after its context, both plain text.
-
-        The server's tokenizer decides: a continuation is what a pair's tokens go on with after as many tokens as the
-        context alone has, and spaces that end a context count to the continuation, both as in lm-eval. Raises
-        EngineError for an empty context and for a server that returns no log-probabilities of a prompt's tokens.
-        """
-        moved = [_shift_trailing_space(context, continuation) for context, continuation in pairs]
-        for index, (context, continuation) in enumerate(moved):
-            if continuation and not context:
-                raise EngineError(f"pair {index} has no context, and a server scores no text without one")
-        contexts = [context for context, continuation in moved if continuation]
-        wholes = [context + continuation for context, continuation in moved if continuation]
-        bodies = [self._scoring_body(text) for text in [*wholes, *contexts]]
-        replies = self._endpoint.post("completions", bodies, TextReply, check=self._scored, progress=progress)
-        known = zip(replies[: len(wholes)], replies[len(wholes) :], strict=True)
-        return [
-            _score(index, *(self._scored(reply.content) for reply in next(known)))
-            if continuation
-            else ContinuationScore(0.0, True, 0)
-            for index, (_, continuation) in enumerate(moved)
-        ]
-
     def _settings(self, decoding: Decoding) -> dict[str, Any]:
         """Return what all requests of a call have in common."""
         sampling = decoding.sampling
@@ -218,22 +164,6 @@ class ServedModel:
                 " can): answer without them, or use a JSON schema with an enum"
             )
         return {}
-
-    def _scoring_body(self, text: str) -> Body:
-        # One new token, because not every server takes 0; what is said of it is left out.
-        return {
-            "model": self.config.model, "prompt": text, "max_tokens": 1, "temperature": 0.0, "echo": True, "logprobs": 1
-        }  # fmt: skip
-
-    def _scored(self, reply: TextReply) -> _Scored:
-        """Return what is told of a prompt's tokens; EngineError for a server that does not tell."""
-        told, count = reply.choices[0].logprobs, reply.usage.prompt_tokens if reply.usage else None
-        if not told or not told.top_logprobs or count is None or len(told.token_logprobs) < count:
-            raise EngineError(
-                f"the server at {self._endpoint.url} returns no log-probabilities of a prompt's tokens (echo and"
-                " logprobs in /completions), so it cannot score: use a model on this machine, or a server such as vLLM"
-            )
-        return _Scored(told.token_logprobs[:count], told.top_logprobs[:count])
 
 
 def _requests_a_chat(sampling: Sampling) -> int:
@@ -295,23 +225,3 @@ def _generation(reply: Reply[ChatReply], decoding: Decoding) -> Generation:
 
 def _cached(usage: _Usage) -> int | None:
     return usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
-
-
-def _shift_trailing_space(context: str, continuation: str) -> tuple[str, str]:
-    """Give the spaces that end a context to the continuation, as lm-eval does: tokens begin with a space."""
-    kept = context.rstrip()
-    return kept, context[len(kept) :] + continuation
-
-
-def _score(index: int, whole: _Scored, context: _Scored) -> ContinuationScore:
-    start, end = len(context.tokens), len(whole.tokens)
-    values = [value for value in whole.tokens[start:] if value is not None]
-    best = [max(top.values()) for top in whole.top[start:] if top]
-    if not len(values) == len(best) == end - start > 0:
-        raise EngineError(
-            f"pair {index}: after the {start} tokens of its context the server scored {len(values)} of {end - start}; a"
-            " continuation needs a token of its own: begin it with a space"
-        )
-    return ContinuationScore(
-        sum(values), all(value >= top for value, top in zip(values, best, strict=True)), end - start
-    )
