@@ -7,6 +7,7 @@ is emptied at the start of each call, so that, as in `LocalModel`, what a call c
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -219,7 +220,7 @@ class VLLMModel:
             return []
         inputs = [TokensPrompt(prompt_token_ids=list(prompt)) for prompt in prompts]
         try:
-            outputs = self.engine.generate(inputs, settings, use_tqdm=progress is not None)
+            outputs = self.engine.generate(inputs, settings, use_tqdm=progress is not None and sys.stderr.isatty())
         except (ValueError, VLLMClientError) as error:
             raise EngineError(f"vLLM refuses the request: {error_summary(error)}") from error
         return list(outputs)
