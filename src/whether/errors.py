@@ -12,7 +12,7 @@
     └── MissingPackageError          an optional package is not installed; says how to install it
 
 Each message says what is wrong, where (file, line or field), what was expected and what to do. `whether.entry` prints
-it without a traceback and exits with the error's status, which is 1 if nothing else is said above.
+it without a traceback and exits with the error's status, which is 1 unless the tree above gives another one.
 """
 
 import difflib
