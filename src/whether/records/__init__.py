@@ -1,7 +1,7 @@
 """The types that cross stages, and how they are read and written.
 
 Every stage writes plain files under `artifacts/<stage>/`; these types are their keys. Writes are atomic: a file or a
-folder is made beside its place and renamed into it, so a full disk or a kill leaves the old one or none, never half.
+folder is made next to its place and renamed into it, so a full disk or a kill leaves the old one or none, never half.
 """
 
 from whether.records.benchmark import BenchmarkMetrics, BenchmarkSample, TaskResult, UnseenTaskResult

@@ -26,7 +26,7 @@ class ArmChange:
 
 @dataclass(frozen=True)
 class Changes:
-    """An earlier verdict beside this one."""
+    """An earlier verdict next to this one."""
 
     answer_then: Answer
     answer_now: Answer

@@ -23,7 +23,7 @@ class CheckpointRecord:
     """Name of the base model, or of the served one."""
     seed: int
     disk: int
-    """Bytes that are stored beside the base model."""
+    """Bytes that are stored in addition to the base model."""
     trainable_parameters: int
     tuner: dict[str, Any] | None = None
     """The settings; None where nothing was tuned."""

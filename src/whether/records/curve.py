@@ -139,7 +139,7 @@ class LearningCurve:
     test_examples: int | None = None
     """Test examples that every point answered."""
     dev_labels: int | None = None
-    """Labelled examples of dev, which both ways need beside `labels`: they choose the best step and the best prompt."""
+    """Labelled examples of dev, which both ways need, too: they choose the best step and the best prompt."""
     dev_usd: float | None = None
     """Their price."""
     reference: Measurement | None = None

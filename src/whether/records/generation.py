@@ -21,7 +21,7 @@ class Generation(NamedTuple):
     """What a model wrote after one prompt."""
 
     token_ids: list[int] | None
-    """The new tokens, those of a stop string included, without the token that ended the sequence; None: not told."""
+    """The new tokens, those of a stop string included, without the token that ended the sequence; None: not known."""
     text: str
     """The new tokens decoded without special tokens, up to the first stop string."""
     input_tokens: int | None

@@ -19,7 +19,7 @@ class CandidateRecord:
     score: float
     """Mean score on these."""
     tokens: float | None
-    """Mean tokens of prompt and answer; None where they are not told."""
+    """Mean tokens of prompt and answer; None where they are not known."""
 
 
 @dataclass(frozen=True)

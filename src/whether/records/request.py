@@ -25,7 +25,7 @@ class Sampling(NamedTuple):
     top_p: float = 1.0
     """Only the most likely tokens whose probabilities reach this sum can be drawn."""
     seed: int = 0
-    """A sample depends on the seed, its prompt and its number among the samples, and not on what is beside it."""
+    """A sample depends on the seed, its prompt and its number among the samples, not on the rest of the batch."""
     samples: int = 1
     """Answers to each prompt, whose prompt is computed once."""
 

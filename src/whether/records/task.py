@@ -79,7 +79,7 @@ class Prediction:
     samples: list[str | None] | None = None
     """What each of several drawn answers was understood as, where the arm votes."""
     retrieved: bool | None = None
-    """Whether the passages that the prompt shows hold the answer; None where it shows none, or that cannot be told."""
+    """Whether the passages that the prompt shows hold the answer; None where it shows none, or that is not known."""
 
     @property
     def computed_tokens(self) -> int | None:
