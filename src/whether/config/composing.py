@@ -252,7 +252,7 @@ def _add_training_runs(composed: Any) -> None:
 
     runs, checkpoints = composed.get("training_runs", 1), composed.get("checkpoints")
     if not isinstance(runs, int) or not OmegaConf.is_dict(checkpoints):
-        return  # what is wrong with them is told by `check`
+        return  # `check` reports what is wrong with them
     with open_dict(composed):
         for name in [name for name in checkpoints if checkpoints[name] and checkpoints[name].get("tuner")]:
             for run in range(2, runs + 1):

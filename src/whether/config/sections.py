@@ -59,7 +59,7 @@ class CurveConfig:
     labels: list[Count]
     """Numbers of labelled training examples; one above the training split is not measured. Empty: no curve."""
     seeds: list[Seed]
-    """Each draws its own nested subsets and starts training anew."""
+    """Each draws its own nested subsets and starts training from scratch."""
     checkpoint: str | None = None
     """The tuned checkpoint whose curve is measured."""
     tuner: TunerConfig | None = None
@@ -154,7 +154,7 @@ class PricingConfig:
     usd_per_label: NotNegative
     """Price of one labelled example."""
     usd_per_kwh: NotNegative | None = None
-    """Price of electricity, where it is paid beside the machine; None: the machine's price holds it."""
+    """Price of electricity, where it is paid in addition to the machine; None: the machine's price holds it."""
     usd_per_person_hour: NotNegative | None = None
     """Price of people's time; None: it is not counted."""
     person_hours: dict[str, NotNegative] = field(default_factory=dict)

@@ -55,7 +55,7 @@ class SourceConfig:
         if Path(self.path).suffix not in (".csv", ".jsonl", ".parquet"):
             raise ValueError(f"path must end in .csv, .jsonl or .parquet, and is {self.path!r}")
         if self.hub and not (self.revision and self.split):
-            raise ValueError("hub needs revision (a commit hash) and split beside it")
+            raise ValueError("hub needs revision (a commit hash) and split, too")
         if not self.hub and (self.revision or self.name or self.split):
             raise ValueError("revision, name and split go with hub, which is not set")
 
@@ -75,7 +75,7 @@ class TaskConfig:
     """A file of conf/output: `label` (one of a fixed set), `text` (exact match), `json` (an object that fits `schema`),
     or a kind of the user's own."""
     instruction: str
-    """What the model is told to do; `{labels}` is replaced by the comma-separated labels."""
+    """What the model has to do, in words; `{labels}` is replaced by the comma-separated labels."""
     input_template: str = ""
     """Jinja over the inputs: how one input reads in a prompt. Empty: the inputs' values, a line each."""
     output_settings: Component = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Where in a YAML file a value stands."""
+"""Where in a YAML file a value is."""
 
 from collections.abc import Sequence
 from pathlib import Path
