@@ -18,7 +18,7 @@ class LabelHead(torch.nn.Linear):
         torch.nn.init.zeros_(self.weight)
         torch.nn.init.zeros_(self.bias)
         self.labels = tuple(labels)
-        """What each row stands for."""
+        """What each row is a score of: a label."""
 
 
 def replace_output_head(model: Any, labels: Sequence[str]) -> Any:

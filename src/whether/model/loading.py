@@ -1,4 +1,4 @@
-"""Loading a base model, and putting a checkpoint on it or on a second model beside it."""
+"""Loading a base model, and putting a checkpoint on it or on a second model next to it."""
 
 import gc
 import logging
@@ -93,7 +93,7 @@ class AppliedCheckpoint(NamedTuple):
     model: Any
     """With the checkpoint's weights."""
     virtual_tokens: "KeysValues | None" = None
-    """What stands before every sequence; None: nothing."""
+    """Keys and values in front of every sequence; None: nothing."""
     classifier: Any = None
     """A second model on the first one's weights that ends in a label head; None: answers are generated."""
 
