@@ -25,11 +25,11 @@ def dvc_repro(log: Path, *stages: str) -> None:
         last = ""
         try:
             for line in process.stdout or ():
-                said = line.rstrip("\n").rpartition("\r")[2]
-                print(said, file=sys.stderr, flush=True)
-                kept.write(said + "\n")
+                text = line.rstrip("\n").rpartition("\r")[2]
+                print(text, file=sys.stderr, flush=True)
+                kept.write(text + "\n")
                 kept.flush()
-                last = said if said.startswith("error: ") else last
+                last = text if text.startswith("error: ") else last
             process.wait()
         except BaseException:
             os.killpg(process.pid, signal.SIGTERM)

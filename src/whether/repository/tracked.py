@@ -13,7 +13,7 @@ DATA_DVC = Path("data.dvc")
 def require_committed_data() -> None:
     """Raise SourceError where data.dvc differs from the one that git has staged or committed.
 
-    So that data that changed under `dvc repro` stops the run until a person has said `git add data.dvc`.
+    So that data that changed under `dvc repro` stops the run until someone has run `git add data.dvc`.
     """
     shown = subprocess.run(["git", "show", f":./{DATA_DVC}"], capture_output=True, check=False)
     if shown.returncode or not DATA_DVC.exists():  # no git, or data.dvc is not known to it yet

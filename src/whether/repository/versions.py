@@ -1,4 +1,4 @@
-"""Data that grew gets a new DVC version, and git is told: staged always, committed where the policy says so."""
+"""Data that grew gets a new DVC version, and git knows of it: staged always, committed where the policy says so."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from whether.repository.tracked import DATA_DVC, changed_files
 def version_data() -> bool:
     """Give data/ a new version if collected rows changed it, and stage data.dvc; return whether it did.
 
-    Raises SourceError where something else in data/ changed: nobody has said that this was meant.
+    Raises SourceError where something else in data/ changed: nobody has confirmed that this was meant.
     """
     different = changed_files()
     strange = [file for file in different if not Path(file).is_relative_to(COLLECTED)]
