@@ -79,7 +79,7 @@ def vera(
     target_modules: str | list[str] = "all-linear",
     seed: Annotated[int, Field(ge=0)] = 0,
 ) -> Any:
-    """Return `model` with scaled random projections beside its linear layers (VeRA, Kopiczko et al. 2023, 2310.11454).
+    """Return `model` with scaled random projections next to its linear layers (VeRA, Kopiczko et al. 2023, 2310.11454).
 
     Two vectors a layer are trained; the projections of rank `r` that they scale are the same for all layers and are
     drawn from `seed`. `dropout` and `target_modules` are those of `lora`.

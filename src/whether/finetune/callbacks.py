@@ -44,7 +44,7 @@ class SealCheckpoint(TrainerCallback):  # type: ignore[misc]
 
 
 class ProgressBar(ProgressCallback):  # type: ignore[misc]
-    """Trainer's progress bar on standard error, with the losses beside it, not a line a step on standard output."""
+    """Trainer's progress bar on standard error, with the losses next to it, not a line a step on standard output."""
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Show the latest losses."""
@@ -54,7 +54,7 @@ class ProgressBar(ProgressCallback):  # type: ignore[misc]
             self.training_bar.set_postfix({key: f"{value:.3g}" for key, value in latest.items()}, refresh=False)
 
     def close(self) -> None:
-        """End the line of a bar that is still shown, so that what is said next begins a new one."""
+        """End the line of a bar that is still shown, so that the next message begins a new one."""
         for bar in (self.prediction_bar, self.training_bar):
             if bar is not None:
                 bar.close()

@@ -1,7 +1,7 @@
 """Which saved states of a training run are whole, so that a run killed at any moment goes on from one that is.
 
 Trainer writes a checkpoint file by file. A checkpoint counts only once it is sealed: after its last file is on disk a
-small file is put beside them. One that is to be deleted loses that seal first.
+small file is put next to them. One that is to be deleted loses that seal first.
 """
 
 import errno

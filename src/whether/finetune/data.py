@@ -13,7 +13,7 @@ _SHOWN = 5
 class TrainingRow(NamedTuple):
     """One example in token ids. The loss is on `answer` alone.
 
-    For a model that ends in a label head the answer is one number, the label's: it stands where a token would.
+    For a model that ends in a label head the answer is one number, the label's, in the place of a token.
     """
 
     prompt: list[int]

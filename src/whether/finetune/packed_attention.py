@@ -180,7 +180,7 @@ def _rows(part: Tensor) -> Tensor:
 
 
 def _places(layout: BlockLayout, heads: int) -> tuple[Tensor, Tensor]:
-    """Return which row of [N, heads] stands at each place of [blocks, heads, W], and the place of each row."""
+    """Return which row of [N, heads] is at each place of [blocks, heads, W], and the place of each row."""
     tokens, place = layout["tokens"], layout["place"]
     width = tokens.shape[1]
     head = torch.arange(heads, device=tokens.device)

@@ -72,7 +72,7 @@ def shared_prefix(rows: Sequence[TrainingRow]) -> list[int]:
 
 
 def group_rows(rows: Sequence[TrainingRow], prefix: int, limit: int) -> list[list[TrainingRow]]:
-    """Split rows, in order, into groups with at most `limit` tokens beside a prefix of `prefix` tokens (or one row)."""
+    """Split rows, in order, into groups with at most `limit` tokens after a prefix of `prefix` tokens (or one row)."""
     groups: list[list[TrainingRow]] = [[]]
     room = limit
     for row in rows:
