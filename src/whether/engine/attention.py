@@ -113,7 +113,7 @@ def _attend_to_blocks(
 ) -> "Tensor":
     """Attend with nodes [G, H/G, N, D] to nodes [G, N, D], joined with what they see of the chain; returns [N, H, D].
 
-    The chain is one more key: its score is the log-sum-exp of its scores, so one softmax weighs it beside the nodes.
+    The chain is one more key: its score is the log-sum-exp of its scores, so one softmax weighs it with the nodes.
     """
     import torch
 
@@ -237,7 +237,7 @@ def block_layout(step: Pass, dtype: "torch.dtype") -> Blocks:
     keys = np.zeros((len(starts), reach), dtype=np.int64)
     place = np.empty(nodes, dtype=np.int64)
     visible = np.zeros((len(starts), width, reach), dtype=np.bool_)
-    visible[:, :, 0] = True  # until a node stands there
+    visible[:, :, 0] = True  # until a node is there
     for block, (start, size, path) in enumerate(zip(starts, sizes, paths, strict=True)):
         own = np.arange(start, start + size)
         queries[block, :size] = own

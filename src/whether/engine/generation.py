@@ -170,7 +170,7 @@ class DecodedText(NamedTuple):
 
 
 class BatchGenerator(NamedTuple):
-    """How a model answers: what goes through it at once, by which path, and what stands before every prompt."""
+    """How a model answers: what goes through it at once, by which path, and what comes before every prompt."""
 
     model: Any
     limits: Limits

@@ -147,7 +147,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
         return cls(local, truncation=given.truncation, max_length=given.max_length, add_bos_token=given.add_bos_token)
 
     def get_model_info(self) -> dict[str, Any]:
-        """Return what lm-eval writes into its results beside the model's name and arguments."""
+        """Return what lm-eval writes into its results with the model's name and arguments."""
         return {
             "model_num_parameters": self.local.model.num_parameters(),
             "model_dtype": str(self.local.model.dtype),
@@ -165,7 +165,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
 
     @property
     def prefix_token_id(self) -> int:
-        """The token that stands before a text without context."""
+        """The token that begins a text without context."""
         return self.local.prefix_token_id
 
     @property

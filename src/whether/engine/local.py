@@ -53,7 +53,7 @@ class LocalModel:
     """A causal language model of transformers that answers many requests at once.
 
     Requests are token ids; results come in the order of the requests. Prefixes that requests of one call share are
-    computed once. The same call gives the same result each time; in another call with other requests beside it, a
+    computed once. The same call gives the same result each time; in another call, with other requests, a
     request's numbers are equal up to rounding (about 1e-5 of a log-likelihood in float32).
     """
 
@@ -72,7 +72,7 @@ class LocalModel:
         self.eos_token_ids = eos_token_ids(model.generation_config, tokenizer)
         """Tokens that end an answer."""
         self.prefix_token_id = prefix_token_id(tokenizer)
-        """What stands before a text that has no context."""
+        """What begins a text that has no context."""
         self.limits = limits(model, memory or default_budget(model.device))
         """How much goes through the model at once; halved for as long as a call is out of memory."""
         self.uses_tree = supports_shared_prefix(model)
@@ -233,7 +233,7 @@ class LocalModel:
         """Return how likely each long text is, as lm-eval's `loglikelihood_rolling` does.
 
         A text is cut into windows of `max_length` tokens (default: the context window); each token is scored once,
-        after what stands before it in its window. The first follows the token that begins a text. Windows of all
+        after what comes before it in its window. The first follows the token that begins a text. Windows of all
         texts are scored in one call.
         """
         from lm_eval.utils import get_rolling_token_windows, make_disjoint_window

@@ -2,7 +2,7 @@
 
 A token is drawn by an exponential race: the one with the largest probability / noise, with noise from Exp(1) for every
 token of the vocabulary, has the probability that it should have. (`torch.multinomial` draws in the same way.) The noise
-comes from a generator of the row's own, so that a sample does not depend on the rows beside it; and where these change
+comes from a generator of the row's own, so that a sample does not depend on the batch's others; and where these change
 the probabilities by a rounding error, the noise of each token stays, so that the choice almost surely stays too.
 """
 

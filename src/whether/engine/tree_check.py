@@ -67,7 +67,7 @@ def _long_range_reason(config: Any) -> str | None:
         return f"it has layers of the kinds {sorted(kinds)}"
     rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type")
     if rope in ("dynamic", "longrope"):
-        return f"its {rope} rotary positions depend on the longest sequence beside"
+        return f"its {rope} rotary positions depend on the batch's longest sequence"
     return None
 
 
