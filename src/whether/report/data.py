@@ -1,4 +1,4 @@
-"""What the report shows: the verdict, and what `compare`, `prepare` and `finetune` wrote beside it."""
+"""What the report shows: the verdict, and what `compare`, `prepare` and `finetune` wrote with it."""
 
 from dataclasses import dataclass
 from pathlib import Path

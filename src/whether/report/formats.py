@@ -1,4 +1,4 @@
-"""What other formats, samples and invalid outputs said about the arms, as the report shows it."""
+"""What other formats, samples and invalid outputs show about the arms, as the report shows it."""
 
 from typing import Any
 

@@ -125,7 +125,7 @@ def _quality_cost(axes: Any, verdict: Verdict) -> None:
 
 
 def _label_points(axes: Any, verdict: Verdict) -> None:
-    """Write each arm's name beside its point, at the first place that is clear of points and other names."""
+    """Write each arm's name next to its point, at the first place that is clear of points and other names."""
     low, high = np.log(axes.get_xlim())
     rows = {name: arm.metrics for name, arm in verdict.arms.items()}
     points = {
