@@ -39,7 +39,7 @@ def export(
 
     The weights are merged in the precision that the checkpoint was measured in (model.dtype), so they are those that
     the engine answers with to the last bit; another `dtype` is a rounding of them. `folder` is there whole or not at
-    all. `force` replaces a model folder that stands in its place.
+    all. `force` replaces a model folder that is in its place.
 
     Raises ConfigError, RecordError or EngineError for a checkpoint that is unknown, not tuned, or cannot be merged, and
     RecordError for a folder that is in use.
