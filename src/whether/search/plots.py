@@ -19,7 +19,7 @@ _COLOURS = {"complete": "C0", "pruned": "C1", "diverged": "C3"}
 def draw(
     record: SearchRecord, trials: Sequence[TrialRecord], parameters: Mapping[str, Range | Categorical], path: Path
 ) -> None:
-    """Draw into an SVG file; the same trials give the same bytes. A trial that diverged stands at the lowest score."""
+    """Draw into an SVG file; the same trials give the same bytes. A trial that diverged has the lowest score."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

@@ -53,7 +53,7 @@ RECORDS = ("trials.jsonl", "best.yaml", "search.svg", "search.json")
 def search(name: str, config: Config, *, artifacts: Path, restart: bool = False) -> Path:
     """Try settings for checkpoint `name` until there are `search.trials` or time is up; return the records' folder.
 
-    Goes on where an earlier call was stopped or killed, a trial that was under way included; `restart` begins anew.
+    Resumes where an earlier call was stopped or killed, a trial that was under way included; `restart` starts over.
     Raises ConfigError for a checkpoint or space that does not fit, MissingPackageError without optuna, and RecordError
     where the folder holds trials of another search.
     """
@@ -140,12 +140,12 @@ def _earlier_trials(folder: Path, record: SearchRecord, restart: bool) -> list[T
     earlier = read_json(folder / "search.json", SearchRecord)
     trials = read_jsonl(folder / "trials.jsonl", TrialRecord)
     if earlier.key != record.key:
-        told = ("task", "model", "dtype", "seed", "train_examples", "dev_examples", "space", "pruner", "startup_trials",
+        keys = ("task", "model", "dtype", "seed", "train_examples", "dev_examples", "space", "pruner", "startup_trials",
                 "warmup_evaluations", "tuner")  # fmt: skip
-        differing = [key for key in told if getattr(earlier, key) != getattr(record, key)] or ["weights or examples"]
+        differing = [key for key in keys if getattr(earlier, key) != getattr(record, key)] or ["weights or examples"]
         raise RecordError(
             f"{folder} holds {len(trials)} trials of a search that differs in {', '.join(differing)}: go back to its"
-            " settings, move the folder away to keep it, or begin anew with --restart"
+            " settings, move the folder away to keep it, or start over with --restart"
         )
     return trials
 

@@ -1,6 +1,6 @@
 """What to try next, and when to give up, by optuna: pure functions of the trials so far and the seed.
 
-The study is built anew from the records each time. So there is nothing beside the records that a kill could lose or
+The study is built again from the records each time. So there is nothing but the records that a kill could lose or
 leave half-written, and the same trials and seed lead to the same next one, whether or not the search was interrupted.
 """
 

@@ -61,7 +61,7 @@ def run_trial(question: SearchSetup, settings: Settings, trials: Sequence[TrialR
         return TrialRecord(number, "diverged", settings, None, [], started=started, ended=_now())
     values = objectives(trained.history, len(question.data.dev))
     best = max(zip(values, trained.history.evaluations, strict=True), key=lambda pair: pair[0])[1]
-    # Decided anew: had a kill come after the last checkpoint of a trial that was ended, nothing else would tell.
+    # Decided again: had a kill come after the last checkpoint of a trial that was ended, nothing else would show it.
     ended = trained.stopped_early and question.is_hopeless(values, trials)
     return TrialRecord(
         number=number,
