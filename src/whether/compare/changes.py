@@ -130,7 +130,7 @@ def _difference(arm: str, shared: Pairs, task: Task, metric: Metric, settings: I
 
 
 def _causes(then: Verdict, now: Verdict, shared: int, examples: int) -> list[str]:
-    """Return what the results were made from that differs; nothing is said of what an older version did not record."""
+    """Return what the results were made from that differs; what an older version did not record is left out."""
     before, after = then.provenance, now.provenance
     causes = []
     if then.task != now.task:
@@ -199,7 +199,7 @@ def _reasons(found: Changes, now: Verdict) -> list[str]:
 
 
 def _old_vs_new(found: Changes, now: Verdict) -> list[str]:
-    """Say how the arm that was recommended then does now, beside the one that is."""
+    """Say how the arm that was recommended then does now, next to the one that is."""
     then, current = found.recommended_then, found.recommended_now
     for row in now.comparisons:
         if {row.arm_a, row.arm_b} == {then, current}:

@@ -13,7 +13,7 @@ on two levels: test examples are resampled, the same ones at every number of lab
 and seeds are resampled, the same ones at every number and for both ways. Examples that come in groups (`task.group`)
 are resampled by group. Deviations of resampled seeds from their mean are widened by sqrt(seeds / (seeds - 1)), without
 which few seeds would vary too little (Davison and Hinkley 1997, section 3.8; Rao and Wu 1988); so are those of groups.
-With a single seed the variation between seeds is unknown and not in the intervals. Each resample is fitted anew: its
+With a single seed the variation between seeds is unknown and not in the intervals. Each resample is fitted again: its
 curves give the band, its crossover the interval (percentiles; a crossover outside of what was measured counts as before
 the smallest number or beyond the largest). Intervals of single values are Wilson's for as many examples as have the
 variance of the resamples, at most those that there are.

@@ -129,7 +129,7 @@ def quality_by_run(arm: Arm, task: Task, metric: Metric) -> list[float]:
 
 
 def _robustness(arm: Arm) -> dict[str, Measurement]:
-    """Return what other formats and samples said, on a part of dev; it has no interval."""
+    """Return what other formats and samples show, on a part of dev; it has no interval."""
     measured = arm.robustness
     examples = measured.examples if measured else None
     return {name: measurement(name, getattr(measured, name) if measured else None, n=examples) for name in ROBUSTNESS}
