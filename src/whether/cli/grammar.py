@@ -159,8 +159,8 @@ def told_as_ours(command: str) -> Iterator[None]:
     except UsageError as error:
         raise UsageError(f"{command}: {error}") from None
     except typer.TyperException as error:
-        said = " ".join(error.format_message().split()).removesuffix(".")
-        raise UsageError(f"{command}: {said[:1].lower()}{said[1:]}; see `{command} --help`") from None
+        text = " ".join(error.format_message().split()).removesuffix(".")
+        raise UsageError(f"{command}: {text[:1].lower()}{text[1:]}; see `{command} --help`") from None
 
 
 def write_parameters(parameters: Sequence[Any], formatter: Any) -> None:

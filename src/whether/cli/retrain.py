@@ -13,7 +13,7 @@ from whether.cli.grammar import Settings, Verb, examples, group, overrides
 from whether.errors import ConfigError, UsageError
 
 _OWN = ("action", "arm", "run", "force", "now")
-"""What it reads beside the settings; here these are verbs, arguments and options."""
+"""What it reads in addition to the settings; here these are verbs, arguments and options."""
 
 retraining = group(
     "Retrain on a schedule: new rows, reasons to retrain, a gate, promotion.",
