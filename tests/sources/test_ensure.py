@@ -138,5 +138,5 @@ def test_a_missing_file_of_a_task_is_refused_with_those_that_are_there(config: C
 
 def test_a_hub_task_inside_data_is_refused(config: Config) -> None:
     source = SourceConfig(path="data/a.jsonl", hub="owner/name", revision="r", split="train")
-    with pytest.raises(ConfigError, match="put a hub data set beside it"):
+    with pytest.raises(ConfigError, match="put a hub data set next to it"):
         fetch_all(replace(config, task=replace(config.task, source=source)))

@@ -59,7 +59,7 @@ def _rows(name: str, task: dict[str, Any], config: DataConfig) -> Iterator[dict[
 def _row(example: dict[str, Any], question: str) -> dict[str, Any]:
     row = {"input": example["input"] if example["input"].strip() else question}
     if "target" in example:
-        # Where an answer is given, the choices beside it are fillers ("banana", "house").
+        # Where an answer is given, the other choices are fillers ("banana", "house").
         target = example["target"]
         return {**row, "target": target[0] if isinstance(target, list) else target}
     scores: dict[str, float] = example["target_scores"]

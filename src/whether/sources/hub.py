@@ -12,13 +12,13 @@ from whether.records import named_write_errors, read_json, sha256_file, write_js
 def fetch_rows(source: SourceConfig) -> None:
     """Write the hub data set that `source` names to source.path, unless it is there.
 
-    Beside it, `<path>.source.json` holds what it came from and its SHA-256: another revision is fetched anew, and a
+    Next to it, `<path>.source.json` holds what it came from and its SHA-256: another revision is fetched again, and a
     file that was changed by hand is refused. Raises SourceError where the data set cannot be had.
     """
     path = Path(source.path)
     if path.parts[:1] == ("data",):
         raise ConfigError(
-            f"task.source.path: {path} lies in data/, which data.dvc describes; put a hub data set beside it, for"
+            f"task.source.path: {path} lies in data/, which data.dvc describes; put a hub data set next to it, for"
             f" example downloads/{path.name}"
         )
     origin = {key: getattr(source, key) for key in ("hub", "name", "split", "revision")}

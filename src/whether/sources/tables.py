@@ -53,7 +53,7 @@ def read_lines(path: Path) -> Iterator[Line]:
 
 
 def require_file(path: Path) -> None:
-    """Raise DataError, with the names of the files beside it, if there is no such file."""
+    """Raise DataError, with the names of the files next to it, if there is no such file."""
     if not path.is_file():
         siblings = [entry.name for entry in path.parent.glob("*")] if path.parent.is_dir() else []
         raise DataError(
