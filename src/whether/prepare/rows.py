@@ -114,7 +114,7 @@ def _group(task: TaskConfig, columns: dict[str, Any]) -> str | None:
 
 
 def target_text(task: TaskConfig, columns: dict[str, Any], path: Path) -> str:
-    """Return a row's target as it stands in the data. Raises ValueError where it is missing."""
+    """Return a row's target as it is in the data. Raises ValueError where it is missing."""
     if "{{" in task.target:
         target = render_template(task.target, columns, f"task.target over the columns of {path}")
     elif output_of(task).structured and isinstance(columns.get(task.target), (dict, list)):
