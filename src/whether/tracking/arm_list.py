@@ -17,7 +17,7 @@ COLUMNS = (
     "test/valid_rate", "cost/usd_per_1k", "cost/usd_to_build", "latency/p50", "robustness/sensitivity_spread",
     "robustness/consistency", "retention/change",
 )  # fmt: skip
-"""Metrics beside the verdict's own, in order; one that no arm has is no column."""
+"""Metrics besides the verdict's own, in order; one that no arm has is no column."""
 
 
 def arm_list(arms: Mapping[str, ArmRecord], metric: str) -> str:

@@ -58,12 +58,12 @@ def _version_description(arm: str, verdict: Verdict) -> str:
     """Return what a version is, as a sentence."""
     found = verdict.arms[arm].metrics
     quality, price = found[verdict.metric], found.get("usd_per_1k")
-    said = f"`{arm}` on {verdict.model}: {verdict.metric} {quality.value:.3f}"
+    text = f"`{arm}` on {verdict.model}: {verdict.metric} {quality.value:.3f}"
     if quality.ci_low is not None and quality.ci_high is not None:
-        said += f" ({quality.ci_low:.3f} to {quality.ci_high:.3f})"
+        text += f" ({quality.ci_low:.3f} to {quality.ci_high:.3f})"
     if price and price.value is not None:
-        said += f", {price.value:.4f} USD per 1,000 requests"
-    return said + ("; the verdict recommends it." if arm == verdict.recommended_arm else ".")
+        text += f", {price.value:.4f} USD per 1,000 requests"
+    return text + ("; the verdict recommends it." if arm == verdict.recommended_arm else ".")
 
 
 def _aliases(recommended: str | None, folder: Path) -> dict[str, str | None]:

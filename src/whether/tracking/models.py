@@ -134,8 +134,8 @@ def _champion_view(record: BundleRecord, folder: Path) -> ModelView:
 
 def version_tags(record: BundleRecord) -> dict[str, str]:
     """Return what a version says. MLflow's list of versions shows every tag; the run of the arm has the rest."""
-    said = {record.metric, "usd_per_1k", "latency_p50"}
-    measured = measured_values({name: value for name, value in record.metrics.items() if name in said})
+    shown = {record.metric, "usd_per_1k", "latency_p50"}
+    measured = measured_values({name: value for name, value in record.metrics.items() if name in shown})
     return {
         "arm": record.arm,
         "verdict": record.files["verdict.json"][:SHORT],
@@ -171,12 +171,16 @@ def save_model(bundle: Path, target: Path) -> None:
         from mlflow.models import ModelSignature
         from mlflow.types import ColSpec, Schema
 
-        said = [ColSpec("string", "answer", required=False), ColSpec("boolean", "valid"), ColSpec("string", "output")]
+        columns = [
+            ColSpec("string", "answer", required=False),
+            ColSpec("boolean", "valid"),
+            ColSpec("string", "output"),
+        ]
         mlflow.pyfunc.save_model(
             target,
             python_model=code.origin,
             artifacts={"bundle": str(bundle.resolve())},
-            signature=ModelSignature(Schema([ColSpec("string", name) for name in task.inputs]), Schema(said)),
+            signature=ModelSignature(Schema([ColSpec("string", name) for name in task.inputs]), Schema(columns)),
             input_example=pd.DataFrame([pool[0].inputs], columns=task.inputs) if pool else None,
             pip_requirements=["whether[vllm]" if backend == "vllm" else "whether"],
         )

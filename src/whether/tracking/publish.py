@@ -123,7 +123,7 @@ def _register_models(
 ) -> dict[str, str]:
     """Register arms as models that come from the arms' runs; return arm → version."""
     pipeline = f"#/experiments/{store.experiment_id}/runs/{parent_id}?{VIEW}"
-    said = [
+    changed = [
         replace(
             view,
             note=f"{view.note} [The pipeline's run]({pipeline})",
@@ -131,8 +131,8 @@ def _register_models(
         )
         for view in models.versions
     ]
-    found = register_models(store, replace(models, versions=said), lambda view: runs[view.arm])
-    return {view.arm: f"{models.name}/{found[view.content]}" for view in said}
+    found = register_models(store, replace(models, versions=changed), lambda view: runs[view.arm])
+    return {view.arm: f"{models.name}/{found[view.content]}" for view in changed}
 
 
 def _register_prompts(store: Experiment, views: Views, runs: dict[str, str], *, latest: bool) -> dict[str, str]:

@@ -45,7 +45,7 @@ class _Records:
     def __init__(self, config: Config, artifacts: Path):
         self.config = config
         self.artifacts = artifacts
-        report = artifacts / "report"  # of a revision before 0.2 the page is beside the verdict
+        report = artifacts / "report"  # of a revision before 0.2 the page is next to the verdict
         self.report = report if report.exists() else artifacts / "compare"
         self.root = artifacts.resolve().parent
         self.verdict = read_json(artifacts / "compare" / "verdict.json", Verdict)
@@ -162,7 +162,7 @@ class _Records:
                 kind="arm",
                 started=started,
                 ended=ended,
-                note=f"Checkpoint `{arm.checkpoint}` with prompt `{arm.prompt}`. Every answer on dev and test, beside"
+                note=f"Checkpoint `{arm.checkpoint}` with prompt `{arm.prompt}`. Every answer on dev and test, with"
                 " input and target: artifact `predictions.json`.",
                 params=self.params_below(f"checkpoints.{arm.checkpoint}", f"prompts.{arm.prompt}", "serving"),
                 tags={"checkpoint": arm.checkpoint, "prompt": arm.prompt, "answer": arm.answer},

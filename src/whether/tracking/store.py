@@ -1,7 +1,7 @@
 """An experiment in MLflow: runs are written whole, found again by content key, and never written twice.
 
 A run is complete when its status is FINISHED, which is the last thing that is written. What a kill left behind in the
-middle is deleted and written anew.
+middle is deleted and written again.
 """
 
 import json
