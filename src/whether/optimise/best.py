@@ -31,11 +31,13 @@ def prompt_name(checkpoint: str) -> str:
 def prompt_yaml(record: OptimiseRecord, best: CandidateRecord) -> str:
     """Return the best candidate as a file of conf/prompt/."""
     name = prompt_name(record.checkpoint)
-    told = "" if record.by_hand is None else f"; the best written by hand, {record.by_hand}: {record.by_hand_score:.1%}"
+    rival = (
+        "" if record.by_hand is None else f"; the best written by hand, {record.by_hand}: {record.by_hand_score:.1%}"
+    )
     lines = [
         f"# @package prompts.{name}",
         f"{_MARK}whether optimise {record.checkpoint}` for {record.task} with {record.model}: {best.name}.",
-        f"# {record.best_score:.1%} of {record.dev_examples} dev examples{told}.",
+        f"# {record.best_score:.1%} of {record.dev_examples} dev examples{rival}.",
         f"# That is the best of {record.candidates} on dev, so a little lucky: only test says how good it is.",
         f"#   whether run prompt=[zero_shot,few_shot,knn,{name}]",
     ]

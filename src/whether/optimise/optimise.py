@@ -53,7 +53,7 @@ Scores = dict[PromptCandidate, list[ScoredExample]]
 def optimise(name: str, config: Config, *, artifacts: Path, restart: bool = False) -> Path:
     """Search for a prompt of checkpoint `name`; return the records' folder.
 
-    A call that was killed goes on where it was; `restart` begins anew. Raises ConfigError for a checkpoint that is not
+    A call that was killed resumes where it was; `restart` starts over. Raises ConfigError for a checkpoint that is not
     there, settings that leave no candidate and templates that are wrong, and RecordError for missing records.
     """
     from whether.engine.local import LocalModel
@@ -75,7 +75,7 @@ def optimise(name: str, config: Config, *, artifacts: Path, restart: bool = Fals
         )
     by_hand = manual_prompts(config.prompts)
     check_reflector(settings.reflect)
-    for candidate in [*candidates, *by_hand]:  # what cannot be built is told before the model is loaded
+    for candidate in [*candidates, *by_hand]:  # what cannot be built is reported before the model is loaded
         build_prompt(candidate.name if candidate.by_hand else "optimised", candidate.prompt, task, pool, config.seed)
     checkpoint = artifacts / "finetune" / name / CHECKPOINT
     decisive = {
