@@ -64,7 +64,7 @@ def test_a_file_changed_by_hand_is_refused(dataset: Path) -> None:
 
 
 def test_data_is_not_written_to(dataset: Path) -> None:
-    with pytest.raises(ConfigError, match="data set beside it"):
+    with pytest.raises(ConfigError, match="data set next to it"):
         fetch_rows(config(dataset, path="data/a.jsonl"))
 
 
