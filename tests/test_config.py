@@ -126,7 +126,7 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
     ("overrides", "message"),
     [
         (["task=snipz"], r"task=snipz: no file .*did you mean 'snips'\? Known: .*fever"),
-        (["prompt=[knn"], r"prompt=\[knn: this is no override that Hydra can read: expected one such as task=fever"),
+        (["prompt=[knn"], r"prompt=\[knn: this is not an override that Hydra can read: expected one such as"),
         (["tuner.rr=8"], r"override tuner.rr: no such setting; did you mean 'r'\?"),
         (["sead=1"], r"override sead: no such setting; did you mean 'seed' or 'search'\?"),
         (["seed=-1"], r"seed.*greater than or equal to 0, and is -1"),
@@ -139,7 +139,7 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
         (["prompts.knn.strategy._target_=whether.prompt.strategies.kn"], r"has no 'kn'; did you mean 'knn'"),
         (["prompts.knn.strategy._target_=wether.knn"], r"prompts.knn.strategy._target_: wether cannot be imported"),
         (["prompt=[retrieval]", "prompts.retrieval.strategy.folder=docs"], r"folder: docs does not lie in knowledge/"),
-        (["+task.definitions.get_wether=x"], r"definitions: 'get_wether' is no label; did you mean 'get_weather'"),
+        (["+task.definitions.get_wether=x"], r"definitions: 'get_wether' is not a label; did you mean 'get_weather'"),
         (["task.splits.train=0.9"], r"task.splits \(in .*snips.yaml\): train \+ dev \+ test .* add up to 1"),
         (["task.output=text"], r"task.labels is set, and output: text has no use for it"),
         (["task.output=lable"], r"task.output=lable: no file .*/output/lable.yaml; did you mean 'label'\? Known: json"),

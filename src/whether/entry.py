@@ -40,7 +40,7 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
         sys.exit(128 + signal.SIGPIPE)
     except (KeyboardInterrupt, TerminatedError) as error:
         word, code = ("terminated", 143) if isinstance(error, TerminatedError) else ("interrupted", 130)
-        print(f"{word}: run the same command again to go on", file=sys.stderr)
+        print(f"{word}: run the same command again to continue", file=sys.stderr)
         sys.exit(code)
     sys.exit(status or 0)
 

@@ -1,12 +1,12 @@
 """What can go wrong, as a tree.
 
-    WhetherError                     everything that this project raises on purpose; the text is for a person
+    WhetherError                     everything that this project raises on purpose; the text is for the user
     ├── UsageError                   a word of the command line that is not understood; exit status 2
     ├── ConfigError                  conf/, params.yaml or an override: a typo, a bad value, fields that contradict
     ├── DataError                    a row or a file of examples that cannot be used
     ├── SourceError                  data or weights that cannot be had, or are not what was pinned
     ├── EngineError                  a request that the model cannot answer as asked
-    │   └── DivergedError            training whose loss is no number any more
+    │   └── DivergedError            training whose loss is not a number any more
     ├── RecordError                  a file under artifacts/ that is missing, broken or cannot be written
     ├── TrackingError                MLflow cannot be reached or refuses a record
     └── MissingPackageError          an optional package is not installed; says how to install it

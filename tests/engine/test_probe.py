@@ -62,5 +62,5 @@ def test_models_that_do_not_tell_their_context_window_are_refused(tiny, name):
 
     config = getattr(transformers, f"{name}Config")(vocab_size=300, hidden_size=32, num_hidden_layers=2)
     model = transformers.AutoModelForCausalLM.from_config(config)
-    with pytest.raises(EngineError, match=f"{name.lower()} models do not tell their context window"):
+    with pytest.raises(EngineError, match=f"{name.lower()} models do not state their context window"):
         LocalModel(model, tiny.tokenizer)

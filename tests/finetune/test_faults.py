@@ -42,7 +42,7 @@ def test_a_signal_saves_the_step_and_the_next_run_ends_the_same(
         process.join()
         code, word = CODES[number]
         assert process.exitcode == code, said(log)
-        assert f"stopped at step {done + 1} of 48: run again to go on from there" in said(log)
+        assert f"stopped at step {done + 1} of 48: run again to continue from there" in said(log)
         assert f"{word}: run the same command again" in said(log)
         assert "Traceback" not in log.read_text()
         assert not (tmp_path / "out").exists()
@@ -96,7 +96,7 @@ def test_memory_that_runs_out_halves_the_micro_batch_and_keeps_the_step(
     tmp_path: Path, long_rows: Path, model_config: ModelConfig
 ) -> None:
     """The allocator refuses the whole batch at the first step: the result is that of the size which then fits, also
-    when the run is stopped and goes on where there is enough memory."""
+    when the run is stopped and continues where there is enough memory."""
     settings = {"batch_size": 22, "epochs": 3, "max_length": 512}
     process = start(
         tmp_path / "out", long_rows, model_config, tuner(**settings), tmp_path / "log",
@@ -104,7 +104,7 @@ def test_memory_that_runs_out_halves_the_micro_batch_and_keeps_the_step(
     )  # fmt: skip
     process.join()
     assert process.exitcode == 143, said(tmp_path / "log")
-    assert "out of memory: training goes on in micro-batches of 11;" in said(tmp_path / "log")
+    assert "out of memory: training continues in micro-batches of 11;" in said(tmp_path / "log")
     start(tmp_path / "out", long_rows, model_config, tuner(**settings), tmp_path / "rest.log").join()
     assert "out of memory" not in said(tmp_path / "rest.log")
     record = read_json(tmp_path / "out" / "checkpoint" / "checkpoint.json")

@@ -138,7 +138,7 @@ def test_a_server_that_does_not_tell_tokens(artifacts, server, folder) -> None:
     with Proxy(server, [without_usage]) as proxy:
         run(artifacts, far(proxy, folder, concurrency=1))
         budget = BudgetedModel(far(proxy, folder), "far", base_counter(artifacts / "model"))
-        with pytest.raises(EngineError, match="does not tell how many tokens an answer took"):
+        with pytest.raises(EngineError, match="does not report how many tokens an answer took"):
             budget.spent()
         free = replace(PRICE, usd_per_1m_input=0.0, usd_per_1m_output=0.0)
         assert BudgetedModel(far(proxy, folder, price=free), "far", base_counter(artifacts / "model")).spent() == 0.0

@@ -134,7 +134,7 @@ def test_a_space_that_is_used_up_ends_the_search(
 def test_no_trial_begins_when_time_is_up(artifacts: Path, settings: Any, caplog: pytest.LogCaptureFixture) -> None:
     folder = search("lora", settings(RATES, trials=9, minutes=1e-4), artifacts=artifacts)
     assert len(trials_of(folder)) == 1
-    assert "time is up after 1 of 9 trials: run the same again to go on" in caplog.text
+    assert "time is up after 1 of 9 trials: run the same again to continue" in caplog.text
 
 
 @pytest.mark.heavy

@@ -63,7 +63,7 @@ def test_null_takes_a_setting_out() -> None:
         ({"adapter": {"r": {"low": 0, "high": 8}}}, "adapter.r: Input should be greater than or equal to 1, and is 0"),
         (
             {"adapter": {"target_modules": {"low": 0, "high": 8}}},
-            "target_modules: a setting that is no number has choices",
+            "target_modules: a setting that is not a number has choices",
         ),
     ],
 )

@@ -53,7 +53,7 @@ def test_a_folder_is_taken_with_its_checksums(source: Path, made: Path) -> None:
         (lambda path: (path / "chat_template.jinja").unlink(), "the tokenizer has no chat template"),
         (lambda path: (path / "config.json").write_text('{"model_type": "unheard-of"}'), "cannot be loaded"),
         (lambda path: (path / "config.json").write_text("{"), "cannot be loaded"),
-        (shutil.rmtree, "is no folder"),
+        (shutil.rmtree, "is not a folder"),
     ],
 )
 def test_a_folder_that_lacks_something_is_refused(source: Path, made: Path, spoil: Any, message: str) -> None:

@@ -29,7 +29,7 @@ def group(title: str, end: str) -> typer.Typer:
 
 
 class Words(NamedTuple):
-    """A verb's words, the settings apart from what is read by its position."""
+    """A verb's words, the settings separate from what is read by its position."""
 
     others: list[str]
     settings: list[str]

@@ -61,7 +61,7 @@ def compare(config: Config, *, artifacts: Path, folder: Path) -> None:
     """
     study = load_results(config, artifacts)
     for name in config.pricing.person_hours.keys() - {*config.checkpoints, *config.prompts}:
-        logger.warning("pricing.person_hours: %s is no checkpoint or prompt of this run: not counted", name)
+        logger.warning("pricing.person_hours: %s is not a checkpoint or prompt of this run: not counted", name)
     points = load_points(config.curve, artifacts)
     verdict = reach_verdict(config, study, artifacts, points)
     write_json(folder / "verdict.json", verdict)

@@ -119,7 +119,7 @@ def break_even(
 ) -> BreakEven:
     """Return at which monthly volume `tuned` costs as much as `prompt`, and what moves that; expenses in this order.
 
-    `running` is the interval of what `tuned` costs more per 1,000 requests. What is fixed is no sample, so the volume
+    `running` is the interval of what `tuned` costs more per 1,000 requests. Fixed costs are not a sample, so the volume
     where the lines cross is a monotone function of that difference, and its interval follows.
     """
     ours, theirs = expenses
@@ -284,7 +284,7 @@ def _token_usd(arm: Arm, price: TokenPrice) -> Floats:
     for row in arm.test:
         if row.input_tokens is None or row.output_tokens is None:
             raise RecordError(
-                f"{arm.name}: the server did not tell how many tokens the answer to {row.id} took, so its cost is not"
+                f"{arm.name}: the server did not report how many tokens the answer to {row.id} took, so its cost is not"
                 " known; if it costs nothing, set its prices to 0"
             )
         found.append(price.usd(row.input_tokens, row.output_tokens, row.cached_tokens or 0))

@@ -78,7 +78,7 @@ class Arm:
     checkpoint: str
     prompt: str
     plain: bool
-    """Whether the prompt is no engineering (`PromptConfig.plain`)."""
+    """Whether the prompt is without engineering (`PromptConfig.plain`)."""
     search_seconds: float
     """Machine time of the search that found the prompt (`PromptConfig.search_seconds`)."""
     search_usd: float

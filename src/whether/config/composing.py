@@ -202,8 +202,8 @@ def _hydra_compose(overrides: Sequence[str], conf: Path, **options: Any) -> Any:
         ) from None
     except OverrideParseException as error:
         raise ConfigError(
-            f"{error.override}: this is no override that Hydra can read: expected one such as task=fever, tuner.r=8 or"
-            " prompt=[zero_shot,knn]"
+            f"{error.override}: this is not an override that Hydra can read: expected one such as task=fever,"
+            " tuner.r=8 or prompt=[zero_shot,knn]"
         ) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{conf} holds a file that is not YAML: {error}") from None

@@ -44,9 +44,9 @@ class OptimiseConfig:
     candidates: Count
     """Prompts drawn from all combinations, at most."""
     first: Annotated[int, Field(ge=2)]
-    """Examples of dev on which all of them are tried; those that go on are tried on twice as many, and so on to all."""
+    """Examples of dev on which all of them are tried; those that are kept on twice as many, and so on to all."""
     keep: Annotated[Fraction, Field(gt=0, lt=1)]
-    """Share of the prompts that go on."""
+    """Share of the prompts that are kept."""
     evaluations: Count | None = None
     """Requests at most: fewer candidates are drawn; None: no limit. The prompts they are compared with come on top."""
     minutes: Positive | None = None

@@ -129,7 +129,7 @@ class TaskConfig:
                 raise ValueError(f"definitions: {label!r} is no label{near_matches(label, self.labels)}")
         for label in self.unseen_labels:
             if self.labels is not None and label not in self.labels:
-                raise ValueError(f"unseen_labels: {label!r} is no label{near_matches(label, self.labels)}")
+                raise ValueError(f"unseen_labels: {label!r} is not a label{near_matches(label, self.labels)}")
         if self.labels is not None and len({*self.labels} - {*self.unseen_labels}) < 2:
             raise ValueError("unseen_labels: at least two labels have to be left")
 

@@ -1,4 +1,4 @@
-"""What an answer may be: a walk tells, token by token, how it may go on.
+"""What an answer may be: a walk gives, token by token, how it may continue.
 
 A constraint is compiled once into a walk at its beginning, and each answer gets a copy. There are two kinds:
 `ChoiceWalk` here, and `SchemaWalk` in `whether.engine.constraints`, which needs an optional package.
@@ -31,14 +31,14 @@ class Matcher(Protocol):
     def forced(self) -> Forced:
         """Return the tokens that must come next, if any; they are not taken yet.
 
-        Raises EngineError where the constraint has become too complex to go on.
+        Raises EngineError where the constraint has become too complex to continue.
         """
         ...
 
     def allowed(self) -> "np.ndarray":
         """Return the ids [N] of the tokens that may come next, those that end an answer among them where it may end.
 
-        Raises EngineError where the constraint has become too complex to go on.
+        Raises EngineError where the constraint has become too complex to continue.
         """
         ...
 
@@ -47,7 +47,7 @@ class Matcher(Protocol):
         ...
 
     def copy(self) -> "Matcher":
-        """Return a walk that has come as far and goes on alone."""
+        """Return a walk that has come as far and continues alone."""
         ...
 
 
@@ -138,7 +138,7 @@ class SchemaMatcher:
         """Return the tokens to the next place where documents part, as the tokenizer would spell the text.
 
         Raises EngineError if it spells it with a special token, which would not be part of the answer's text, and where
-        the schema has become too complex to go on.
+        the schema has become too complex to continue.
         """
         tokens = list(self._matcher.compute_ff_tokens())
         if special := [token for token in tokens if self._tokens.is_special_token(token)]:

@@ -131,13 +131,13 @@ def decode_rows(decoding: Any, logits: "Tensor", rows: Sequence[DecodingRow], wr
         if len(working) <= DROP * len(rows):
             decoding.keep(torch.tensor(working, device=logits.device))
             rows = [rows[place] for place in working]
-        # What a row goes on with that is done does not matter.
+        # What follows a row that is done does not matter.
         tokens = [row.tokens[-1] if row.tokens else 0 for row in rows]
         logits = decoding.step(torch.tensor(tokens, device=logits.device))
 
 
 def stop_finder(tokenizer: Any, stop: Sequence[str]) -> Callable[[list[int]], bool]:
-    """Return a function that tells whether new tokens have just completed one of the stop strings.
+    """Return a function that checks whether new tokens have just completed one of the stop strings.
 
     It decodes only as many of the last tokens as the longest stop string can span: a token is at least one byte.
     A few more are added, because some tokens are invisible (special ones, the first byte of a character).

@@ -170,7 +170,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
 
     @property
     def tokenizer_name(self) -> str:
-        """What lm-eval's request cache tells tokenizers apart by."""
+        """What lm-eval's request cache distinguishes tokenizers by."""
         return str(self.tokenizer.name_or_path).replace("/", "__")
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:

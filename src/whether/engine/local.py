@@ -283,7 +283,7 @@ class LocalModel:
     def _check_prompts(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
         for index, prompt in enumerate(prompts):
             if not prompt:
-                raise EngineError(f"prompt {index} is empty: a model needs at least one token to go on from")
+                raise EngineError(f"prompt {index} is empty: a model needs at least one token to continue from")
             if len(prompt) > self.context_window - max_new_tokens:
                 raise EngineError(
                     f"prompt {index} has {len(prompt)} tokens, and with {max_new_tokens} new ones it does not fit into"

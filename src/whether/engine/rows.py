@@ -1,4 +1,4 @@
-"""Answers while they are written: when each is done, and what it goes on with."""
+"""Answers while they are written: when each is done, and what follows in it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace

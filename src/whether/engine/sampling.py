@@ -28,7 +28,7 @@ def random_generator(sampling: Sampling, prompt: "Tokens", sample: int) -> "np.r
 
 
 class Candidates(NamedTuple):
-    """Tokens that rows may go on with."""
+    """Tokens that rows may continue with."""
 
     scores: "Tensor"
     """Logits [B, N]; minus infinity where a row has fewer than N candidates: those are its last ones."""

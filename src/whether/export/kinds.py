@@ -12,7 +12,7 @@ from whether.records import CHECKPOINT, read_json
 _INSTEAD = {
     "served": "is another model behind an API, of which nothing is here",
     "base": "is the model as it is: artifacts/model is a plain model folder already",
-    "head": "answers with a classification head that is no part of a language model: answer with it through this"
+    "head": "answers with a classification head that is not part of a language model: answer with it through this"
     " project (whether.engine), or tune a checkpoint that changes weights, such as lora",
 }
 """Kind of checkpoint.json → why there is no model folder of it, and what to use."""

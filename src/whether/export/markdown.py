@@ -41,7 +41,7 @@ def shortened(labels: Sequence[str]) -> str:
 
 
 def without_paths(value: Any) -> Any:
-    """Return settings in which an absolute path is only its last part: the rest tells of the machine and its user."""
+    """Return settings in which an absolute path is only its last part: the rest is about the machine and its user."""
     if isinstance(value, dict):
         return {key: without_paths(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

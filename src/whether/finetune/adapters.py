@@ -31,7 +31,7 @@ def lora(
     `r` is the rank, `alpha / r` scales the update, `dropout` is the share of the update's inputs that is dropped.
     `target_modules` are names of layers, or "all-linear": every linear layer but the output head. With
     `rank_stabilised` the scale is `alpha / sqrt(r)` (rsLoRA, Kalajdzievski 2023, 2312.03732); with `decomposed` the
-    length of each weight column is trained apart from its direction (DoRA, Liu et al. 2024, 2402.09353). Raises
+    length of each weight column is trained separately from its direction (DoRA, Liu et al. 2024, 2402.09353). Raises
     ConfigError if the model has no such layers.
     """
     from peft import LoraConfig, TaskType

@@ -116,5 +116,6 @@ class GracefulStop(TrainerCallback):  # type: ignore[misc]
         """Stop: the checkpoint has just been sealed."""
         number = processes.largest(self.received, args.device)
         if number:
-            logger.info("stopped at step %d of %d: run again to go on from there", state.global_step, state.max_steps)
+            message = "stopped at step %d of %d: run again to continue from there"
+            logger.info(message, state.global_step, state.max_steps)
             self._act(number)

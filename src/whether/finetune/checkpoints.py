@@ -1,4 +1,4 @@
-"""Which saved states of a training run are whole, so that a run killed at any moment goes on from one that is.
+"""Which saved states of a training run are whole, so that a run killed at any moment resumes from one that is.
 
 Trainer writes a checkpoint file by file. A checkpoint counts only once it is sealed: after its last file is on disk a
 small file is put next to them. One that is to be deleted loses that seal first.
@@ -79,7 +79,7 @@ _REFUSALS = {
 
 
 _SILENT = ("PytorchStreamWriter failed", "iostream error", "inline_container")
-"""What torch.save says, which does not tell the system's reason."""
+"""What torch.save says, which does not report the system's reason."""
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def require_disk_space(folder: Path, needed: int) -> Iterator[None]:
         raise RecordError(
             f"{folder} cannot be written: {reason}; about {format_bytes(needed)} are needed and"
             f" {format_bytes(free(folder))} are left. Nothing stays half-written: make room and run again,"
-            " which goes on from the last checkpoint"
+            " which resumes from the last checkpoint"
         ) from error
 
 
@@ -135,7 +135,7 @@ def free(folder: Path) -> int:
 
 
 def format_bytes(size: int) -> str:
-    """Return a number of bytes as a person reads it, such as 12.3 MB."""
+    """Return a number of bytes for people to read, such as 12.3 MB."""
     for unit, bytes_of in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= bytes_of:
             return f"{size / bytes_of:.3g} {unit}"

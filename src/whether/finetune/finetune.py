@@ -102,7 +102,7 @@ def train(
     state: Path,
     callbacks: Sequence[Any] = (),
 ) -> TrainingResult:
-    """Train, or go on training from what `state` holds, until all steps are done or dev stops improving.
+    """Train, or resume training from what `state` holds, until all steps are done or dev stops improving.
 
     `callbacks` are `TrainerCallback`s that may watch, or end training.
     """

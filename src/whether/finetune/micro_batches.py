@@ -53,7 +53,7 @@ class MicroBatches:
             raise EngineError(f"out of memory: {self.doing} on a single example takes more than there is; {ADVICE}")
         self.size = tried // 2
         logger.warning(
-            "out of memory: %s goes on in micro-batches of %d; a step has as many examples as before",
+            "out of memory: %s continues in micro-batches of %d; a step has as many examples as before",
             self.doing,
             self.size,
         )

@@ -54,7 +54,7 @@ def begin() -> None:
         and "LOCAL_RANK" not in os.environ
     ):
         logger.warning(
-            "`accelerate launch --cpu` starts one process, whatever --num_processes says: training goes on with one;"
+            "`accelerate launch --cpu` starts one process, whatever --num_processes says: training continues with one;"
             " on CPUs use `torchrun --nproc_per_node N -m pipelines.finetune ...`"
         )
 
@@ -65,12 +65,12 @@ def _place(variable: str, alone: int) -> int:
 
 
 def only_main(context: AbstractContextManager[T]) -> AbstractContextManager[T | None]:
-    """Return a context that the main process enters; the others go on with None."""
+    """Return a context that the main process enters; the others get None."""
     return context if is_main() else nullcontext()
 
 
 def from_main(value: Callable[[], T]) -> T:
-    """Return in every process what the main one gets from `value`; nobody goes on before."""
+    """Return in every process what the main one gets from `value`; none continues before."""
     if count() == 1:
         return value()
     from accelerate.utils import broadcast_object_list

@@ -1,4 +1,4 @@
-"""What a machine, a model and a tokenizer tell of themselves."""
+"""What a machine, a model and a tokenizer report about themselves."""
 
 import os
 import sys
@@ -13,11 +13,11 @@ def cpu_count() -> int:
 
 
 def context_window(model: Any) -> int:
-    """Return the most tokens of a sequence. Raises EngineError for a model that does not tell."""
+    """Return the most tokens of a sequence. Raises EngineError for a model that does not state it."""
     config = model.config.get_text_config()
     window = getattr(config, "max_position_embeddings", None)
     if window is None:
-        raise EngineError(f"{config.model_type} models do not tell their context window: use one with a fixed length")
+        raise EngineError(f"{config.model_type} models do not state their context window: use one with a fixed length")
     return int(window)
 
 

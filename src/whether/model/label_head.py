@@ -22,7 +22,7 @@ class LabelHead(torch.nn.Linear):
 
 
 def replace_output_head(model: Any, labels: Sequence[str]) -> Any:
-    """Return the model with a new `LabelHead` in place of its output head, which input embeddings may go on to use."""
+    """Return the model with a new `LabelHead` in place of its output head, which input embeddings may still use."""
     model.config.tie_word_embeddings = False
     model.set_output_embeddings(LabelHead(labels, model.get_input_embeddings().weight))
     return model

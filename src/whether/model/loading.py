@@ -104,7 +104,7 @@ def apply_checkpoint(model: Any, folder: Path) -> AppliedCheckpoint:
     `kind` in checkpoint.json says how. `base`: not at all. `adapter`: peft's format in adapter/, merged into the
     weights or, if it is virtual tokens, put before each sequence. `weights`: trained weights by name, in
     weights.safetensors. `head`: a linear classifier there, of the `labels` in checkpoint.json. Raises EngineError for a
-    folder that is no checkpoint or does not fit the model.
+    folder that is not a checkpoint or does not fit the model.
     """
     kind = checkpoint_kind(folder)
     if kind == "served":

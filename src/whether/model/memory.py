@@ -77,7 +77,7 @@ def limits(model: Any, budget: int) -> Limits:
 def retry_on_oom(start: Limits, attempt: Callable[[Limits], Iterator[T]]) -> Iterator[T]:
     """Yield what `attempt` yields; out of memory, begin it again with half the limits, and say so in the log.
 
-    `attempt` goes on where it stopped: what it has yielded is done. Raises EngineError where the smallest limits are
+    `attempt` continues where it stopped: what it has yielded is done. Raises EngineError where the smallest limits are
     still too much.
     """
     now = start

@@ -1,4 +1,4 @@
-"""What training takes in addition to time: floating-point operations, and energy where the machine tells it.
+"""What training takes in addition to time: floating-point operations, and energy where the machine reports it.
 
 Operations are counted by torch's FlopCounterMode while a step runs, forwards and backwards: two for each multiplication
 with its addition in matrix products and attention; the rest, under a few percent, is left out. So the count is right

@@ -29,7 +29,7 @@ def render(tokenizer: Any, messages: Sequence[Message]) -> str:
 def encode(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
     """Return the prompt's token ids.
 
-    Where a content holds the text of a special token, contents are encoded apart from the template, as plain text.
+    Where a content holds the text of a special token, contents are encoded separately from the template, as plain text.
     """
     special = [token for token in tokenizer.get_added_vocab() if token]
     if not any(token in message.content for message in messages for token in special):

@@ -1,4 +1,4 @@
-"""The best prompt as a file that a person can read and edit."""
+"""The best prompt as a file to read and edit."""
 
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def prompt_yaml(record: OptimiseRecord, best: CandidateRecord) -> str:
 
 
 def write_prompt(checkpoint: str, text: str, conf: Path = CONF) -> Path:
-    """Write conf/prompt/<name>.yaml. Raises RecordError rather than replace a file that a person wrote."""
+    """Write conf/prompt/<name>.yaml. Raises RecordError rather than replace a file that was written by hand."""
     path = conf / "prompt" / f"{prompt_name(checkpoint)}.yaml"
     if path.exists() and _MARK not in path.read_text(encoding="utf-8"):
         raise RecordError(f"{path} is there and was not written by a search: rename it, or copy best.yaml by hand")

@@ -2,7 +2,7 @@
 
 Writes into artifacts/optimise/<checkpoint>/:
 
-optimise.json      `whether.records.OptimiseRecord`: what was tried, the best, and the best that a person had written
+optimise.json      `whether.records.OptimiseRecord`: what was tried, the best, and the best that was written by hand
 candidates.jsonl   a `whether.records.CandidateRecord` a line, best first
 best.yaml          the best one as a prompt, to be put into conf/prompt/
 

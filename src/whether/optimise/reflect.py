@@ -107,7 +107,7 @@ class _Reflector:
         self.ended = False
         """Whether no more can be asked."""
         self.failure: WhetherError | None = None
-        """Why, unless the limit was reached; gepa goes on after errors, which would be the same again."""
+        """Why, unless the limit was reached; gepa continues after errors, which would be the same again."""
 
     def __call__(self, prompt: "str | list[dict[str, Any]]") -> str:
         """Return the answer to a prompt."""

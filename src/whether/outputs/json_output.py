@@ -1,6 +1,6 @@
 """`output: json`: a JSON document that fits a schema, right if equal to the target in canonical form.
 
-The whole output, white space around it apart, is strict JSON (no code fence, no NaN).
+The whole output, except for white space around it, is strict JSON (no code fence, no NaN).
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Inputs that are there twice, exactly or nearly: one of them would tell the other's answer across splits."""
+"""Inputs that are there twice, exactly or nearly: one of them would give away the other's answer across splits."""
 
 import math
 from bisect import bisect_left, bisect_right

@@ -41,7 +41,7 @@ def _draw_labels(figure: Any, task: Task, profile: dict[str, Any]) -> None:
         counts = [split["labels"][label] for label in task.labels]
         axes.barh(rows, counts, left=left, color=colour, label=f"{name} ({split['examples']})")
         left = [a + b for a, b in zip(left, counts, strict=True)]
-    # A label is text from data: "$" in it is no formula.
+    # A label is text from data: "$" in it is not a formula.
     axes.set_yticks(rows, task.labels, parse_math=False)
     axes.invert_yaxis()
     axes.set_xlabel("examples")

@@ -18,7 +18,7 @@ from whether.records import Example, Split
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 SMALLEST = 2
-"""Examples that each split has at least: one is no measurement."""
+"""Examples that each split has at least: one is not a measurement."""
 
 
 def draw_sample(rows: Sequence[SourceRow], most: int | None, seed: int, labels: Sequence[str]) -> list[SourceRow]:

@@ -71,7 +71,7 @@ class CheckpointMetrics:
     flops: float | None = None
     """Floating-point operations of the optimizer steps, as whether.model.metering counts them; 0 for base."""
     energy: float | None = None
-    """Joules of the optimizer steps and the evaluations on dev; None where the machine does not tell."""
+    """Joules of the optimizer steps and the evaluations on dev; None where the machine does not report them."""
     tokens_per_second: float | None = None
     """`trained_tokens` over `train_seconds`."""
     examples_per_second: float | None = None
@@ -108,7 +108,7 @@ class Step:
     flops: float
     """Floating-point operations: counted in the first step, from there by computed tokens."""
     energy: float | None
-    """Joules; None where the machine does not tell."""
+    """Joules; None where the machine does not report them."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Evaluation:
     """Share of examples of which all answer tokens are: exactly those that greedy decoding answers right."""
     seconds: float
     energy: float | None
-    """Joules; None where the machine does not tell."""
+    """Joules; None where the machine does not report them."""
     peak_memory: int
     """Bytes of resident memory, at most so far in this process."""
     peak_device_memory: int | None

@@ -25,13 +25,13 @@ class Generation(NamedTuple):
     text: str
     """The new tokens decoded without special tokens, up to the first stop string."""
     input_tokens: int | None
-    """Tokens of the prompt; None where a server does not tell."""
+    """Tokens of the prompt; None where a server does not report them."""
     cached_tokens: int | None
     """Of these, how many other answers of the same call follow too, so that they were computed once for all (the last
     few of them more often, where that is cheaper than a pass of their own). From a server: how many it says that it had
-    computed before; None where it does not tell."""
+    computed before; None where it does not report it."""
     output_tokens: int | None
-    """New tokens, as a server counts them or those of `token_ids`; None where a server does not tell."""
+    """New tokens, as a server counts them or those of `token_ids`; None where it reports none."""
     seconds: float
     """This answer's equal share of the wall time of the batch that it was written in. From a server: the time from
     sending its request to the answer's last byte, without attempts that failed and the waits after them."""

@@ -11,7 +11,7 @@ class CandidateRecord:
     name: str
     """What it is made of, or the name of the prompt in conf/prompt."""
     by_hand: bool
-    """Whether a person wrote it: one that the others are compared with, and that takes no part in the halving."""
+    """Whether it was written by hand: one that the others are compared with, and that takes no part in the halving."""
     prompt: dict[str, Any]
     """As a file of conf/prompt has it."""
     examples: int

@@ -32,7 +32,7 @@ class Task:
     metric: str | None
     """The primary metric, by its name in conf/metric; None: the first one that the settings select and answers have."""
     instruction: str
-    """What a prompt tells the model to do; plain text."""
+    """What a prompt asks the model to do; plain text."""
     input_template: str
     """Sandboxed Jinja over `Example.inputs`: how one input reads in a prompt."""
     labels: list[str]
@@ -70,7 +70,7 @@ class Prediction:
     prompt: str
     """The rendered prompt, chat template included."""
     input_tokens: int | None
-    """Tokens of the whole prompt; like the next two, None where a server does not tell."""
+    """Tokens of the whole prompt; like the next two, None where a server does not report them."""
     cached_tokens: int | None
     """Of these, how many were computed once for many requests (the shared prefix)."""
     output_tokens: int | None

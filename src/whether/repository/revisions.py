@@ -11,7 +11,7 @@ from whether.repository.git import git
 
 COMPARE = ARTIFACTS / "compare"
 RESULT = ("verdict.json", "outputs.jsonl")
-"""Files of `COMPARE` that tell what an earlier verdict was, and of which answers."""
+"""Files of `COMPARE` that show what an earlier verdict was, and of which answers."""
 _NOT_A_RECORD = "model"
 """Folder of artifacts/ that no record is in."""
 

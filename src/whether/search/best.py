@@ -76,7 +76,7 @@ def _line(indent: int, key: str, value: Any, space: Space, name: str) -> str:
 
 
 def write_checkpoint(name: str, text: str, conf: Path = CONF) -> Path:
-    """Write conf/checkpoint/<name>_searched.yaml. Raises RecordError rather than replace a file that a person wrote."""
+    """Write conf/checkpoint/<name>_searched.yaml. Raises RecordError rather than replace a file written by hand."""
     path = conf / "checkpoint" / f"{name}_searched.yaml"
     if path.exists() and _MARK not in path.read_text(encoding="utf-8"):
         raise RecordError(f"{path} is there and was not written by a search: rename it, or copy best.yaml by hand")

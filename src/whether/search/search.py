@@ -7,7 +7,7 @@ trials.jsonl   a `whether.records.TrialRecord` a line, in the order in which the
 best.yaml      the best settings as a checkpoint, to be put into conf/checkpoint/
 search.svg     the score by trial, and against each setting
 
-It is a command and no stage of the pipeline: `dvc repro` never searches. What it leaves is a YAML that a person puts
+It is a command, not a stage of the pipeline: `dvc repro` never searches. What it leaves is a YAML that someone puts
 into conf/, and from there on everything is as for any other checkpoint.
 """
 
@@ -157,7 +157,7 @@ def _new_trials(question: "SearchSetup", trials: Sequence[TrialRecord]) -> Itera
     started, config = time.monotonic(), question.config
     while len(trials) < config.trials:
         if config.minutes is not None and time.monotonic() - started > 60 * config.minutes:
-            logger.info("time is up after %d of %d trials: run the same again to go on", len(trials), config.trials)
+            logger.info("time is up after %d of %d trials: run the same again to continue", len(trials), config.trials)
             return
         settings = suggest(trials, question.space, config, question.record.seed)
         if settings is None:
@@ -191,7 +191,7 @@ def _log_trial(trial: TrialRecord, trials: Sequence[TrialRecord], count: int) ->
 
 
 def _delete_state(state: Path, trials: Sequence[TrialRecord]) -> None:
-    """Delete the training states of trials that are recorded, and of those that nobody will go on with."""
+    """Delete the training states of trials that are recorded, and of those that nobody will resume."""
     for folder in state.glob("trial-*"):
         if int(folder.name.split("-")[1]) != len(trials):
             checkpoints.delete_state(folder)

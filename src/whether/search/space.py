@@ -61,7 +61,7 @@ class Space:
         return self._types[name] is int
 
     def rounded(self, settings: Settings) -> Settings:
-        """Return settings as a person would write them: three digits, within the bounds."""
+        """Return settings as one would write them by hand: three digits, within the bounds."""
 
         def rounded(name: str, value: Any) -> Any:
             parameter = self.parameters[name]
@@ -76,7 +76,7 @@ class Space:
         if isinstance(parameter, Categorical):
             values: tuple[Any, ...] = parameter.choices
         elif self._types[name] not in (int, float):
-            raise ConfigError(f"{where}: a setting that is no number has choices, not low and high")
+            raise ConfigError(f"{where}: a setting that is not a number has choices, not low and high")
         elif self.is_integer(name):
             if not (parameter.low.is_integer() and parameter.high.is_integer()):
                 raise ConfigError(

@@ -40,7 +40,7 @@ class SearchSetup:
 
 
 def run_trial(question: SearchSetup, settings: Settings, trials: Sequence[TrialRecord]) -> TrialRecord:
-    """Tune with `settings` and judge on dev; a trial that was killed goes on from its last checkpoint.
+    """Tune with `settings` and judge on dev; a trial that was killed resumes from its last checkpoint.
 
     `trials` are the earlier ones. The checkpoint holds only for the same settings and the same code.
     """

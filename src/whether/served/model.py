@@ -101,7 +101,7 @@ class ServedModel:
     ) -> list[list[Generation]]:
         """Return `decoding.sampling.samples` answers to each chat, in the order of the chats (`ChatModel`).
 
-        `token_ids` is None: the API does not tell. Samples of greedy decoding are one request. Raises EngineError for
+        `token_ids` is None: the API has none. Samples of greedy decoding are one request. Raises EngineError for
         choices, before the first chat is sent, where the server does not say that it can hold an answer to them; for an
         answer that does not keep to the constraint though it was not cut short; for a server that is not there, refuses
         the key, does not know the model or answers an error `config.attempts` times.
@@ -123,13 +123,13 @@ class ServedModel:
         return _chat_bodies(settings, chats, decoding.sampling)
 
     def usage(self) -> Usage:
-        """Return the tokens of all answers that the journal holds. Raises EngineError where a server did not tell."""
+        """Return the tokens of all answers that the journal holds. Raises EngineError where a server reports none."""
         total = Usage(0, 0, 0)
         for entry in self._endpoint.kept().values():
             used = TypeAdapter(_Usage).validate_python(entry.reply.get("usage") or {})
             if used.prompt_tokens is None or used.completion_tokens is None:
                 raise EngineError(
-                    f"the server at {self._endpoint.url} does not tell how many tokens an answer took, so that its cost"
+                    f"the server at {self._endpoint.url} does not report how many tokens an answer took, so its cost"
                     " is not known; if it costs nothing, set its prices to 0"
                 )
             total = total.plus(used.prompt_tokens, used.completion_tokens, _cached(used) or 0)

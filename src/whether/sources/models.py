@@ -83,7 +83,7 @@ def folder(target_folder: Path, *, path: str) -> None:
     """Take a local folder, by hard links where the file system can. Raises SourceError for what it lacks."""
     source = Path(path).expanduser()
     if not source.is_dir():
-        raise SourceError(f"model.source.path: {source} is no folder")
+        raise SourceError(f"model.source.path: {source} is not a folder")
     _copy(source, target_folder, str(source))
     _describe(target_folder, "folder", path=path)
 

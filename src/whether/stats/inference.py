@@ -51,7 +51,7 @@ from whether.stats.runs import runs_mean_interval, runs_score_difference
 
 
 def mean_interval(values: Floats, settings: InferenceSettings) -> Interval | None:
-    """Return the interval of a mean: Wilson's for 0/1 values, else BCa; None where nothing tells it.
+    """Return the interval of a mean: Wilson's for 0/1 values, else BCa; None where it cannot be known.
 
     Nothing does for a single value, or without spread; in [0, 1] Wilson's interval takes the place, which is then wider
     than it needs to be. Values have shape (n,), or (runs, n).

@@ -19,7 +19,7 @@ from whether.stats.intervals import Floats
 RATES = np.geomspace(0.05, 4.0, 60)
 """From an almost logarithmic rise to one that is over at twice n₁."""
 _ONLY_RATE = np.array([0.5])
-"""With one or two numbers of labels nothing tells the rate: that of a mean's standard error."""
+"""With one or two numbers of labels nothing determines the rate: that of a mean's standard error."""
 GRID = 200
 """Places, evenly spread over the logarithm of the number of labels, at which two curves are compared."""
 

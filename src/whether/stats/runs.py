@@ -12,8 +12,8 @@ Each part has an interval by itself, with Student's t of its own degrees of free
 add up (Howe 1974; Zou and Donner 2008). A single t of Satterthwaite's degrees of freedom holds the truth less often
 where three runs differ by much: it takes chance agreement of few runs for knowledge.
 
-With groups of examples a column is a group. A statistic that is no mean, macro-F1, has its jackknife pseudo-values in
-the place of scores (Efron and Tibshirani 1993, section 11.5).
+With groups of examples a column is a group. A statistic that is not a mean, macro-F1, has its jackknife pseudo-values
+in the place of scores (Efron and Tibshirani 1993, section 11.5).
 
 benchmarks/calibration.py measures how often these intervals hold the truth. Two runs are too few for it.
 """
@@ -83,7 +83,7 @@ class _TwoWayVariance(NamedTuple):
 
 
 def runs_mean_interval(values: Floats, settings: InferenceSettings) -> Interval | None:
-    """Return the interval of the mean of values of shape (runs, n); None where nothing tells it."""
+    """Return the interval of the mean of values of shape (runs, n); None where it cannot be known."""
     bounded = bool(values.min() >= 0 and values.max() <= 1)
     spread = _of_means(values, settings).spread(settings.level)
     return mean_interval_from_error(values, spread, settings.level, bounded)

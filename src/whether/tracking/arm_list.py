@@ -1,6 +1,6 @@
 """The list of arms in MLflow, with the columns that a reviewer wants: its own list of runs opens without a metric.
 
-MLflow keeps what a person shares of its list (filter, order, columns) in a tag of the experiment, and opens it by the
+MLflow keeps what someone shares of its list (filter, order, columns) in a tag of the experiment, and opens it by the
 tag's name. This is such a tag.
 """
 
@@ -17,7 +17,7 @@ COLUMNS = (
     "test/valid_rate", "cost/usd_per_1k", "cost/usd_to_build", "latency/p50", "robustness/sensitivity_spread",
     "robustness/consistency", "retention/change",
 )  # fmt: skip
-"""Metrics besides the verdict's own, in order; one that no arm has is no column."""
+"""Metrics besides the verdict's own, in order; one that no arm has is left out."""
 
 
 def arm_list(arms: Mapping[str, ArmRecord], metric: str) -> str:

@@ -85,7 +85,7 @@ def _client(uri: str, database: Path | None) -> Any:
         return MlflowClient(uri)
     _check_database(database)
     if not database.exists():
-        # MLflow's migrations take seconds and cannot go on after a kill: they run on a file of another name.
+        # MLflow's migrations take seconds and cannot be resumed after a kill: they run on a file of another name.
         unfinished = database.with_name(f".{database.name}.new")
         unfinished.unlink(missing_ok=True)
         MlflowClient(f"sqlite:///{unfinished}")

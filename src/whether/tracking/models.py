@@ -30,7 +30,7 @@ BUNDLE = "whether.bundle"
 CONTENT = "whether.content"
 """Tag of a version: `BundleRecord.content_hash`."""
 SHORT = 12
-"""Characters of a hash that a person reads."""
+"""Characters of a hash where it is shown to people."""
 CODE = "whether.tracking.pyfunc_model"
 
 

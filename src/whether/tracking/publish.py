@@ -163,6 +163,6 @@ def _stage_run(store: Experiment, view: RunView, parent_id: str) -> Published:
         return Published(view.kind, view.content_key, run_id, made_by=parent_id)
     if stored.parent_id in (None, parent_id) or store.exists(stored.parent_id):
         return Published(view.kind, view.content_key, stored.run_id, made_by=stored.parent_id)
-    # The pipeline's run above it was deleted, by a person or because a kill had left it incomplete.
+    # The pipeline's run above it was deleted, by hand or because a kill had left it incomplete.
     store.set_tag(stored.run_id, PARENT, parent_id)
     return Published(view.kind, view.content_key, stored.run_id, made_by=parent_id)

@@ -29,7 +29,7 @@ from whether.tracking.prompts import prompt_views
 from whether.tracking.views import DatasetView, MetricPoint, RunView, TraceView, Views
 
 SHOWN_FILES = {".json", ".jsonl", ".csv", ".html", ".svg", ".png", ".txt", ".md", ".yaml"}
-"""Records that a person opens in the browser. Weights stay where they are."""
+"""Records to be opened in the browser. Weights stay where they are."""
 TRACES = 20
 """Answers of an arm that MLflow shows as traces, at most."""
 
@@ -289,7 +289,7 @@ class _Records:
         )
 
     def times(self, folder: Path, seconds: float = 0) -> tuple[datetime, datetime]:
-        """Return when a stage began and ended, as far as its records tell.
+        """Return when a stage began and ended, as far as its records show.
 
         It ended when its metrics were written. A file that DVC checked out again is younger than the verdict made from
         it; then the verdict's time stands in. It took at least the `seconds` that its records account for.

@@ -1,6 +1,6 @@
 """What MLflow is to show, as plain data: nothing here knows MLflow.
 
-A view's content key names what it shows, so a store can tell whether it shows that already.
+A view's content key names what it shows, so a store knows whether it shows that already.
 """
 
 from collections.abc import Callable
