@@ -6,7 +6,7 @@
     python server/run.py --database postgresql://mlflow@db.example/mlflow
 
 S3 takes AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, where it is not Amazon's, MLFLOW_S3_ENDPOINT_URL from the
-environment; a PostgreSQL that you have takes PGPASSWORD, and needs a second database `<name>_auth` beside its own.
+environment; a PostgreSQL that you have takes PGPASSWORD, and needs a second database `<name>_auth` next to its own.
 
 Needs the extra `server` and, for a PostgreSQL of its own, its programs on this machine (Debian: postgresql). Secrets
 come from the environment and are written nowhere. Everything else is in --folder: postgres/ (reached by a socket that
@@ -174,7 +174,7 @@ def serve(given: argparse.Namespace, folder: Path, database: str) -> int:
     # Nobody reads or changes what is not theirs until `admin` lets them.
     settings.write_text(
         "[mlflow]\ndefault_permission = READ\nadmin_username = admin\n"
-        f"database_uri = {beside(database)}\n"
+        f"database_uri = {users_database(database)}\n"
         # A password is checked by a slow hash, several times a request; one that was right is remembered for so long.
         "auth_cache_ttl_seconds = 60\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
@@ -208,8 +208,8 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
                 time.sleep(0.05)
 
 
-def beside(database: str) -> str:
-    """Return the address of the database of users, which lies beside the main one."""
+def users_database(database: str) -> str:
+    """Return the address of the database of users, which is next to the main one."""
     parts = urlsplit(database)
     return urlunsplit(parts._replace(path=f"{parts.path}_auth")).replace("%", "%%")
 

@@ -95,7 +95,7 @@ def knn(
     by: Similarity = "tfidf",
     instruction: str = "",
 ) -> Strategy:
-    """Show each input's nearest labelled examples, the nearest last, beside the question (Liu et al. 2022).
+    """Show each input's nearest labelled examples, the nearest last, with the question (Liu et al. 2022).
 
     Nearness is `by` one of `whether.prompt.similarity`'s measures over the rendered inputs. An example is never its own
     demonstration. Raises ConfigError if the pool holds too few examples.
