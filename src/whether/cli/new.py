@@ -64,7 +64,7 @@ def _shown(name: Path | str) -> str:
 
 
 def _check_free(folder: Path) -> None:
-    """Raise ConfigError where a folder cannot be made anew."""
+    """Raise ConfigError where a folder cannot be made."""
     if folder.exists() and folder.samefile(Path.cwd()):
         raise ConfigError(f"{folder} is the working folder: name a new one, as in `whether new my-project`")
     if folder.is_dir() and any(folder.iterdir()):

@@ -126,7 +126,7 @@ class TaskConfig:
             raise ValueError("labels: at least two different labels are needed")
         for label in self.definitions:
             if self.labels is not None and label not in self.labels:
-                raise ValueError(f"definitions: {label!r} is no label{near_matches(label, self.labels)}")
+                raise ValueError(f"definitions: {label!r} is not a label{near_matches(label, self.labels)}")
         for label in self.unseen_labels:
             if self.labels is not None and label not in self.labels:
                 raise ValueError(f"unseen_labels: {label!r} is not a label{near_matches(label, self.labels)}")

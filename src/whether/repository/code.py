@@ -29,7 +29,7 @@ _HEADER = (
     "# Code is the installed package's: the stage `code` writes hashes of its parts, which the others watch.\n"
 )
 _ADVICE = (
-    "make a new project beside this one (`whether new DIR`) and take over what its dvc.yaml and conf/ have changed"
+    "make a new project next to this one (`whether new DIR`) and take over what its dvc.yaml and conf/ have changed"
 )
 
 logger = logging.getLogger(__name__)

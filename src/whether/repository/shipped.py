@@ -1,4 +1,4 @@
-"""The files of the repository that the wheel carries beside the package, so that `whether new` can make a project.
+"""The files of the repository that the wheel carries with the package, so that `whether new` can make a project.
 
 setup.py copies them into the wheel as whether/project/; in an editable installation they lie where they are. It imports
 this file while the package is being built, so nothing but the standard library is imported here.

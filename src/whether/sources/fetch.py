@@ -1,6 +1,6 @@
 """data/ and everything else that a run reads from outside: fetched before the first stage, checked, never re-hashed.
 
-data.dvc says what data/ must be. DVC itself, on `dvc repro`, takes whatever stands in data/ and writes its hash into
+data.dvc says what data/ must be. DVC itself, on `dvc repro`, takes whatever is in data/ and writes its hash into
 data.dvc; `ensure` (called by `whether run` and `whether fetch`) refuses before that can happen, and
 `tracked.refuse_rehashed` (called by the stages that read data/) refuses after it did.
 """
