@@ -1,3 +1,3 @@
 """Prompt, fine-tune or both? Measured on your own task, with an interval and a price."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
