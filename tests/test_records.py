@@ -19,6 +19,7 @@ from whether.records import (
     IntakeCounts,
     RetrainingRun,
     Robustness,
+    Verdict,
     output_folder,
     read_json,
     read_jsonl,
@@ -201,3 +202,16 @@ def test_metrics_and_questions_of_an_earlier_verdict_are_read_under_the_new_name
     assert aspect == Aspect("Why?", ["batch_invariance"], "make run")
     write_json(tmp_path / "aspect.json", aspect)
     assert list(read_json(tmp_path / "aspect.json")) == ["question", "metrics", "how_to_measure"]
+
+
+def test_a_verdict_of_a_newer_version_is_refused_and_an_older_one_is_read(tmp_path: Path) -> None:
+    provenance = {"commit": None, "dirty": None, "data_hash": "", "model_hash": "", "versions": {}, "created_at": ""}
+    known = {
+        "answer": "inconclusive", "recommended_arm": None, "reasons": [], "task": "t", "model": "m", "arms": {},
+        "comparisons": [], "provenance": provenance,
+    }  # fmt: skip
+    write_json(tmp_path / "verdict.json", known)
+    assert read_json(tmp_path / "verdict.json", Verdict).schema_version == 1
+    write_json(tmp_path / "verdict.json", known | {"schema_version": 99})
+    with pytest.raises(RecordError, match=r"verdict\.json: .*schema_version is 99, and .* reads up to 2: install"):
+        read_json(tmp_path / "verdict.json", Verdict)

@@ -37,6 +37,7 @@ from whether.errors import ConfigError, near_matches
 from whether.metrics.catalogue import METRICS, aspects
 from whether.metrics.metric import Metric
 from whether.records import (
+    SCHEMA_VERSION,
     ArmRecord,
     BreakEven,
     Comparison,
@@ -152,6 +153,7 @@ def reach_verdict(
             if checkpoint.tuned
         },
         metrics={name: found.info for name, found in study.metrics.items()},
+        schema_version=SCHEMA_VERSION,
     )
     return dataclasses.replace(verdict, aspects=aspects(verdict))
 

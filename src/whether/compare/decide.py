@@ -146,6 +146,7 @@ def comparisons(
             n=difference.n,
             conclusion=conclude(difference, p_adjusted, policy),
             family=family,
+            method=difference.method,
         )
         for ((a, b), difference), p_adjusted in zip(differences.items(), adjusted, strict=True)
     ]

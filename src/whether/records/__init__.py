@@ -98,6 +98,7 @@ from whether.records.training_set import TrainingExample, TrainingSet
 from whether.records.verdict import (
     APPROACH_NAMES,
     HEADLINES,
+    SCHEMA_VERSION,
     Answer,
     ArmOutput,
     ArmRecord,
@@ -123,6 +124,7 @@ __all__ = [
     "HEADLINES",
     "OWN",
     "SAMPLED",
+    "SCHEMA_VERSION",
     "STATE",
     "WARM",
     "Adherence",

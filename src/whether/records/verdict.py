@@ -58,6 +58,8 @@ class Comparison:
     """`a_better`, `b_better`, `equivalent`, `a_not_worse`, `b_not_worse` or `inconclusive`."""
     family: Literal["decision", "exploratory"]
     """`decision`: planned, between the arms that dev chose; `exploratory`: every other pair, corrected by itself."""
+    method: str = ""
+    """How interval and p-value were computed; empty in verdicts of an earlier version."""
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,10 @@ class OutputRow:
     group: str | None = None
 
 
+SCHEMA_VERSION = 2
+"""Of verdict.json as it is written now."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """artifacts/compare/verdict.json, the product's contract: keys may be added, none of these is renamed."""
@@ -253,6 +259,15 @@ class Verdict:
     """Tuned checkpoint → task of the retention suite → what it scores there, and what tuning changed."""
     metrics: dict[str, MetricInfo] = field(default_factory=dict)
     """Metric of the answers → how it reads; empty in verdicts of an earlier version."""
+    schema_version: int = 1
+    """Of these keys: 1 until 0.1, which had no such key; a newer one than this version of whether knows is refused."""
+
+    def __post_init__(self) -> None:
+        if self.schema_version > SCHEMA_VERSION:
+            raise ValueError(
+                f"schema_version is {self.schema_version}, and this version of whether reads up to {SCHEMA_VERSION}:"
+                " install the version that wrote it, or a newer one"
+            )
 
     def ranking(self) -> list[str]:
         """Return the arms, best primary metric on test first (ties: cheaper to run)."""

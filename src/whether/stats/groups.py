@@ -105,7 +105,11 @@ def clustered_difference(a: Floats, b: Floats, clusters: Codes, settings: Infere
     p_value = (
         1.0 if np.array_equal(a, b) else group_permutation(float(differences.mean()), exchanged, clusters, settings)
     )
-    return difference_from_error(a, b, spread, p_value, settings)
+    interval = (
+        "Tango score interval of the effective number" if is_binary(a) and is_binary(b) else "jackknife over groups"
+    )
+    found = difference_from_error(a, b, spread, p_value, settings)
+    return found._replace(method=f"{interval}, permutation of groups")
 
 
 def difference_from_error(

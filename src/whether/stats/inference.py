@@ -88,12 +88,14 @@ def score_difference(a: Floats, b: Floats, settings: InferenceSettings) -> Paire
         gained, lost = int((differences > 0).sum()), int((differences < 0).sum())
         interval = tango_interval(gained, lost, n, settings.level)
         p_value = float(mcnemar([[0, gained], [lost, 0]], exact=True).pvalue) if gained + lost else 1.0
+        method = "Tango score interval, exact McNemar test"
     else:
         interval = bca_interval((differences,), mean, settings)[0] or zero_variance_interval(
             float(differences.mean()), n, settings.level
         )
         p_value = permutation_p_value(a, b, mean_difference, settings)
-    return PairedDifference(float(differences.mean()), interval, p_value, n, _deviation(differences))
+        method = "paired BCa bootstrap, permutation test"
+    return PairedDifference(float(differences.mean()), interval, p_value, n, _deviation(differences), method=method)
 
 
 def stratified_mean_interval(strata: Sequence[Floats], settings: InferenceSettings) -> Interval | None:

@@ -49,6 +49,8 @@ class PairedDifference(NamedTuple):
     run_error: float = 0.0
     """What is left of the standard error with any number of examples: that of the training runs, in terms of a normal
     quantile."""
+    method: str = ""
+    """How interval and p-value were computed, in the field's words."""
 
 
 def rate_interval(successes: float, n: float, level: float) -> Interval:

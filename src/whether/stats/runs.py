@@ -128,7 +128,8 @@ def _to_difference(result: PairedDifference, found: _TwoWayVariance, settings: I
     """Return a difference that says which part of its uncertainty further examples would take away."""
     wider = t_quantile(settings.level, found.runs - 1) / normal_quantile(settings.level)
     deviation = found.unit_error * math.sqrt(result.n) if found.unit_error else result.deviation
-    return result._replace(deviation=deviation, run_error=wider * found.run_error)
+    method = "analysis of variance over examples and training runs, t interval and test"
+    return result._replace(deviation=deviation, run_error=wider * found.run_error, method=method)
 
 
 def _of_means(values: Floats, settings: InferenceSettings) -> _TwoWayVariance:

@@ -86,7 +86,9 @@ def estimate_difference(a: Floats, b: Floats, estimator: Estimator, settings: In
         if by_run.ndim:
             return runs_statistic_difference(by_run, left_out, n, settings)
         spread = jackknife(float(by_run), left_out, settings.level)
-        return result_from_error(float(by_run), spread, _permutation(a, b, estimator, settings), n, settings)
+        p_value = _permutation(a, b, estimator, settings)
+        result = result_from_error(float(by_run), spread, p_value, n, settings)
+        return result._replace(method="jackknife over groups, permutation of groups")
     value, worth = float(by_run), _effective_n(a, estimator)
     of_a, of_b = _weighted_sums(a), _weighted_sums(b)
 
@@ -103,6 +105,7 @@ def estimate_difference(a: Floats, b: Floats, estimator: Estimator, settings: In
         _permutation(a, b, estimator, settings),
         n,
         float(deviation),
+        method="paired BCa bootstrap, permutation test",
     )
 
 
