@@ -285,7 +285,7 @@ def test_the_name_of_a_setting_below_a_renamed_one() -> None:
         (["prompt=[structured]", "prompts.structured.decoding._target_=whether.prompt.answering.structured"],
          "prompts.structured.decoding._target_: whether.prompt.answering.structured is now"
          " whether.outputs.decoding.json_answer"),
-        (["prompts.knn.decoding._target_=whether.prompt.answering.greedy"],
+        (["+prompts.knn.decoding._target_=whether.prompt.answering.greedy"],
          "prompts.knn.decoding._target_: whether.prompt.answering.greedy is now whether.outputs.decoding.greedy"),
         (["optimise.decodings.labels._target_=whether.prompt.answering.one_of_labels"],
          "optimise.decodings.labels._target_: whether.prompt.answering.one_of_labels is now"
@@ -322,8 +322,9 @@ def test_params_yaml_of_an_earlier_version_is_read_under_the_new_names(tmp_path:
     text = yaml.safe_dump(values, sort_keys=False)
     for new, old in (
         ("decoding:", "answering:"), ("decodings:", "answerings:"), ("repeat_of:", "repeats:"),
-        ("warm_start:\n", "start:\n"), ("formats:", "variations:"), ("constrained_choice", "one_of_labels"),
-        ("json_answer", "structured"),
+        ("warm_start:\n", "start:\n"), ("formats:", "variations:"),
+        ("whether.outputs.decoding.constrained_choice", "whether.prompt.answering.one_of_labels"),
+        ("whether.outputs.decoding.json_answer", "whether.prompt.answering.structured"),
     ):  # fmt: skip
         assert new in text, new
         text = text.replace(new, old)
