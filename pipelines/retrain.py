@@ -49,7 +49,7 @@ LOCKED = 75
 
 
 @dataclass(frozen=True)
-class Request:
+class JobRequest:
     """What the command line asks for."""
 
     action: str = "run"
@@ -81,7 +81,7 @@ def main(argv: list[str]) -> int:
         return LOCKED
 
 
-def run(config: Config, text: str, request: Request, now: datetime) -> int:
+def run(config: Config, text: str, request: JobRequest, now: datetime) -> int:
     """Execute a retraining run."""
     work = job.start(config, now)
     with logged(work.folder / "logs" / f"{work.number:06d}.log"):
@@ -91,14 +91,14 @@ def run(config: Config, text: str, request: Request, now: datetime) -> int:
     return (DETAILED if request.detailed else STATUS)[done.outcome]
 
 
-def dry_run(config: Config, request: Request, now: datetime) -> int:
+def dry_run(config: Config, request: JobRequest, now: datetime) -> int:
     """Print what a retraining run would do."""
     for sentence in job.dry_run(job.start(config, now), forced=request.force):
         print(sentence)
     return 0
 
 
-def rollback(config: Config, _text: str, _request: Request, now: datetime) -> int:
+def rollback(config: Config, _text: str, _request: JobRequest, now: datetime) -> int:
     """Make the previous champion the champion again."""
     work = job.start(config, now)
     champion = champions.rollback(work.folder, work.number - 1, work.now)
@@ -107,7 +107,7 @@ def rollback(config: Config, _text: str, _request: Request, now: datetime) -> in
     return 0
 
 
-def promote(config: Config, _text: str, request: Request, now: datetime) -> int:
+def promote(config: Config, _text: str, request: JobRequest, now: datetime) -> int:
     """Make an arm of the last pipeline run, whose settings are in params.yaml, the champion: someone's choice."""
     config = load() if not request.overrides else config
     work = job.start(config, now)
@@ -118,7 +118,7 @@ def promote(config: Config, _text: str, request: Request, now: datetime) -> int:
     return 0
 
 
-def withdraw(config: Config, _text: str, request: Request, now: datetime) -> int:
+def withdraw(config: Config, _text: str, request: JobRequest, now: datetime) -> int:
     """Move the rows of some retraining runs out of the data, into quarantine."""
     work = job.start(config, now)
     rows = inbox.withdraw(config, request.runs, work.number)
@@ -127,7 +127,7 @@ def withdraw(config: Config, _text: str, request: Request, now: datetime) -> int
     return 0
 
 
-def status(config: Config, _text: str, _request: Request, _now: datetime) -> int:
+def status(config: Config, _text: str, _request: JobRequest, _now: datetime) -> int:
     """Print the champion and the last retraining runs."""
     folder = Path(config.retrain.folder)
     champion = read_champion(folder)
@@ -138,12 +138,12 @@ def status(config: Config, _text: str, _request: Request, _now: datetime) -> int
     return 0
 
 
-ACTIONS: dict[str, Callable[[Config, str, Request, datetime], int]] = {
+ACTIONS: dict[str, Callable[[Config, str, JobRequest, datetime], int]] = {
     "run": run, "rollback": rollback, "promote": promote, "withdraw": withdraw, "status": status,
 }  # fmt: skip
 
 
-def parse(argv: Sequence[str]) -> Request:
+def parse(argv: Sequence[str]) -> JobRequest:
     """Separate the job's own arguments from Hydra's overrides. Raises ConfigError for one that does not fit."""
     own: dict[str, Any] = {}
     overrides = []
@@ -176,7 +176,7 @@ def parse(argv: Sequence[str]) -> Request:
     if "now" in own:
         own["now"] = _time(own["now"])
     own["force"] = own.get("force") == "true"
-    return Request(action=action, runs=runs, overrides=overrides, **own)
+    return JobRequest(action=action, runs=runs, overrides=overrides, **own)
 
 
 def _time(text: str) -> datetime:
