@@ -57,7 +57,7 @@ def main(overrides: list[str]) -> None:
     write_training_set("lora", tuner, seed, prepared=FOLDER / "prepare", folder=texts)
     with output_folder(FOLDER / "lora") as folder:
         finetune("lora", tuner, config.model, seed, model_folder=FOLDER / "model", training_set=texts, folder=folder)
-    tuned = score(base.with_checkpoint(FOLDER / "lora"), zero_shot(task, train, config.seed), task, test)
+    tuned = score(base.with_checkpoint(FOLDER / "lora" / "checkpoint"), zero_shot(task, train, config.seed), task, test)
 
     # 5. Both answered the same examples, so they are compared in pairs, which takes fewer examples than two means do.
     result = score_difference(tuned, prompted, InferenceSettings(seed=config.seed))
