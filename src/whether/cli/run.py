@@ -14,6 +14,8 @@ from whether.records import ARTIFACTS, Verdict, read_json
 
 REPORT = ARTIFACTS / "report" / "report.html"
 VERDICT = ARTIFACTS / "compare" / "verdict.json"
+FAILED_STAGE = 255
+"""What `dvc repro` ends with where a stage has failed: an error as any other."""
 FIRST_VERDICT = ARTIFACTS / "quick" / "verdict.json"
 
 
@@ -106,7 +108,8 @@ def repro(*targets: str, meanwhile: Callable[[], None] = lambda: None) -> int:
     with subprocess.Popen([sys.executable, "-m", "dvc", "repro", *targets], env=environment) as process:
         while True:
             try:
-                return process.wait(timeout=0.5)
+                status = process.wait(timeout=0.5)
+                return 1 if status == FAILED_STAGE else status
             except subprocess.TimeoutExpired:
                 meanwhile()
 

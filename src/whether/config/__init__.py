@@ -5,7 +5,7 @@
 """
 
 from whether.config.arms import CheckpointConfig, PromptConfig, TunerConfig, WarmStartConfig
-from whether.config.components import argument_types, arguments, bind, build
+from whether.config.components import argument_types, arguments, bind, build, own_code_errors
 from whether.config.composing import check, complete_params, compose, load, load_earlier, write_params
 from whether.config.metric import MetricConfig
 from whether.config.optimise import OptimiseConfig, ReflectConfig
@@ -73,5 +73,6 @@ __all__ = [
     "line_of",
     "load",
     "load_earlier",
+    "own_code_errors",
     "write_params",
 ]

@@ -3,8 +3,11 @@
 import functools
 import importlib
 import inspect
+import traceback
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,11 +16,41 @@ from whether.config.renamed import MOVED_TARGETS, new_path
 from whether.config.types import Component
 from whether.errors import ConfigError, near_matches
 
+_PACKAGE = Path(__file__).parents[1]
+
 
 def build(component: Component, *positional: Any, where: str = "") -> Any:
     """Call what a component names with `positional` and its own (checked) arguments."""
     function = _import(component, where)
-    return function(*positional, **arguments(component, where))
+    with own_code_errors(str(component["_target_"]), where):
+        return function(*positional, **arguments(component, where))
+
+
+@contextmanager
+def own_code_errors(target: str, where: str) -> Iterator[None]:
+    """Turn what goes wrong in a user's own code into one ConfigError that names it and its setting.
+
+    Errors in this project's own code are faults of the project, and pass.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+        if target.startswith("whether."):
+            raise
+        file, line = _place(error)
+        raise ConfigError(f"{where}: {target} failed ({file}, line {line}): {type(error).__name__}: {error}") from error
+
+
+def _place(error: Exception) -> tuple[str, int]:
+    """Return file and line at which an error arose, as near to the user's code as can be told."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [
+        frame
+        for frame in frames
+        if not Path(frame.filename).is_relative_to(_PACKAGE) and "site-packages" not in frame.filename
+    ]
+    last = (own or list(frames))[-1]
+    return Path(last.filename).name, last.lineno or 0
 
 
 def bind(component: Component, where: str = "") -> Callable[..., Any]:

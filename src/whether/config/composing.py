@@ -197,8 +197,9 @@ def _hydra_compose(overrides: Sequence[str], conf: Path, **options: Any) -> Any:
             return hydra_compose("config", overrides=list(overrides), **options)
     except MissingConfigException as error:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+        known = [file.stem for file in (conf / group).glob("*.yaml")]
         raise ConfigError(
-            f"{group}={choice}: no file {conf}/{group}/{choice}.yaml{near_matches(choice, error.options or [])}"
+            f"{group}={choice}: no file {conf}/{group}/{choice}.yaml{near_matches(choice, error.options or known)}"
         ) from None
     except OverrideParseException as error:
         raise ConfigError(

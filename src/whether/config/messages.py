@@ -9,6 +9,23 @@ from whether.config.renamed import new_constraint, new_path
 from whether.config.sections import Config
 from whether.errors import near_matches
 
+SECTIONS = {"metric": "metrics", "prompt": "prompts", "checkpoint": "checkpoints", "trigger": "retrain.triggers"}
+"""Folder of conf/ whose files each name the section that they fill → that section."""
+
+
+def _explain_unknown(path: str, place: str) -> str:
+    """Return the line for a setting that does not exist."""
+    new = new_path(path)
+    if new:
+        return f"{place} is now {new}"
+    if path in SECTIONS:
+        return (
+            f"a file of conf/{path} has no `# @package {SECTIONS[path]}.<name>` as its first line, by which its"
+            " settings get their place"
+        )
+    *sections, name = path.split(".")
+    return f"{place}: no such setting{near_matches(name, _field_names(sections))}"
+
 
 def explain_validation_error(problem: Any, files: dict[str, str]) -> str:
     """Return one line for one of pydantic's errors: where, what, the value, near matches, or the new name."""
@@ -17,10 +34,7 @@ def explain_validation_error(problem: Any, files: dict[str, str]) -> str:
     file = files.get(".".join(parts[:2])) or files.get(parts[0]) if parts else None
     place = f"{path} (in {file})" if file else path or "settings"
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        new = new_path(path)
-        if new:
-            return f"{place} is now {new}"
-        return f"{place}: no such setting{near_matches(parts[-1], _field_names(parts[:-1]))}"
+        return _explain_unknown(path, place)
     if problem["type"] in ("missing", "missing_argument"):
         return f"{place}: is needed and not set"
     value = problem["input"]

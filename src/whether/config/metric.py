@@ -36,8 +36,8 @@ class MetricConfig:
     def __post_init__(self) -> None:
         if self.range not in (None, (0.0, 1.0)):
             raise ValueError(
-                f"range must be [0, 1], or null for a metric of any size, and is {list(self.range)}: divide the totals"
-                " by the highest value"
+                f"range must be [0, 1], or null for a metric of any size, which cannot decide, and is"
+                f" {list(self.range)}: let the function return (value - lowest) / (highest - lowest)"
             )
 
     def goes_with(self, output: str) -> bool:

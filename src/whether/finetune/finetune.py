@@ -121,6 +121,7 @@ def train(
     dev_rows = encode_rows(tokenizer, data.dev, tuner.max_length, "dev")
     set_seed(seed)
     adapted = build(tuner.adapter, base, data.task, where="tuner.adapter")
+    require_trainable(adapted, str(tuner.adapter["_target_"]))
     if tuner.warm_start:
         load_start_adapter(adapted, tuner.warm_start)
     head = label_head(adapted)
@@ -149,6 +150,19 @@ def train(
         kind="head" if head is not None else "adapter" if isinstance(adapted, PeftModel) else "weights",
         labels=None if head is None else list(head.labels),
     )
+
+
+def require_trainable(adapted: Any, target: str) -> None:
+    """Raise ConfigError unless a tuner has returned a model with something to train."""
+    if not hasattr(adapted, "parameters") or not hasattr(adapted, "get_output_embeddings"):
+        raise ConfigError(
+            f"tuner.adapter: {target} returned {type(adapted).__name__}: expected the model, with requires_grad set on"
+            " the weights to train"
+        )
+    if not any(weight.requires_grad for weight in adapted.parameters()):
+        raise ConfigError(
+            f"tuner.adapter: {target} returned a model of which no weight has requires_grad: nothing would be trained"
+        )
 
 
 def load_start_adapter(adapted: Any, start: WarmStartConfig) -> None:

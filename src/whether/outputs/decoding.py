@@ -14,7 +14,7 @@ from pydantic import Field
 
 from whether.config import CONF, PromptConfig, build
 from whether.errors import ConfigError
-from whether.outputs.kinds import output_of
+from whether.outputs.kinds import answer_parser, output_of
 from whether.records import Choice, Decoding, Generation, Generations, JsonSchema, Message, Sampling, Task, sum_known
 
 ParseText = Callable[[str], str | None]
@@ -156,7 +156,7 @@ def self_consistency(
 def constrained_choice(task: Task, seed: int) -> DecodingStrategy:  # noqa: ARG001
     """Write the most likely tokens that spell one of the labels: every answer is valid. Label tasks only."""
     _need_labels(task, "constrained_choice")
-    parse_text = output_of(task).parse
+    parse_text = answer_parser(task)
     decoding = Decoding(task.max_new_tokens, constraint=Choice(tuple(task.labels)))
     return DecodingStrategy(decoding, _first(parse_text), parse_text)
 
@@ -197,7 +197,7 @@ def label_scores(
         return parser([float(value) for value in logsumexp(logs, axis=0, b=1 / len(logs))])
 
     decoding, unbiased = Decoding(task.max_new_tokens, score=tuple(task.labels)), parser([0.0] * len(task.labels))
-    return DecodingStrategy(decoding, unbiased, output_of(task).parse, calibrate=calibrated if calibrate else None)
+    return DecodingStrategy(decoding, unbiased, answer_parser(task), calibrate=calibrated if calibrate else None)
 
 
 def json_answer(
@@ -225,7 +225,7 @@ def _first(parse_text: ParseText) -> Parse:
 
 def _parser_after(task: Task, prefix: str | None) -> ParseText:
     """Return a parser of what follows the last `prefix` in an output; without it in the output, nothing is found."""
-    parse_text = output_of(task).parse
+    parse_text = answer_parser(task)
     if prefix is None:
         return parse_text
 

@@ -1,11 +1,11 @@
 """The kind of output that a task has."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 from pydantic import TypeAdapter
 
-from whether.config import TaskConfig, build
+from whether.config import TaskConfig, build, own_code_errors
 from whether.config.output import output_component
 from whether.errors import ConfigError
 from whether.outputs.output import OutputKind, OutputSettings, score_answer
@@ -33,6 +33,27 @@ def output_of(task: OutputSettings, where: str = "task") -> OutputKind:
             " it begin from whether.outputs.output.OutputKind"
         )
     return kind
+
+
+def answer_parser(task: OutputSettings) -> Callable[[str], str | None]:
+    """Return what finds the answer in an output. Raises ConfigError, when it is called, for what a kind of the user's
+    own cannot read or returns in another form."""
+    kind = output_of(task)
+    if type(kind).__module__.startswith("whether."):
+        return kind.parse
+    target, where = f"{type(kind).__module__}.{type(kind).__qualname__}", f"conf/output/{task.output}.yaml"
+
+    def parse(text: str) -> str | None:
+        with own_code_errors(f"{target}.parse", where):
+            answer = kind.parse(text)
+        if answer is not None and not isinstance(answer, str):
+            raise ConfigError(
+                f"{where}: {target}.parse returned {answer!r} for the output {text!r:.60}: expected a text, or None"
+                " where there is no answer"
+            )
+        return answer
+
+    return parse
 
 
 def check_output(task: TaskConfig, where: str) -> None:

@@ -75,6 +75,10 @@ def example_reader(task: TaskConfig, path: Path) -> Callable[[dict[str, Any]], E
     def read(columns: dict[str, Any]) -> Example:
         inputs = read_inputs(task, columns)
         target = kind.parse_target(target_text(task, columns, path))
+        if not isinstance(target, str):
+            raise ValueError(
+                f"{type(kind).__qualname__} (output: {task.output}) reads its target as {target!r}, no text"
+            )
         return Example(example_id(inputs), inputs, target, _group(task, columns))
 
     return read
