@@ -197,7 +197,7 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
         (["retrain.triggers.input_drift.max_rows=many"], r"retrain.triggers.input_drift.max_rows.*'many'"),
         (["metric=[exact_match]"], r"none of those selected goes with output: label; select one in metric"),
         (["metric=[accuracy]", "policy.metric=macro_f1"], r"'macro_f1' is not measured .* or not selected"),
-        (["+metrics.accuracy.range=[0,100]"], r"range must be \[0, 1\], or null .*: divide the totals by the highest"),
+        (["+metrics.accuracy.range=[0,100]"], r"range must be \[0, 1\], or null .*: let the function return"),
         (["+metrics.accuracy.range=null"], r"metrics.accuracy cannot be the primary metric: margins are fractions"),
         (["metrics.macro_f1.higher_is_better=false", "task.metric=macro_f1"], r"macro_f1 cannot be the primary metric"),
         (["metrics.accuracy.totals._target_=whether.metrics.quality.equall"], r"no 'equall'; did you mean 'equal'"),

@@ -24,8 +24,13 @@ def output_of(task: OutputSettings, where: str = "task") -> OutputKind:
     place = f"{where}.output_settings"
     try:
         kind: OutputKind = build(component, task, where=place)
-    except TypeError as error:
-        raise ConfigError(f"{place}._target_: {component['_target_']} cannot take a task: {error}") from None
+    except ConfigError as error:
+        if not isinstance(error.__cause__, TypeError):
+            raise
+        raise ConfigError(
+            f"{place}._target_: {component['_target_']} cannot take a task: {error.__cause__}; its __init__ takes"
+            " self, the task, and settings after *"
+        ) from None
     missing = [name for name in vars(OutputKind) if not name.startswith("_") and not hasattr(kind, name)]
     if missing:
         raise ConfigError(
