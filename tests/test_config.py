@@ -134,19 +134,25 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
         (["tuner.learning_rate=fast"], r"checkpoints.lora.tuner.learning_rate \(in .*lora.yaml\).*'fast'"),
         (["tuner.epochs=0"], r"checkpoints.lora.tuner.epochs \(in .*lora.yaml\).*and is 0"),
         (["+prompts.knn.exampels=3"], r"prompts.knn.exampels \(in .*knn.yaml\): no such setting"),
-        (["prompts.knn.strategy.examples=many"], r"prompts.knn.strategy.examples: .*'many'"),
-        (["+prompts.knn.strategy.example=3"], r"prompts.knn.strategy.example: .*did you mean 'examples'"),
+        (["prompts.knn.strategy.examples=many"], r"prompts.knn.strategy.examples \(in .*/prompt/knn.yaml\): .*'many'"),
+        (["+prompts.knn.strategy.example=3"], r"knn.strategy.example \(in .*knn.yaml\): .*did you mean 'examples'"),
+        (["prompts.knn.strategy.example=3"], r"example: no such setting; did you mean 'examples'\? Known: .*by"),
+        (["prompts.knn.strategy.by=bm25"], r"knn.strategy.by: conf/ does not set it; .* write \+prompts.knn"),
         (["prompts.knn.strategy._target_=whether.prompt.strategies.kn"], r"has no 'kn'; did you mean 'knn'"),
-        (["prompts.knn.strategy._target_=wether.knn"], r"prompts.knn.strategy._target_: wether cannot be imported"),
-        (["prompt=[retrieval]", "prompts.retrieval.strategy.folder=docs"], r"folder: docs does not lie in knowledge/"),
+        (["prompts.knn.strategy._target_=wether.knn"], r"_target_ \(in .*\): .* no module 'wether' in the"),
+        (["prompts.knn.strategy._target_=knn"], r"expected the dotted path of a function or class, and is 'knn'"),
+        (["prompt=[retrieval]", "prompts.retrieval.strategy.folder=docs"], r"folder .*: docs does not lie in knowl"),
         (["+task.definitions.get_wether=x"], r"definitions: 'get_wether' is not a label; did you mean 'get_weather'"),
         (["task.splits.train=0.9"], r"task.splits \(in .*snips.yaml\): train \+ dev \+ test .* add up to 1"),
         (["task.output=text"], r"task.labels is set, and output: text has no use for it"),
         (["task.output=lable"], r"task.output=lable: no file .*/output/lable.yaml; did you mean 'label'\? Known: json"),
         (["output=text"], r"output: an output kind is part of a task: write task.output=<name of"),
-        (["+task.output_settings.a=1"], r"task.output_settings.a: whether.outputs.label.LabelOutput has no such"),
+        (["task.output_settings.a=1"], r"task.output_settings.a \(in .*/snips.yaml\): .*LabelOutput has no such"),
+        (["task.output_settings={a: 1}"], r"task.output_settings.a \(in .*/snips.yaml\): .*LabelOutput has no such"),
+        (["+task.output_settings.a=1"], r"task.output_settings.a .*LabelOutput has no such"),
+        (["task.output_settings.a=[1"], r"^task.output_settings.a=\[1: this is not an override"),
         (["+task.output_settings._target_=whether.outputs.label.LabelOut"], r"no 'LabelOut'; did you mean 'LabelOut"),
-        (["+task.output_settings._target_=pathlib.Path"], r"output_settings._target_: pathlib.Path cannot take a task"),
+        (["+task.output_settings._target_=pathlib.Path"], r"label.yaml\): pathlib.Path cannot take a task"),
         (["+task.output_settings._target_=builtins.repr"], r"builtins.repr is no kind of output, since it has no"),
         (["task=snips_json", "task.schema={type: objekt}"], r"task.schema is not a JSON Schema .*'objekt' is not"),
         (["task=snips_json", "task.schema=null"], r"task.schema is not set: output: json needs the JSON Schema"),
@@ -201,8 +207,10 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
         (["+metrics.accuracy.range=null"], r"metrics.accuracy cannot be the primary metric: margins are fractions"),
         (["metrics.macro_f1.higher_is_better=false", "task.metric=macro_f1"], r"macro_f1 cannot be the primary metric"),
         (["metrics.accuracy.totals._target_=whether.metrics.quality.equall"], r"no 'equall'; did you mean 'equal'"),
-        (["+metrics.accuracy.totals.strict=true"], r"accuracy.totals.strict: .*equal has no such argument"),
+        (["+metrics.accuracy.totals.strict=true"], r"totals.strict .*accuracy.yaml\): .*equal has no such argument"),
         (["+metrics.disk=${metrics.accuracy}"], r"metrics.disk: stages measure a metric of this name"),
+        (["metrics.accuracy.unit=secnds"], r"accuracy.unit .*'secnds' is not a unit .*; did you mean 'seconds'"),
+        (["metrics.accuracy.outputs=[lable]"], r"no kind of output 'lable', which .*; did you mean 'label'"),
         (["training_runs=2"], r"two runs tell too little about a third one: expected 1, or 3 and more"),
         (["training_runs=3", "+checkpoints.lora_run2=${checkpoints.lora}"], r"lora_run2: training_runs=3 makes"),
         (["training_runs=0"], r"training_runs.*greater than or equal to 1, and is 0"),
@@ -280,16 +288,18 @@ def test_the_name_of_a_setting_below_a_renamed_one() -> None:
         (["optimise.answerings.greedy=1"], "override optimise.answerings.greedy is now optimise.decodings.greedy"),
         (["prompt=[few_shot_constrained]",
           "prompts.few_shot_constrained.decoding._target_=whether.prompt.answering.one_of_labels"],
-         "prompts.few_shot_constrained.decoding._target_: whether.prompt.answering.one_of_labels is now"
+         "prompts.few_shot_constrained.decoding._target_ (in {conf}/prompt/few_shot_constrained.yaml):"
+         " whether.prompt.answering.one_of_labels is now"
          " whether.outputs.decoding.constrained_choice"),
         (["prompt=[structured]", "prompts.structured.decoding._target_=whether.prompt.answering.structured"],
-         "prompts.structured.decoding._target_: whether.prompt.answering.structured is now"
-         " whether.outputs.decoding.json_answer"),
+         "prompts.structured.decoding._target_ (in {conf}/prompt/structured.yaml):"
+         " whether.prompt.answering.structured is now whether.outputs.decoding.json_answer"),
         (["+prompts.knn.decoding._target_=whether.prompt.answering.greedy"],
-         "prompts.knn.decoding._target_: whether.prompt.answering.greedy is now whether.outputs.decoding.greedy"),
+         "prompts.knn.decoding._target_ (in {conf}/prompt/knn.yaml): whether.prompt.answering.greedy is now"
+         " whether.outputs.decoding.greedy"),
         (["optimise.decodings.labels._target_=whether.prompt.answering.one_of_labels"],
-         "optimise.decodings.labels._target_: whether.prompt.answering.one_of_labels is now"
-         " whether.outputs.decoding.constrained_choice"),
+         "optimise.decodings.labels._target_ (in {conf}/optimise/default.yaml):"
+         " whether.prompt.answering.one_of_labels is now whether.outputs.decoding.constrained_choice"),
     ],
 )  # fmt: skip
 def test_an_old_name_is_one_error_that_has_the_new_one(overrides: list[str], message: str) -> None:

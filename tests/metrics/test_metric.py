@@ -9,8 +9,10 @@ from sklearn.metrics import f1_score
 from tests.shipped_metrics import CONFIGS, metric
 from whether.config import MetricConfig
 from whether.errors import ConfigError
+from whether.metrics.catalogue import METRICS
+from whether.metrics.format import UNITS, format_number
 from whether.metrics.metric import mean, measure_quality, metric_of, quality_metrics
-from whether.records import Task
+from whether.records import MetricInfo, Task
 from whether.stats.inference import mean_interval, unbounded_mean_interval
 from whether.stats.intervals import InferenceSettings
 from whether.stats.totals import estimate_difference, estimate_interval
@@ -67,7 +69,7 @@ def test_an_answer_or_target_that_is_no_label_counts_for_no_label():
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
-        ("1 / 0", r"metrics.own.totals for the answer 'a' and the target 'b': ZeroDivisionError"),
+        ("1 / 0", r"own.totals \(in conf/metric/own.yaml\) for the answer 'a' and the target 'b': ZeroDiv"),
         ("0.5", r"expected a list of one number, and it is 0.5"),
         ("[0.5, 0.5]", r"expected a list of one number"),
         ("[float('nan')]", r"expected a list of one number, and it is \[nan\]"),
@@ -86,7 +88,7 @@ def test_totals_that_are_no_such_numbers_are_named(returned, message, tmp_path, 
 
 
 def test_a_metric_of_any_size_has_an_interval_of_its_mean():
-    lengths = own("length", range=None, unit="characters")
+    lengths = own("length", range=None, unit="number")
     answers, targets = answered()
     totals = lengths.table(TASK, answers, targets)
     assert lengths.is_mean
@@ -136,10 +138,10 @@ def test_a_bounded_corpus_statistic_without_any_spread_has_an_interval_of_some_w
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
-        ("totals.sum()", r"own.value gives shape \(\) for .* expected \(1,\), a value for each leading axis; take"),
-        ("totals[..., 7]", r"own.value for sums of totals of shape \(1, 3\): IndexError"),
-        ("totals[..., 0] + 2", r"own.value is \[11.0\]: expected a number in \[0, 1\]; .* needs range: null"),
-        ("totals[..., 0] * float('nan')", r"own.value is \[nan\]: expected a number"),
+        ("totals.sum()", r"own.yaml\) gives shape \(\) for .* expected \(1,\), a value for each leading axis; take"),
+        ("totals[..., 7]", r"own.value \(in conf/metric/own.yaml\) for sums of totals of shape \(1, 3\): IndexError"),
+        ("totals[..., 0] + 2", r"own.yaml\) is \[11.0\]: expected a number in \[0, 1\]; .* needs range: null"),
+        ("totals[..., 0] * float('nan')", r"own.yaml\) is \[nan\]: expected a number"),
     ],
 )
 def test_values_that_are_no_such_numbers_are_named(returned, message, tmp_path, monkeypatch):
@@ -149,6 +151,12 @@ def test_values_that_are_no_such_numbers_are_named(returned, message, tmp_path, 
     bad = own("counts", value={"_target_": "bad_value.score"})
     with pytest.raises(ConfigError, match=message):
         bad.estimate(bad.table(TASK, LABELS, LABELS))
+
+
+def test_every_unit_of_a_measured_metric_is_one_that_reports_know():
+    assert {info.unit for info in METRICS.values()} <= UNITS.keys()
+    assert {settings.unit for settings in CONFIGS.values()} <= UNITS.keys()
+    assert format_number(MetricInfo("length", "number", True, ""), 1234.5) == "1,234"
 
 
 def test_a_mean_of_totals_is_the_mean():

@@ -1,17 +1,20 @@
 """What is wrong in a user's own strategy, kind of output or tuner is one error with its setting, file and line."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_tuner import tuner
 
 from whether.config import PromptConfig, build
 from whether.errors import ConfigError
 from whether.finetune.finetune import require_trainable
 from whether.outputs.kinds import answer_parser
 from whether.prompt.build import build_prompt
-from whether.records import Example, Task
+from whether.prompt.training import write_training_set
+from whether.records import Example, Task, write_json, write_jsonl
 
 STRATEGIES = """
 from whether.chat.messages import user_message
@@ -105,6 +108,18 @@ def test_a_strategy_that_is_wrong_is_one_error(own: Path, label_task: Task, name
 def test_a_strategy_that_is_right_is_left_alone(own: Path, label_task: Task) -> None:
     strategy, _ = build_prompt("mine", PromptConfig(strategy={"_target_": "own_strategies.good"}), label_task, [], 0)
     assert [message.role for message in strategy(Example("1", {"text": "hello"}, "tech"))] == ["user"]
+
+
+def test_a_strategy_that_a_tuner_names_is_checked_as_well(
+    own: Path, label_task: Task, examples: list[Example], tmp_path: Path
+) -> None:
+    for split in ("train", "dev"):
+        write_jsonl(tmp_path / f"prepare/{split}.jsonl", examples[:4])
+    write_json(tmp_path / "prepare/task.json", label_task)
+    settings = replace(tuner(), prompt=PromptConfig(strategy={"_target_": "own_strategies.typo"}))
+    place = r"^conf/checkpoint/mine.yaml: tuner.prompt.strategy: own_strategies.typo failed .own_strategies.py, line 27"
+    with pytest.raises(ConfigError, match=place):
+        write_training_set("mine", settings, 0, prepared=tmp_path / "prepare", folder=tmp_path / "made")
 
 
 def parser(label_task: Task, name: str) -> Callable[[str], str | None]:

@@ -5,8 +5,9 @@
 """
 
 from whether.config.arms import CheckpointConfig, PromptConfig, TunerConfig, WarmStartConfig
+from whether.config.checking import check
 from whether.config.components import argument_types, arguments, bind, build, own_code_errors
-from whether.config.composing import check, complete_params, compose, load, load_earlier, write_params
+from whether.config.composing import complete_params, compose, load, load_earlier, write_params
 from whether.config.metric import MetricConfig
 from whether.config.optimise import OptimiseConfig, ReflectConfig
 from whether.config.retrain import GateConfig, RetrainConfig

@@ -1,27 +1,22 @@
 """conf/ and overrides become checked settings; what DVC tracks is read back."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
 
-from whether.config.components import arguments, build
-from whether.config.messages import explain_validation_error
+from whether.config.checking import check
+from whether.config.components import argument_names
+from whether.config.files import check_names, files_of
 from whether.config.output import TASKS, add_output_settings
 from whether.config.renamed import new_path, with_new_names
 from whether.config.sections import Config
-from whether.config.types import CONF, KNOWLEDGE, PARAMS
+from whether.config.types import CONF, PARAMS
+from whether.config.yaml_lines import yaml_fault
 from whether.errors import ConfigError, near_matches
 from whether.records import write_text
-
-CHECK_METRICS = "whether.metrics.constraints.check_metrics"
-"""What checks metrics of answers, and limits against all metrics. Settings are below it, so it is imported by name, as
-what a `_target_` names is: only where it is needed."""
-CHECK_OUTPUT = "whether.outputs.kinds.check_output"
-"""What checks a task against the kind of its output."""
 
 
 def compose(overrides: Sequence[str] = (), conf: Path = CONF) -> str:
@@ -37,7 +32,8 @@ def compose(overrides: Sequence[str] = (), conf: Path = CONF) -> str:
     add_output_settings(composed, conf)
     _refuse_secrets(OmegaConf.to_container(composed, resolve=False))
     text = _resolved_yaml(composed)
-    _check_curve(check(yaml.safe_load(text), origin=lambda: _files_of(overrides, conf)), conf)
+    config = check(yaml.safe_load(text), origin=lambda: _files(overrides, conf))
+    check_names(config, conf)
     return text
 
 
@@ -64,7 +60,7 @@ def complete_params(path: Path = PARAMS, conf: Path = CONF) -> None:
     composed = OmegaConf.create(_read(path))
     add_output_settings(composed, conf)
     text = OmegaConf.to_yaml(composed)
-    check(yaml.safe_load(text))
+    check_names(check(yaml.safe_load(text)), conf)
     write_params(text, path)
 
 
@@ -83,7 +79,7 @@ def _read(path: Path) -> Any:
     except FileNotFoundError:
         raise ConfigError(f"{path} is missing: run `python -m pipelines.compose` in the root of a project") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from None
+        raise ConfigError(yaml_fault(error, path)) from None
 
 
 def _overridden(values: dict[str, Any], overrides: Sequence[str]) -> Any:
@@ -104,73 +100,6 @@ def write_params(text: str, path: Path = PARAMS) -> None:
     """Write composed settings where DVC reads them; the file keeps its time stamp if nothing changed."""
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
-
-
-def check(values: Any, origin: Callable[[], dict[str, str]] = dict) -> Config:
-    """Return checked settings. `origin` maps a section to the file that it was read from, for messages."""
-    try:
-        config = TypeAdapter(Config).validate_python(values)
-    except ValidationError as error:
-        files = origin()
-        lines = [explain_validation_error(problem, files) for problem in _without_copies(error.errors())]
-        raise ConfigError("\n".join(lines)) from None
-    for path in (f"tuner.{name}" for name in config.tuner):  # a section of the user's own names: nothing else checks it
-        if new_path(path):
-            raise ConfigError(f"{path} is now {new_path(path)}")
-    for path in TASKS:
-        task = config.task if path == "task" else config.benchmark.other
-        if task is not None:
-            build({"_target_": CHECK_OUTPUT}, task, path)
-    build({"_target_": CHECK_METRICS}, config)
-    _refuse_scores_of_served(config)
-    components = {"model.source": config.model.source}
-    prompts = {f"prompts.{name}": prompt for name, prompt in config.prompts.items()}
-    prompts |= {f"curve.prompts.{name}": prompt for name, prompt in config.curve.prompts.items() if prompt}
-    for name, checkpoint in config.checkpoints.items():
-        if checkpoint.tuner:
-            components[f"checkpoints.{name}.tuner.adapter"] = checkpoint.tuner.adapter
-            if checkpoint.tuner.prompt:
-                prompts[f"checkpoints.{name}.tuner.prompt"] = checkpoint.tuner.prompt
-    for where, prompt in prompts.items():
-        components |= {f"{where}.strategy": prompt.strategy, f"{where}.decoding": prompt.decoding}
-    components |= {f"optimise.decodings.{name}": decoding for name, decoding in config.optimise.decodings.items()}
-    components |= {f"retrain.triggers.{name}": trigger for name, trigger in config.retrain.triggers.items()}
-    for where, component in components.items():
-        folder = arguments(component, where).get("folder")
-        if where.endswith(".strategy") and folder is not None and Path(folder).parts[:1] != (str(KNOWLEDGE),):
-            raise ConfigError(
-                f"{where}.folder: {folder} does not lie in {KNOWLEDGE}/, which is what DVC watches for it"
-            )
-    return config
-
-
-def _without_copies(problems: Sequence[Any]) -> list[Any]:
-    """Leave out what is wrong in `curve` only because it is wrong where `curve` takes it from, by interpolation."""
-    elsewhere = [problem["loc"] for problem in problems if problem["loc"][:1] != ("curve",)]
-
-    def is_copy(path: tuple[Any, ...]) -> bool:
-        inside = path[1:]
-        return path[:1] == ("curve",) and any(inside and other[-len(inside) :] == inside for other in elsewhere)
-
-    return [problem for problem in problems if not is_copy(problem["loc"])]
-
-
-def _refuse_scores_of_served(config: Config) -> None:
-    """Report, before anything is paid for, a prompt that needs what a served model does not return."""
-    served = [name for name, checkpoint in config.checkpoints.items() if checkpoint.served]
-    for name, prompt in config.prompts.items():
-        if served and str(prompt.decoding.get("_target_")).endswith(".label_scores"):
-            raise ConfigError(
-                f"prompts.{name} answers by the probabilities of labels, which the served model {served[0]} does not"
-                " return: leave one of the two out, or run them separately"
-            )
-
-
-def _check_curve(config: Config, conf: Path) -> None:
-    """Tell a checkpoint that does not exist from one that the run does not select: only the second is meant to be."""
-    name, known = config.curve.checkpoint, [file.stem for file in (conf / "checkpoint").glob("*.yaml")]
-    if name is not None and name not in {*known, *config.checkpoints}:
-        raise ConfigError(f"curve.checkpoint={name}: no file {conf}/checkpoint/{name}.yaml{near_matches(name, known)}")
 
 
 def _hydra_compose(overrides: Sequence[str], conf: Path, **options: Any) -> Any:
@@ -194,7 +123,7 @@ def _hydra_compose(overrides: Sequence[str], conf: Path, **options: Any) -> Any:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(conf.resolve()), version_base=None):
-            return hydra_compose("config", overrides=list(overrides), **options)
+            return hydra_compose("config", overrides=[_of_output_kind(text) for text in overrides], **options)
     except MissingConfigException as error:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         known = [file.stem for file in (conf / group).glob("*.yaml")]
@@ -202,16 +131,23 @@ def _hydra_compose(overrides: Sequence[str], conf: Path, **options: Any) -> Any:
             f"{group}={choice}: no file {conf}/{group}/{choice}.yaml{near_matches(choice, error.options or known)}"
         ) from None
     except OverrideParseException as error:
+        override = str(error.override).removeprefix("++")
         raise ConfigError(
-            f"{error.override}: this is not an override that Hydra can read: expected one such as task=fever,"
-            " tuner.r=8 or prompt=[zero_shot,knn]"
+            f"{override}: this is not an override that Hydra can read: expected one such as task=fever, tuner.r=8 or"
+            " prompt=[zero_shot,knn]"
         ) from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{conf} holds a file that is not YAML: {error}") from None
+        raise ConfigError(yaml_fault(error)) from None
     except (ValueError, TypeError) as error:  # what Hydra lets through for `task=null` or `prompt=[5]`
         raise ConfigError(f"conf/: {error} (in {' '.join(overrides) or 'config.yaml'})") from None
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_override_reason(error, overrides, conf)) from None
+
+
+def _of_output_kind(override: str) -> str:
+    """Let a setting of an output kind be overridden as any other: Hydra knows nothing of the file that it stands in."""
+    sections = "|".join(re.escape(f"{path}.output_settings") for path in TASKS)
+    return f"++{override}" if re.match(rf"({sections})[.=]", override) else override
 
 
 def _override_reason(error: Exception, overrides: Sequence[str], conf: Path) -> str:
@@ -234,7 +170,12 @@ def _override_reason(error: Exception, overrides: Sequence[str], conf: Path) -> 
     *parents, key = path.split(".")
     for parent in parents:
         node = node.get(parent, {}) if hasattr(node, "get") else {}
-    names = [str(name) for name in node] if hasattr(node, "keys") else []
+    names = {str(name) for name in node} if hasattr(node, "keys") else set()
+    if "_target_" in names:
+        names |= {*argument_names(node, ".".join(parents))}
+    if key in names:
+        override = next(text for text in overrides if text.startswith(path))
+        return f"override {path}: conf/ does not set it; to add it to what conf/ sets, write +{override}"
     return f"override {path}: no such setting{near_matches(key, names)}"
 
 
@@ -292,10 +233,7 @@ def _refuse_secrets(node: Any, path: str = "") -> None:
         )
 
 
-def _files_of(overrides: Sequence[str], conf: Path) -> dict[str, str]:
+def _files(overrides: Sequence[str], conf: Path) -> dict[str, str]:
     """Map each section (`task`, `prompts.knn`) to the file that was selected for it."""
-    choices = _hydra_compose(overrides, conf, return_hydra_config=True).hydra.runtime.choices
-    files = {group: conf / group / f"{choice}.yaml" for group, choice in choices.items()}
-    for group in ("checkpoint", "prompt", "metric"):
-        files |= {f"{group}s.{file.stem}": file for file in (conf / group).glob("*.yaml")}
-    return {section: str(file) for section, file in files.items() if file.exists()}
+    composed = _hydra_compose(overrides, conf, return_hydra_config=True)
+    return files_of(composed, conf)

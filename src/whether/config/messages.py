@@ -1,8 +1,9 @@
 """What pydantic says of a wrong setting, as one line for the user: where, in which file, what, near matches."""
 
 import dataclasses
+import re
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from whether.config.renamed import new_constraint, new_path
@@ -11,6 +12,8 @@ from whether.errors import near_matches
 
 SECTIONS = {"metric": "metrics", "prompt": "prompts", "checkpoint": "checkpoints", "trigger": "retrain.triggers"}
 """Folder of conf/ whose files each name the section that they fill → that section."""
+MISSING = ("missing", "missing_argument")
+"""What pydantic calls a setting that is needed and not set."""
 
 
 def _explain_unknown(path: str, place: str) -> str:
@@ -27,15 +30,46 @@ def _explain_unknown(path: str, place: str) -> str:
     return f"{place}: no such setting{near_matches(name, _field_names(sections))}"
 
 
-def explain_validation_error(problem: Any, files: dict[str, str]) -> str:
+def place_of(path: str, files: Mapping[str, str]) -> str:
+    """Return a setting with the file that its section was read from, if that is known."""
+    parts = path.split(".")
+    sections = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
+    file = next((files[section] for section in sections if section in files), None)
+    return f"{path} (in {file})" if file else path or "settings"
+
+
+def with_file(message: str, files: Mapping[str, str]) -> str:
+    """Return a message that begins with a setting and a colon, the setting with its file."""
+    path, colon, rest = message.partition(": ")
+    return f"{place_of(path, files)}{colon}{rest}" if re.fullmatch(r"[\w.]+", path) else message
+
+
+def explain_validation_errors(problems: Sequence[Any], files: Mapping[str, str]) -> list[str]:
+    """Return a line for each of pydantic's errors, but one for all that a checkpoint lacks of what conf/tuner says."""
+    lacking: dict[str, list[str]] = {}
+    lines = []
+    for problem in problems:
+        *section, name = ("", *(str(part) for part in problem["loc"]))
+        is_tuner = section[1:2] == ["checkpoints"] and section[3:] == ["tuner"]
+        if is_tuner and problem["type"] in MISSING and name != "adapter":
+            lacking.setdefault(".".join(section[1:]), []).append(name)
+        else:
+            lines.append(explain_validation_error(problem, files))
+    return lines + [
+        f"{place_of(path, files)}: needs {', '.join(names)}: begin the file with the line"
+        " `defaults: [shared/training@_here_, _self_]`, which takes them from conf/tuner"
+        for path, names in lacking.items()
+    ]
+
+
+def explain_validation_error(problem: Any, files: Mapping[str, str]) -> str:
     """Return one line for one of pydantic's errors: where, what, the value, near matches, or the new name."""
     parts = [str(part) for part in problem["loc"]]
     path = ".".join(parts)
-    file = files.get(".".join(parts[:2])) or files.get(parts[0]) if parts else None
-    place = f"{path} (in {file})" if file else path or "settings"
+    place = place_of(path, files)
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return _explain_unknown(path, place)
-    if problem["type"] in ("missing", "missing_argument"):
+    if problem["type"] in MISSING:
         return f"{place}: is needed and not set"
     value = problem["input"]
     if parts[:2] == ["policy", "constraints"] and problem["type"] == "dataclass_type":

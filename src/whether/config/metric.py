@@ -18,7 +18,8 @@ class MetricConfig:
     """Its name in tables and sentences."""
     higher_is_better: bool
     unit: str = "fraction"
-    """`fraction` reads as a percentage; `seconds`, `USD` and `bytes` as such."""
+    """`fraction` reads as a percentage; `seconds`, `USD` and `bytes` as such; `number` as a number, as the further ones
+    of `whether.metrics.format.UNITS` do."""
     description: str = ""
     """What it is, in a sentence without an end."""
     value: Component | None = None

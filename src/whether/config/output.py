@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from whether.config.types import Component
+from whether.config.yaml_lines import yaml_fault
 from whether.errors import ConfigError, near_matches
 
 SHIPPED = {
@@ -58,8 +59,10 @@ def _read(output: str, path: str, conf: Path) -> Any:
         raise ConfigError(f"{path}.output={output}: no file {file}{near_matches(output, known)}")
     try:
         found = OmegaConf.load(file) if file.is_file() else OmegaConf.create({"_target_": SHIPPED[output]})
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file} is not YAML: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(yaml_fault(error, file)) from None
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
     if not OmegaConf.is_dict(found) or "_target_" not in found:
         raise ConfigError(f"{file} must hold _target_, the dotted path of a class, and its settings")
     return found

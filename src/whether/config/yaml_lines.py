@@ -1,4 +1,4 @@
-"""Where in a YAML file a value is."""
+"""Where in a YAML file a value is, and where it is not YAML."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,3 +21,15 @@ def line_of(file: Path, path: Sequence[str]) -> int | None:
     if node is None:
         return None
     return int(node.start_mark.line) + (2 if getattr(node, "style", None) in ("|", ">") else 1)
+
+
+def yaml_fault(error: yaml.YAMLError, file: Path | str = "") -> str:
+    """Return in one line which file is not YAML, on which line, and why. `file`: where the error does not know it."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if not isinstance(error, yaml.MarkedYAMLError) or mark is None:
+        return f"{file} is not YAML: {' '.join(str(error).split())}"
+    name, line = Path(file or mark.name), mark.line + 1
+    shown = name.relative_to(Path.cwd()) if name.is_relative_to(Path.cwd()) else name
+    start = error.context_mark.line + 1 if error.context_mark else line
+    begun = f" ({error.context} that begins in line {start})" if start != line else ""
+    return f"{shown}, line {line}, is not YAML: {error.problem or error.context}{begun}"

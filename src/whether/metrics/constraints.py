@@ -6,8 +6,8 @@ from whether.config import Config, ConstraintConfig
 from whether.config.renamed import new_constraint
 from whether.errors import ConfigError, near_matches
 from whether.metrics.catalogue import METRICS
-from whether.metrics.format import format_value
-from whether.metrics.metric import metric_of
+from whether.metrics.format import UNITS, format_value
+from whether.metrics.metric import metric_of, setting_of
 from whether.records import MetricInfo
 
 _NOUNS = {
@@ -25,13 +25,16 @@ def check_metrics(config: Config) -> None:
     """Check the metrics of answers, and the limits on metrics against them and the catalogue.
 
     Raises ConfigError for a primary metric that is not there or cannot decide, for one with the name of one that stages
-    measure, for a limit on one that no arm of the task has, and for a limit on the wrong side or out of range. A limit
-    that is not set needs a metric that exists.
+    measure or in a unit that is not known, for a limit on one that no arm of the task has, and for a limit on the wrong
+    side or out of range. A limit that is not set needs a metric that exists.
     """
     _check_primary(config)
     for name, settings in config.metrics.items():
         if name in METRICS:
             raise ConfigError(f"metrics.{name}: stages measure a metric of this name: call yours otherwise")
+        if settings.unit not in UNITS:
+            unknown = f"{settings.unit!r} is not a unit of metrics{near_matches(settings.unit, UNITS)}"
+            raise ConfigError(f"{setting_of(name, 'unit')}: {unknown}")
         metric_of(name, settings)
     for name, constraint in config.policy.constraints.items():
         _check_constraint(name, constraint, config)

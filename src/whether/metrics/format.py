@@ -1,6 +1,6 @@
 """Numbers as people read them, the same in the report, the reasons and the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 from whether.metrics.catalogue import METRICS
@@ -18,7 +18,7 @@ def format_number(info: MetricInfo, number: float | None) -> str:
     """Return a value of the metric that `info` is about, with its unit, rounded to what a reader can use."""
     if number is None:
         return NOT_MEASURED
-    return format_points(number) if info.is_change else _UNITS.get(info.unit, significant)(number)
+    return format_points(number) if info.is_change else UNITS.get(info.unit, significant)(number)
 
 
 def significant(number: float) -> str:
@@ -102,7 +102,11 @@ def format_bytes(count: float) -> str:
     return f"{count:.3g} GiB"
 
 
-_UNITS = {"fraction": format_percent, "USD": format_usd, "seconds": format_seconds, "bytes": format_bytes}
+UNITS: dict[str, Callable[[float], str]] = {
+    "fraction": format_percent, "USD": format_usd, "seconds": format_seconds, "bytes": format_bytes,
+    **dict.fromkeys(("number", "bits", "examples", "per token", "tokens/request", "tokens/second"), significant),
+}  # fmt: skip
+"""Unit of a metric → how its values read. `number` is any other unit, which is not shown."""
 
 
 def format_p_value(p: float) -> str:

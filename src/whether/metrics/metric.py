@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from whether.config import MetricConfig, bind
+from whether.config import CONF, MetricConfig, bind
 from whether.errors import ConfigError
 from whether.records import Measurement, MetricInfo, Task
 
@@ -55,11 +55,13 @@ class Metric:
                 known[pair] = self._row(task, *pair)
         widths = {row.shape for row in known.values()}
         if len(widths) > 1:
-            raise ConfigError(f"metrics.{self.name}.totals gives {sorted(widths)} numbers an example: expected as many")
+            raise ConfigError(
+                f"{setting_of(self.name, 'totals')} gives {sorted(widths)} numbers an example: expected as many"
+            )
         return np.array([known[pair] for pair in zip(answers, targets, strict=True)])
 
     def _row(self, task: Task, answer: str | None, target: str) -> Floats:
-        where = f"metrics.{self.name}.totals for the answer {answer!r:.60} and the target {target!r:.60}"
+        where = f"{setting_of(self.name, 'totals')} for the answer {answer!r:.60} and the target {target!r:.60}"
         try:
             row = np.asarray(self.totals(task, answer, target), dtype=np.float64)
         except Exception as error:  # noqa: BLE001 - a user's function can raise anything
@@ -82,7 +84,7 @@ class Metric:
 
     def _values(self, totals: Floats) -> Floats:
         """Return the values of totals (..., n, k), shape (..., 1). Raises ConfigError for what is no such value."""
-        where, sums = f"metrics.{self.name}.value", totals.sum(-2)[..., None, :]
+        where, sums = setting_of(self.name, "value"), totals.sum(-2)[..., None, :]
         try:
             found = np.asarray(self.value(sums, totals.shape[-2]), dtype=np.float64)
         except Exception as error:  # noqa: BLE001 - a user's function can raise anything
@@ -115,6 +117,11 @@ def quality_metrics(metrics: Mapping[str, MetricConfig], output: str, named: Col
         for name, settings in metrics.items()
         if settings.goes_with(output) or name in named
     }
+
+
+def setting_of(name: str, setting: str) -> str:
+    """Return how messages name a setting of a metric: with the file that it is from."""
+    return f"metrics.{name}.{setting} (in {CONF / 'metric' / name}.yaml)"
 
 
 def metric_of(name: str, settings: MetricConfig) -> Metric:

@@ -64,6 +64,11 @@ def answer_parser(task: OutputSettings) -> Callable[[str], str | None]:
 def check_output(task: TaskConfig, where: str) -> None:
     """Raise ConfigError for settings of a task that do not fit the kind of its output."""
     kind = output_of(task, where)
+    if not isinstance(kind.metrics, (tuple, list)):
+        raise ConfigError(
+            f"conf/output/{task.output}.yaml: {task.output_settings['_target_']}.metrics is {kind.metrics!r}: expected"
+            ' names of conf/metric in a tuple, such as ("exact_match",)'
+        )
     for name in _OF_SOME_KINDS:
         if name not in kind.task_settings and getattr(task, name) not in (None, [], {}):
             raise ConfigError(f"{where}.{name} is set, and output: {task.output} has no use for it")

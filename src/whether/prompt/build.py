@@ -29,11 +29,15 @@ def build_prompt(
         place = f"line {fault.line} of the instruction" if start is None else f"line {start + fault.line - 1}"
         raise ConfigError(f"{file}, {place}: {fault.reason}") from None
 
-    target = str(prompt.strategy["_target_"])
-    if not target.startswith("whether."):
-        strategy = _OwnStrategy(strategy, target, f"{file}: strategy")
+    strategy = checked_strategy(strategy, prompt, f"{file}: strategy")
     shown: Strategy = strategy if decoding.format_target is str else _FormattedDemonstrations(strategy, decoding)
     return shown, decoding
+
+
+def checked_strategy(strategy: Strategy, prompt: PromptConfig, where: str) -> Strategy:
+    """Return a prompt's strategy; what is wrong in one of the user's own is then a ConfigError that names `where`."""
+    target = str(prompt.strategy["_target_"])
+    return strategy if target.startswith("whether.") else _OwnStrategy(strategy, target, where)
 
 
 def contains_answer(strategy: Strategy, example: Example) -> bool | None:

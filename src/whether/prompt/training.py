@@ -10,9 +10,10 @@ from pathlib import Path
 
 from whether.chat.messages import TrainingFormat, render_input, zero_shot_messages
 from whether.chat.templates import TemplateError
-from whether.config import PromptConfig, TunerConfig, build
+from whether.config import CONF, PromptConfig, TunerConfig, build
 from whether.errors import ConfigError, DataError
 from whether.outputs.decoding import DecodingStrategy
+from whether.prompt.build import checked_strategy
 from whether.prompt.strategies import Retrieval, Strategy
 from whether.records import (
     Example,
@@ -51,7 +52,7 @@ def write_training_rows(
     write_json(folder / "training_set.json", TrainingSet(task.name, task.output, task.labels, task.instruction))
     if tuner is None:
         return
-    where = f"checkpoints.{name}.tuner.prompt"
+    where = f"{CONF / 'checkpoint' / name}.yaml: tuner.prompt"
     chosen = training_format(tuner.prompt, task, pool, seed, where) if tuner.prompt else plain_format(task)
     for split, examples in splits.items():
         rows = [_training_example(task, chosen, example) for example in examples]
@@ -87,9 +88,10 @@ def training_format(prompt: PromptConfig, task: Task, pool: Sequence[Example], s
         )
     if isinstance(strategy, Retrieval):
         raise ConfigError(f"{where}: tuning with passages is not built; tune without, and retrieve with the result")
+    ask = checked_strategy(strategy, prompt, f"{where}.strategy")
 
     def lesson(example: Example) -> tuple[list[Message], str]:
-        messages = _drop_own_demonstration(strategy(example), render_input(task, example), example.target)
+        messages = _drop_own_demonstration(ask(example), render_input(task, example), example.target)
         return decoding.format_demonstrations(messages), decoding.format_target(example.target)
 
     return lesson

@@ -15,7 +15,7 @@ class MetricInfo:
     label: str
     """Its name in tables and sentences."""
     unit: str
-    """`fraction`, `seconds`, `USD`, `bytes`, or any other, which is then not shown."""
+    """One of `whether.metrics.format.UNITS`; one that a later version has is not shown."""
     higher_is_better: bool
     description: str
     """What it is, in a sentence without an end."""
