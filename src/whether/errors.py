@@ -16,7 +16,9 @@ it without a traceback and exits with the error's status, which is 1 unless the 
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -66,6 +68,15 @@ class MissingPackageError(WhetherError):
 
     def __init__(self, package: str, extra: str, needed_for: str):
         super().__init__(f"{needed_for} needs the package {package!r}: pip install 'whether[{extra}]'")
+
+
+@contextmanager
+def config_errors_in(file: Path) -> Iterator[None]:
+    """Put the file that settings are from in front of a ConfigError about them."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from error
 
 
 def near_matches(name: str, known: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from whether.errors import ConfigError, MissingPackageError
+from whether.finetune.target_modules import linear_layers, require_layers
 from whether.records import TrainingSet
 
 Rank = Annotated[int, Field(ge=1, le=4096)]
@@ -113,6 +114,12 @@ def ia3(
 
     if (target_modules is None) != (feedforward_modules is None):
         raise ConfigError("tuner.adapter: set target_modules and feedforward_modules both, or neither")
+    further = [name for name in feedforward_modules or () if name not in (target_modules or ())]
+    if further:
+        raise ConfigError(
+            f"tuner.adapter.feedforward_modules: {', '.join(further)} must be among target_modules, which are"
+            f" {target_modules}"
+        )
     settings = IA3Config(
         task_type=TaskType.CAUSAL_LM, target_modules=target_modules, feedforward_modules=feedforward_modules
     )
@@ -169,14 +176,21 @@ def _adapt(model: Any, settings: Any, target_modules: str | list[str] | None = N
     from peft import get_peft_model
     from transformers.pytorch_utils import Conv1D
 
+    require_layers(model, target_modules)
+    known = ", ".join(linear_layers(model))
     if not settings.is_prompt_learning:
         # GPT-2 stores weights the other way round; peft would find out, with a warning.
         settings.fan_in_fan_out = any(isinstance(layer, Conv1D) for layer in model.modules())
     try:
         return get_peft_model(model, settings)
-    except ValueError as error:
-        given = f": {target_modules!r} does not fit the model" if target_modules else ""
-        raise ConfigError(f"tuner.adapter.target_modules{given}: {error}") from None
+    except (ValueError, TypeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        if settings.is_prompt_learning:
+            raise ConfigError(f"tuner.adapter does not fit the model: {reason}") from None
+        given = "null" if target_modules is None else repr(target_modules)
+        raise ConfigError(
+            f"tuner.adapter.target_modules: {given} does not fit the model, whose linear layers are {known}: {reason}"
+        ) from None
 
 
 def _quantise(model: Any) -> None:

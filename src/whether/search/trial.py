@@ -11,8 +11,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from whether.config import ModelConfig, SearchConfig
-from whether.errors import DivergedError
+from whether.config import CONF, ModelConfig, SearchConfig
+from whether.errors import DivergedError, config_errors_in
 from whether.finetune import finetune
 from whether.finetune.finetune import TrainingData
 from whether.finetune.results import TrainingHistory, from_log
@@ -47,16 +47,18 @@ def run_trial(question: SearchSetup, settings: Settings, trials: Sequence[TrialR
     number, started = len(trials), _now()
     code = sha256_folder(Path(finetune.__file__).parent, "*.py")
     key = sha256_json({"search": question.record.key, "settings": settings, "code": code})[:16]
+    file = CONF / "checkpoint" / f"{question.record.checkpoint}.yaml"
     try:
-        trained = finetune.train(
-            question.space.tuner(settings),
-            question.model,
-            question.record.seed,
-            question.data,
-            model_folder=question.model_folder,
-            state=question.state / f"trial-{number}-{key}",
-            callbacks=[PruningCallback(question, trials)],
-        )
+        with config_errors_in(file):
+            trained = finetune.train(
+                question.space.tuner(settings),
+                question.model,
+                question.record.seed,
+                question.data,
+                model_folder=question.model_folder,
+                state=question.state / f"trial-{number}-{key}",
+                callbacks=[PruningCallback(question, trials)],
+            )
     except DivergedError:
         return TrialRecord(number, "diverged", settings, None, [], started=started, ended=_now())
     values = objectives(trained.history, len(question.data.dev))
