@@ -4,7 +4,8 @@ python -m pipelines.curve_tune <labels> <seed>
 """
 
 from whether import entry
-from whether.config import load
+from whether.config import CONF, load, require_packages
+from whether.errors import config_errors_in
 from whether.finetune.finetune import finetune
 from whether.finetune.results import write_base
 from whether.records import ARTIFACTS, output_folder
@@ -14,8 +15,10 @@ def main(argv: list[str]) -> None:
     """Tune one point; of a point that is not measured, the record of base is written."""
     labels, seed = argv
     config, point = load(), f"{labels}-{seed}"
+    require_packages(config)
     data = ARTIFACTS / "curve" / "data" / point
-    with output_folder(ARTIFACTS / "curve" / "checkpoint" / point) as folder:
+    file = CONF / "checkpoint" / f"{config.curve.checkpoint}.yaml"
+    with config_errors_in(file), output_folder(ARTIFACTS / "curve" / "checkpoint" / point) as folder:
         if not (data / "training_set" / "train.jsonl").exists():
             write_base("base", config.model.name, int(seed), folder)
             return

@@ -4,7 +4,8 @@ python -m pipelines.finetune <checkpoint>
 """
 
 from whether import entry
-from whether.config import load
+from whether.config import CONF, load, require_packages
+from whether.errors import config_errors_in
 from whether.finetune.finetune import finetune
 from whether.finetune.processes import only_main
 from whether.finetune.results import write_served
@@ -23,7 +24,10 @@ def main(argv: list[str]) -> None:
         with output_folder(ARTIFACTS / "finetune" / name) as records:
             write_served(name, checkpoint.served, config.seed, records)
         return
-    with only_main(output_folder(ARTIFACTS / "finetune" / name)) as folder:
+    if checkpoint.tuner:
+        require_packages(config)  # of the stages that follow, too
+    file = CONF / "checkpoint" / f"{checkpoint.repeat_of or name}.yaml"
+    with config_errors_in(file), only_main(output_folder(ARTIFACTS / "finetune" / name)) as folder:
         finetune(
             name, checkpoint.tuner, config.model, config.seed + checkpoint.run - 1,
             model_folder=ARTIFACTS / "model", training_set=ARTIFACTS / "training_set" / name, folder=folder,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from whether.config import Config, check, compose, write_params
+from whether.config import Config, check, compose, require_packages, write_params
 from whether.errors import RecordError
 from whether.records import ARTIFACTS, Verdict, read_json
 
@@ -59,6 +59,7 @@ def _prepare(overrides: Sequence[str]) -> Config:
 
     text = compose(overrides)
     config = check(yaml.safe_load(text))
+    require_packages(config)
     fetch_all(config)
     write_params(text)
     return config

@@ -10,6 +10,7 @@ from whether.config.components import argument_types, arguments, bind, build, ow
 from whether.config.composing import complete_params, compose, load, load_earlier, write_params
 from whether.config.metric import MetricConfig
 from whether.config.optimise import OptimiseConfig, ReflectConfig
+from whether.config.packages import require_packages
 from whether.config.retrain import GateConfig, RetrainConfig
 from whether.config.search import Categorical, Range, SearchConfig
 from whether.config.sections import (
@@ -75,5 +76,6 @@ __all__ = [
     "load",
     "load_earlier",
     "own_code_errors",
+    "require_packages",
     "write_params",
 ]
