@@ -108,7 +108,7 @@ def test_no_stage_of_a_project_names_the_source_and_each_part_is_there(tmp_path:
 
 
 def test_a_part_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"dvc\.yaml watches prompt/gone, which whether .* does not have: make a new"):
+    with pytest.raises(ConfigError, match=r"dvc\.yaml watches prompt/gone, which whether .* does not have: `whether"):
         hash_of("prompt/gone", tmp_path)
 
 

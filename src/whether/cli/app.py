@@ -87,6 +87,21 @@ def new(
     make_project(folder, task)
 
 
+@app.command(cls=Verb, epilog=examples("whether upgrade --dry-run", "whether upgrade"))
+def upgrade(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what it would do; nothing is written")] = False,
+) -> None:
+    """Bring a project the flow and settings of the installed version.
+
+    For a project that `whether new` of another version made, after `pip install --upgrade`. What is as it was shipped
+    is replaced. What you edited gets both changes, or stays, with the newer one next to it as <name>.new, where they
+    touch the same lines.
+    """
+    from whether.cli.upgrade import upgrade_project
+
+    upgrade_project(dry_run)
+
+
 @app.command(cls=Verb, epilog=examples("whether run", "whether run task=fever tuner.r=8", "whether run curve=none"))
 def run(settings: Settings = None) -> int:
     """Run all that is not up to date, and show the verdict.

@@ -14,6 +14,7 @@ from whether.config import compose
 from whether.errors import ConfigError, RecordError, near_matches
 from whether.records import output_folder, write_text
 from whether.repository.code import FLOW, STAGES, project_flow, write_code
+from whether.repository.origin import write_origin
 from whether.repository.shipped import COPIED, matching, shipped
 
 _STAGES = '''"""The stages of the installed package: `python -m pipelines.<stage>`. A file here comes first."""
@@ -43,19 +44,26 @@ def make_project(folder: Path, task: str | None) -> None:
 
 def write_project(folder: Path, name: str, task: str | None) -> None:
     """Write a project's files, its settings composed, into an empty folder."""
-    source = shipped()
-    for file in matching(COPIED, source):
-        write_text(folder / file, (source / file).read_text(encoding="utf-8"))
+    texts = project_files(name)
+    for path, text in texts.items():
+        write_text(folder / path, text)
     if task:
         _choose_task(task, folder / "conf")
-    write_text(folder / FLOW, project_flow((source / FLOW).read_text(encoding="utf-8")))
-    write_text(folder / STAGES / "__init__.py", _STAGES)
     write_code(folder)
-    settings = compose([], folder / "conf")
-    write_text(folder / "params.yaml", settings)
+    write_text(folder / "params.yaml", compose([], folder / "conf"))
+    write_origin(folder, name, texts)
+
+
+def project_files(name: str) -> dict[str, str]:
+    """Return what the installed version ships for a project of this name: path → content."""
+    source = shipped()
+    texts = {file.as_posix(): (source / file).read_text(encoding="utf-8") for file in matching(COPIED, source)}
+    texts[str(FLOW)] = project_flow((source / FLOW).read_text(encoding="utf-8"))
+    texts[f"{STAGES}/__init__.py"] = _STAGES
     page = files("whether.cli").joinpath("project_readme.md.j2").read_text(encoding="utf-8")
-    shown = Template(page, undefined=StrictUndefined, keep_trailing_newline=True).render(name=name, version=__version__)
-    write_text(folder / "README.md", shown)
+    template = Template(page, undefined=StrictUndefined, keep_trailing_newline=True)
+    texts["README.md"] = template.render(name=name, version=__version__)
+    return texts
 
 
 def _shown(name: Path | str) -> str:

@@ -20,6 +20,8 @@ from whether.repository.shipped import PACKAGE, shipped
 
 CODE = Path("code.yaml")
 FLOW = Path("dvc.yaml")
+CODE_STAGE = "code"
+"""The stage that writes `CODE`, which only the flow of a project has."""
 STAGES = "pipelines"
 """Folder of the stages' own files."""
 _DIGITS = 16
@@ -28,9 +30,7 @@ _HEADER = (
     f"# The flow of whether {__version__}. Settings come from conf/ through params.yaml; `dvc dag` draws it.\n"
     "# Code is the installed package's: the stage `code` writes hashes of its parts, which the others watch.\n"
 )
-_ADVICE = (
-    "make a new project next to this one (`whether new DIR`) and take over what its dvc.yaml and conf/ have changed"
-)
+_ADVICE = "`whether upgrade` brings the newer flow; where it writes dvc.yaml.new, take over what you need of it"
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 def main(_: list[str]) -> None:
     """Write code.yaml for the project in the working folder."""
     write_code(Path())
-    made_of = _stages(Path()).get("code", {}).get("meta", {}).get("flow")
+    made_of = flow_stages(Path()).get(CODE_STAGE, {}).get("meta", {}).get("flow")
     if made_of != flow_hash():
         logger.warning("%s was made for another flow than that of whether %s: %s", FLOW, __version__, _ADVICE)
 
@@ -78,7 +78,7 @@ def project_flow(text: str) -> str:
         "outs": [{str(CODE): {"cache": False, "persist": True}}],
         "meta": {"flow": flow_hash()},
     }
-    values["stages"] = {"code": first} | {name: _in_project(stage) for name, stage in values["stages"].items()}
+    values["stages"] = {CODE_STAGE: first} | {name: _in_project(stage) for name, stage in values["stages"].items()}
     shown = yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
     return _HEADER + re.sub(r"^(?=\w|  \w+:$)(?!stages)", "\n", shown, flags=re.MULTILINE).replace(
         "stages:\n\n", "stages:\n"
@@ -104,13 +104,13 @@ def _in_project(stage: dict[str, Any]) -> dict[str, Any]:
 
 def _watched(project: Path) -> Iterator[str]:
     """Yield the parts that a project's flow names."""
-    for stage in _stages(project).values():
+    for stage in flow_stages(project).values():
         for parameter in stage.get("params", []):
             if isinstance(parameter, dict):
                 yield from parameter.get(str(CODE), [])
 
 
-def _stages(project: Path) -> dict[str, Any]:
+def flow_stages(project: Path) -> dict[str, Any]:
     """Return the stages of a project's flow. Raises ConfigError where there is none that can be read."""
     try:
         stages: dict[str, Any] = yaml.safe_load((project / FLOW).read_text(encoding="utf-8"))["stages"]

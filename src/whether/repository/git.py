@@ -1,8 +1,11 @@
 """git, of this folder's repository."""
 
+import hashlib
 import os
 import subprocess
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 from whether.errors import RecordError
 
@@ -27,3 +30,26 @@ def try_git(*arguments: str) -> str | None:
         return git(*arguments)
     except RecordError:
         return None
+
+
+def blob_id(text: str) -> str:
+    """Return the id by which git knows a file of this content."""
+    content = text.encode()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def blob(name: str) -> str | None:
+    """Return the content of that id; None where the repository does not have it, as in a shallow clone."""
+    done = subprocess.run(["git", "cat-file", "blob", name], capture_output=True, encoding="utf-8", check=False)
+    return None if done.returncode else done.stdout
+
+
+def merge_texts(current: str, base: str, other: str) -> str | None:
+    """Return `current` with the changes that lead from `base` to `other`; None where both changed the same lines."""
+    with tempfile.TemporaryDirectory() as folder:
+        texts = {"current": current, "base": base, "other": other}
+        for name, text in texts.items():
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+        words = ["git", "merge-file", "--stdout", "--quiet", *texts]
+        done = subprocess.run(words, cwd=folder, capture_output=True, encoding="utf-8", check=False)
+    return None if done.returncode else done.stdout
