@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs/extending.md").read_text()
 BLOCKS = re.findall(r"```(?:yaml|python)\n# (\S+)\n(.*?)```", TEXT, re.DOTALL)
 FILES = dict(BLOCKS)
-COMMANDS = re.findall(r'^(?:make run ARGS=|python -m pipelines\.retrain --dry-run )"([^"]+)"$', TEXT, re.MULTILINE)
+COMMANDS = re.findall(r"^whether (?:run|retrain run --dry-run) (.+)$", TEXT, re.MULTILINE)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```\w*\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 COMMANDS = [line.split("   ")[0].strip() for block in BLOCKS for line in block.splitlines()]
-OVERRIDES = [match[1] for command in COMMANDS if (match := re.match(r'make run ARGS="([^"]+)"', command))]
+OVERRIDES = [match[1] for command in COMMANDS if (match := re.match(r"whether run (.+)", command))]
 OVERRIDES += [" ".join(re.findall(r"-S (\S+)", command)) for command in COMMANDS if command.startswith("dvc exp run")]
 
 

@@ -65,7 +65,7 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_says_how_to_make_it(tmp_path: Path) -> None:
-    with pytest.raises(RecordError, match=r"missing.json is missing: run `dvc repro`"):
+    with pytest.raises(RecordError, match=r"missing.json is missing: run `whether run`"):
         read_json(tmp_path / "missing.json", Example)
 
 

@@ -131,7 +131,7 @@ def test_a_verdict_that_dvc_knows_to_be_old_is_left_out(study: Study, caplog: py
 
 def test_params_of_another_task_are_refused(study: Study) -> None:
     config = replace(study.config, task=replace(study.config.task, name="reviews"))
-    with pytest.raises(RecordError, match=r"holds the task tickets, and params.yaml says reviews: run `dvc repro`"):
+    with pytest.raises(RecordError, match=r"holds the task tickets, and params.yaml says reviews: run `whether run`"):
         read_card_data("lora", config, study.artifacts, "float32")
 
 

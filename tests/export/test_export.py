@@ -220,7 +220,7 @@ def test_what_cannot_be_exported_says_what_to_do(study: Study) -> None:
     with pytest.raises(EngineError, match="lora cannot be a model folder: it answers with a classification head"):
         run("lora")
     with_checkpoint(study, kind="adapter", model="another")
-    with pytest.raises(RecordError, match=r"holds the model another, and params.yaml says tiny: run `dvc repro`"):
+    with pytest.raises(RecordError, match=r"holds the model another, and params.yaml says tiny: run `whether run`"):
         run("lora")
     adapter = study.artifacts / "finetune" / "lora" / "checkpoint" / "adapter"
     (adapter / "adapter_model.safetensors").write_bytes(b"no weights")

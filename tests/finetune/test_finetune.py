@@ -181,7 +181,7 @@ def test_too_long_examples_stop_before_training(tmp_path: Path, artifacts: Path,
 
 def test_missing_data_is_named(tmp_path: Path, artifacts: Path, model_config: ModelConfig) -> None:
     (artifacts / "prepare" / "dev.jsonl").unlink()
-    with pytest.raises(RecordError, match=r"dev\.jsonl is missing: run `dvc repro`"):
+    with pytest.raises(RecordError, match=r"dev\.jsonl is missing: run `whether run`"):
         tune(tmp_path / "out", artifacts, model_config, tuner())
 
 

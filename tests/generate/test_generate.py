@@ -122,7 +122,7 @@ def test_a_split_without_examples_is_an_error(make_artifacts, tiny_model, label_
 def test_a_stage_that_did_not_run_is_named(make_artifacts, tiny_model, label_task: Task, examples) -> None:
     artifacts = make_artifacts(tiny_model, label_task, examples)
     (artifacts / "prepare" / "task.json").unlink()
-    with pytest.raises(RecordError, match=r"task\.json is missing: run `dvc repro`"):
+    with pytest.raises(RecordError, match=r"task\.json is missing: run `whether run`"):
         run(artifacts)
 
 

@@ -177,7 +177,7 @@ def test_a_checkpoint_without_a_tuner_is_refused(artifacts: Path, settings: Any,
 
 def test_missing_rows_are_named(artifacts: Path, settings: Any) -> None:
     (artifacts / "training_set" / "lora" / "dev.jsonl").unlink()
-    with pytest.raises(RecordError, match=r"dev\.jsonl is missing: run `dvc repro`"):
+    with pytest.raises(RecordError, match=r"dev\.jsonl is missing: run `whether run`"):
         search("lora", settings(RATES), artifacts=artifacts)
 
 

@@ -34,6 +34,6 @@ def test_the_checkpoint_is_one(tmp_path: Path) -> None:
     shutil.copytree(ROOT / CONF, tmp_path / "conf")
     (example,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
     (tmp_path / "conf/checkpoint/lora_searched.yaml").write_text(example)
-    (overrides,) = re.findall(r'^make run ARGS="([^"]+)"$', TEXT, re.MULTILINE)
+    (overrides,) = re.findall(r"^whether run (.+)$", TEXT, re.MULTILINE)
     config = check(yaml.safe_load(compose([overrides], tmp_path / "conf")))
     assert config.checkpoints["lora_searched"].tuner is not None

@@ -142,7 +142,7 @@ def bundle_record(arm: str, verdict: Verdict, config: Config, artifacts: Path) -
 def _files_under(name: str, folder: Path) -> list[tuple[str, Path]]:
     """Return the files of a folder, with their paths in the bundle. Raises RecordError where there are none."""
     if not folder.is_dir():
-        raise RecordError(f"{folder} is missing, which a bundle needs as {name}/: run `dvc repro` to make it")
+        raise RecordError(f"{folder} is missing, which a bundle needs as {name}/: run `whether run` to make it")
     return [(f"{name}/{file.relative_to(folder).as_posix()}", file) for file in folder.rglob("*") if file.is_file()]
 
 

@@ -13,7 +13,7 @@ def read_champion(folder: Path) -> Champion:
     """Return the champion. Raises RecordError where there is none."""
     file = folder / "champion.json"
     if not file.exists():
-        raise RecordError(f"{file} is missing: there is no champion yet; `python -m pipelines.retrain` makes the first")
+        raise RecordError(f"{file} is missing: there is no champion yet; `whether retrain run` makes the first")
     return read_json(file, Champion)
 
 

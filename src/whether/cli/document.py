@@ -20,7 +20,8 @@ into `.venv` (`source .venv/bin/activate`), `pip install` of the wheel into an e
 root of the repository, and of a project that `whether new` has made. `python -m whether.cli` is the same command.
 
 - A word with `=` is a Hydra override, whatever the verb: `task=fever`, `tuner.r=8`, `prompt=[zero_shot,knn]`. Names,
-  settings and options may stand in any order after the verb. A name that holds a `=` goes after `--`.
+  settings and options may stand in any order after the verb. A name that holds a `=` goes after `--`. Where the
+  shell is zsh, a word with brackets is quoted: `'prompt=[zero_shot,knn]'`.
 - What is not understood is one line on standard error that names what is near, and exit status 2. Other errors end
   with 1, Ctrl-C with 130, SIGTERM with 143.
 - `whether --install-completion` completes verbs and options in your shell.

@@ -24,7 +24,7 @@ class GateConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class RetrainConfig:
-    """The job `python -m pipelines.retrain`: where rows arrive, how they are split, what makes it retrain."""
+    """The job `whether retrain run`: where rows arrive, how they are split, what makes it retrain."""
 
     inbox: str = "inbox"
     """Folder where .jsonl and .csv files arrive; other files, and those that begin with a dot, are ignored."""

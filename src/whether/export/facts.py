@@ -99,8 +99,8 @@ def _check_same_run(config: Config, task: Task, checkpoint: CheckpointRecord) ->
     ):
         if recorded != current:
             raise RecordError(
-                f"artifacts/ holds the {what} {recorded}, and params.yaml says {current}: run `dvc repro` with the"
-                f" settings that you want, or go back to those of {recorded}"
+                f"artifacts/ holds the {what} {recorded}, and params.yaml says {current}: run `whether run` with"
+                f" the settings that you want, or go back to those of {recorded}"
             )
 
 

@@ -30,7 +30,7 @@ def read_collected(file: Path) -> list[CollectedRow]:
     try:
         return read_jsonl(file, CollectedRow)
     except RecordError as error:
-        raise DataError(f"{error}: the file is written by `python -m pipelines.retrain` and not by hand") from None
+        raise DataError(f"{error}: the file is written by `whether retrain run` and not by hand") from None
 
 
 def usable(task: TaskConfig, collected: Sequence[CollectedRow], file: Path) -> dict[Split, list[SourceRow]]:

@@ -58,7 +58,7 @@ def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise RecordError(f"{path} is missing: run `dvc repro` to make it") from None
+        raise RecordError(f"{path} is missing: run `whether run` to make it") from None
     except OSError as error:
         raise RecordError(f"{path} cannot be read: {error.strerror}") from None
 

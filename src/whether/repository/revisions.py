@@ -53,7 +53,9 @@ def verdict_history(most: int, scratch: Path) -> list[PastVerdict]:
     except RecordError as error:
         raise RecordError(f"no history: {error}") from None
     if not listed:
-        raise RecordError("no history: no commit of this repository changed dvc.lock (`git commit` after `dvc repro`)")
+        raise RecordError(
+            "no history: no commit of this repository changed dvc.lock (`git commit` after `whether run`)"
+        )
     found: list[PastVerdict] = []
     lines = [line.split() for line in listed.splitlines()]
     for commit, date in lines:

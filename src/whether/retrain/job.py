@@ -244,8 +244,8 @@ def _gate(work: RunState, verdict: Verdict, process: BundleProcess) -> tuple[Gat
     if champion is None:
         if verdict.answer == "inconclusive":
             return (
-                f"the verdict is inconclusive, so the first champion has to be chosen manually: `python -m"
-                f" pipelines.retrain action=promote arm={arm}` takes its guess; {verdict.reasons[0]}"
+                "the verdict is inconclusive, so the first champion has to be chosen manually:"
+                f" `whether retrain promote {arm}` takes its guess; {verdict.reasons[0]}"
             )
         reason = f"The first champion: the verdict recommends {arm}. {verdict.reasons[0]}"
         return GateRecord("first_champion", reason, promote=True), challenger

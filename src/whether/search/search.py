@@ -88,7 +88,7 @@ def _tuner(name: str, config: Config) -> TunerConfig:
     if name not in tuned:
         raise ConfigError(
             f"no checkpoint {name!r} in params.yaml{near_matches(name, tuned)}; one that is in conf/checkpoint is"
-            f" selected by `python -m pipelines.compose checkpoint=[base,{name}]`"
+            f" selected by `whether run checkpoint=[base,{name}]`"
         )
     return tuned[name]
 
