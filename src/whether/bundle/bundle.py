@@ -28,6 +28,7 @@ from whether.config.renamed import with_new_names
 from whether.errors import RecordError
 from whether.records import (
     CHECKPOINT,
+    ArmRecord,
     BundleRecord,
     Example,
     Prediction,
@@ -96,16 +97,7 @@ def bundle_record(arm: str, verdict: Verdict, config: Config, artifacts: Path) -
 
     Nothing is written. Raises RecordError for an arm that the verdict or `config` does not know.
     """
-    if arm not in verdict.arms:
-        raise RecordError(f"{arm} is not an arm of the last verdict; there are {', '.join(verdict.arms)}")
-    found = verdict.arms[arm]
-    if found.prompt not in config.prompts:
-        raise RecordError(f"{arm} was made with other settings: select {found.prompt}, as in prompt=[{found.prompt}]")
-    if found.checkpoint not in config.checkpoints:  # such as a warm start from a champion that was replaced since
-        raise RecordError(
-            f"{arm} was made with other settings, which have a checkpoint {found.checkpoint}: give no settings, to"
-            " use those of the last run"
-        )
+    found = _selected_arm(arm, verdict, config)
     prompt, served = config.prompts[found.prompt], config.checkpoints[found.checkpoint].served
     sources = {name: artifacts / "prepare" / name for name in ("task.json", "train.jsonl")}
     sources["predictions.jsonl"] = artifacts / "score" / arm / "predictions.jsonl"
@@ -137,6 +129,21 @@ def bundle_record(arm: str, verdict: Verdict, config: Config, artifacts: Path) -
         files={name: sha256_file(file) for name, file in sorted(sources.items())},
     )
     return dataclasses.replace(record, id=sha256_json(to_builtins(record))[:12]), sources
+
+
+def _selected_arm(arm: str, verdict: Verdict, config: Config) -> ArmRecord:
+    """Return what the verdict says of an arm. Raises RecordError where it or `config` does not know the arm."""
+    if arm not in verdict.arms:
+        raise RecordError(f"{arm} is not an arm of the last verdict; there are {', '.join(verdict.arms)}")
+    found = verdict.arms[arm]
+    if found.prompt not in config.prompts:
+        raise RecordError(f"{arm} was made with other settings: select {found.prompt}, as in prompt=[{found.prompt}]")
+    if found.checkpoint not in config.checkpoints:  # such as a warm start from a champion that was replaced since
+        raise RecordError(
+            f"{arm} was made with other settings, which have a checkpoint {found.checkpoint}: give no settings, to"
+            " use those of the last run"
+        )
+    return found
 
 
 def _files_under(name: str, folder: Path) -> list[tuple[str, Path]]:

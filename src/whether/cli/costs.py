@@ -1,16 +1,21 @@
 """`whether estimate` and `whether price`: what asking a served model costs. Nothing is sent."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import yaml
 
 from whether.cli.settings import last_or_composed
+from whether.config import ServedConfig
 from whether.errors import ConfigError
-from whether.records import ARTIFACTS, Task, read_json
+from whether.records import ARTIFACTS, Request, Task, read_json
 from whether.report.terminal import print_table
+
+if TYPE_CHECKING:
+    from whether.served.budget import CountTokens
 
 HEADS = ("arm", "requests", "tokens in", "tokens out", "USD")
 
@@ -23,7 +28,6 @@ def estimate(overrides: Sequence[str]) -> int:
     """
     from whether.generate.load import base_counter
     from whether.prompt.requests import all_requests, read_inputs
-    from whether.served.budget import BudgetedModel
 
     config = last_or_composed(overrides)
     served = {name: checkpoint.served for name, checkpoint in config.checkpoints.items() if checkpoint.served}
@@ -42,20 +46,31 @@ def estimate(overrides: Sequence[str]) -> int:
     }
     rows, beyond = [], False
     for checkpoint, settings in served.items():
-        total, model = 0.0, BudgetedModel(settings, checkpoint, count)
-        for name in config.prompts:
-            found = model.estimate(requests[name])
-            total += found.usd
-            counts = [f"{count:,}" for count in (found.requests, found.input_tokens, found.output_tokens)]
-            rows.append([f"{checkpoint}-{name}", *counts, f"{found.usd:.4f}"])
-        spent = model.spent()
-        limit = "no limit" if settings.max_cost is None else f"of {settings.max_cost:g} allowed"
-        rows.append([f"{checkpoint}: spent so far", "", "", "", f"{spent:.4f}"])
-        rows.append([f"{checkpoint}: afterwards", "", "", limit, f"{spent + total:.4f}"])
-        beyond |= settings.max_cost is not None and spent + total > settings.max_cost
+        lines, exceeds = _estimate_model(checkpoint, settings, requests, count)
+        rows += lines
+        beyond |= exceeds
     print_table(HEADS, rows, left=1)
     print("\ntokens in: about, by the base model's tokenizer; tokens out and USD: at most; nothing was sent")
     return int(beyond)
+
+
+def _estimate_model(
+    name: str, settings: ServedConfig, requests: Mapping[str, Sequence[Request]], count: "CountTokens"
+) -> tuple[list[list[str]], bool]:
+    """Return a served model's lines of the table, one for each prompt, and whether they exceed what it may cost."""
+    from whether.served.budget import BudgetedModel
+
+    lines, total, model = [], 0.0, BudgetedModel(settings, name, count)
+    for prompt, asked in requests.items():
+        found = model.estimate(asked)
+        total += found.usd
+        counts = [f"{number:,}" for number in (found.requests, found.input_tokens, found.output_tokens)]
+        lines.append([f"{name}-{prompt}", *counts, f"{found.usd:.4f}"])
+    spent = model.spent()
+    limit = "no limit" if settings.max_cost is None else f"of {settings.max_cost:g} allowed"
+    lines.append([f"{name}: spent so far", "", "", "", f"{spent:.4f}"])
+    lines.append([f"{name}: afterwards", "", "", limit, f"{spent + total:.4f}"])
+    return lines, settings.max_cost is not None and spent + total > settings.max_cost
 
 
 def price(model: str, url: str | None) -> None:

@@ -92,6 +92,7 @@ def reach_verdict(
     config: Config, study: Results, artifacts: Path, points: Points, *, is_first: bool = False
 ) -> Verdict:
     """Return the verdict on what was measured; `is_first`: constraints on what is not measured yet do not count."""
+    # 1. What was measured of each arm.
     settings, policy = _inference(config), config.policy
     metric = _primary_metric(config, study)
     arms = {name: _arm_record(name, study, config, metric, settings) for name in study.arms}
@@ -99,6 +100,7 @@ def reach_verdict(
         name: measure.candidate(study.arms[name], record.metrics, record.dev, metric.name)
         for name, record in arms.items()
     }
+    # 2. The comparisons: those that decide, and all other pairs, which only inform.
     unchecked = _unchecked(policy, arms) if is_first else []
     kept = {name: limit for name, limit in policy.constraints.items() if name not in unchecked}
     policy = dataclasses.replace(policy, constraints=kept)
@@ -106,6 +108,7 @@ def reach_verdict(
     selection, decision = judged.selection, judged.decision
     others = [pair for pair in measure.every_pair(study) if pair not in judged.differences]
     exploratory = measure.differences(study, others, metric, settings)
+    # 3. The verdict. The aspects are read off it, so they come last.
     quality = {name: record.metrics[metric.name] for name, record in arms.items()}
     curve = learning_curve(config, study, points, metric, settings)
     verdict = Verdict(

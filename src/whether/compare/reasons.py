@@ -55,6 +55,7 @@ def reasons(
     arms = {candidate.name: candidate for candidate in selection.representatives.values()}
     if decision.recommended is None:
         return ["No arm keeps the hard constraints of the policy.", *selection.excluded.values()]
+    # 1. What is recommended, and what the decision rests on.
     chosen = decision.recommended
     sentences = [_headline(decision, quality[chosen], metric)]
     if decision.outcome == "floor":
@@ -68,11 +69,13 @@ def reasons(
         sentences.append(_single_arm_sentence(arms[chosen], selection))
     elif decision.outcome == "runs":
         sentences.append(_runs(arms.values(), policy))
+    # 2. How it stands against the other arms, or what is missing to say that.
     if decision.outcome == "undecided":
         sentences += [_undecided_sentence(name, family, decision, policy) for name in decision.blocking]
         sentences.append(_more_runs(arms.values()) if needs_runs else _further(further, policy))
     elif decision.outcome != "floor":
         sentences += _differences(chosen, family, decision, policy)
+    # 3. What else counts in the choice: costs, general ability, chance in training, arms that were left out.
     if len(arms) > 1:
         sentences.append(_costs(chosen, arms, policy))
     if retention_change is not None and retention_change.value is not None:

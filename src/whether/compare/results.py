@@ -143,20 +143,7 @@ def load_results(config: Config, artifacts: Path, *, arms_alone: bool = False) -
     examples = {split: read_jsonl(prepared / f"{split}.jsonl", Example) for split in ("train", "dev", "test")}
     unseen = prepared / "unseen.jsonl"
     task = read_json(prepared / "task.json", Task)
-    arms = {
-        f"{checkpoint}-{prompt}": replace(
-            _load_arm(checkpoint, prompt, settings, examples, artifacts),
-            served=bool(made.served),
-            repeats=tuple(
-                _load_answers(_predictions(further, prompt, artifacts), examples)
-                for further, repeat in config.checkpoints.items()
-                if repeat.repeat_of == checkpoint
-            ),
-        )
-        for checkpoint, made in config.checkpoints.items()
-        if made.repeat_of is None
-        for prompt, settings in config.prompts.items()
-    }
+    arms = _load_arms(config, examples, artifacts)
     if not arms_alone:
         arms = {
             name: replace(arm, robustness=_robustness(arm, config, task, examples["dev"], artifacts))
@@ -176,6 +163,24 @@ def load_results(config: Config, artifacts: Path, *, arms_alone: bool = False) -
         },
         arms=arms,
     )
+
+
+def _load_arms(config: Config, examples: dict[str, list[Example]], artifacts: Path) -> dict[str, Arm]:
+    """Return each arm with its answers; those of further training runs are in the arm of the first one."""
+    return {
+        f"{checkpoint}-{prompt}": replace(
+            _load_arm(checkpoint, prompt, settings, examples, artifacts),
+            served=bool(made.served),
+            repeats=tuple(
+                _load_answers(_predictions(further, prompt, artifacts), examples)
+                for further, repeat in config.checkpoints.items()
+                if repeat.repeat_of == checkpoint
+            ),
+        )
+        for checkpoint, made in config.checkpoints.items()
+        if made.repeat_of is None
+        for prompt, settings in config.prompts.items()
+    }
 
 
 def _robustness(arm: Arm, config: Config, task: Task, dev: Sequence[Example], artifacts: Path) -> Robustness | None:

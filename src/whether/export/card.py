@@ -50,7 +50,7 @@ def card(facts: CardData, tokenizer: Any) -> str:
     return str(ModelCard(text))  # parses what it was given, so a card that the hub could not read fails here
 
 
-def _body(facts: CardData, tokenizer: Any) -> str:
+def _environment() -> Environment:
     # Markdown is no HTML: what is untrusted goes through the filters of whether.export.markdown.
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -71,27 +71,35 @@ def _body(facts: CardData, tokenizer: Any) -> str:
         "size": lambda number: NOT_MEASURED if number is None else format_bytes(number),
         "percent": lambda number: NOT_MEASURED if number is None else format_percent(number),
     }
+    return environment
+
+
+def _body(facts: CardData, tokenizer: Any) -> str:
     verdict, messages = facts.verdict, _example(facts)
     metrics = catalogue(verdict) if verdict else METRICS
-    return environment.get_template("card.md.j2").render(
-        facts=facts,
-        title=model_name(facts),
-        technique=technique(facts),
-        messages=messages,
-        prompt=render(tokenizer, messages),
-        columns=_columns(facts),
-        names={name: info.label for name, info in metrics.items()},
-        arms=_arms(facts),
-        measured=lambda metric, found: _measured(metric, found, metrics),
-        comparisons=_comparisons(facts),
-        level=f"{100 * (1 - verdict.policy['alpha']):g}%" if verdict else "",
-        retention=_retention(facts),
-        retention_mean=_retention_mean(facts),
-        own=_own_arm(facts),
-        labels=markdown.shortened(facts.task.labels),
-        settings=_settings(facts),
-        base=_base(facts),
-        data=_data(facts),
+    return (
+        _environment()
+        .get_template("card.md.j2")
+        .render(
+            facts=facts,
+            title=model_name(facts),
+            technique=technique(facts),
+            messages=messages,
+            prompt=render(tokenizer, messages),
+            columns=_columns(facts),
+            names={name: info.label for name, info in metrics.items()},
+            arms=_arms(facts),
+            measured=lambda metric, found: _measured(metric, found, metrics),
+            comparisons=_comparisons(facts),
+            level=f"{100 * (1 - verdict.policy['alpha']):g}%" if verdict else "",
+            retention=_retention(facts),
+            retention_mean=_retention_mean(facts),
+            own=_own_arm(facts),
+            labels=markdown.shortened(facts.task.labels),
+            settings=_settings(facts),
+            base=_base(facts),
+            data=_data(facts),
+        )
     )
 
 

@@ -113,12 +113,14 @@ def train(
     from whether.finetune.trainer import make_trainer
     from whether.model.label_head import label_head
 
+    # 1. The base model, and the texts as its tokens.
     check(tuner, data.task)
     set_threads(model.threads)
     device = select_device(model.device)
     base, tokenizer = load_base(model_folder, getattr(torch, model.dtype))
     train_rows = encode_rows(tokenizer, data.train, tuner.max_length, "train")
     dev_rows = encode_rows(tokenizer, data.dev, tuner.max_length, "dev")
+    # 2. What is trained: the adapter, and rows of labels where it has a head for them.
     set_seed(seed)
     adapted = build(tuner.adapter, base, data.task, where="tuner.adapter")
     require_trainable(adapted, str(tuner.adapter["_target_"]))
@@ -128,6 +130,7 @@ def train(
     if head is not None:
         train_rows = label_rows(train_rows, data.train, head.labels)
         dev_rows = label_rows(dev_rows, data.dev, head.labels)
+    # 3. The training.
     classes = [str(example.label) for example in data.train] if tuner.balanced else None
     with explain_oom(), deterministic(device):
         trainer = make_trainer(
@@ -138,6 +141,7 @@ def train(
         # Each process drops its own inputs out; the weights are the main one's.
         torch.manual_seed(seed + processes.index())
         end = run(trainer, state)
+    # 4. What came of it; the best step's weights are among the checkpoints that Trainer has left in `state`.
     return TrainingResult(
         best=state / f"checkpoint-{end['best_global_step']}",
         best_step=end["best_global_step"],

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 from whether.config import Config
 from whether.errors import ConfigError, RecordError, near_matches
@@ -50,6 +51,16 @@ logger = logging.getLogger(__name__)
 Scores = dict[PromptCandidate, list[ScoredExample]]
 
 
+class _SearchData(NamedTuple):
+    """What prepare made."""
+
+    task: Task
+    pool: list[Example]
+    """The training split, which prompts draw on."""
+    dev: list[Example]
+    """What candidates are measured on."""
+
+
 def optimise(name: str, config: Config, *, artifacts: Path, restart: bool = False) -> Path:
     """Search for a prompt of checkpoint `name`; return the records' folder.
 
@@ -58,32 +69,21 @@ def optimise(name: str, config: Config, *, artifacts: Path, restart: bool = Fals
     """
     from whether.engine.local import LocalModel
 
-    settings, prepared = config.optimise, artifacts / "prepare"
+    settings = config.optimise
+    # 1. The candidates. What cannot be built is reported before the model is loaded.
     if name not in config.checkpoints:
         raise ConfigError(f"no checkpoint {name!r} in params.yaml{near_matches(name, config.checkpoints)}")
     if config.checkpoints[name].served:
         raise ConfigError(f"{name} is a served model, whose every answer costs: search on a checkpoint of this machine")
-    task = read_json(prepared / "task.json", Task)
-    pool, dev = (read_jsonl(prepared / f"{split}.jsonl", Example) for split in ("train", "dev"))
-    first, keep = settings.first, settings.keep
-    most = max_candidates(settings.candidates, len(dev), settings.evaluations, first=first, keep=keep)
-    candidates = sample_candidates(settings, task, len(pool), config.seed, most)
-    if not candidates:
-        raise ConfigError(
-            "optimise: no candidate is left: raise evaluations, or give it demonstrations and decodings that the task"
-            " and the training split allow"
-        )
-    by_hand = manual_prompts(config.prompts)
+    data = _read_data(artifacts / "prepare")
+    task, pool, dev = data
+    candidates, by_hand = _candidates(config, data), manual_prompts(config.prompts)
     check_reflector(settings.reflect)
-    for candidate in [*candidates, *by_hand]:  # what cannot be built is reported before the model is loaded
+    for candidate in [*candidates, *by_hand]:
         build_prompt(candidate.name if candidate.by_hand else "optimised", candidate.prompt, task, pool, config.seed)
+    # 2. The scores that an earlier call with the same model and examples has left.
     checkpoint = artifacts / "finetune" / name / CHECKPOINT
-    decisive = {
-        "model": sha256_folder(artifacts / "model"), "checkpoint": sha256_folder(checkpoint),
-        "dtype": config.model.dtype, "task": to_builtins(task), "seed": config.seed,
-        "examples": [to_builtins(example) for example in [*pool, *dev]],
-    }  # fmt: skip
-    key = sha256_json(decisive)
+    key = _search_key(config, data, artifacts / "model", checkpoint)
     state, folder = STATE / "optimise" / name, artifacts / "optimise" / name
     taken = f"another search for a prompt of {state.name} is running here: wait, or stop it"
     with exclusive_lock(state / "lock", lambda: RecordError(taken)):
@@ -91,14 +91,16 @@ def optimise(name: str, config: Config, *, artifacts: Path, restart: bool = Fals
         if restart:
             journal_file.unlink(missing_ok=True)
         journal = ScoreJournal(journal_file)
+        # 3. Successive halving: all candidates on few examples, the better ones on more.
         local = LocalModel.load(artifacts / "model", checkpoint, config.model)
         judge = Evaluator(local, task, pool, config.seed, journal)
-        planned = rungs(len(candidates), len(dev), first=first, keep=keep)
+        planned = rungs(len(candidates), len(dev), first=settings.first, keep=settings.keep)
         ordered = stratified_order(dev, config.seed)
         until = None if settings.minutes is None else time.monotonic() + 60 * settings.minutes
         found = _successive_halving(
-            judge, candidates, [rung.examples for rung in planned], ordered, keep=keep, until=until
+            judge, candidates, [rung.examples for rung in planned], ordered, keep=settings.keep, until=until
         )
+        # 4. Rewritings of the best one's instruction, and for comparison the prompts that were written by hand.
         written, usd = list[PromptCandidate](), 0.0
         if settings.reflect:
             logger.info("%s rewrites the instruction", settings.reflect.reflector.model)
@@ -108,20 +110,16 @@ def optimise(name: str, config: Config, *, artifacts: Path, restart: bool = Fals
             )  # fmt: skip
             found |= {candidate: judge.scores(candidate, ordered) for candidate in written}
         found |= {candidate: judge.scores(candidate, ordered) for candidate in _log_manual(by_hand)}
+        # 5. The records.
         records = _ranked(found)
         best = next(record for record in records if record.examples == len(dev) and not record.by_hand)
         hand = next((record for record in records if record.by_hand), None)
-        scores = {
-            candidate.name: [row.score for row in _in_order_of(rows, dev)]
-            for candidate, rows in found.items()
-            if candidate.name in (best.name, hand.name if hand else None) and len(rows) == len(dev)
-        }
         record = OptimiseRecord(
             checkpoint=name, key=key, task=task.name, model=config.model.name, seed=config.seed,
             dev_examples=len(dev), candidates=len(candidates) + len(written), rungs=[rung.examples for rung in planned],
             evaluations=journal.evaluations, seconds=journal.seconds, best=best.name, best_score=best.score,
             by_hand=hand.name if hand else None, by_hand_score=hand.score if hand else None,
-            difference=best.score - hand.score if hand else None, answers=scores,
+            difference=best.score - hand.score if hand else None, answers=_scores_on_dev(found, [best, hand], dev),
             reflector=settings.reflect.reflector.model if settings.reflect else None, rewritten=len(written),
             reflector_usd=usd,
         )  # fmt: skip
@@ -129,6 +127,35 @@ def optimise(name: str, config: Config, *, artifacts: Path, restart: bool = Fals
         write_json(folder / "optimise.json", record)
         write_text(folder / "best.yaml", prompt_yaml(record, best))
     return folder
+
+
+def _read_data(prepared: Path) -> _SearchData:
+    task = read_json(prepared / "task.json", Task)
+    return _SearchData(task, *(read_jsonl(prepared / f"{split}.jsonl", Example) for split in ("train", "dev")))
+
+
+def _candidates(config: Config, data: _SearchData) -> list[PromptCandidate]:
+    """Return as many candidates as the evaluations suffice for. Raises ConfigError where there is none."""
+    settings = config.optimise
+    most = max_candidates(
+        settings.candidates, len(data.dev), settings.evaluations, first=settings.first, keep=settings.keep
+    )
+    candidates = sample_candidates(settings, data.task, len(data.pool), config.seed, most)
+    if not candidates:
+        raise ConfigError(
+            "optimise: no candidate is left: raise evaluations, or give it demonstrations and decodings that the task"
+            " and the training split allow"
+        )
+    return candidates
+
+
+def _search_key(config: Config, data: _SearchData, model: Path, checkpoint: Path) -> str:
+    """Return a hash of all that decides what a prompt scores."""
+    return sha256_json({
+        "model": sha256_folder(model), "checkpoint": sha256_folder(checkpoint),
+        "dtype": config.model.dtype, "task": to_builtins(data.task), "seed": config.seed,
+        "examples": [to_builtins(example) for example in [*data.pool, *data.dev]],
+    })  # fmt: skip
 
 
 def _successive_halving(
@@ -183,6 +210,18 @@ def _ranked(found: Scores) -> list[CandidateRecord]:
         )
         for one in _order(found)
     ]  # fmt: skip
+
+
+def _scores_on_dev(
+    found: Scores, chosen: Sequence[CandidateRecord | None], dev: Sequence[Example]
+) -> dict[str, list[float]]:
+    """Return what those of the chosen candidates that answered all of dev scored, in its order."""
+    names = [record.name for record in chosen if record]
+    return {
+        candidate.name: [row.score for row in _in_order_of(rows, dev)]
+        for candidate, rows in found.items()
+        if candidate.name in names and len(rows) == len(dev)
+    }
 
 
 def _in_order_of(rows: Sequence[ScoredExample], dev: Sequence[Example]) -> list[ScoredExample]:

@@ -71,6 +71,7 @@ def rewrite(
     """
     from gepa.api import optimize
 
+    # 1. The search by gepa, which ends by itself, by time, or when the next answer could cost too much.
     reflector = _Reflector(config, seed, count)
     adapter = _Adapter(best, judge, task, pool, seed)
     program: Any = adapter
@@ -86,6 +87,7 @@ def rewrite(
         logger=_Log(),
         seed=seed,
     )
+    # 2. The texts that gepa measured on all of dev. The first is the one to be rewritten.
     if reflector.failure:
         raise reflector.failure
     texts = [candidate[_TEXT] for candidate in result.candidates[1:]]

@@ -35,6 +35,7 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, co
     """
     from transformers import AutoTokenizer
 
+    # 1. Rows of the task's file, those that were collected since, and the labels of both.
     table = read_examples(task)
     file = collected_file(task, collected)
     arrived = usable(task, read_collected(file), file)
@@ -42,21 +43,25 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, co
     labels = _labels(task, [*table.rows, *later])
     _check_unseen(task, labels)
     own_labels = _labels_of_source(labels, table.rows, later)
+    # 2. Duplicates go before the sample is drawn, near duplicates after it. Collected rows are never sampled out.
     distinct = drop_duplicates([*table.rows, *later])
     own, kept_later = partition(distinct.kept, arrived)
     sample = draw_sample(own, task.max_rows, seed, own_labels)
     far = drop_near_duplicates([*sample, *kept_later], task.near_duplicate)
     own, fresh = partition(far.kept, arrived)
+    # 3. The splits: own rows by chance, collected ones where they were put when they arrived.
     splits = split([row.example for row in own], task.splits, seed, own_labels)
     for name in ("train", "dev"):
         splits[name] += rows_of_split(name, fresh, arrived, splits["test"])
     recent = rows_of_split("recent", fresh, arrived, splits["test"])
+    # 4. Rows of labels that are left out of everything but a test of their own.
     labels = _labels_with_examples(labels, far.kept, later)
     seen = [label for label in labels if label not in task.unseen_labels]
     unseen = [row for name in ("dev", "test") for row in splits[name] if row.target in task.unseen_labels]
     for rows in (*splits.values(), recent):
         rows[:] = [row for row in rows if row.target not in task.unseen_labels]
 
+    # 5. The task as all later stages read it, and the profile.
     record = _task(task, seen)
     tokenizer = AutoTokenizer.from_pretrained(model_folder, local_files_only=True)
     lengths = token_lengths(tokenizer, record, far.kept)
@@ -75,6 +80,7 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, co
         "conflicts": describe_conflicts([*distinct.dropped, *far.dropped]),
         "splits": describe_splits(splits, record, lengths),
     }
+    # 6. The files.
     for name, examples in splits.items():
         write_jsonl(folder / f"{name}.jsonl", map(_plain, examples))
     if recent:

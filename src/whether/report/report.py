@@ -86,13 +86,11 @@ def write_report(verdict: Path, *, artifacts: Path, folder: Path) -> None:
     write_text(folder / "report.html", render(data, drawings))
 
 
-def render(data: ReportData, drawings: dict[str, str]) -> str:
-    """Return the page. `drawings` are the pictures of `whether.report.plots`, by name."""
-    verdict = data.verdict
+def _environment(metrics: Mapping[str, MetricInfo]) -> Environment:
+    """Return Jinja with the filters and names of the page. `metrics` are all that the verdict knows, by name."""
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    metrics = catalogue(verdict)
     environment.filters |= {"value": lambda number, metric: format_value(metric, number, metrics), "usd": format_usd}
     environment.filters |= {"signed": format_signed, "p_value": format_p_value, "signed_usd": format_signed_usd}
     environment.globals |= {
@@ -101,36 +99,50 @@ def render(data: ReportData, drawings: dict[str, str]) -> str:
         "kinds": APPROACH_NAMES,
         "metrics": metrics,
     }
+    return environment
+
+
+def render(data: ReportData, drawings: dict[str, str]) -> str:
+    """Return the page. `drawings` are the pictures of `whether.report.plots`, by name."""
+    verdict = data.verdict
     shown, differing = examples(data)
     chosen = list(verdict.representatives.values()) or verdict.ranking()
-    return environment.get_template("report.html.j2").render(
-        verdict=verdict,
-        task=data.task,
-        curve=verdict.learning_curve,
-        headline=HEADLINES[verdict.answer],
-        summary=summary(verdict),
-        level=f"{100 * data.level:g}%",
-        leaderboards=leaderboards(verdict),
-        status={"acceptable": "not worse than the best", "rejected": "shown to be worse", "undecided": "not settled"},
-        decision=[_comparison(row) for row in verdict.comparisons if row.family == "decision"],
-        exploratory=[_comparison(row) for row in verdict.comparisons if row.family == "exploratory"],
-        retention=retention(verdict),
-        training_costs=training_costs(verdict),
-        chosen=chosen,
-        unmeasured=_unmeasured(verdict, chosen),
-        formats=format_table(data.robustness) if data.robustness else None,
-        subset=next(iter(data.robustness.values()), None),
-        violations=violations(data.adherence),
-        profile=data.profile,
-        balance=_balance(data.profile),
-        tests=len(data.outputs),
-        training=_named(drawings, "training_"),
-        confusions=_named(drawings, "confusion_"),
-        examples=shown,
-        differing=differing,
-        driven=shown_break_even(verdict) if verdict.break_even else None,
-        drawings={name: Markup(svg) for name, svg in drawings.items()},  # noqa: S704 - drawn by us from numbers
-        colours=Markup(STYLE),  # noqa: S704 - a file of this package
+    return (
+        _environment(catalogue(verdict))
+        .get_template("report.html.j2")
+        .render(
+            verdict=verdict,
+            task=data.task,
+            curve=verdict.learning_curve,
+            headline=HEADLINES[verdict.answer],
+            summary=summary(verdict),
+            level=f"{100 * data.level:g}%",
+            leaderboards=leaderboards(verdict),
+            status={
+                "acceptable": "not worse than the best",
+                "rejected": "shown to be worse",
+                "undecided": "not settled",
+            },
+            decision=[_comparison(row) for row in verdict.comparisons if row.family == "decision"],
+            exploratory=[_comparison(row) for row in verdict.comparisons if row.family == "exploratory"],
+            retention=retention(verdict),
+            training_costs=training_costs(verdict),
+            chosen=chosen,
+            unmeasured=_unmeasured(verdict, chosen),
+            formats=format_table(data.robustness) if data.robustness else None,
+            subset=next(iter(data.robustness.values()), None),
+            violations=violations(data.adherence),
+            profile=data.profile,
+            balance=_balance(data.profile),
+            tests=len(data.outputs),
+            training=_named(drawings, "training_"),
+            confusions=_named(drawings, "confusion_"),
+            examples=shown,
+            differing=differing,
+            driven=shown_break_even(verdict) if verdict.break_even else None,
+            drawings={name: Markup(svg) for name, svg in drawings.items()},  # noqa: S704 - drawn by us from numbers
+            colours=Markup(STYLE),  # noqa: S704 - a file of this package
+        )
     )
 
 

@@ -36,10 +36,12 @@ def decide_promotion(
     task: Task, metric: Metric, policy: PolicyConfig, gate: GateConfig, settings: InferenceSettings,
 ) -> GateRecord:  # fmt: skip
     """Return whether the challenger takes over. `verdict` is the one that recommended it, by `metric`."""
+    # 1. Nothing to compare.
     if champion.id == challenger.id:
         return GateRecord("same", f"the pipeline made {champion.arm} again, which is the champion", promote=False)
     if challenger.arm in verdict.excluded:
         return GateRecord("constraint", verdict.excluded[challenger.arm], promote=False)
+    # 2. The difference on each set of examples that is large enough, corrected for there being several.
     min_rows = {"test": 2, "recent": gate.min_recent_rows}
     looked_at = [sheet for sheet in sheets if len(sheet.examples) >= min_rows[sheet.name]]
     found = [_difference(sheet, task, metric, settings) for sheet in looked_at]
@@ -57,6 +59,7 @@ def decide_promotion(
         )
         for sheet, difference, p_adjusted in zip(looked_at, found, adjusted, strict=True)
     ]
+    # 3. The decision. Costs count only between arms that are made in different ways.
     costs = _monthly(champion, verdict, policy), _monthly(challenger, verdict, policy)
     margins = {"test": gate.margin or policy.margin, "recent": gate.recent_margin}
     decided = _decide(sides, margins, policy, costs if champion.recipe != challenger.recipe else (costs[1], costs[1]))

@@ -165,30 +165,14 @@ def _run_steps(work: RunState, text: str, forced: bool) -> tuple[Outcome, str]:
     config, process = work.config, BundleProcess(work.folder)
     with _step(work, "taking in"):
         write_params(text)
-        if not DATA.exists():
-            fetch_all(config)
-        hooks.collect(config.retrain, _collect_since(work.runs))
-        plan = inbox.plan_intake(config, work.number, work.now)
-        inbox.apply_intake(plan, config, work.number)
-        work.intake = plan.counts
-        logger.info("%s", describe_intake(plan.counts))
-        messages = attention_messages(plan, work.folder, config.task.name)
-        for message in messages:
-            logger.warning("%s", message)
-        work.attention += messages
-        versions.version_data()
+        plan = _take_in(work)
     if _base_model_missing(work.folder):
         with _step(work, "base model"):
             logger.info("artifacts/model is missing: it is made again, so that the champion can answer")
             fetch_all(config)
             dvc_repro(work.log, "model")
     with _step(work, "triggers"):
-        work.findings = evaluate_triggers(work.config, work.folder, work.context, plan.rows, process)
-        for found in work.findings:
-            logger.info("%s %s: %s", "FIRES" if found.fired else "quiet", found.trigger, found.reason)
-        fresh = [row for row in plan.rows if row.labelled_in_run == work.number and row.destination != "duplicate"]
-        scores = champion_scores(config, read_champion_or_none(work.folder), fresh, process)
-        work.champion_new = _mean_score(scores, config)
+        _look_for_reasons(work, plan.rows, process)
         reasons = _reasons(work, forced)
     if not reasons:
         action = bool(work.intake.unknown_labels) or all_rows_rejected(work.intake)
@@ -210,15 +194,49 @@ def _run_steps(work: RunState, text: str, forced: bool) -> tuple[Outcome, str]:
         action = bool(work.intake.unknown_labels)
         return ("action_required", work.attention[-1]) if action else ("kept", decision.reason)
     with _step(work, "promotion"):
-        promote(work.folder, bundle, work.number, work.now, decision.reason)
-        summary = {"task": config.task.name, "arm": bundle.record.arm, "bundle": bundle.record.id}
-        summary |= {"run": str(work.number), "reason": decision.reason}
-        problems = hooks.after_promotion(config.retrain, bundle.folder, bundle.record.arm, summary)
-        for problem in problems:
-            logger.warning("%s; the promotion is kept", problem)
-        work.attention += problems
-        prune(work.folder, config.retrain.bundles)
+        _promote(work, bundle, decision.reason)
     return "promoted", decision.reason
+
+
+def _take_in(work: RunState) -> inbox.IntakePlan:
+    """Take what arrived into the data, which gets a new version, and return what went where."""
+    config = work.config
+    if not DATA.exists():
+        fetch_all(config)
+    hooks.collect(config.retrain, _collect_since(work.runs))
+    plan = inbox.plan_intake(config, work.number, work.now)
+    inbox.apply_intake(plan, config, work.number)
+    work.intake = plan.counts
+    logger.info("%s", describe_intake(plan.counts))
+    messages = attention_messages(plan, work.folder, config.task.name)
+    for message in messages:
+        logger.warning("%s", message)
+    work.attention += messages
+    versions.version_data()
+    return plan
+
+
+def _look_for_reasons(work: RunState, rows: Sequence[CollectedRow], process: BundleProcess) -> None:
+    """Evaluate the triggers, and score the champion on the rows that this run has labels of."""
+    work.findings = evaluate_triggers(work.config, work.folder, work.context, rows, process)
+    for found in work.findings:
+        logger.info("%s %s: %s", "FIRES" if found.fired else "quiet", found.trigger, found.reason)
+    fresh = [row for row in rows if row.labelled_in_run == work.number and row.destination != "duplicate"]
+    scores = champion_scores(work.config, read_champion_or_none(work.folder), fresh, process)
+    work.champion_new = _mean_score(scores, work.config)
+
+
+def _promote(work: RunState, bundle: Bundle, reason: str) -> None:
+    """Make a bundle the champion, and tell those who want to know; what fails there is only reported."""
+    config = work.config
+    promote(work.folder, bundle, work.number, work.now, reason)
+    summary = {"task": config.task.name, "arm": bundle.record.arm, "bundle": bundle.record.id}
+    summary |= {"run": str(work.number), "reason": reason}
+    problems = hooks.after_promotion(config.retrain, bundle.folder, bundle.record.arm, summary)
+    for problem in problems:
+        logger.warning("%s; the promotion is kept", problem)
+    work.attention += problems
+    prune(work.folder, config.retrain.bundles)
 
 
 def _base_model_missing(folder: Path) -> bool:
