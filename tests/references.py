@@ -1,14 +1,14 @@
 """The slow and simple ways to score and to generate that the engine is compared with."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from whether.config import ModelConfig
 from whether.engine.local import LocalModel
 from whether.engine.requests import ScoringRequest
 from whether.engine.sampling import random_generator
 from whether.outputs.kinds import output_of
-from whether.outputs.output import ParsedAnswer, score_answer
+from whether.outputs.output import score_answer
 from whether.records import Decoding, Generation, Sampling, Task
 
 
@@ -98,7 +98,24 @@ def generate_greedily(local: LocalModel, prompts: Sequence[Sequence[int]], decod
     return [answer for (answer,) in local.generate_tokens(prompts, decoding)]
 
 
+class ParsedAnswer(NamedTuple):
+    """What was understood of one output."""
+
+    answer: str | None
+    score: float
+
+    @property
+    def valid(self) -> bool:
+        """Whether the output has the form that the task asks for."""
+        return self.answer is not None
+
+
 def parser(task: Task) -> Callable[[str, str], ParsedAnswer]:
     """Return a function from (output, target) to what is understood of the output."""
     kind = output_of(task)
-    return lambda output, target: score_answer(kind, kind.parse(output), target)
+
+    def parse(output: str, target: str) -> ParsedAnswer:
+        answer = kind.parse(output)
+        return ParsedAnswer(answer, score_answer(kind, answer, target))
+
+    return parse

@@ -100,7 +100,7 @@ def test_the_output_kind_goes_through_every_stage(extended: Path, tiny_model: Pa
     assert {example.target for example in test} == {"refund", "billing, delivery", "delivery, refund", "billing"}
 
     kind = output_of(task)
-    assert score_answer(kind, kind.parse("Refund, delivery\nbecause"), "delivery, refund").score == 1.0
+    assert score_answer(kind, kind.parse("Refund, delivery\nbecause"), "delivery, refund") == 1.0
     assert kind.parse("refund, other") is kind.parse("") is None
     assert kind.parse_json('{"answer": "delivery, billing"}') == "billing, delivery"
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from references import model_config
 
 from whether.benchmark.benchmark import benchmark
 from whether.benchmark.other import measure_unseen_task
 from whether.benchmark.speed import measure_speed
 from whether.benchmark.text import measure_perplexity
-from whether.config import BenchmarkConfig, ModelConfig, SourceConfig, TaskConfig
+from whether.config import BenchmarkConfig, SourceConfig, TaskConfig
 from whether.engine.local import LocalModel
 from whether.engine.requests import ScoringRequest
 from whether.errors import ConfigError, DataError, EngineError, RecordError
@@ -23,9 +24,7 @@ from whether.records import Message, read_json, read_jsonl, write_json, write_js
 
 ROOT = Path(__file__).parents[2]
 TASKS = ROOT / "src/whether/benchmark/tasks"
-MODEL = ModelConfig(
-    name="tiny", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1
-)
+MODEL = model_config()
 CHOICES = ["one", "two", "three", "four"]
 NUMBERS = """
 dataset_path: json

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from arms import run_arm
+from references import model_config
 
 from whether.compare.robustness import measure_robustness
-from whether.config import ModelConfig, PromptConfig, RobustnessConfig, ServingConfig
+from whether.config import PromptConfig, RobustnessConfig, ServingConfig
 from whether.errors import ConfigError
 from whether.generate.protocol import answer_call, calls_of
 from whether.outputs.decoding import DecodingStrategy, ParsedOutput, greedy, json_answer, label_scores
@@ -30,9 +31,7 @@ from whether.records import (
 )
 from whether.score.adherence import adherence, violation
 
-MODEL = ModelConfig(
-    name="tiny", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1
-)
+MODEL = model_config()
 STRATEGIES = "whether.prompt.strategies"
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from references import model_config
 
-from whether.config import ModelConfig
 from whether.engine.local import LocalModel
 from whether.generate.generate import generate_formats
 from whether.generate.load import LoadedCheckpoint
@@ -27,9 +27,7 @@ from whether.records import (
     write_jsonl,
 )
 
-MODEL = ModelConfig(
-    name="tiny", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1
-)
+MODEL = model_config()
 
 
 class Counted:
@@ -92,10 +90,10 @@ def test_each_is_answered_as_by_itself_and_alike_ones_share_a_call(
         alone = answers_of([one for one in requests if one.variant == variant], model, tmp_path)
         shared = [one for one in together if one.variant == variant]
         expected = parse_generations(label_task, decoding, alone)
-        assert [(one.answer, one.generation.text) for one in parse_generations(label_task, decoding, shared)] == [
-            (one.answer, one.generation.text) for one in expected
+        assert [(one.answer, one.generation.text) for _, one in parse_generations(label_task, decoding, shared)] == [
+            (one.answer, one.generation.text) for _, one in expected
         ]
-        assert all(one.answer in label_task.labels for one in expected) or variant == OWN
+        assert all(one.answer in label_task.labels for _, one in expected) or variant == OWN
 
 
 def test_one_that_is_too_long_has_its_error_and_the_others_their_answers(

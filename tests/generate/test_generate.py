@@ -4,18 +4,17 @@ from pathlib import Path
 
 import pytest
 from arms import run_arm
+from references import model_config
 
 from tests.shipped_metrics import CONFIGS
 from whether.chat.messages import zero_shot_messages
-from whether.config import ModelConfig, PromptConfig, ServingConfig
+from whether.config import PromptConfig, ServingConfig
 from whether.errors import DataError, EngineError, RecordError
 from whether.metrics.catalogue import METRICS
 from whether.model.tokens import encode
 from whether.records import Example, Prediction, Task, read_json, read_jsonl, write_json, write_jsonl, write_text
 
-MODEL = ModelConfig(
-    name="tiny", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1
-)
+MODEL = model_config()
 ZERO_SHOT = PromptConfig(strategy={"_target_": "whether.prompt.strategies.zero_shot"}, plain=True)
 FEW_SHOT = PromptConfig(strategy={"_target_": "whether.prompt.strategies.few_shot", "examples": 6})
 SERVING = ServingConfig(requests=3, warmup=1)

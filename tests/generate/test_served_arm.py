@@ -6,18 +6,17 @@ from pathlib import Path
 
 import pytest
 from arms import run_arm
+from references import model_config
 from serving import Proxy, sampling_copy, status, transformers_server, without_usage
 
-from whether.config import ModelConfig, PromptConfig, RobustnessConfig, ServedConfig, ServingConfig, TokenPrice
+from whether.config import PromptConfig, RobustnessConfig, ServedConfig, ServingConfig, TokenPrice
 from whether.errors import EngineError
 from whether.generate.load import base_counter
 from whether.prompt.requests import all_requests, read_inputs
 from whether.records import Prediction, read_json, read_jsonl
 from whether.served.budget import BudgetedModel
 
-MODEL = ModelConfig(
-    name="tiny", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1
-)
+MODEL = model_config()
 FEW_SHOT = PromptConfig(strategy={"_target_": "whether.prompt.strategies.few_shot", "examples": 3})
 VOTING = PromptConfig(
     strategy={"_target_": "whether.prompt.strategies.zero_shot"},

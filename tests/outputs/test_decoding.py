@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from references import model_config
 
 from whether.bundle.asking import ask
-from whether.config import ModelConfig
 from whether.engine.local import LocalModel
 from whether.errors import ConfigError, EngineError
 from whether.model.tokens import encode, encode_answer
@@ -25,9 +25,7 @@ from whether.outputs.kinds import output_of
 from whether.prompt.strategies import few_shot, zero_shot
 from whether.records import Decoding, Example, Generation, Message, Sampling, Task
 
-MODEL = ModelConfig(
-    name="tiny", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1
-)
+MODEL = model_config()
 
 
 class Says:

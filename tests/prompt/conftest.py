@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import references
 
 from whether.config import CurveConfig, ModelConfig, PromptConfig, TunerConfig
 from whether.records import Example, Task, write_json, write_jsonl
@@ -26,8 +27,7 @@ def artifacts(
 
 @pytest.fixture
 def model_config() -> ModelConfig:
-    source = {"_target_": "whether.sources.models.folder", "path": "unused"}
-    return ModelConfig(name="tiny", source=source, licence="none", device="cpu", threads=1)
+    return references.model_config()
 
 
 @pytest.fixture

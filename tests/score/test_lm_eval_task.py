@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 from arms import run_arm
+from references import model_config
 
-from whether.config import ModelConfig, PromptConfig, ServingConfig
+from whether.config import PromptConfig, ServingConfig
 from whether.records import Example, Prediction, Task, read_json, read_jsonl, write_jsonl
 from whether.score.lm_eval_task import export
 
-MODEL = ModelConfig(
-    name="m", source={"_target_": "whether.sources.models.folder"}, licence="none", device="cpu", threads=1
-)
+MODEL = model_config()
 TEXT_TASK = Task(
     name="echo", output="text", metric="exact_match", instruction="Repeat.", input_template="", labels=[], schema=None,
     answer_pattern=None, max_new_tokens=6,

@@ -19,4 +19,4 @@ def ask(
     answers = [
         Generations(one.id, one.split, one.call, "", found) for one, found in zip(requests, samples, strict=True)
     ]
-    return parse_generations(task, decoding, answers) if answers else []
+    return [reply for _, reply in parse_generations(task, decoding, answers)] if answers else []

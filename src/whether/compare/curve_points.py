@@ -145,13 +145,12 @@ def _answers_of(
     settings = None if arm.tuned else curve.prompts[arm.prompt]
     decoding = build_decoding(arm.prompt, settings, task, 0) if settings else greedy(task, 0)
     answers = read_jsonl(folder / f"{arm.name}.jsonl", Generations)
-    shown = [one for one in answers if one.split != "calibration"]
     found = []
-    for one, reply in zip(shown, parse_generations(task, decoding, answers), strict=True):
+    for one, reply in parse_generations(task, decoding, answers):
         if one.id not in examples:
             raise _other_examples(one.split)
         target = examples[one.id].target
-        score = score_answer(output_of(task), reply.answer, target).score
+        score = score_answer(output_of(task), reply.answer, target)
         found.append(CurveAnswer(arm.name, one.id, cast("Split", one.split), reply.answer, target, score))
     return found
 

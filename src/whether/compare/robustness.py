@@ -39,7 +39,7 @@ def measure_robustness(
     for answer in answers:
         by_variant.setdefault(answer.variant, []).append(answer)
     strategy = decoding_of(task)
-    again = [reply.answer for reply in parse_generations(task, strategy, by_variant[OWN])]
+    again = [reply.answer for _, reply in parse_generations(task, strategy, by_variant[OWN])]
     expected = [predictions[example.id].answer for example in subset]
     found, skipped = dict[str, FormatScore](), dict(plan.skipped)
     for form in plan.formats:
@@ -51,7 +51,7 @@ def measure_robustness(
         # A classifier's labels are those of the task, in every format.
         read_by = task if generations[0].classifier else form.task
         replies = parse_generations(read_by, decoding_of(read_by), generations)
-        found[form.name] = _format_score(task, subset, again, [form.original(one.answer) for one in replies])
+        found[form.name] = _format_score(task, subset, again, [form.original(reply.answer) for _, reply in replies])
     score = _score(task, subset, again)
     scores = [score, *(one.score for one in found.values())]
     return Robustness(
@@ -76,8 +76,7 @@ def _format_score(
 
 def _score(task: Task, subset: Sequence[Example], answers: Sequence[str | None]) -> float:
     return fmean(
-        score_answer(output_of(task), answer, example.target).score
-        for answer, example in zip(answers, subset, strict=True)
+        score_answer(output_of(task), answer, example.target) for answer, example in zip(answers, subset, strict=True)
     )
 
 
@@ -95,10 +94,7 @@ def _consistency(
         "samples": plan.samples,
         "temperature": plan.temperature,
         "consistency": fmean(sum(times * (times - 1) for times in count.values()) / pairs for count in counts),
-        "majority_score": fmean(
-            score_answer(output_of(task), answer, example.target).score
-            for answer, example in zip(majority, subset, strict=True)
-        ),
+        "majority_score": _score(task, subset, majority),
         "answer_entropy": fmean(
             -sum(times / plan.samples * math.log2(times / plan.samples) for times in count.values()) for count in counts
         ),

@@ -48,7 +48,7 @@ class Evaluator:
             tokens = None if None in counts else sum(count for count in counts if count is not None)
             yield ScoredExample(
                 example.id,
-                score_answer(output_of(self._task), reply.answer, example.target).score,
+                score_answer(output_of(self._task), reply.answer, example.target),
                 tokens,
                 reply.generation.text,
             )

@@ -81,8 +81,10 @@ def build_decoding(name: str, prompt: PromptConfig, task: Task, seed: int) -> De
     return strategy
 
 
-def parse_generations(task: Task, strategy: DecodingStrategy, answers: Sequence[Generations]) -> list[ParsedOutput]:
-    """Return what each request's samples mean, in order, the calibration requests left out.
+def parse_generations(
+    task: Task, strategy: DecodingStrategy, answers: Sequence[Generations]
+) -> list[tuple[Generations, ParsedOutput]]:
+    """Return each request's samples and what they mean, in order, the calibration requests left out.
 
     A classifier's label is read by the task's own rule, however the request asked for it.
     """
@@ -90,7 +92,7 @@ def parse_generations(task: Task, strategy: DecodingStrategy, answers: Sequence[
     parse = chosen.parse
     if chosen.calibrate:
         parse = chosen.calibrate([one.samples for one in answers if one.split == "calibration"])
-    return [parse(one.samples) for one in answers if one.split != "calibration"]
+    return [(one, parse(one.samples)) for one in answers if one.split != "calibration"]
 
 
 def greedy(

@@ -78,7 +78,7 @@ def check_output(task: TaskConfig, where: str) -> None:
 def lm_eval_match(doc: Mapping[str, str], results: Sequence[str]) -> dict[str, float]:
     """Score one output as this project does; lm-eval calls it (`process_results`). `doc["task"]` is `records.Task`."""
     kind = _kind(doc["task"])
-    return {"exact_match": score_answer(kind, kind.parse(results[0]), doc["target"]).score}
+    return {"exact_match": score_answer(kind, kind.parse(results[0]), doc["target"])}
 
 
 @cache

@@ -6,7 +6,7 @@ A class that begins from `OutputKind` says how an answer is read (`parse`) and w
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 
 class OutputSettings(Protocol):
@@ -111,23 +111,9 @@ class ScoredAnswer(Protocol):
     def target(self) -> str: ...  # noqa: D102
 
 
-class ParsedAnswer(NamedTuple):
-    """What was understood of one output."""
-
-    answer: str | None
-    """A label as the task spells it, the text, or canonical JSON; None if the output has not the form asked for."""
-    score: float
-    """1.0 if the answer is right, else 0.0."""
-
-    @property
-    def valid(self) -> bool:
-        """Whether the output has the form that the task asks for."""
-        return self.answer is not None
-
-
-def score_answer(kind: OutputKind, answer: str | None, target: str) -> ParsedAnswer:
-    """Return an answer that was understood, with its score."""
-    return ParsedAnswer(answer, float(answer is not None and answer == kind.canonical(target)))
+def score_answer(kind: OutputKind, answer: str | None, target: str) -> float:
+    """Return 1.0 if an answer that was understood is right, else 0.0."""
+    return float(answer is not None and answer == kind.canonical(target))
 
 
 def answers_and_targets(kind: OutputKind, rows: Iterable[ScoredAnswer]) -> tuple[list[str | None], list[str]]:

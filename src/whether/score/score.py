@@ -84,8 +84,7 @@ def score(
         unseen = scored.unseen_task if call[-1].split == "unseen" else None
         task = unseen or scored.task
         parsed = parse_generations(task, build_decoding(prompt_name, prompt, task, seed) if unseen else strategy, call)
-        outputs += [] if unseen else parsed
-        shown = [one for one in call if one.split != "calibration"]
+        outputs += [] if unseen else [reply for _, reply in parsed]
         predictions += [
             prediction(
                 task,
@@ -95,7 +94,7 @@ def score(
                 reply,
                 retrieved=retrieved.get(one.id),
             )
-            for one, reply in zip(shown, parsed, strict=True)
+            for one, reply in parsed
         ]
     seconds, memory = _latency(asked, answered, predictions)
     write_jsonl(folder / "predictions.jsonl", predictions)
@@ -116,15 +115,14 @@ def prediction(
 ) -> Prediction:
     """Return the record of a reply: what was parsed, and whether it is right."""
     generation = reply.generation
-    parsed = score_answer(output_of(task), reply.answer, example.target)
     return Prediction(
         id=example.id,
         split=split,
         output=generation.text,
-        answer=parsed.answer,
+        answer=reply.answer,
         target=example.target,
-        score=parsed.score,
-        valid=parsed.valid,
+        score=score_answer(output_of(task), reply.answer, example.target),
+        valid=reply.answer is not None,
         prompt=prompt,
         input_tokens=generation.input_tokens,
         cached_tokens=generation.cached_tokens,
