@@ -73,7 +73,7 @@ def score(model: LocalModel, strategy: Strategy, task: Task, examples: Sequence[
     kind = output_of(task)
     answers = model.generate([strategy(example) for example in examples], Decoding(task.max_new_tokens))
     pairs = zip(answers, examples, strict=True)
-    return np.array([score_answer(kind, kind.parse(answer.text), one.target).score for (answer,), one in pairs])
+    return np.array([score_answer(kind, kind.parse(answer.text), one.target) for (answer,), one in pairs])
 
 
 if __name__ == "__main__":
