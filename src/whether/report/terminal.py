@@ -26,12 +26,12 @@ def print_verdict(verdict: Verdict, console: Console | None = None) -> None:
     console.print(Text(f"task {verdict.task}, model {verdict.model}", style="dim"))
     console.print()
     for reason in verdict.reasons:
-        console.print(Padding(Text(f"• {reason}"), (0, 0, 0, 2)))
+        console.print(_item(reason))
     if verdict.further_labels:
-        advice = f"→ label about {verdict.further_labels:,} more test examples"
-        console.print(Padding(Text(advice, "bold"), (0, 0, 0, 2)))
+        advice = f"label about {verdict.further_labels:,} more test examples"
+        console.print(_item(advice, mark="→", style="bold"))
     if verdict.learning_curve:
-        console.print(Padding(Text(f"• Labels: {verdict.learning_curve.reasons[0]}"), (0, 0, 0, 2)))
+        console.print(_item(f"Labels: {verdict.learning_curve.reasons[0]}"))
     console.print()
     console.print(_fitting_leaderboard(verdict, console))
 
@@ -43,7 +43,7 @@ def print_changes(changes: Changes, console: Console | None = None) -> None:
     console.print(Text("Since the earlier verdict", style="bold"))
     console.print()
     for reason in changes.reasons:
-        console.print(Padding(Text(f"• {reason}"), (0, 0, 0, 2)))
+        console.print(_item(reason))
     if not changes.arms:
         return
     rows, styles = [], []
@@ -55,6 +55,13 @@ def print_changes(changes: Changes, console: Console | None = None) -> None:
     console.print()
     heads = ("arm", "shown", "now minus then", "interval", "examples in both")
     print_table(heads, rows, left=2, styles=styles, console=console)
+
+
+def _item(text: str, *, mark: str = "•", style: str = "") -> Padding:
+    """Return an item of a list, whose further lines begin under the first one's text."""
+    item = Table.grid(padding=(0, 1))
+    item.add_row(Text(mark, style), Text(text, style))
+    return Padding(item, (0, 0, 0, 2), expand=False)
 
 
 def print_table(
