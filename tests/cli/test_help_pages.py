@@ -52,7 +52,7 @@ def commands_in(text: str) -> list[str]:
     joined = re.sub(r"\\\n\s*", "", text)
     found = re.findall(r"^(?:    )?(whether [^\n]*)", joined, re.MULTILINE)
     found += [re.sub(r"\s+", " ", line) for line in re.findall(r"`(whether [^`]+)`", text)]
-    return [re.split(r"\s+# |   | > ", line)[0] for line in found if not LEFT_OUT.search(line)]
+    return [re.split(r"\s+# |   | > | && ", line)[0] for line in found if not LEFT_OUT.search(line)]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
