@@ -48,6 +48,8 @@ from whether.records import (
 if TYPE_CHECKING:
     import torch
 
+    from whether.model.packed_layers import Packs
+
 
 class LocalModel:
     """A causal language model of transformers that answers many requests at once.
@@ -100,7 +102,7 @@ class LocalModel:
         model, tokenizer = load_base(model_folder, getattr(torch, config.dtype))
         model = model.to(select_device(config.device))
         tuned = AppliedCheckpoint(model) if checkpoint_folder is None else apply_checkpoint(model, checkpoint_folder)
-        return cls(tuned.model.eval().requires_grad_(False), tokenizer, config.memory, tuned=tuned)
+        return cls(_frozen(tuned, {}), tokenizer, config.memory, tuned=tuned)
 
     def with_checkpoint(self, checkpoint_folder: Path) -> "LocalModel":
         """Return a second model: this one with a checkpoint's adapter. This one stays as it is, to the last bit.
@@ -109,8 +111,12 @@ class LocalModel:
         second model is dropped. Both answer at full speed, in any order. Call it on a base model: adapters add up.
         Raises EngineError for a folder that cannot be loaded.
         """
-        tuned = apply_checkpoint(share_weights(self.model), checkpoint_folder)
-        return LocalModel(tuned.model.eval().requires_grad_(False), self.tokenizer, self._memory, tuned=tuned)
+        from whether.model.packed_layers import unpack_layers
+
+        second = share_weights(self.model)
+        packs = unpack_layers(second)
+        tuned = apply_checkpoint(second, checkpoint_folder)
+        return LocalModel(_frozen(tuned, packs), self.tokenizer, self._memory, tuned=tuned)
 
     @property
     def is_probe(self) -> bool:
@@ -264,7 +270,7 @@ class LocalModel:
             self._opening = (PLACEHOLDER,) * tuned.virtual_tokens[0][0].shape[-2]
             self.context_window -= len(self._opening)
         if tuned.classifier is not None:
-            self._classifier = tuned.classifier.eval().requires_grad_(False)
+            self._classifier = tuned.classifier
             self._classifier.set_attn_implementation(self.model.config._attn_implementation)
 
     def _walk(self, constraint: Choice | JsonSchema | None, max_new_tokens: int) -> Matcher | None:
@@ -289,6 +295,20 @@ class LocalModel:
                     f"prompt {index} has {len(prompt)} tokens, and with {max_new_tokens} new ones it does not fit into"
                     f" the model's context window of {self.context_window}: use fewer or shorter examples"
                 )
+
+
+def _frozen(tuned: AppliedCheckpoint, packs: "Packs") -> Any:
+    """Return a loaded model, no longer trained, its weights laid out for the processor; so is its classifier."""
+    from whether.model.packed_layers import pack_layers
+
+    for model in (tuned.model, tuned.classifier):
+        if model is not None:
+            model.eval().requires_grad_(False)
+    # The classifier first: its weights are the model's, whose plain ones have to be there to be recognised.
+    for model in (tuned.classifier, tuned.model):
+        if model is not None:
+            pack_layers(model, packs)
+    return tuned.model
 
 
 def _sum(scores: Sequence[ContinuationScore]) -> ContinuationScore:
