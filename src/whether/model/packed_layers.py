@@ -99,7 +99,9 @@ def pack_layers(model: Any, packs: Packs) -> None:
     Other models that share these weights keep theirs. What is in `packs` is not packed again, and what is packed is
     added. The model is left as it is where its outputs would not be the same.
     """
-    if model.device.type != "cpu" or not torch.backends.mkldnn.is_available() or model.dtype not in TOLERANCE:
+    if model.device.type != "cpu" or model.dtype not in TOLERANCE:
+        return
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return
     if packed_share(model.dtype, torch.get_num_threads()) > SLOWER:
         return
@@ -160,7 +162,8 @@ def fused_forward(  # noqa: PLR0917 - transformers calls it so
     **options: Any,
 ) -> Tensor:
     """Return a decoder layer's outputs [B, N, hidden] for its inputs, as the layer's own forward pass does."""
-    attention, packed = self.self_attn, self.packed
+    attention = self.self_attn
+    packed: PackedDecoderLayer = self.packed
     batch, length, _ = hidden_states.shape
     size = attention.head_dim
 
