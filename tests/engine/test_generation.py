@@ -10,6 +10,7 @@ from references import generate_greedily, model_config, transformers_tokens
 from whether.engine.generation import plan_batches, stop_finder
 from whether.engine.local import LocalModel
 from whether.engine.prefix_tree import PrefixTree
+from whether.engine.requests import ScoringRequest
 from whether.errors import EngineError
 from whether.model.memory import Limits
 from whether.records import Decoding
@@ -167,3 +168,44 @@ def test_real_model(real_model):
         local.tokenizer(f"{instruction}\n{question}\n", add_special_tokens=False)["input_ids"] for question in questions
     ]
     check(local, prompts, 8)
+
+
+@pytest.mark.heavy
+def test_calls_begin_with_what_the_call_before_began_with(tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    from whether.engine.caches import PrefixCache
+
+    instruction = list(range(5, 45))
+    prompts = [[*instruction, 50, 51, 52], [*instruction, 50, 53], [*instruction, 50, 53], instruction[:20], [60, 61]]
+    computed, run = [], PrefixCache.run
+
+    def counted(self: PrefixCache, step, wanted):
+        computed[-1] += len(step.tokens)
+        return run(self, step, wanted)
+
+    monkeypatch.setattr(PrefixCache, "run", counted)
+
+    def ask(prompt: list[int]):
+        computed.append(0)
+        return generate_greedily(tiny, [prompt], Decoding(4))[0].token_ids
+
+    alone = [ask(prompt) for prompt in prompts]
+    assert computed == [43, 42, 42, 20, 2]
+    computed.clear()
+    with tiny.keeping_prefix():
+        assert [ask(prompt) for prompt in prompts] == alone
+    assert computed == [43, 1, 1, 1, 2], "what follows the whole prompt has to be computed, whatever is kept"
+    computed.clear()
+    ask(prompts[0])
+    assert computed == [43], "nothing is kept afterwards"
+
+
+@pytest.mark.heavy
+def test_scores_after_a_kept_prefix(tiny) -> None:
+    contexts = [(*range(5, 45), last) for last in (50, 51, 51)]
+    requests = [[ScoringRequest(context, rest) for rest in ((60, 61), (62,), (60, 63, 64))] for context in contexts]
+    alone = [tiny.loglikelihoods(part) for part in requests]
+    with tiny.keeping_prefix():
+        kept = [tiny.loglikelihoods(part) for part in requests]
+    for one, other in zip(alone, kept, strict=True):
+        assert [a.log_likelihood for a in one] == pytest.approx([b.log_likelihood for b in other], abs=1e-4)
+        assert [a.is_greedy for a in one] == [b.is_greedy for b in other]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from transformers.cache_utils import Cache, DynamicLayer
 
 from whether.engine.attention import block_layout, tree_mask
-from whether.engine.prefix_tree import Pass
+from whether.engine.prefix_tree import Pass, PrefixTree, Tokens, common_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,6 +61,8 @@ class PrefixCache:
         self.in_blocks = model.device.type == "cpu" if in_blocks is None else in_blocks
         layers = model.config.get_text_config().num_hidden_layers
         self.layers = [PreallocatedLayer(room) for _ in range(layers)]
+        self.tokens: Tokens = ()
+        """What the cache holds from its beginning on: the last chain, and the first path of nodes that hung on it."""
 
     def run(self, step: Pass, wanted: Sequence[int]) -> "Tensor":
         """Put a pass's nodes through the model and return the logits [len(wanted), vocabulary] at the nodes `wanted`.
@@ -72,6 +74,7 @@ class PrefixCache:
         device, dtype = self.model.device, self.model.dtype
         for layer in self.layers:
             layer.filled = step.cached
+        kept, self.tokens = self.tokens[: step.cached], ()  # nothing, for as long as the pass may fail
         if self.in_blocks:
             # A mask of four dimensions is what keeps transformers from making one of its own; blocks bring theirs.
             options = {"attention_mask": torch.zeros(1, 1, 1, 1, dtype=dtype), "blocks": block_layout(step, dtype)}
@@ -85,12 +88,40 @@ class PrefixCache:
             logits_to_keep=torch.tensor(wanted, dtype=torch.long, device=device),
             **options,
         )
+        self.tokens = (*kept, *step.tokens[: len(step.paths[0])])
         logits: Tensor = output.logits[0]
         return logits
 
     def gather(self, places: "Tensor") -> list[tuple["Tensor", "Tensor"]]:
         """Return each layer's keys and values [G, *places.shape, D] at places in the cache."""
         return [layer.gather(places) for layer in self.layers]
+
+
+class KeptPrefix:
+    """The chain of the last call, with which the next one may begin: what a server keeps between requests."""
+
+    def __init__(self) -> None:
+        self._chain: PrefixCache | None = None
+
+    def chain(self, model: Any, room: int) -> PrefixCache:
+        """Return the last call's chain, or an empty one where it was another model's or has not the room."""
+        if self._chain is None or self._chain.model is not model or self._chain.layers[0].room < room:
+            # Twice the room, so that requests of somewhat different lengths find it large enough.
+            self._chain = PrefixCache(model, 2 * room)
+        return self._chain
+
+
+def chain_for(model: Any, tree: PrefixTree, nodes: int, kept: KeptPrefix | None, end: int) -> tuple[PrefixCache, int]:
+    """Return a chain for a tree's sequences and passes of `nodes`, and how many of their tokens it holds already.
+
+    Those are at most `end`: what comes after has to go through the model, since its logits are needed.
+    """
+    room = max(map(len, tree.sequences), default=0) + nodes
+    if kept is None or not tree.sequences:
+        return PrefixCache(model, room), 0
+    chain = kept.chain(model, room)
+    common = min(tree.common(0, len(tree.sequences)), end)
+    return chain, common_prefix(chain.tokens, tree.sequences[0][:common])
 
 
 class DecodingBatch:

@@ -16,6 +16,8 @@ from whether.records import Generation
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from whether.engine.caches import KeptPrefix
+
 DROP = 0.75
 """Finished rows leave a batch when no more than this share is still at work: leaving costs a copy of the others."""
 
@@ -32,15 +34,20 @@ class Batch(NamedTuple):
     """Rows of each sequence that are decoded at the same time. One that needs more is alone in its batch."""
 
 
-def generate_on_tree(model: Any, tree: PrefixTree, writer: RowDecoder, limits: Limits) -> Iterator[list[FinishedRow]]:
-    """Yield the answers to each of the tree's sequences, a batch at a time; those to one sequence are in order."""
+def generate_on_tree(
+    model: Any, tree: PrefixTree, writer: RowDecoder, limits: Limits, kept: "KeptPrefix | None" = None
+) -> Iterator[list[FinishedRow]]:
+    """Yield the answers to each of the tree's sequences, a batch at a time; those to one sequence are in order.
+
+    Sequences may begin with what is `kept` of an earlier call.
+    """
     answered = 0
 
     def attempt(limits: Limits) -> Iterator[list[FinishedRow]]:
         nonlocal answered
         before = answered
         rest = PrefixTree(tree.sequences[before:]) if before else tree
-        for batch, answers in _answer_batches(model, rest, writer, limits):
+        for batch, answers in _answer_batches(model, rest, writer, limits, kept):
             yield [answer._replace(sequence=before + answer.sequence) for answer in answers]
             answered = before + batch.last
 
@@ -48,29 +55,35 @@ def generate_on_tree(model: Any, tree: PrefixTree, writer: RowDecoder, limits: L
 
 
 def _answer_batches(
-    model: Any, tree: PrefixTree, writer: RowDecoder, limits: Limits
+    model: Any, tree: PrefixTree, writer: RowDecoder, limits: Limits, kept: "KeptPrefix | None"
 ) -> Iterator[tuple[Batch, list[FinishedRow]]]:
-    from whether.engine.caches import PrefixCache
+    from whether.engine.caches import chain_for
 
-    chain = PrefixCache(model, max(map(len, tree.sequences), default=0) + limits.nodes)
-    for batch in plan_batches(tree, writer.room, limits, writer.samples):
-        start = time.perf_counter()
+    shortest = min(map(len, tree.sequences), default=1)
+    chain, start = chain_for(model, tree, limits.nodes, kept, shortest - 1)
+    for batch in plan_batches(tree, writer.room, limits, writer.samples, start):
+        began = time.perf_counter()
         indices = range(batch.first, batch.last)
         rows = [(index, row) for index in indices for row in writer.rows(tree.sequences[index])]
         _answer_batch(chain, tree, batch, [row for _, row in rows], writer)
-        seconds = (time.perf_counter() - start) / len(rows)
+        seconds = (time.perf_counter() - began) / len(rows)
         yield batch, [FinishedRow(index, row, seconds) for index, row in rows]
 
 
-def plan_batches(tree: PrefixTree, max_new_tokens: int, limits: Limits, samples: int = 1) -> Iterator[Batch]:
-    """Divide a tree's sequences into batches within the limits. A sequence has `samples` rows, all in one batch."""
+def plan_batches(
+    tree: PrefixTree, max_new_tokens: int, limits: Limits, samples: int = 1, start: int = 0
+) -> Iterator[Batch]:
+    """Divide a tree's sequences into batches within the limits. A sequence has `samples` rows, all in one batch.
+
+    Their first `start` tokens are in the chain already.
+    """
     max_rows = max(1, min(limits.rows, limits.own_tokens // (limits.nodes + max_new_tokens)))
     width = min(samples, max_rows)
     max_sequences = max_rows // width
     first, last = 0, 0
     passes: list[Pass] = []
     stem: list[Pass] = []  # passes since the last one in which a sequence ended
-    for step in tree.passes(limits.nodes, max_sequences):
+    for step in tree.passes(limits.nodes, max_sequences, start=start):
         stem.append(step)
         ends = len(tree.ends(step))
         if not ends:
@@ -178,6 +191,8 @@ class BatchGenerator(NamedTuple):
     """Whether shared prefixes are computed once."""
     opening: Tokens = ()
     """Placeholders of virtual tokens, which are not counted as input."""
+    kept: "KeptPrefix | None" = None
+    """What is kept of the call before; None: nothing."""
 
     def answer(
         self,
@@ -219,7 +234,7 @@ class BatchGenerator(NamedTuple):
 
     def _batches(self, tree: PrefixTree, writer: RowDecoder) -> Iterator[list[FinishedRow]]:
         if self.uses_tree:
-            return generate_on_tree(self.model, tree, writer, self.limits)
+            return generate_on_tree(self.model, tree, writer, self.limits, self.kept)
         return generate_unshared(self.model, tree.sequences, writer, self.limits)
 
     def _shared_lengths(self, tree: PrefixTree, samples: int) -> list[int]:

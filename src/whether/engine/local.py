@@ -2,7 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -48,6 +49,7 @@ from whether.records import (
 if TYPE_CHECKING:
     import torch
 
+    from whether.engine.caches import KeptPrefix
     from whether.model.packed_layers import Packs
 
 
@@ -80,6 +82,8 @@ class LocalModel:
         self.uses_tree = supports_shared_prefix(model)
         """Whether shared prefixes are computed once; False for a model that the check found unfit for it."""
         self._memory = memory
+        self._kept: KeptPrefix | None = None
+        """What the next call may begin with; None: each call computes all of its tokens."""
         self._opening: Tokens = ()
         """Stands before every sequence: placeholders of virtual tokens."""
         self._classifier: Any = None
@@ -117,6 +121,21 @@ class LocalModel:
         packs = unpack_layers(second)
         tuned = apply_checkpoint(second, checkpoint_folder)
         return LocalModel(_frozen(tuned, packs), self.tokenizer, self._memory, tuned=tuned)
+
+    @contextmanager
+    def keeping_prefix(self) -> Iterator[None]:
+        """Calls meanwhile begin with the tokens that they share with the call before, as requests to a server do.
+
+        Their results are equal up to rounding. What a call computes then depends on the one before it: for requests
+        that are sent one at a time, and nothing that has to be repeated to the last bit.
+        """
+        from whether.engine.caches import KeptPrefix
+
+        self._kept = KeptPrefix()
+        try:
+            yield
+        finally:
+            self._kept = None
 
     @property
     def is_probe(self) -> bool:
@@ -165,7 +184,7 @@ class LocalModel:
             text = decoding.cut(self.tokenizer.decode(answer.row.tokens, skip_special_tokens=True))
             return DecodedText(list(answer.row.tokens), text, len(answer.row.tokens), answer.row.is_finished)
 
-        answerer = BatchGenerator(self.model, self.limits, self.uses_tree, self._opening)
+        answerer = BatchGenerator(self.model, self.limits, self.uses_tree, self._opening, self._kept)
         return answerer.answer(prompts, writer, written, progress)
 
     def _classify(
@@ -180,7 +199,7 @@ class LocalModel:
             label = labels[answer.row.tokens[0]]
             return DecodedText(self.tokenizer(label, add_special_tokens=False)["input_ids"], label, 1, is_finished=True)
 
-        answerer = BatchGenerator(self._classifier, self.limits, self.uses_tree)
+        answerer = BatchGenerator(self._classifier, self.limits, self.uses_tree, kept=self._kept)
         return answerer.answer(prompts, writer, written, progress)
 
     def loglikelihoods(self, requests: Sequence[ScoringRequest]) -> list[ContinuationScore]:
@@ -199,7 +218,7 @@ class LocalModel:
                 )
         whole = [ScoringRequest((*self._opening, *context), continuation) for context, continuation in filled]
         with inference_mode():
-            return score(self.model, whole, self.limits, tree=self.uses_tree)
+            return score(self.model, whole, self.limits, tree=self.uses_tree, kept=self._kept)
 
     def score_labels(self, chats: Sequence[Sequence[Message]], answers: Sequence[str]) -> list[LabelScores]:
         """Return for each chat how likely each of the answers is, the turn's end included (`LabelScorer`).
@@ -216,7 +235,7 @@ class LocalModel:
         else:
             requests = [ScoringRequest(context, (self._label(answer),)) for context in contexts for answer in answers]
             with inference_mode():
-                scores = score(self._classifier, requests, self.limits, tree=self.uses_tree)
+                scores = score(self._classifier, requests, self.limits, tree=self.uses_tree, kept=self._kept)
         seconds = (time.perf_counter() - start) / max(1, len(chats))
         tree = PrefixTree(contexts)
         shared = shared_lengths(tree) if self.uses_tree else [0] * len(tree.sequences)

@@ -60,15 +60,15 @@ class PrefixTree:
         through = enumerate(step.paths, step.first)
         return [(index, path) for index, path in through if step.cached + len(path) == len(self.sequences[index])]
 
-    def passes(self, max_nodes: int, max_leaves: int, pass_cost: int = PASS_COST) -> Iterator[Pass]:
-        """Yield the passes in the order in which they must run.
+    def passes(self, max_nodes: int, max_leaves: int, pass_cost: int = PASS_COST, start: int = 0) -> Iterator[Pass]:
+        """Yield the passes in the order in which they must run, from depth `start` on: a chain holds what is before.
 
         A pass has at most `max_nodes` nodes, and at most `max_leaves` sequences end in it. A token that sequences share
         is computed once, except where `pass_cost` tokens again are cheaper than a pass of their own for what is
         shared: with a `pass_cost` of 0 every token of every sequence is in exactly one pass.
         """
         pass_cost = min(pass_cost, max_nodes // 8)
-        todo = [(0, len(self.sequences), 0)] if self.sequences else []
+        todo = [(0, len(self.sequences), start)] if self.sequences else []
         while todo:
             first, last, depth = todo.pop()
             if last - first <= max_leaves and self.nodes(first, last, depth) <= max_nodes:

@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from whether.engine import unshared
@@ -13,6 +14,8 @@ from whether.records import ContinuationScore
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from whether.engine.caches import KeptPrefix
 
 LOGIT_ROWS = 8
 """Positions whose logits are reduced together."""
@@ -26,8 +29,13 @@ class Target(NamedTuple):
     tokens: Tokens
 
 
-def score(model: Any, requests: Sequence[ScoringRequest], limits: Limits, *, tree: bool) -> list[ContinuationScore]:
-    """Return the score of each request, whose contexts are not empty, over the tree or plainly."""
+def score(
+    model: Any, requests: Sequence[ScoringRequest], limits: Limits, *, tree: bool, kept: "KeptPrefix | None" = None
+) -> list[ContinuationScore]:
+    """Return the score of each request, whose contexts are not empty, over the tree or plainly.
+
+    Over the tree they may begin with what is `kept` of an earlier call.
+    """
     targets: dict[Tokens, list[Target]] = defaultdict(list)
     for index, (context, continuation) in enumerate(requests):
         if continuation:
@@ -39,7 +47,7 @@ def score(model: Any, requests: Sequence[ScoringRequest], limits: Limits, *, tre
     def attempt(limits: Limits) -> Iterator[None]:
         """Score what is to do, after forgetting what was begun and not ended."""
         totals.clear(target.request for part in todo.values() for target in part)
-        parts = _score_on_tree if tree else _score_plainly
+        parts = partial(_score_on_tree, kept=kept) if tree else _score_plainly
         for ended in parts(model, dict(todo), totals, limits):
             for sequence in ended:
                 del todo[sequence]
@@ -89,14 +97,15 @@ class Totals:
 
 
 def _score_on_tree(
-    model: Any, targets: dict[Tokens, list[Target]], totals: Totals, limits: Limits
+    model: Any, targets: dict[Tokens, list[Target]], totals: Totals, limits: Limits, kept: "KeptPrefix | None"
 ) -> Iterator[Sequence[Tokens]]:
     """Add every target to the totals, and yield the sequences that end in a pass after each."""
-    from whether.engine.caches import PrefixCache
+    from whether.engine.caches import chain_for
 
     tree = PrefixTree(list(targets))
-    chain = PrefixCache(model, max(map(len, tree.sequences), default=0) + limits.nodes)
-    for step in tree.passes(limits.nodes, len(tree.sequences)):
+    first = min((target.first for some in targets.values() for target in some), default=0)
+    chain, start = chain_for(model, tree, limits.nodes, kept, first)
+    for step in tree.passes(limits.nodes, len(tree.sequences), start=start):
         picks = sorted(_picks(tree, step, targets))
         nodes = sorted({node for node, _, _ in picks})
         logits = chain.run(step, nodes)

@@ -65,6 +65,7 @@ class VLLMModel:
 
         self.engine = engine
         self.tokenizer = tokenizer
+        self._keeps_prefixes = False
         self.context_window = int(engine.model_config.max_model_len)
         """Most tokens of a prompt and its answer together."""
         generation = GenerationConfig(eos_token_id=engine.model_config.try_get_generation_config().get("eos_token_id"))
@@ -114,6 +115,19 @@ class VLLMModel:
                 raise EngineError(f"vLLM cannot load {folder}: {error_summary(error)}") from error
             return cls(engine, tokenizer)
 
+    @contextmanager
+    def keeping_prefix(self) -> Iterator[None]:
+        """Calls meanwhile find in the cache what earlier ones began with: for requests that are sent one at a time."""
+        self._keeps_prefixes = True
+        try:
+            yield
+        finally:
+            self._keeps_prefixes = False
+
+    def _forget_prefixes(self) -> None:
+        if not self._keeps_prefixes:
+            self.engine.reset_prefix_cache()
+
     def generate(
         self, chats: Sequence[Sequence[Message]], decoding: Decoding, *, progress: str | None = None
     ) -> list[list[Generation]]:
@@ -138,7 +152,7 @@ class VLLMModel:
             stop_token_ids=sorted(self.eos_token_ids),
         )
         start = time.perf_counter()
-        self.engine.reset_prefix_cache()
+        self._forget_prefixes()
         outputs = self._run(prompts, [_seeded(settings, prompt) for prompt in prompts], progress)
         each = (time.perf_counter() - start) / max(1, len(chats) * sampling.samples)
         # vLLM writes a greedy answer only once: its samples are all the same.
@@ -187,7 +201,7 @@ class VLLMModel:
                     f" window of {self.context_window}: shorten its context"
                 )
         asked = [request for request in filled if request.continuation]
-        self.engine.reset_prefix_cache()
+        self._forget_prefixes()
         outputs = self._prompt_scores(asked, cached=True)
         # vLLM computes no probability that follows a cached token. Where all of a context is cached, that is the first
         # one of the continuation, and vLLM leaves what happened to be in memory there: such a request is asked again.

@@ -1,6 +1,7 @@
 """What can answer requests, and how requests are put to it."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from itertools import groupby
 from typing import Protocol, runtime_checkable
 
@@ -14,6 +15,15 @@ class LabelScorer(Protocol):
 
     def score_labels(self, chats: Sequence[Sequence[Message]], answers: Sequence[str]) -> list[LabelScores]:
         """Return for each chat how likely each of the answers is, the turn's end included."""
+        ...
+
+
+@runtime_checkable
+class PrefixKeeper(Protocol):
+    """A model on this machine that can keep what a call began with for the next one, as a server does."""
+
+    def keeping_prefix(self) -> AbstractContextManager[None]:
+        """Return a context in which calls begin with the tokens that they share with the call before."""
         ...
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from whether.errors import EngineError, near_matches
+from whether.model.memory import keep_freed_memory
 from whether.records import read_json
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def load_base(folder: Path, dtype: "torch.dtype") -> tuple[Any, Any]:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+    keep_freed_memory()
     tokenizer = load_tokenizer(folder)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
