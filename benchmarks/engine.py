@@ -1,4 +1,4 @@
-"""The engine against lm-eval's `hf` backend: the same model object, requests, precision and threads, in one run.
+"""The engine against lm-eval's `hf` backend: the same model, requests, precision and threads, in one run.
 
     make run                                  # once: data and model
     python benchmarks/engine.py               # the table
@@ -7,8 +7,8 @@
 
 The peer gets its best of several batch sizes, found on a sample. Where it answers a sample, its time is scaled by the
 tokens of all requests to those of the sample. Our side always answers all, from texts to results, and is timed in
-turns with the peer; the median counts. The model object is the same one: without our arguments, the attention that the
-engine has set on it is transformers' own `sdpa`, with its mask.
+turns with the peer; the median counts. The peer has the model as transformers loads it: plain weights, `sdpa`. The
+share of the machine's peak is that of its best matrix product: torch's own, or oneDNN's with a packed weight.
 """
 
 import argparse
@@ -58,7 +58,7 @@ class Row(NamedTuple):
     computed_share: float | None
     """Tokens computed by those in the requests."""
     peak_share: float | None
-    """Operations a second by the machine's peak: both of their fastest run."""
+    """Operations a second by those of the machine's best matrix product: both of their fastest run."""
 
     @property
     def ratio(self) -> float:
@@ -93,10 +93,13 @@ def measure(dtype: str, choice_task: str, only: Sequence[str] | None, *, quick: 
     from whether.config import ModelConfig
     from whether.engine.lm_eval_model import EngineLM
     from whether.engine.local import LocalModel
+    from whether.model.loading import load_base
 
     config = ModelConfig(name="benchmark", source={"_target_": "none"}, licence="", dtype=dtype)  # type: ignore[arg-type]
     local = LocalModel.load(ARTIFACTS / "model", None, config)
     engine = EngineLM(local)
+    plain, _ = load_base(ARTIFACTS / "model", local.model.dtype)
+    plain = plain.to(local.device).eval().requires_grad_(False)
     peak = peak_rate(local.model.dtype)
     note(f"{dtype}: {torch.get_num_threads()} threads, matrix products at {peak / 1e9:,.0f} GFLOP/s")
     rows = []
@@ -104,7 +107,7 @@ def measure(dtype: str, choice_task: str, only: Sequence[str] | None, *, quick: 
         if only and workload.key not in only:
             continue
         peers = {
-            size: HFLM(local.model, tokenizer=local.tokenizer, batch_size=size, device=str(local.device))
+            size: HFLM(plain, tokenizer=local.tokenizer, batch_size=size, device=str(local.device))
             for size in BATCH_SIZES
         }
         rows.append(compare(workload, engine, peers, peak, quick=quick))
@@ -191,12 +194,17 @@ def agreement(mine: Sequence[Any], theirs: Sequence[Any], group: int) -> float:
 
 
 def peak_rate(dtype: Any) -> float:
-    """Return operations a second of a square matrix product: the best of several, of the best size."""
+    """Return operations a second of a square matrix product: the best of several, of the best size and way."""
     import torch
 
+    from whether.model.packed_layers import PackedWeight
+
     def rate(size: int) -> float:
-        one, other = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-        return 2 * size**3 / min(_seconds(lambda: one @ other) for _ in range(5))
+        one, layer = torch.randn(size, size).to(dtype), torch.nn.Linear(size, size, bias=False, dtype=dtype)
+        packed = PackedWeight(layer)
+        with torch.inference_mode():
+            ways = (lambda: one @ layer.weight), (lambda: packed.linear(one))
+            return 2 * size**3 / min(_seconds(way) for way in ways for _ in range(5))
 
     return max(map(rate, SIZES))
 

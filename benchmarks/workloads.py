@@ -108,7 +108,7 @@ def work(model: Any, tokenizer: Any, workload: Workload) -> Work:
     computed = sum(len(tokens) - shared for tokens, shared in zip(tree.sequences, tree.shared, strict=True))
     config = model.config
     layers = sum(
-        module.weight.numel()
+        module.in_features * module.out_features
         for name, module in model.named_modules()
         if ".layers." in name and hasattr(module, "in_features")
     )

@@ -1,6 +1,7 @@
 """The memory budget decides how much goes through a model at once, and running out of it is not the end."""
 
 import json
+import platform
 import subprocess
 import sys
 import textwrap
@@ -155,3 +156,21 @@ def test_a_process_that_may_not_grow_answers_all_the_same():
     for one, other in json.loads(run.stdout):
         assert one[0] == pytest.approx(other[0], rel=1e-5)
         assert one[1:] == other[1:]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's own settings")
+def test_freed_memory_is_kept_for_what_comes_next() -> None:
+    code = """
+import psutil, torch
+from whether.model.memory import keep_freed_memory
+def left(size):
+    before = psutil.Process().memory_info().rss
+    block = torch.ones(size // 4)
+    del block
+    return psutil.Process().memory_info().rss - before
+plain = left(48 * 2**20)
+keep_freed_memory()
+print(plain < 2**22, left(48 * 2**20) > 2**25)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True"]
