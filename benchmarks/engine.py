@@ -201,7 +201,7 @@ def peak_rate(dtype: Any) -> float:
 
     def rate(size: int) -> float:
         one, layer = torch.randn(size, size).to(dtype), torch.nn.Linear(size, size, bias=False, dtype=dtype)
-        packed = PackedWeight(layer)
+        packed = PackedWeight.of([layer])
         with torch.inference_mode():
             ways = (lambda: one @ layer.weight), (lambda: packed.linear(one))
             return 2 * size**3 / min(_seconds(way) for way in ways for _ in range(5))

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from peft.tuners.lora.layer import Linear
 from torch import Tensor
-from torch.nn.functional import linear
+
+from whether.finetune.frozen_layers import FrozenLinear
 
 
 def fuse(model: Any) -> int:
@@ -27,7 +28,7 @@ def fuse(model: Any) -> int:
 
 
 def _is_plain(module: Any) -> bool:
-    if type(module) is not Linear or type(module.base_layer) is not torch.nn.Linear or module.merged:
+    if type(module) is not Linear or type(module.base_layer) not in (torch.nn.Linear, FrozenLinear) or module.merged:
         return False
     if list(module.lora_A) != module.active_adapters or len(module.lora_A) != 1 or module.disable_adapters:
         return False
@@ -45,28 +46,29 @@ def _forward(layer: Any, inputs: Tensor, *args: Any, **options: Any) -> Tensor:
     (name,) = layer.lora_A
     base = layer.base_layer
     weights = layer.lora_A[name].weight, layer.lora_B[name].weight
-    output: Tensor = _Update.apply(inputs, base.weight, base.bias, *weights, layer.scaling[name])  # type: ignore[no-untyped-call]
+    output: Tensor = _Update.apply(inputs, base, *weights, layer.scaling[name])  # type: ignore[no-untyped-call]
     return output
 
 
 class _Update(torch.autograd.Function):
-    """Inputs [..., I] times W + scale · B A, W frozen [O, I], A [R, I] and B [O, R] trained, in their own precision."""
+    """Inputs [..., I] times W + scale · B A: W [O, I] of a frozen layer, A [R, I] and B [O, R] trained, in their own
+    precision."""
 
     @staticmethod
     def forward(  # noqa: PLR0917 - autograd passes no keywords
-        ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+        ctx: Any, inputs: Tensor, base: Any, a: Tensor, b: Tensor, scale: float
     ) -> Tensor:
         """Return the outputs [..., O], in the precision of the inputs."""
         rows = inputs.reshape(-1, inputs.shape[-1])
         inner = rows.to(a.dtype) @ a.t()
-        ctx.save_for_backward(rows, inner, weight, a, b)
-        ctx.scale, ctx.shape = scale, inputs.shape
-        return _added(linear(rows, weight, bias), inner, b.t(), scale).view(*inputs.shape[:-1], -1)
+        ctx.save_for_backward(rows, inner, a, b)
+        ctx.base, ctx.scale, ctx.shape = base, scale, inputs.shape
+        return _added(base.forward(rows), inner, b.t(), scale).view(*inputs.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, Tensor, Tensor, None]:
         """Return the gradients of the inputs, A and B."""
-        rows, inner, weight, a, b = ctx.saved_tensors
+        rows, inner, a, b = ctx.saved_tensors
         gradient = gradient.reshape(-1, gradient.shape[-1])
         outer = gradient.to(b.dtype)
         through = outer @ b
@@ -74,8 +76,16 @@ class _Update(torch.autograd.Function):
         of_b = torch.addmm(b, outer.t(), inner, beta=0, alpha=ctx.scale)
         of_inputs = None
         if ctx.needs_input_grad[0]:
-            of_inputs = _added(gradient @ weight, through, a, ctx.scale).view(ctx.shape)
-        return of_inputs, None, None, of_a, of_b, None
+            of_inputs = _added(_through(ctx.base, gradient), through, a, ctx.scale).view(ctx.shape)
+        return of_inputs, None, of_a, of_b, None
+
+
+def _through(base: Any, gradient: Tensor) -> Tensor:
+    """Return the gradient of a frozen layer's inputs [N, I] from that of its outputs [N, O]."""
+    if isinstance(base, FrozenLinear):
+        return base.input_gradient(gradient)
+    result: Tensor = gradient @ base.weight
+    return result
 
 
 def _added(base: Tensor, left: Tensor, right: Tensor, scale: float) -> Tensor:

@@ -25,6 +25,7 @@ from whether.finetune import processes
 from whether.finetune.callbacks import EvaluationSchedule, ProgressBar, SealCheckpoint
 from whether.finetune.collators import make_collator
 from whether.finetune.data import TrainingRow
+from whether.finetune.frozen_layers import pack_frozen_layers
 from whether.finetune.fused_lora import fuse
 from whether.finetune.losses import answer_counts, answer_scores, dev_metrics
 from whether.finetune.micro_batches import MicroBatches, rng_snapshot
@@ -187,6 +188,7 @@ def make_trainer(
         micro_batch_size=min(share, tuner.micro_batch_size or share),
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
+    pack_frozen_layers(model)
     fuse(model)
     trainer.collator = make_collator(model, [*train, *dev])
     return trainer

@@ -12,6 +12,7 @@ read it. Imports torch: import it where it is used.
 """
 
 import importlib.util
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +36,12 @@ def _added_product(added: Any, left: Any, right: Any, *args: Any, **options: Any
     return int(2 * left[0] * left[1] * right[1])
 
 
+def _packed_product(inputs: Any, weight: Any, *args: Any, **options: Any) -> int:  # noqa: ARG001
+    return int(2 * math.prod(inputs) * weight[0])
+
+
 _UNKNOWN = {
+    torch.ops.mkldnn._linear_pointwise: _packed_product,
     torch.ops.aten.addmm_: _added_product,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _cpu_attention_backward,

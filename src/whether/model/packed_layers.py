@@ -7,7 +7,7 @@ layers up to rounding. Imports torch and transformers: import it where it is use
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -37,12 +37,17 @@ class PackedWeight:
     Copies of a model share it.
     """
 
-    def __init__(self, *layers: nn.Linear):
-        self._rows = [one.out_features for one in layers]
-        weight = torch.cat([one.weight.detach() for one in layers]) if len(layers) > 1 else layers[0].weight.detach()
+    def __init__(self, weights: Sequence[Tensor], bias: Tensor | None = None):
+        self._rows = [len(weight) for weight in weights]
+        weight = torch.cat([*weights]).detach() if len(weights) > 1 else weights[0].detach()
         self._layout = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
+        self._bias = bias
+
+    @classmethod
+    def of(cls, layers: Sequence[nn.Linear]) -> "PackedWeight":
+        """Pack linear layers: all have a bias, or none."""
         biases = [one.bias.detach() for one in layers if one.bias is not None]
-        self._bias = torch.cat(biases) if biases else None
+        return cls([one.weight for one in layers], torch.cat(biases) if biases else None)
 
     def __deepcopy__(self, _: dict[int, Any]) -> "PackedWeight":
         return self
@@ -99,11 +104,7 @@ def pack_layers(model: Any, packs: Packs) -> None:
     Other models that share these weights keep theirs. What is in `packs` is not packed again, and what is packed is
     added. The model is left as it is where its outputs would not be the same.
     """
-    if model.device.type != "cpu" or model.dtype not in TOLERANCE:
-        return
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return
-    if packed_share(model.dtype, torch.get_num_threads()) > SLOWER:
+    if model.device.type != "cpu" or not packing_pays(model.dtype):
         return
     with torch.inference_mode():
         expected = _probabilities(model)
@@ -136,6 +137,13 @@ def unpack_layers(model: Any) -> Packs:
     return packs
 
 
+def packing_pays(dtype: torch.dtype) -> bool:
+    """Return whether packed products of a precision are to be used on this processor."""
+    if dtype not in TOLERANCE or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    return packed_share(dtype, torch.get_num_threads()) <= SLOWER
+
+
 @cache
 def packed_share(dtype: torch.dtype, threads: int) -> float:  # noqa: ARG001 - what is measured depends on it
     """Return how much of the plain product's time a packed one takes, each at its best: other work only adds time.
@@ -145,7 +153,7 @@ def packed_share(dtype: torch.dtype, threads: int) -> float:  # noqa: ARG001 - w
     layer = nn.Linear(576, 1536, bias=False, dtype=dtype)
     inputs = torch.randn(256, 576, dtype=dtype)
     with torch.inference_mode():
-        packed = PackedWeight(layer)
+        packed = PackedWeight.of([layer])
         calls = (lambda: packed.linear(inputs)), (lambda: linear(inputs, layer.weight))
         times = [[_seconds(call) for call in calls] for _ in range(ROUNDS)]
     return min(one for one, _ in times) / min(other for _, other in times)
@@ -228,7 +236,7 @@ def _fused_class(plain: type) -> type:
 def _packed(packs: Packs, layers: list[nn.Linear]) -> PackedWeight:
     place = _place(layers)
     if place not in packs:
-        packs[place] = PackedWeight(*layers)
+        packs[place] = PackedWeight.of(layers)
     return packs[place]
 
 
