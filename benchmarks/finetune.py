@@ -1,8 +1,7 @@
 """Our trainer against TRL's SFTTrainer and against our own padded batches: LoRA on SNIPS, side by side in one run.
 
     make run                                  # once: data and model
-    pip install -c constraints.txt -e '.[benchmarks]'
-    python benchmarks/finetune.py             # the table
+    python benchmarks/finetune.py             # the table; installs TRL into an environment of its own first
     python benchmarks/finetune.py --quick     # a smaller run of the same within 10 minutes
     python benchmarks/finetune.py --json      # one JSON object
 
@@ -13,7 +12,6 @@ first step left out. TRL gets the fastest of its ways to lay out batches on this
 """
 
 import argparse
-import importlib.util
 import json
 import subprocess
 import sys
@@ -23,6 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from environments import peer_python
 from finetune_contestants import ARTIFACTS, STEPS, TRL
 
 from whether.records import Task, read_json
@@ -63,7 +62,8 @@ class Contestant:
     def __init__(self, name: str, dtype: str, steps: int):
         self.name, self.steps = name, steps
         self.taken: list[Step] = []
-        command = [sys.executable, str(Path(__file__).with_name("finetune_contestants.py")), name, dtype]
+        python = trl_python() if name.startswith("trl:") else sys.executable
+        command = [str(python), str(Path(__file__).with_name("finetune_contestants.py")), name, dtype]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -141,15 +141,19 @@ def main() -> None:
 
 
 def check_environment() -> None:
-    """Exit with what is missing."""
-    if importlib.util.find_spec("trl") is None:
-        sys.exit("TRL, the peer, is not installed: pip install -c constraints.txt -e '.[benchmarks]'")
+    """Exit with what is missing, and install the peer."""
     try:
         task = read_json(ARTIFACTS / "prepare/task.json", Task)
     except FileNotFoundError as error:
         sys.exit(f"{error.filename} is not there: run `make run` first")
     if task.name != "snips":
         sys.exit(f"artifacts/prepare holds task {task.name}, and this needs snips: make run")
+    trl_python()
+
+
+def trl_python() -> Path:
+    """Return the interpreter that has TRL: the same pinned packages, in an environment of its own."""
+    return peer_python("trl", "-e", ".[benchmarks]")
 
 
 def compare(dtype: str, *, quick: bool, layout: str | None) -> Comparison:
@@ -242,8 +246,8 @@ def losses(run: Run) -> list[float]:
 
 def table(compared: Sequence[Comparison]) -> str:
     """Return the sides as Markdown."""
-    import trl
-
+    asked = [str(trl_python()), "-c", "import importlib.metadata as m; print(m.version('trl'))"]
+    version = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
     lines = [
         "| precision | side | examples/s | ours is faster | steps | largest loss difference | peak memory, GiB |",
         "|---|---|---:|---:|---:|---:|---:|",
@@ -252,7 +256,7 @@ def table(compared: Sequence[Comparison]) -> str:
         sides = [
             ("ours, packed", one.ours, None, None),
             ("ours, padded", one.padded, one.vs_padded, None),
-            (f"TRL {trl.__version__}, {one.trl_layout}", one.trl, one.vs_trl, one.loss_difference),
+            (f"TRL {version}, {one.trl_layout}", one.trl, one.vs_trl, one.loss_difference),
         ]
         for title, run, faster, difference in sides:
             cells = [

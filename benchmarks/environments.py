@@ -1,0 +1,49 @@
+"""Environments of their own for the peers of benchmarks: build/peers/<name>, made again when the pins change."""
+
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+PEERS = Path("build/peers")
+CONSTRAINTS = Path("constraints.txt")
+
+
+def peer_python(name: str, *packages: str, constraints: bool = True) -> Path:
+    """Return the interpreter of a peer's environment, in which `packages` are installed as pip takes them.
+
+    With `constraints` they are those that constraints.txt pins. Exits with what the installation said if it fails.
+    """
+    folder = PEERS / name
+    python, made_of = folder / "bin" / "python", folder / "made_of"
+    pins = CONSTRAINTS.read_text() + Path("pyproject.toml").read_text() if constraints else ""
+    key = hashlib.sha256(repr((packages, pins, sys.version)).encode()).hexdigest()
+    if made_of.exists() and made_of.read_text() == key:
+        return python
+    print(f"installing {' '.join(packages)} into {folder} ...", file=sys.stderr, flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    _run([sys.executable, "-m", "venv", str(folder)])
+    options = ["-c", str(CONSTRAINTS)] if constraints else []
+    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if uv:
+        _run([uv, "pip", "install", "--quiet", "--python", str(python), *options, *packages], _uv_settings())
+    else:
+        _run([str(python), "-m", "pip", "install", "--quiet", *options, *packages])
+    made_of.write_text(key)
+    return python
+
+
+def _uv_settings() -> dict[str, str]:
+    """Return pip's settings as environment variables of uv."""
+    shown = subprocess.run([sys.executable, ".ci/uv_settings.py"], capture_output=True, text=True, check=True).stdout
+    lines = (shlex.split(line)[1].partition("=") for line in shown.splitlines())
+    return {name: value for name, _, value in lines}
+
+
+def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | (environment or {}))
+    if done.returncode:
+        sys.exit(f"{shlex.join(command)} failed:\n{(done.stderr or done.stdout)[-2000:]}")
