@@ -2,13 +2,14 @@
 
     make run                                  # once: data and model
     python benchmarks/engine.py               # the table
-    python benchmarks/engine.py --quick       # the same within 10 minutes: the peer answers a stated sample
+    python benchmarks/engine.py --quick       # the same within 12 minutes: hf answers a stated sample
     python benchmarks/engine.py --json        # one JSON object
 
-The peer gets its best of several batch sizes, found on a sample. Where it answers a sample, its time is scaled by the
+`hf` gets its best of several batch sizes, found on a sample. Where it answers a sample, its time is scaled by the
 tokens of all requests to those of the sample. Our side always answers all, from texts to results, and is timed in
-turns with the peer; the median counts. The peer has the model as transformers loads it: plain weights, `sdpa`. The
-share of the machine's peak is that of its best matrix product: torch's own, or oneDNN's with a packed weight.
+turns with it; the median counts. `hf` has the model as transformers loads it: plain weights, `sdpa`. The share of the
+machine's peak is that of its best matrix product: torch's own, or oneDNN's with a packed weight. The rates of vLLM, in
+an environment of its own, are those of benchmarks/peers.py.
 """
 
 import argparse
@@ -22,6 +23,8 @@ from itertools import combinations
 from statistics import median
 from typing import Any, NamedTuple
 
+from peers import measure_peers
+from peers import table as peers_table
 from workloads import ARTIFACTS, CHOICE_TASK, QUERIES, Workload, multiple_choice, snips, work
 
 from whether import entry
@@ -76,13 +79,18 @@ def main() -> None:
     parser.add_argument(
         "--choice-task", default=CHOICE_TASK, help="a task of the retention suite (default: %(default)s)"
     )
+    parser.add_argument("--no-peers", action="store_true", help="only hf; not vLLM in an environment of its own")
     options = parser.parse_args()
     entry.prepare_process()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     rows = []
     for dtype in options.dtype or DTYPES:
         rows += measure(dtype, options.choice_task, options.only, quick=options.quick)
-    print(json.dumps(summary(rows)) if options.json else table(rows))
+    peers = {} if options.no_peers else measure_peers(options.dtype or DTYPES, quick=options.quick)
+    if options.json:
+        print(json.dumps(summary(rows) | peers))
+    else:
+        print("\n\n".join([table(rows), *([peers_table(peers)] if peers else [])]))
 
 
 def measure(dtype: str, choice_task: str, only: Sequence[str] | None, *, quick: bool) -> list[Row]:

@@ -6,21 +6,27 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 PEERS = Path("build/peers")
 CONSTRAINTS = Path("constraints.txt")
 
 
-def peer_python(name: str, *packages: str, constraints: bool = True) -> Path:
+class InstallationError(RuntimeError):
+    """A peer cannot be installed; the message says why."""
+
+
+def peer_python(name: str, *packages: str, constraints: bool = True, without: Sequence[str] = ()) -> Path:
     """Return the interpreter of a peer's environment, in which `packages` are installed as pip takes them.
 
-    With `constraints` they are those that constraints.txt pins. Exits with what the installation said if it fails.
+    With `constraints` they are those that constraints.txt pins. What is in `without` is uninstalled again. Raises
+    InstallationError.
     """
     folder = PEERS / name
     python, made_of = folder / "bin" / "python", folder / "made_of"
     pins = CONSTRAINTS.read_text() + Path("pyproject.toml").read_text() if constraints else ""
-    key = hashlib.sha256(repr((packages, pins, sys.version)).encode()).hexdigest()
+    key = hashlib.sha256(repr((packages, pins, without, sys.version)).encode()).hexdigest()
     if made_of.exists() and made_of.read_text() == key:
         return python
     print(f"installing {' '.join(packages)} into {folder} ...", file=sys.stderr, flush=True)
@@ -32,6 +38,8 @@ def peer_python(name: str, *packages: str, constraints: bool = True) -> Path:
         _run([uv, "pip", "install", "--quiet", "--python", str(python), *options, *packages], _uv_settings())
     else:
         _run([str(python), "-m", "pip", "install", "--quiet", *options, *packages])
+    if without:
+        _run([str(python), "-m", "pip", "uninstall", "--quiet", "--yes", *without])
     made_of.write_text(key)
     return python
 
@@ -46,4 +54,4 @@ def _uv_settings() -> dict[str, str]:
 def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | (environment or {}))
     if done.returncode:
-        sys.exit(f"{shlex.join(command)} failed:\n{(done.stderr or done.stdout)[-2000:]}")
+        raise InstallationError(f"{shlex.join(command)} failed: {(done.stderr or done.stdout).strip()[-500:]}")

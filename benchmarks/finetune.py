@@ -21,7 +21,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from environments import peer_python
+from contestants import Side
+from environments import InstallationError, peer_python
 from finetune_contestants import ARTIFACTS, STEPS, TRL
 
 from whether.records import Task, read_json
@@ -63,42 +64,23 @@ class Contestant:
         self.name, self.steps = name, steps
         self.taken: list[Step] = []
         python = trl_python() if name.startswith("trl:") else sys.executable
-        command = [str(python), str(Path(__file__).with_name("finetune_contestants.py")), name, dtype]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        self.start = self._answer()
+        self._side = Side(name, [str(python), str(Path(__file__).with_name("finetune_contestants.py")), name, dtype])
+        self.start = self._side.answer()
 
     def __enter__(self) -> "Contestant":
         return self
 
     def __exit__(self, *details: object) -> None:
-        self.process.kill()
-        self.process.communicate()
+        self._side.__exit__(*details)
 
     def step(self) -> None:
         """Train one step, if any is left."""
         if len(self.taken) < self.steps:
-            self._tell("step")
-            self.taken.append(Step(**self._answer()))
+            self.taken.append(Step(**self._side.ask("step")))
 
     def stop(self) -> Run:
         """End the process and return what it did."""
-        self._tell("stop")
-        return Run(self.taken, **self._answer())
-
-    def _tell(self, word: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{word}\n")
-        self.process.stdin.flush()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            sys.exit(f"{self.name} failed:\n{self.process.communicate()[1][-2000:]}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        return Run(self.taken, **self._side.ask("stop"))
 
 
 class Comparison(NamedTuple):
@@ -153,7 +135,10 @@ def check_environment() -> None:
 
 def trl_python() -> Path:
     """Return the interpreter that has TRL: the same pinned packages, in an environment of its own."""
-    return peer_python("trl", "-e", ".[benchmarks]")
+    try:
+        return peer_python("trl", "-e", ".[benchmarks]")
+    except InstallationError as error:
+        sys.exit(str(error))
 
 
 def compare(dtype: str, *, quick: bool, layout: str | None) -> Comparison:

@@ -34,6 +34,19 @@ class Workload(NamedTuple):
 
 def snips() -> list[Workload]:
     """Return label scoring with and without examples, and generation, on the default task that `make run` prepared."""
+    labels, head, _ = snips_texts(0)
+    _, shots, queries = snips_texts(EXAMPLES)
+    few, zero = ([(prefix + query, f" {label}") for query in queries for label in labels] for prefix in (shots, head))
+    ending = {"until": STOP, "max_gen_toks": NEW_TOKENS, "do_sample": False}
+    return [
+        _workload("scoring_fewshot", "label scoring, 8 examples", "loglikelihood", few, len(labels)),
+        _workload("scoring_zeroshot", "label scoring, no examples", "loglikelihood", zero, len(labels)),
+        _workload("generation", "generation, 8 examples", "generate_until", [(shots + q, ending) for q in queries], 1),
+    ]
+
+
+def snips_texts(examples: int) -> tuple[list[str], str, list[str]]:
+    """Return the labels of the default task that `make run` prepared, a prompt with so many examples, and queries."""
     try:
         task = read_json(ARTIFACTS / "prepare/task.json", Task)
         train, test = (read_jsonl(ARTIFACTS / f"prepare/{split}.jsonl", Example) for split in ("train", "test"))
@@ -41,18 +54,9 @@ def snips() -> list[Workload]:
         sys.exit(f"{error.filename} is not there: run `make run` first")
     if task.name != "snips" or len(test) < QUERIES:
         sys.exit(f"artifacts/prepare holds task {task.name} with {len(test)} test rows, and this needs snips: make run")
-    head = f"{task.instruction}\n\n"
-    shots = head + "".join(f"Utterance: {_text(row)}\nIntent: {row.target}\n\n" for row in train[:EXAMPLES])
+    shown = "".join(f"Utterance: {_text(row)}\nIntent: {row.target}\n\n" for row in train[:examples])
     queries = [f"Utterance: {_text(row)}\nIntent:" for row in test[:QUERIES]]
-    few, zero = (
-        [(prefix + query, f" {label}") for query in queries for label in task.labels] for prefix in (shots, head)
-    )
-    ending = {"until": STOP, "max_gen_toks": NEW_TOKENS, "do_sample": False}
-    return [
-        _workload("scoring_fewshot", "label scoring, 8 examples", "loglikelihood", few, len(task.labels)),
-        _workload("scoring_zeroshot", "label scoring, no examples", "loglikelihood", zero, len(task.labels)),
-        _workload("generation", "generation, 8 examples", "generate_until", [(shots + q, ending) for q in queries], 1),
-    ]
+    return list(task.labels), f"{task.instruction}\n\n{shown}", queries
 
 
 def multiple_choice(name: str, documents: int) -> Workload:
