@@ -163,15 +163,16 @@ def test_freed_memory_is_kept_for_what_comes_next() -> None:
     code = """
 import resource, torch
 from whether.model.memory import keep_freed_memory
-def pages():  # that the system had to give for what was freed just before
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        block = torch.ones(3 * 2**18)
-        del block
+def pages():  # that the system has to give for what is freed each time
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        blocks = [torch.ones(3 * 2**18) for _ in range(20)]
+        del blocks
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 plain = pages()
 keep_freed_memory()
-print(plain > 500, pages() < 100)
+print(plain, pages())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", "True"]
+    plain, kept = map(int, done.stdout.split())
+    assert kept < plain / 2
