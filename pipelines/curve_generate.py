@@ -5,6 +5,7 @@ python -m pipelines.curve_generate <labels> <seed>
 
 from whether import entry
 from whether.config import BASE, load
+from whether.config.backend import with_chosen_backend
 from whether.generate.generate import generate_point
 from whether.generate.load import LoadedCheckpoint, load_checkpoint
 from whether.records import ARTIFACTS, CHECKPOINT, output_folder
@@ -17,7 +18,7 @@ def main(argv: list[str]) -> None:
 
     def loaded(tuned: bool) -> LoadedCheckpoint:
         weights = curve / "checkpoint" / point / CHECKPOINT if tuned else None
-        return load_checkpoint(BASE, ARTIFACTS / "model", weights, config.model, None)
+        return load_checkpoint(BASE, ARTIFACTS / "model", weights, with_chosen_backend(config.model, ARTIFACTS), None)
 
     with output_folder(curve / "generate" / point) as folder:
         generate_point(curve / "data" / point / "requests", load=loaded, folder=folder)

@@ -7,6 +7,7 @@ from functools import partial
 
 from whether import entry
 from whether.config import ServingConfig, load
+from whether.config.backend import with_chosen_backend
 from whether.generate.generate import generate
 from whether.generate.load import load_checkpoint
 from whether.records import ARTIFACTS, CHECKPOINT, output_folder
@@ -20,7 +21,8 @@ def main(argv: list[str]) -> None:
     # Of a further training run, quality is all that is asked.
     serving = config.serving if checkpoint.repeat_of is None else ServingConfig(requests=2, warmup=0)
     weights = ARTIFACTS / "finetune" / name / CHECKPOINT
-    loading = partial(load_checkpoint, name, ARTIFACTS / "model", weights, config.model, checkpoint.served)
+    model = with_chosen_backend(config.model, ARTIFACTS)
+    loading = partial(load_checkpoint, name, ARTIFACTS / "model", weights, model, checkpoint.served)
     with output_folder(ARTIFACTS / "generate" / arm) as folder:
         requests = ARTIFACTS / "prompt" / prompt / "requests.jsonl"
         generate(arm, requests, load=loading, serving=serving, folder=folder)

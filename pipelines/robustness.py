@@ -7,6 +7,7 @@ from functools import partial
 
 from whether import entry
 from whether.config import load
+from whether.config.backend import with_chosen_backend
 from whether.generate.generate import generate_formats
 from whether.generate.load import load_checkpoint
 from whether.records import ARTIFACTS, CHECKPOINT, output_folder, write_jsonl
@@ -18,7 +19,8 @@ def main(argv: list[str]) -> None:
     config, arm = load(), f"{name}-{prompt}"
     checkpoint = config.checkpoints[name]
     weights = ARTIFACTS / "finetune" / name / CHECKPOINT
-    loading = partial(load_checkpoint, name, ARTIFACTS / "model", weights, config.model, checkpoint.served)
+    model = with_chosen_backend(config.model, ARTIFACTS)
+    loading = partial(load_checkpoint, name, ARTIFACTS / "model", weights, model, checkpoint.served)
     with output_folder(ARTIFACTS / "robustness" / arm) as folder:
         if checkpoint.repeat_of is not None:
             write_jsonl(folder / "generations.jsonl", ())

@@ -160,7 +160,7 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
         (["task.labels=[only]"], r"at least two different labels"),
         (["checkpoint=[lora]"], r"checkpoints must hold 'base'"),
         (["prompt=[]"], r"prompts: select at least one"),
-        (["model.backend=vlm"], r"model.backend .*'engine' or 'vllm', and is 'vlm'"),
+        (["model.backend=vlm"], r"model.backend .*'engine', 'vllm' or 'auto', and is 'vlm'"),
         (["model.backend=vllm", "checkpoint=[base,lora,linear_probe]"],
          r"checkpoints.linear_probe is a linear probe, and vLLM runs changed weights only: .*model.backend to engine"),
         (["model.backend=vllm", "checkpoint=[base,lora,prefix_tuning]"], r"prefix_tuning is virtual tokens"),

@@ -57,7 +57,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, able_model: Path, warm: Path
     made.shell("dvc commit -q data.dvc -f && git commit -qam 'more rows'")
     found = made.run()
     assert found - {"compose"} == LORA | ALWAYS | {
-        "model", "prepare", "training_set", "prompt", "finetune@base", "benchmark@base", "curve_data",
+        "model", "prepare", "training_set", "prompt", "backend", "finetune@base", "benchmark@base", "curve_data",
     } | arms("base-zero_shot", "base-knn")  # fmt: skip
     return made
 
@@ -125,7 +125,7 @@ def test_a_new_prompt_runs_its_arms_only(study: Study) -> None:
         "# @package prompts.few_shot_3\nstrategy: {_target_: whether.prompt.strategies.few_shot, examples: 3}\n"
     )
     found = study.run(prompts="zero_shot,knn,few_shot_3")
-    assert found - {"compose"} == {"prompt"} | arms("base-few_shot_3", "lora-few_shot_3") | ALWAYS
+    assert found - {"compose"} == {"prompt", "backend"} | arms("base-few_shot_3", "lora-few_shot_3") | ALWAYS
     kinds = [kind for kind, _ in study.runs()]
     assert kinds.count("arm") == 6, "cached arms are not logged twice"
     assert kinds.count("pipeline") == 2
@@ -133,7 +133,7 @@ def test_a_new_prompt_runs_its_arms_only(study: Study) -> None:
 
 def test_a_field_of_a_tuner_reruns_what_is_tuned_only(study: Study) -> None:
     found = study.run("tuner.alpha=16", prompts="zero_shot")
-    cheap = {"training_set", "prompt", "curve_data"}
+    cheap = {"training_set", "prompt", "backend", "curve_data"}
     assert found - {"compose"} == LORA - arms("lora-knn") | ALWAYS | cheap
 
 
@@ -148,11 +148,12 @@ def test_an_edit_of_what_makes_or_reads_words_trains_nothing(study: Study) -> No
         file.write_text(text + "\n# a remark\n")
     found = study.run("tuner.alpha=16", prompts="zero_shot")
     # A template of the chat is a benchmark's too.
-    assert found <= {"prepare", "training_set", "prompt", "curve_data", "benchmark@base", "benchmark@lora"} | ALWAYS
+    cheap = {"prepare", "training_set", "prompt", "backend", "curve_data"}
+    assert found <= cheap | {"benchmark@base", "benchmark@lora"} | ALWAYS
     assert {"prompt", "score"} <= found
     for file, text in zip(files, kept, strict=True):
         file.write_text(text)
-    assert study.run("tuner.alpha=16", prompts="zero_shot") <= {"prepare", "training_set", "prompt", *ALWAYS}
+    assert study.run("tuner.alpha=16", prompts="zero_shot") <= cheap | ALWAYS
 
 
 def test_another_number_of_labels_runs_its_point_only_and_none_runs_nothing(study: Study) -> None:
@@ -171,7 +172,7 @@ def test_a_dvc_experiment_takes_hydra_overrides(study: Study) -> None:
     chosen = " ".join(f"-S '{word}'" for word in [*GRID, "tuner.alpha=16", "policy.margin=0.05"])
     output = study.shell(f"dvc exp run {chosen} -S 'prompt=[zero_shot]'")
     found = set(re.findall(r"Running stage '([^']+)'", output))
-    assert found - {"compose"} <= LORA | ALWAYS | {"curve_data", "training_set", "prompt"}
+    assert found - {"compose"} <= LORA | ALWAYS | {"curve_data", "training_set", "prompt", "backend"}
     assert "compare" in found
     policy = study.verdict()["policy"]
     assert isinstance(policy, dict)
@@ -224,7 +225,7 @@ def test_further_training_runs_are_stages_of_their_own(study: Study) -> None:
     further = [f"lora_run{run}" for run in (2, 3)]
     made = {f"{stage}@{name}" for stage in ("finetune", "benchmark") for name in further}
     made |= arms(*(f"{name}-zero_shot" for name in further))
-    assert found - {"compose"} == made | ALWAYS | {"training_set"}
+    assert found - {"compose"} == made | ALWAYS | {"training_set", "backend"}
     measured: dict[str, dict[str, list[float]]] = study.verdict()["arms"]  # type: ignore[assignment]
     assert {name: len(arm["by_run"]) for name, arm in measured.items()} == {"base-zero_shot": 0, "lora-zero_shot": 3}
     seeds = [

@@ -57,7 +57,7 @@ def test_verdict_keeps_its_contract(folder):
         "family", "method",
     }  # fmt: skip
     assert verdict["provenance"].keys() == {
-        "commit", "dirty", "data_hash", "model_hash", "versions", "created_at", "settings",
+        "commit", "dirty", "data_hash", "model_hash", "versions", "created_at", "settings", "backend",
     }  # fmt: skip
 
 

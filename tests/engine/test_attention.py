@@ -3,9 +3,9 @@ import random
 import pytest
 import torch
 
-from whether.engine.attention import BLOCK, MULTIPLE, block_layout, tree_mask
 from whether.engine.caches import PrefixCache
 from whether.engine.prefix_tree import Pass, PrefixTree
+from whether.engine.tree_attention import BLOCK, LONG, MULTIPLE, Branches, block_layout, pass_layout, tree_mask
 
 
 def random_tree(seed: int, vocabulary: int, branches: int = 12, longest: int = 90) -> PrefixTree:
@@ -28,7 +28,7 @@ def random_tree(seed: int, vocabulary: int, branches: int = 12, longest: int = 9
 @pytest.mark.parametrize("max_nodes", [7, 64, 512])
 def test_blocks_and_one_mask_give_the_same_logits(tiny, seed, max_nodes):
     tree = random_tree(seed, tiny.model.config.vocab_size)
-    blocks, dense = PrefixCache(tiny.model, 700, in_blocks=True), PrefixCache(tiny.model, 700, in_blocks=False)
+    blocks, dense = PrefixCache(tiny.model, 700, with_layout=True), PrefixCache(tiny.model, 700, with_layout=False)
     with torch.inference_mode():
         for step in tree.passes(max_nodes, len(tree.sequences)):
             nodes = range(len(step.tokens))
@@ -42,8 +42,6 @@ def test_blocks_hold_each_node_once_and_show_what_the_mask_shows(seed):
         blocks = block_layout(step, torch.float32)
         queries, keys = blocks.queries, blocks.keys
         assert torch.equal(queries.reshape(-1)[blocks.place], torch.arange(len(step.tokens)))
-        if blocks.mask is None:
-            continue
         assert queries.shape[1] <= BLOCK
         assert queries.shape[1] % MULTIPLE == keys.shape[1] % MULTIPLE == 0
         shown = torch.zeros(len(step.tokens), len(step.tokens), dtype=torch.bool)
@@ -64,6 +62,14 @@ def test_blocks_see_no_more_than_they_need():
     assert blocks.keys.shape == (12, 40 + MULTIPLE)  # the last of them is the chain
 
 
-def test_a_chain_needs_no_mask():
+def test_a_chain_and_long_branches_are_attended_to_one_by_one():
     chain = Pass(5, [1, 2, 3], [-1, 0, 1], [5, 6, 7], 0, [range(3)])
-    assert block_layout(chain, torch.float32).mask is None
+    (branch,) = pass_layout(chain, torch.float32).branches
+    assert (branch.start, branch.end, branch.path) == (0, 3, None)
+    parents = [*range(-1, LONG - 1), 9, *range(LONG, 2 * LONG - 1)]
+    forked = Pass(0, [1] * len(parents), parents, [0] * len(parents), 0, [])
+    first, second = pass_layout(forked, torch.float32).branches
+    assert first.path is None
+    assert (second.start, second.end, second.path.tolist()) == (LONG, 2 * LONG, list(range(10)))
+    short = Pass(0, [1] * 160, [*range(-1, 79), 9, *range(80, 158), 9], [0] * 160, 0, [])
+    assert not isinstance(pass_layout(short, torch.float32), Branches)

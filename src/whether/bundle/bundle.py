@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter
 
 from whether.config import Config, ModelConfig, PromptConfig, ServedConfig
+from whether.config.backend import with_chosen_backend
 from whether.config.output import SHIPPED, output_component
 from whether.config.renamed import with_new_names
 from whether.errors import RecordError
@@ -116,7 +117,7 @@ def bundle_record(arm: str, verdict: Verdict, config: Config, artifacts: Path) -
         kind=found.answer,
         model=served.model if served else verdict.model,
         model_hash=verdict.provenance.model_hash,
-        model_settings=dataclasses.asdict(config.model),
+        model_settings=dataclasses.asdict(with_chosen_backend(config.model, artifacts)),
         prompt=dataclasses.asdict(prompt),
         prompt_hash=prompt_hash(config, found.prompt),
         seed=config.seed,

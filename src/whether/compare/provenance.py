@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from whether.config import Config
+from whether.config.backend import with_chosen_backend
 from whether.records import Provenance, sha256_file, sha256_folder, sha256_json, to_builtins
 
 PACKAGES = (
@@ -36,6 +37,7 @@ def provenance(artifacts: Path, config: Config | None = None, repository: Path =
         versions={"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         settings=_settings(config) if config else {},
+        backend=with_chosen_backend(config.model, artifacts).backend if config else "engine",
     )
 
 

@@ -35,8 +35,9 @@ class ModelConfig:
     """`_target_` in whether.sources: packaged file, hub id with revision, or local folder."""
     licence: str
     """SPDX identifier or name of the licence of the weights."""
-    backend: Literal["engine", "vllm"] = "engine"
-    """What runs the weights where an arm answers: `engine`, this project's own, or `vllm` (docs/engine.md)."""
+    backend: Literal["engine", "vllm", "auto"] = "engine"
+    """What runs the weights where an arm answers: `engine`, this project's own, `vllm`, or `auto`: the faster of the
+    two for the run's requests, measured where vLLM is installed (docs/engine.md)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the weights when the model runs."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -279,15 +280,17 @@ class Config:
         self._check_backend()
 
     def _check_backend(self) -> None:
-        if self.model.backend != "vllm":
-            return
+        if self.model.backend == "vllm" and self.not_in_vllm:
+            raise ValueError(f"{self.not_in_vllm}: leave it out, or set model.backend to engine")
+
+    @property
+    def not_in_vllm(self) -> str | None:
+        """The first checkpoint that vLLM cannot run, as a sentence; None where it runs all."""
         for name, checkpoint in self.checkpoints.items():
             found = checkpoint.tuner and NOT_IN_VLLM.get(checkpoint.tuner.adapter.get("_target_", ""))
             if found:
-                raise ValueError(
-                    f"checkpoints.{name} is {found}, and vLLM runs changed weights only: leave it out, or set"
-                    " model.backend to engine"
-                )
+                return f"checkpoints.{name} is {found}, and vLLM runs changed weights only"
+        return None
 
     @property
     def quality_metrics(self) -> tuple[str, ...]:

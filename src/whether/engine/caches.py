@@ -5,11 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from transformers.cache_utils import Cache, DynamicLayer
 
-from whether.engine.attention import block_layout, tree_mask
 from whether.engine.prefix_tree import Pass, PrefixTree, Tokens, common_prefix
+from whether.engine.tree_attention import pass_layout, tree_mask
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+LEAST_SHARED = 16
+"""Tokens that rows have in common where attention to them is computed by itself: it costs four operations a layer."""
 
 
 class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
@@ -52,13 +55,13 @@ class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
 class PrefixCache:
     """A model with the keys and values of one chain of tokens, from which passes over a `PrefixTree` branch off."""
 
-    def __init__(self, model: Any, room: int, *, in_blocks: bool | None = None):
+    def __init__(self, model: Any, room: int, *, with_layout: bool | None = None):
         """Make room for a chain and the nodes of a pass.
 
-        `in_blocks`: whether attention goes through `Blocks` or one mask; None: where there is a kernel for it.
+        `with_layout`: whether attention goes by a `Layout` or by one mask; None: where there is a kernel for it.
         """
         self.model = model
-        self.in_blocks = model.device.type == "cpu" if in_blocks is None else in_blocks
+        self.with_layout = model.device.type == "cpu" if with_layout is None else with_layout
         layers = model.config.get_text_config().num_hidden_layers
         self.layers = [PreallocatedLayer(room) for _ in range(layers)]
         self.tokens: Tokens = ()
@@ -75,9 +78,9 @@ class PrefixCache:
         for layer in self.layers:
             layer.filled = step.cached
         kept, self.tokens = self.tokens[: step.cached], ()  # nothing, for as long as the pass may fail
-        if self.in_blocks:
-            # A mask of four dimensions is what keeps transformers from making one of its own; blocks bring theirs.
-            options = {"attention_mask": torch.zeros(1, 1, 1, 1, dtype=dtype), "blocks": block_layout(step, dtype)}
+        if self.with_layout:
+            # A mask of four dimensions is what keeps transformers from making one of its own; the layout has no need.
+            options = {"attention_mask": torch.zeros(1, 1, 1, 1, dtype=dtype), "layout": pass_layout(step, dtype)}
         else:
             options = {"attention_mask": tree_mask(step, dtype).to(device)}
         output = self.model(
@@ -132,23 +135,26 @@ class DecodingBatch:
         import torch
 
         self.model = model
-        self.shared = shared
+        self.shared = shared if len(lengths) > 1 and shared >= LEAST_SHARED else 0
         self.prefix: list[tuple[Tensor, Tensor]] = []
-        self.own = max(lengths) - shared
+        self.own = max(lengths) - self.shared
         self.room = room
         self.layers: list[PreallocatedLayer] = []
         self.positions = torch.tensor(lengths, device=model.device)[:, None]
         places = torch.arange(self.own + room, device=model.device)
-        padding = (places >= self.positions - shared) & (places < self.own)
-        self.mask = torch.zeros(padding.shape, dtype=model.dtype, device=model.device)
-        self.mask.masked_fill_(padding, torch.finfo(model.dtype).min)
+        padding = (places >= self.positions - self.shared) & (places < self.own)
+        self.dtype = torch.float32 if model.device.type == "cpu" else model.dtype
+        """Precision of the rows' keys and values: on a CPU, attention of single tokens is slow in half precision."""
+        self.mask = torch.zeros(padding.shape, dtype=self.dtype, device=model.device)
+        self.mask.masked_fill_(padding, torch.finfo(self.dtype).min)
 
     def fill(self, chain: PrefixCache, first_row: int, paths: Sequence[Sequence[int]]) -> None:
         """Copy the prompts of consecutive rows from a chain; `paths` are their tokens' places in its cache."""
         import torch
 
         if not self.layers:
-            self.prefix = chain.gather(torch.tensor(paths[0][: self.shared], dtype=torch.long))
+            prefix = chain.gather(torch.tensor(paths[0][: self.shared], dtype=torch.long))
+            self.prefix = [(keys.to(self.dtype), values.to(self.dtype)) for keys, values in prefix]
             self.layers = [self._layer(keys) for keys, _ in self.prefix]
         width = max(map(len, paths)) - self.shared
         places = torch.zeros(len(paths), width, dtype=torch.long)

@@ -61,7 +61,7 @@ TokenSampler = Callable[[Candidates, Sequence["np.random.Generator"]], list[int]
 def token_sampler(sampling: Sampling) -> TokenSampler:
     """Return the function that chooses tokens in this way."""
     if sampling.temperature == 0:
-        return lambda options, _: _tokens(options, options.scores.argmax(-1))
+        return lambda options, _: _tokens(options, options.scores.float().argmax(-1))  # slow in half precision
 
     from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 

@@ -45,9 +45,9 @@ METRICS: dict[str, MetricInfo] = {
         True,
         "share of answers that stay the same when they are asked again in a batch with other requests",
     ),
-    "latency_p50": MetricInfo("latency p50", "seconds", False, "median wall time of a request sent alone"),
+    "latency_p50": MetricInfo("latency p50", "seconds", False, "median wall time of requests sent one after another"),
     "latency_p95": MetricInfo(
-        "latency p95", "seconds", False, "95th percentile of the wall time of a request sent alone"
+        "latency p95", "seconds", False, "95th percentile of the wall time of requests sent one after another"
     ),
     "usd_per_1k": MetricInfo("USD per 1,000", "USD", False, "running cost of 1,000 requests by the price list"),
     "usd_per_month": MetricInfo(

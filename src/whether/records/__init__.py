@@ -4,6 +4,7 @@ Every stage writes plain files under `artifacts/<stage>/`; these types are their
 folder is made next to its place and renamed into it, so a full disk or a kill leaves the old one or none, never half.
 """
 
+from whether.records.backend import Backend, BackendChoice, BackendMeasurement, BackendSpeed
 from whether.records.benchmark import BenchmarkMetrics, BenchmarkSample, TaskResult, UnseenTaskResult
 from whether.records.changes import ArmChange, ChangeConclusion, Changes
 from whether.records.checkpoint import (
@@ -133,6 +134,10 @@ __all__ = [
     "ArmOutput",
     "ArmRecord",
     "Aspect",
+    "Backend",
+    "BackendChoice",
+    "BackendMeasurement",
+    "BackendSpeed",
     "BenchmarkMetrics",
     "BenchmarkSample",
     "BreakEven",

@@ -174,6 +174,8 @@ class Provenance:
     """UTC, ISO 8601."""
     settings: dict[str, str] = field(default_factory=dict)
     """Part of params.yaml, such as `prompts.knn` → the SHA-256 of its settings."""
+    backend: str = "engine"
+    """What ran the weights: this project's engine, or vllm."""
 
 
 @dataclass(frozen=True)
