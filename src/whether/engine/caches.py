@@ -7,6 +7,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from whether.engine.prefix_tree import Pass, PrefixTree, Tokens, common_prefix
 from whether.engine.tree_attention import pass_layout, tree_mask
+from whether.model.memory import row_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -143,8 +144,7 @@ class DecodingBatch:
         self.positions = torch.tensor(lengths, device=model.device)[:, None]
         places = torch.arange(self.own + room, device=model.device)
         padding = (places >= self.positions - self.shared) & (places < self.own)
-        self.dtype = torch.float32 if model.device.type == "cpu" else model.dtype
-        """Precision of the rows' keys and values: on a CPU, attention of single tokens is slow in half precision."""
+        self.dtype = row_dtype(model)
         self.mask = torch.zeros(padding.shape, dtype=self.dtype, device=model.device)
         self.mask.masked_fill_(padding, torch.finfo(self.dtype).min)
 
