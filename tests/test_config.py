@@ -285,6 +285,11 @@ def test_the_name_of_a_setting_below_a_renamed_one() -> None:
          "policy.constraints.retention_loss is now policy.constraints.retention_change.min"),
         (["+robustness.variations=[]"],
          "robustness.variations (in {conf}/robustness/default.yaml) is now robustness.formats"),
+        (["prompts.zero_shot.plain=true"],
+         "override prompts.zero_shot.plain is now prompts.zero_shot.engineered, and says the opposite"),
+        (["+prompts.zero_shot.plain=true"],
+         "prompts.zero_shot.plain (in {conf}/prompt/zero_shot.yaml) is now prompts.zero_shot.engineered, and says the"
+         " opposite"),
         (["optimise.answerings.greedy=1"], "override optimise.answerings.greedy is now optimise.decodings.greedy"),
         (["prompt=[few_shot_constrained]",
           "prompts.few_shot_constrained.decoding._target_=whether.prompt.answering.one_of_labels"],
@@ -330,6 +335,7 @@ def test_params_yaml_of_an_earlier_version_is_read_under_the_new_names(tmp_path:
     config = check(values)
     values["policy"]["constraints"] = {"latency_p95": None, "retention_loss": 0.02}
     text = yaml.safe_dump(values, sort_keys=False)
+    text = text.replace("engineered: false", "plain: true").replace("engineered: true", "plain: false")
     for new, old in (
         ("decoding:", "answering:"), ("decodings:", "answerings:"), ("repeat_of:", "repeats:"),
         ("warm_start:\n", "start:\n"), ("formats:", "variations:"),

@@ -59,7 +59,7 @@ CLOSE = {("lora-zero_shot", "lora-knn"): difference(0.0, 0.02, 1.0)}
 
 
 def test_kinds_of_arms():
-    assert [approach_of(tuned, plain) for tuned in (False, True) for plain in (True, False)] == [
+    assert [approach_of(tuned, engineered) for tuned in (False, True) for engineered in (False, True)] == [
         "prompt", "prompt", "fine_tune", "both",
     ]  # fmt: skip
 

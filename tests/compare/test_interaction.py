@@ -6,7 +6,7 @@ import pytest
 from synthetic_study import settings, write_study
 
 from whether.compare.interaction import interactions
-from whether.compare.measure import scores
+from whether.compare.measure import arm_kind, scores
 from whether.compare.results import Results, load_results
 from whether.stats.intervals import InferenceSettings
 
@@ -51,3 +51,19 @@ def test_chance_is_called_chance(tmp_path: Path) -> None:
 def test_without_all_four_arms_there_is_none(tmp_path: Path) -> None:
     assert interactions(study(tmp_path / "a", base__zero_shot=0.5, base__knn=0.6), SETTINGS) == []
     assert interactions(study(tmp_path / "b", base__knn=0.5, lora__knn=0.6), SETTINGS) == []
+
+
+@pytest.mark.heavy
+def test_constrained_answers_are_no_engineering_and_the_better_plain_prompt_is_compared_with(tmp_path: Path) -> None:
+    found = study(
+        tmp_path, base__zero_shot=0.02, base__zero_shot_constrained=0.4, base__knn=0.8, lora__zero_shot=0.9,
+        lora__zero_shot_constrained=0.9, lora__knn=0.92,
+    )  # fmt: skip
+    assert {name: arm_kind(arm) for name, arm in found.arms.items()} == {
+        "base-zero_shot": "prompt", "base-zero_shot_constrained": "prompt", "base-knn": "prompt",
+        "lora-zero_shot": "fine_tune", "lora-zero_shot_constrained": "fine_tune", "lora-knn": "both",
+    }  # fmt: skip
+    [row] = interactions(found, SETTINGS)
+    means = {name: scores(arm.test).mean() for name, arm in found.arms.items()}
+    plain = means["lora-zero_shot_constrained"] - means["base-zero_shot_constrained"]
+    assert row.difference == pytest.approx(means["lora-knn"] - means["base-knn"] - plain)

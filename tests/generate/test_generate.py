@@ -15,7 +15,7 @@ from whether.model.tokens import encode
 from whether.records import Example, Prediction, Task, read_json, read_jsonl, write_json, write_jsonl, write_text
 
 MODEL = model_config()
-ZERO_SHOT = PromptConfig(strategy={"_target_": "whether.prompt.strategies.zero_shot"}, plain=True)
+ZERO_SHOT = PromptConfig(strategy={"_target_": "whether.prompt.strategies.zero_shot"}, engineered=False)
 FEW_SHOT = PromptConfig(strategy={"_target_": "whether.prompt.strategies.few_shot", "examples": 6})
 SERVING = ServingConfig(requests=3, warmup=1)
 

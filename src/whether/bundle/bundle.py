@@ -169,7 +169,9 @@ def prompt_hash(config: Config, name: str) -> str:
     if kind != {"_target_": SHIPPED.get(task.output)}:  # a champion of before 0.2 has a shipped kind, and the same hash
         wording.append(kind)
     settings = dataclasses.asdict(config.prompts[name])
-    settings["answering"] = settings.pop("decoding")  # its name before 0.2: a champion of then has not changed
+    # Names of before 0.2 and 0.3: a champion of then has not changed.
+    settings["answering"] = settings.pop("decoding")
+    settings["plain"] = not settings.pop("engineered")
     return sha256_json([settings, *wording, task.max_new_tokens])
 
 

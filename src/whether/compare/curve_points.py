@@ -10,9 +10,9 @@ from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 
-from whether.compare.measure import totals_table
+from whether.compare.measure import plain_arm, totals_table
 from whether.compare.results import Arm, Results
-from whether.config import BASE, CurveConfig
+from whether.config import CurveConfig
 from whether.errors import RecordError
 from whether.metrics.metric import Metric
 from whether.outputs.decoding import build_decoding, greedy, parse_generations
@@ -177,7 +177,7 @@ def to_arrays(curve: CurveConfig, points: Points, study: Results, metric: Metric
     The plain prompt on base, which needs no labels, is one of those that dev chooses from. A tie goes to it, and then
     to the prompt that the settings name first. Raises RecordError for points that answered different examples.
     """
-    plain = next((arm for arm in study.arms.values() if arm.checkpoint == BASE and arm.plain), None)
+    plain = plain_arm(study)
     absent = _unmeasured_levels(curve, points, plain)
     levels = [labels for labels in sorted(curve.labels) if str(labels) not in absent]
     whole = [points[labels, seed] for labels in levels for seed in curve.seeds]

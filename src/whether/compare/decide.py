@@ -72,9 +72,9 @@ class Decision:
     """Undecided arms that stand in the way of an answer."""
 
 
-def approach_of(tuned: bool, plain: bool) -> Approach:
+def approach_of(tuned: bool, engineered: bool) -> Approach:
     """Return the answer that choosing an arm would mean."""
-    return "prompt" if not tuned else "fine_tune" if plain else "both"
+    return "prompt" if not tuned else "both" if engineered else "fine_tune"
 
 
 def select(

@@ -9,7 +9,7 @@ from itertools import product
 
 import numpy as np
 
-from whether.compare.measure import run_scores
+from whether.compare.measure import plain_arm, run_scores
 from whether.compare.results import Arm, Results
 from whether.config import BASE
 from whether.records import Interaction
@@ -20,14 +20,14 @@ from whether.stats.intervals import InferenceSettings
 def interactions(study: Results, settings: InferenceSettings) -> list[Interaction]:
     """Return every square of {base, tuned} x {plain, engineered} whose arms are there, p-values corrected (Holm)."""
     arms = study.arms
-    plain = next((arm.prompt for arm in arms.values() if arm.plain), None)
+    plain = plain_arm(study)
     if plain is None:
         return []
     tuned = dict.fromkeys(arm.checkpoint for arm in arms.values() if arm.tuned)
-    engineered = dict.fromkeys(arm.prompt for arm in arms.values() if not arm.plain)
+    engineered = dict.fromkeys(arm.prompt for arm in arms.values() if arm.engineered)
     found = []
     for checkpoint, prompt in product(tuned, engineered):
-        square = _square(arms, checkpoint, prompt, plain)
+        square = _square(arms, checkpoint, prompt, plain.prompt)
         if square is None:
             continue
         both, fine_tuned, prompted, neither = (run_scores(arm) for arm in square)

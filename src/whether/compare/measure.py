@@ -162,9 +162,18 @@ def _tokens(predictions: Sequence[Prediction]) -> float:
     return sum(known) / len(known) if len(known) == len(counts) else math.inf
 
 
+def plain_arm(study: Results) -> Arm | None:
+    """Return base with the prompt that is not engineered, of several with the one that has the best mean score on dev.
+
+    None where no such prompt was run.
+    """
+    found = [arm for arm in study.arms.values() if arm.checkpoint == BASE and not arm.engineered]
+    return max(found, key=lambda arm: float(np.mean([row.score for row in arm.dev])), default=None)
+
+
 def arm_kind(arm: Arm) -> Approach:
     """Return the answer that choosing this arm would mean."""
-    return approach_of(arm.tuned, arm.plain)
+    return approach_of(arm.tuned, arm.engineered)
 
 
 def dev_quality(arm: Arm, study: Results) -> dict[str, float]:

@@ -77,8 +77,8 @@ class Arm:
     name: str
     checkpoint: str
     prompt: str
-    plain: bool
-    """Whether the prompt is without engineering (`PromptConfig.plain`)."""
+    engineered: bool
+    """Whether its prompt is (`PromptConfig.engineered`)."""
     search_seconds: float
     """Machine time of the search that found the prompt (`PromptConfig.search_seconds`)."""
     search_usd: float
@@ -228,7 +228,7 @@ def _load_arm(
         name=f"{checkpoint}-{prompt}",
         checkpoint=checkpoint,
         prompt=prompt,
-        plain=settings.plain,
+        engineered=settings.engineered,
         labels_needed=settings.labels_needed,
         search_seconds=settings.search_seconds,
         search_usd=settings.search_usd,

@@ -18,8 +18,10 @@ class PromptConfig:
     """`_target_` in whether.prompt.strategies and its arguments."""
     decoding: Component = field(default_factory=lambda: {"_target_": "whether.outputs.decoding.greedy"})
     """`_target_` in whether.outputs.decoding and its arguments."""
-    plain: bool = False
-    """True for a prompt without engineering: the task's instruction and the input, nothing else."""
+    engineered: bool = True
+    """False for a prompt of the task's instruction and the input, nothing else. A tuned checkpoint with such a prompt
+    is `fine_tune`, with an engineered one `both`. How answers are decoded, such as constrained to the labels, is no
+    prompt engineering."""
     labels_needed: Annotated[int, Field(ge=0)] | None = None
     """Labelled training examples that this prompt needs, which costs; None: the whole training split."""
     search_seconds: NotNegative = 0.0

@@ -11,7 +11,7 @@ from whether.config.checking import check
 from whether.config.components import argument_names
 from whether.config.files import check_names, files_of
 from whether.config.output import TASKS, add_output_settings
-from whether.config.renamed import new_path, with_new_names
+from whether.config.renamed import negation, new_path, with_new_names
 from whether.config.sections import Config
 from whether.config.types import CONF, PARAMS
 from whether.config.yaml_lines import yaml_fault
@@ -159,7 +159,7 @@ def _override_reason(error: Exception, overrides: Sequence[str], conf: Path) -> 
     path = unknown[1]
     new = new_path(path)
     if new:
-        return f"override {path} is now {new}"
+        return f"override {path} is now {new}{negation(path)}"
     limit = next((text for text in overrides if text.startswith(f"{path}=") and "policy.constraints." in path), None)
     if limit:
         return _constraint_reason(limit, overrides, conf)

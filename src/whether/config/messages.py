@@ -6,7 +6,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from whether.config.renamed import new_constraint, new_path
+from whether.config.renamed import negation, new_constraint, new_path
 from whether.config.sections import Config
 from whether.errors import near_matches
 
@@ -20,7 +20,7 @@ def _explain_unknown(path: str, place: str) -> str:
     """Return the line for a setting that does not exist."""
     new = new_path(path)
     if new:
-        return f"{place} is now {new}"
+        return f"{place} is now {new}{negation(path)}"
     if path in SECTIONS:
         return (
             f"a file of conf/{path} has no `# @package {SECTIONS[path]}.<name>` as its first line, by which its"

@@ -5,6 +5,7 @@ from typing import Any
 
 RENAMED = {
     "prompts.*.answering": "prompts.*.decoding",
+    "prompts.*.plain": "prompts.*.engineered",
     "tuner.prompt.answering": "tuner.prompt.decoding",
     "decoding.after": "decoding.answer_prefix",
     "checkpoints.*.repeats": "checkpoints.*.repeat_of",
@@ -21,6 +22,9 @@ RENAMED = {
 }
 """Path of a setting → its path now; `*` is any one name. A longer path that holds an old one is renamed in that part:
 `curve.prompts.knn.answering`, `checkpoints.lora.tuner.start.adapter`. A renamed setting stays in its section."""
+
+NEGATED = "plain"
+"""Name of a setting whose new one says the opposite."""
 
 MOVED_TARGETS = {
     "whether.prompt.answering.one_of_labels": "whether.outputs.decoding.constrained_choice",
@@ -58,6 +62,11 @@ def new_path(path: str) -> str | None:
     return None
 
 
+def negation(path: str) -> str:
+    """Return what a message adds to the new name of a setting: whether that says the opposite."""
+    return ", and says the opposite" if path.rpartition(".")[2] == NEGATED else ""
+
+
 def with_new_names(values: Any, path: tuple[str, ...] = ()) -> Any:
     """Return settings of an earlier version, as a record of that time has them, under today's names."""
     if isinstance(values, list):
@@ -70,7 +79,7 @@ def with_new_names(values: Any, path: tuple[str, ...] = ()) -> Any:
     for key, value in values.items():
         new = new_path(".".join((*path, str(key))))
         name = new.rpartition(".")[2] if new else key
-        found[name] = with_new_names(value, (*path, str(name)))
+        found[name] = not value if new and key == NEGATED else with_new_names(value, (*path, str(name)))
     return found
 
 

@@ -43,8 +43,8 @@ def sample_candidates(config: OptimiseConfig, task: Task, pool: int, seed: int, 
 
 
 def manual_prompts(prompts: Mapping[str, PromptConfig]) -> list[PromptCandidate]:
-    """Return the run's own prompts, the plain one left out."""
-    return [PromptCandidate(name, prompt, by_hand=True) for name, prompt in prompts.items() if not prompt.plain]
+    """Return the run's own prompts that are engineered."""
+    return [PromptCandidate(name, prompt, by_hand=True) for name, prompt in prompts.items() if prompt.engineered]
 
 
 def _demonstrations(config: OptimiseConfig, pool: int) -> dict[str, tuple[dict[str, Any], int | None]]:

@@ -43,7 +43,9 @@ from whether.records import (
 
 logger = logging.getLogger(__name__)
 
-ZERO_SHOT = PromptConfig(strategy={"_target_": "whether.prompt.strategies.zero_shot"}, plain=True, labels_needed=0)
+ZERO_SHOT = PromptConfig(
+    strategy={"_target_": "whether.prompt.strategies.zero_shot"}, engineered=False, labels_needed=0
+)
 """The layout that checkpoints are tuned on."""
 
 
