@@ -74,22 +74,22 @@ def attend_by_row(
     rows, heads, _, size = query.shape
     groups, length, _ = prefix_key.shape
     each = heads // groups
-    grouped = query.reshape(rows, groups, each, size).to(key.dtype)
+    grouped = query.reshape(rows, groups, each, size)
     if rows == 1 and not length and query.device.type == "cpu":
         output = flash(grouped, key, value, scale=scaling, attn_mask=attention_mask).output
-        return output.reshape(1, 1, heads, -1).to(query.dtype)
+        return output.reshape(1, 1, heads, -1)
     grouped = grouped * (scaling or size**-0.5)
     scores = grouped @ key.transpose(2, 3)
     if attention_mask is not None:
         scores = scores + attention_mask
     if not length:
-        output = scores.softmax(-1, dtype=torch.float32).to(key.dtype) @ value
-        return output.reshape(rows, 1, heads, -1).to(query.dtype)
+        output = scores.softmax(-1, dtype=torch.float32).to(query.dtype) @ value
+        return output.reshape(rows, 1, heads, -1)
     by_group = grouped.transpose(0, 1).reshape(groups, rows * each, size)
     prefix_scores = (by_group @ prefix_key.transpose(1, 2)).view(groups, rows, each, length).transpose(0, 1)
     scores = torch.cat([prefix_scores, scores], dim=-1)
-    weights = scores.softmax(-1, dtype=torch.float32).to(key.dtype)
+    weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
     by_group = weights[..., :length].transpose(0, 1).reshape(groups, rows * each, length)
     output = weights[..., length:] @ value
     output += (by_group @ prefix_value).view(groups, rows, each, output.shape[-1]).transpose(0, 1)
-    return output.reshape(rows, 1, heads, -1).to(query.dtype)
+    return output.reshape(rows, 1, heads, -1)

@@ -7,7 +7,6 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from whether.engine.prefix_tree import Pass, PrefixTree, Tokens, common_prefix
 from whether.engine.tree_attention import pass_layout, tree_mask
-from whether.model.memory import row_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -144,17 +143,15 @@ class DecodingBatch:
         self.positions = torch.tensor(lengths, device=model.device)[:, None]
         places = torch.arange(self.own + room, device=model.device)
         padding = (places >= self.positions - self.shared) & (places < self.own)
-        self.dtype = row_dtype(model)
-        self.mask = torch.zeros(padding.shape, dtype=self.dtype, device=model.device)
-        self.mask.masked_fill_(padding, torch.finfo(self.dtype).min)
+        self.mask = torch.zeros(padding.shape, dtype=model.dtype, device=model.device)
+        self.mask.masked_fill_(padding, torch.finfo(model.dtype).min)
 
     def fill(self, chain: PrefixCache, first_row: int, paths: Sequence[Sequence[int]]) -> None:
         """Copy the prompts of consecutive rows from a chain; `paths` are their tokens' places in its cache."""
         import torch
 
         if not self.layers:
-            prefix = chain.gather(torch.tensor(paths[0][: self.shared], dtype=torch.long))
-            self.prefix = [(keys.to(self.dtype), values.to(self.dtype)) for keys, values in prefix]
+            self.prefix = chain.gather(torch.tensor(paths[0][: self.shared], dtype=torch.long))
             self.layers = [self._layer(keys) for keys, _ in self.prefix]
         width = max(map(len, paths)) - self.shared
         places = torch.zeros(len(paths), width, dtype=torch.long)

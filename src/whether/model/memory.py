@@ -56,22 +56,12 @@ def default_budget(device: "torch.device") -> int:
     return min(free // 2, MAX_BUDGET)
 
 
-def row_dtype(model: Any) -> "torch.dtype":
-    """Return the precision of the keys and values of rows that are decoded.
-
-    On a CPU that is float32: attention of one token a row is twice as slow in half precision.
-    """
-    import torch
-
-    return torch.float32 if model.device.type == "cpu" else model.dtype
-
-
-def bytes_per_token(model: Any, dtype: "torch.dtype | None" = None) -> int:
-    """Return the size of one token's keys and values in all layers, in the model's precision or another one."""
+def bytes_per_token(model: Any) -> int:
+    """Return the size of one token's keys and values in all layers."""
     config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * size * (dtype or model.dtype).itemsize)
+    return int(2 * config.num_hidden_layers * heads * size * model.dtype.itemsize)
 
 
 def limits(model: Any, budget: int) -> Limits:
@@ -84,7 +74,7 @@ def limits(model: Any, budget: int) -> Limits:
     states = 8 * hidden + 4 * (getattr(config, "intermediate_size", None) or 4 * hidden) + config.vocab_size
     node = states * model.dtype.itemsize + bytes_per_token(model)
     nodes = min(MAX_NODES[model.dtype.itemsize], budget // 2 // node)
-    return Limits(nodes=max(1, nodes), own_tokens=max(1, budget // 2 // bytes_per_token(model, row_dtype(model))))
+    return Limits(nodes=max(1, nodes), own_tokens=max(1, budget // 2 // bytes_per_token(model)))
 
 
 def retry_on_oom(start: Limits, attempt: Callable[[Limits], Iterator[T]]) -> Iterator[T]:
