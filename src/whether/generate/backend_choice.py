@@ -48,7 +48,8 @@ def choose_backend(config: Config, *, artifacts: Path, folder: Path) -> None:
     Raises EngineError where the engine itself fails.
     """
     choice, measured = _choice(config, artifacts)
-    logger.info("%s answers: %s", choice.backend, measured.reason)
+    if config.model.backend == "auto":
+        logger.info("%s answers: %s", choice.backend, measured.reason)
     write_json(folder / "backend.json", choice)
     write_json(folder / "measured.json", measured)
 
