@@ -17,6 +17,12 @@ from whether.records import named_write_errors
 
 logger = logging.getLogger("whether")
 
+MARK_LINES = "WHETHER_MARK_LINES"
+"""Environment variable that has what we log begin with `OWN_LINE`, so that `whether run` tells it from what libraries
+print."""
+OWN_LINE = "\x1e"
+"""ASCII's record separator."""
+
 
 def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     """Call `main` with the command's arguments and exit.
@@ -84,7 +90,7 @@ def prepare_process() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logger.setLevel(os.environ.get("WHETHER_LOG", "INFO").upper())
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(logging.Formatter(f"{OWN_LINE if os.environ.get(MARK_LINES) else ''}%(message)s"))
     logger.handlers = [handler]
     logger.propagate = False
     warnings.filterwarnings("ignore", category=FutureWarning)

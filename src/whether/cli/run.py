@@ -1,28 +1,25 @@
 """`whether run`, `quick`, `report` and `fetch`: the pipeline, and the verdict in the terminal."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import yaml
 
+from whether.cli.progress import FIRST, LOG, kind_of, shown_progress, stage_names
 from whether.config import Config, check, compose, require_packages, write_params
 from whether.errors import RecordError
 from whether.records import ARTIFACTS, Verdict, read_json
+from whether.repository.repro import reproduce
 
 REPORT = ARTIFACTS / "report" / "report.html"
 VERDICT = ARTIFACTS / "compare" / "verdict.json"
-FAILED_STAGE = 255
-"""What `dvc repro` ends with where a stage has failed: an error as any other."""
 FIRST_VERDICT = ARTIFACTS / "quick" / "verdict.json"
 
 
 def quick(overrides: Sequence[str]) -> int:
     """Run what a first verdict needs, and show it: the arms alone. Returns the status of `dvc repro`."""
-    config = _prepare(overrides)
-    status = repro("quick")
+    config, stages = _prepare(overrides)
+    status = _repro([stage for stage in stages if kind_of(stage) in FIRST], "quick")
     if not status:
         _show_first(config, "`whether run` measures the rest")
     return status
@@ -34,8 +31,8 @@ def run(overrides: Sequence[str]) -> int:
     What `dvc repro` does, with settings from the command line, data fetched first, the first verdict shown as soon as
     there is a new one, and the result at the end. Returns the status of `dvc repro`.
     """
-    config = _prepare(overrides)
-    status = repro(meanwhile=_first_verdict_watch(config))
+    config, stages = _prepare(overrides)
+    status = _repro(stages, show_new=_first_verdict_watch(config))
     if status:
         return status
     from whether.report.terminal import print_verdict
@@ -53,16 +50,17 @@ def run(overrides: Sequence[str]) -> int:
     return 0
 
 
-def _prepare(overrides: Sequence[str]) -> Config:
-    """Compose the settings, fetch what is missing and write params.yaml."""
+def _prepare(overrides: Sequence[str]) -> tuple[Config, list[str]]:
+    """Compose the settings, fetch what is missing and write params.yaml; return the settings and the stages."""
     from whether.sources.fetch import fetch_all
 
     text = compose(overrides)
-    config = check(yaml.safe_load(text))
+    values = yaml.safe_load(text)
+    config = check(values)
     require_packages(config)
     fetch_all(config)
     write_params(text)
-    return config
+    return config, stage_names(Path("dvc.yaml"), values)
 
 
 def _show_first(config: Config, what_next: str) -> None:
@@ -76,15 +74,16 @@ def _show_first(config: Config, what_next: str) -> None:
     print(f"\nThis is the first verdict, from the arms alone. Not measured yet: {', '.join(rest)}; {what_next}.\n")
 
 
-def _first_verdict_watch(config: Config) -> Callable[[], None]:
-    """Return what prints the first verdict once, as soon as there is a new one."""
+def _first_verdict_watch(config: Config) -> Callable[[Callable[[], None]], None]:
+    """Return what prints the first verdict once, as soon as there is a new one; it is given what makes room for it."""
     known = _changed_at(FIRST_VERDICT)
 
-    def look() -> None:
+    def look(make_room: Callable[[], None]) -> None:
         nonlocal known
         now = _changed_at(FIRST_VERDICT)
         if now is not None and now != known:
             known = now
+            make_room()
             _show_first(config, "this run continues with it, and loses nothing if you stop it here")
 
     return look
@@ -98,21 +97,23 @@ def _changed_at(file: Path) -> int | None:
         return None
 
 
-def repro(*targets: str, meanwhile: Callable[[], None] = lambda: None) -> int:
-    """Run `dvc repro` on the settings just composed; its own messages say what failed.
+def _repro(
+    stages: Sequence[str], *targets: str, show_new: Callable[[Callable[[], None]], None] = lambda _: None
+) -> int:
+    """Run `dvc repro` on the settings just composed and return its status; the terminal shows how far it is.
 
-    `meanwhile` is called again and again while it runs.
+    `show_new` is called again and again meanwhile.
     """
-    # DVC starts each stage as `python`: that has to be this one, also where no environment is activated.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    environment = os.environ | {"WHETHER_COMPOSED": "1", "PATH": path}
-    with subprocess.Popen([sys.executable, "-m", "dvc", "repro", *targets], env=environment) as process:
-        while True:
-            try:
-                status = process.wait(timeout=0.5)
-                return 1 if status == FAILED_STAGE else status
-            except subprocess.TimeoutExpired:
-                meanwhile()
+    with shown_progress(stages) as progress:
+
+        def idle() -> None:
+            show_new(progress.clear)
+            progress.tick()
+
+        status = reproduce(LOG, *targets, said=progress.said, idle=idle)
+        progress.end(status, LOG)
+    show_new(progress.clear)
+    return status
 
 
 def report() -> None:

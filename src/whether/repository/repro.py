@@ -1,31 +1,81 @@
-"""Run `dvc repro` from the job: heard, logged, and ended with the job."""
+"""Run `dvc repro`: heard line by line and kept in a log."""
 
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
 
+from whether.entry import MARK_LINES
 from whether.errors import EngineError
+
+FAILED_STAGE = 255
+"""What `dvc repro` ends with where a stage has failed: an error as any other."""
+
+
+def reproduce(log: Path, *stages: str, said: Callable[[str], None], idle: Callable[[], None]) -> int:
+    """Run `dvc repro` in the session of the terminal, of all stages where none is named, and return its status.
+
+    Each line that DVC and its stages say is kept in `log` and given to `said`; a progress bar is not. `idle` is called
+    twice a second while nothing is said. After Ctrl-C, which DVC and the stage get too, it waits for their end.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    lines: Queue[str | None] = Queue()
+    with log.open("w", encoding="utf-8") as kept, _start(*stages) as process:
+        Thread(target=_put_lines, args=(process, lines), daemon=True).start()
+        try:
+            for line in _coming(lines, idle):
+                if not is_bar(line):
+                    print(line, file=kept, flush=True)
+                    said(line)
+        except KeyboardInterrupt:
+            for line in _coming(lines, lambda: None):
+                print(line, file=kept, flush=True)
+            raise
+        except BaseException:
+            process.terminate()
+            raise
+        status = process.wait()
+    return 1 if status == FAILED_STAGE else status
+
+
+def _coming(lines: "Queue[str | None]", idle: Callable[[], None]) -> Iterator[str]:
+    while True:
+        try:
+            line = lines.get(timeout=0.5)
+        except Empty:
+            idle()
+            continue
+        if line is None:
+            return
+        yield line
+
+
+def is_bar(line: str) -> bool:
+    """Return whether a line is one state of a library's progress bar."""
+    return "%|" in line or "it/s]" in line or not line.strip()
+
+
+def _put_lines(process: subprocess.Popen[str], lines: "Queue[str | None]") -> None:
+    for line in _lines(process):
+        lines.put(line)
+    lines.put(None)
 
 
 def dvc_repro(log: Path, *stages: str) -> None:
-    """Run `dvc repro`, of all stages where none is named. Raises EngineError.
+    """Run `dvc repro` from the retraining job, of all stages where none is named. Raises EngineError.
 
     What it says goes to standard error and to the end of `log`.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "dvc", "repro", *stages]
     with log.open("a", encoding="utf-8") as kept:
-        # In a session of its own, so that a signal to the job ends all that DVC started, not DVC alone.
-        process = subprocess.Popen(
-            command, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            errors="replace", start_new_session=True,
-        )  # fmt: skip
+        process = _start(*stages, from_job=True)
         last = ""
         try:
-            for line in process.stdout or ():
-                text = line.rstrip("\n").rpartition("\r")[2]
+            for text in _lines(process):
                 print(text, file=sys.stderr, flush=True)
                 kept.write(text + "\n")
                 kept.flush()
@@ -42,10 +92,26 @@ def dvc_repro(log: Path, *stages: str) -> None:
         raise EngineError(f"`dvc repro` ended with status {process.returncode}; {last or f'see {log}'}")
 
 
-def _environment() -> dict[str, str]:
-    """Return the environment for stages on the settings just composed, which DVC starts as `python`."""
-    path = os.environ.get("PATH", os.defpath)
-    ours = str(Path(sys.executable).parent)
-    if ours not in path.split(os.pathsep):  # as cron calls the job, with no environment activated
+def _start(*stages: str, from_job: bool = False) -> subprocess.Popen[str]:
+    """Start DVC. The job's is in a session of its own, so that a signal to the job ends all that DVC started."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro", *stages], env=_environment(from_job=from_job), stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=from_job,
+    )  # fmt: skip
+
+
+def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
+    for line in process.stdout or ():
+        yield line.rstrip("\n").rpartition("\r")[2]
+
+
+def _environment(*, from_job: bool) -> dict[str, str]:
+    """Return the environment for stages on the settings just composed, which DVC starts as `python`: this one.
+
+    The job's own PATH decides where it has this Python's folder; cron calls it with no environment activated.
+    """
+    path, ours = os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)
+    if not (from_job and ours in path.split(os.pathsep)):
         path = os.pathsep.join([ours, path])
-    return os.environ | {"WHETHER_COMPOSED": "1", "PATH": path}
+    marked = {} if from_job else {MARK_LINES: "1"}
+    return os.environ | {"WHETHER_COMPOSED": "1", "PATH": path} | marked

@@ -1,0 +1,216 @@
+"""How far a run is: one live line in a terminal, a line a stage elsewhere, and what stages have to say in between."""
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import Any, TextIO
+
+import yaml
+
+from whether.entry import OWN_LINE
+from whether.errors import RecordError
+from whether.records import read_json, write_json
+
+STATE = Path(".state")
+LOG = STATE / "run.log"
+"""All that DVC and the stages of the last run have said."""
+TIMES = STATE / "stage_seconds.json"
+"""Stage → seconds that it last took here."""
+FIRST = (
+    "model", "prepare", "training_set", "finetune", "prompt", "backend", "generate", "score", "quick",
+)  # fmt: skip
+"""Stages that the first verdict waits for."""
+NOT_COUNTED = ("compose", "code")
+"""Stages that a run has done before DVC starts, or that take no time."""
+USUAL = {
+    "model": 15, "prepare": 10, "training_set": 2, "finetune": 120, "finetune@base": 2, "prompt": 5, "backend": 2,
+    "generate": 40, "score": 3, "quick": 5, "robustness": 45, "benchmark": 48, "curve_data": 5, "curve_tune": 38, "curve_generate": 50,
+    "compare": 6, "report": 5, "publish": 12,
+}  # fmt: skip
+"""Seconds that a stage of a kind takes in the default run on two cores: what a first run begins with."""
+SAID = ("error: ", "ERROR: ", "WARNING: ")
+"""How lines of DVC and of stages begin that are for the user."""
+
+
+def stage_names(flow: Path, params: Mapping[str, Any]) -> list[str]:
+    """Return the stages of a dvc.yaml whose matrices are lists of `params`, in the order of the file."""
+    found = []
+    for name, stage in yaml.safe_load(flow.read_text(encoding="utf-8"))["stages"].items():
+        lists = [_resolved(values, params) for values in stage.get("matrix", {}).values()]
+        found += ["@".join(filter(None, (name, "-".join(map(str, items))))) for items in product(*lists)]
+    return [name for name in found if name not in NOT_COUNTED]
+
+
+def _resolved(values: Any, params: Mapping[str, Any]) -> Sequence[Any]:
+    path = re.fullmatch(r"\$\{(.+)\}", values) if isinstance(values, str) else None
+    found: Any = values
+    if path:
+        found = params
+        for key in path[1].split("."):
+            found = found[key]
+    return list(found)
+
+
+class Times:
+    """How long stages are expected to take: what they took here last, else what their kind does, times this machine."""
+
+    def __init__(self, known: Mapping[str, float]):
+        self.known = dict(known)
+        self._usual: list[tuple[float, float]] = []
+        """Usual and measured seconds of stages of this run that were not known."""
+
+    def expected(self, stage: str) -> float:
+        """Return seconds."""
+        if stage in self.known:
+            return self.known[stage]
+        kind = _alike(stage)
+        same = [seconds for name, seconds in self.known.items() if _alike(name) == kind]
+        if same:
+            return sum(same) / len(same)
+        usual, measured = (sum(column) for column in zip(*self._usual, strict=True)) if self._usual else (1, 1)
+        return float(USUAL.get(kind, 5)) * measured / usual
+
+    def took(self, stage: str, seconds: float) -> None:
+        """Keep what a stage took."""
+        kind = _alike(stage)
+        if kind in USUAL and not any(_alike(name) == kind for name in self.known):
+            self._usual.append((USUAL[kind], seconds))
+        self.known[stage] = seconds
+
+
+def kind_of(stage: str) -> str:
+    """Return a stage's name without its item."""
+    return stage.partition("@")[0]
+
+
+def _alike(stage: str) -> str:
+    """Return what stages have in common that take about the same time: their kind, but base is not trained."""
+    return stage if stage == "finetune@base" else kind_of(stage)
+
+
+class RunProgress:
+    """What a user sees while `dvc repro` runs."""
+
+    def __init__(
+        self, stages: Sequence[str], times: Times, out: TextIO, errors: TextIO, *, live: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ):  # fmt: skip
+        """Write to `out` how far it is, and to `errors` what stages say; `live` where `out` is a terminal."""
+        self._left = dict.fromkeys(stages)
+        self._total = len(stages)
+        self._times = times
+        self._out, self._err, self._live, self._clock = out, errors, live, clock
+        self._stage: str | None = None
+        self._began = 0.0
+        self._shown = False
+        self._errors = 0
+        self._tail: list[str] = []
+
+    def said(self, line: str) -> None:
+        """Take in a line of DVC or of a stage, and pass on what is for the user."""
+        started = re.fullmatch(r"Running stage '([^']+)':?", line.strip())
+        passed = re.match(r"Stage '([^']+)' (didn't change|is cached)", line)
+        if started or passed:
+            self._end_stage()
+        if started:
+            self._begin(started[1])
+        elif passed:
+            self._left.pop(passed[1], None)
+        elif line.startswith(OWN_LINE):
+            self._print(line.removeprefix(OWN_LINE), self._err)
+        else:
+            self._tail = [*self._tail[-39:], line]
+            if line.startswith(SAID):
+                self._errors += line.startswith("error: ")
+                self._print(line, self._err)
+
+    def tick(self) -> None:
+        """Draw the live line again."""
+        if self._live and self._stage is not None:
+            self._out.write(f"\r\033[K{self._line()}")
+            self._out.flush()
+            self._shown = True
+
+    def clear(self) -> None:
+        """Take the live line away, for other output."""
+        if self._shown:
+            self._out.write("\r\033[K")
+            self._out.flush()
+            self._shown = False
+
+    def end(self, status: int, log: Path) -> None:
+        """Close with the run; where it failed without an error of ours, with the last lines and where the rest is."""
+        if status == 0:
+            self._end_stage()
+        self.clear()
+        if status:
+            if not self._errors:
+                self._print("\n".join(self._tail), self._err)
+            self._print(f"all that was said: {log}", self._err)
+
+    def minutes_left(self) -> tuple[float | None, float]:
+        """Return minutes to the first verdict (None: it is there) and to the end."""
+        spent = self._clock() - self._began
+        rest = {stage: self._times.expected(stage) for stage in self._left}
+        if self._stage is not None:
+            rest[self._stage] = max(1.0, self._times.expected(self._stage) - spent)
+        first = [seconds for stage, seconds in rest.items() if kind_of(stage) in FIRST]
+        return sum(first) / 60 if first else None, sum(rest.values()) / 60
+
+    def _begin(self, stage: str) -> None:
+        self._stage, self._began, self._tail = stage, self._clock(), []
+        self._left.pop(stage, None)
+        if stage in NOT_COUNTED:
+            self._print(f"Running stage '{stage}'", self._out)
+            self._stage = None
+        elif self._live:
+            self.tick()
+        else:
+            self._print(f"Running stage '{stage}' ({self._where()})", self._out)
+
+    def _end_stage(self) -> None:
+        if self._stage is not None:
+            self._times.took(self._stage, self._clock() - self._began)
+            self._stage = None
+
+    def _print(self, text: str, where: TextIO) -> None:
+        self.clear()
+        print(text, file=where, flush=True)
+
+    def _line(self) -> str:
+        spent = self._clock() - self._began
+        return f"{self._stage}  {spent:.0f} s  ({self._where()})"
+
+    def _where(self) -> str:
+        first, whole = self.minutes_left()
+        number = self._total - len(self._left)
+        parts = [f"{number} of {self._total}"]
+        if first is not None and first < whole:
+            parts.append(f"about {_minutes(first)} to the first verdict, {_minutes(whole)} to all")
+        else:
+            parts.append(f"about {_minutes(whole)} left")
+        return "; ".join(parts)
+
+
+def _minutes(minutes: float) -> str:
+    return f"{minutes:.0f} min" if minutes >= 1 else "a minute"
+
+
+@contextmanager
+def shown_progress(stages: Sequence[str]) -> Iterator[RunProgress]:
+    """Yield the progress of a run of `stages`; what they take is kept for the next run."""
+    try:
+        known = read_json(TIMES, dict[str, float])
+    except RecordError:
+        known = {}
+    times = Times(known)
+    progress = RunProgress(stages, times, sys.stdout, sys.stderr, live=sys.stdout.isatty())
+    try:
+        yield progress
+    finally:
+        progress.clear()
+        write_json(TIMES, {stage: round(seconds, 1) for stage, seconds in times.known.items()})
