@@ -28,8 +28,8 @@ NOT_COUNTED = ("compose", "code")
 """Stages that a run has done before DVC starts, or that take no time."""
 USUAL = {
     "model": 15, "prepare": 10, "training_set": 2, "finetune": 120, "finetune@base": 2, "prompt": 5, "backend": 2,
-    "generate": 40, "score": 3, "quick": 5, "robustness": 45, "benchmark": 48, "curve_data": 5, "curve_tune": 38, "curve_generate": 50,
-    "compare": 6, "report": 5, "publish": 12,
+    "generate": 40, "score": 3, "quick": 5, "robustness": 45, "benchmark": 48, "curve_data": 5, "curve_tune": 38,
+    "curve_generate": 50, "compare": 6, "report": 5, "publish": 12,
 }  # fmt: skip
 """Seconds that a stage of a kind takes in the default run on two cores: what a first run begins with."""
 SAID = ("error: ", "ERROR: ", "WARNING: ")
