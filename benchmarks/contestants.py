@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 
@@ -44,9 +45,11 @@ class Side:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if line.startswith("{"):
-                found: dict[str, Any] = json.loads(line)
-                return found
-        raise SideError(f"{self.name} failed:\n{self._process.communicate()[1][-2000:]}")
+                with suppress(json.JSONDecodeError):  # half a line, where the side was killed
+                    found: dict[str, Any] = json.loads(line)
+                    return found
+        said = self._process.communicate()[1].strip()[-2000:]
+        raise SideError(f"{self.name} ended with status {self._process.returncode}: {said}")
 
 
 def serve(work: Any) -> None:

@@ -8,8 +8,8 @@
 `hf` gets its best of several batch sizes, found on a sample. Where it answers a sample, its time is scaled by the
 tokens of all requests to those of the sample. Our side always answers all, from texts to results, and is timed in
 turns with it; the median counts. `hf` has the model as transformers loads it: plain weights, `sdpa`. The share of the
-machine's peak is that of its best matrix product: torch's own, or oneDNN's with a packed weight. The rates of vLLM, in
-an environment of its own, are those of benchmarks/peers.py.
+machine's peak is that of its best matrix product: torch's own, or oneDNN's with a packed weight. The rates of vLLM and
+llama.cpp, each in an environment of its own, are those of benchmarks/peers.py.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument(
         "--choice-task", default=CHOICE_TASK, help="a task of the retention suite (default: %(default)s)"
     )
-    parser.add_argument("--no-peers", action="store_true", help="only hf; not vLLM in an environment of its own")
+    parser.add_argument("--no-peers", action="store_true", help="only hf; not vLLM and llama.cpp")
     options = parser.parse_args()
     entry.prepare_process()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)

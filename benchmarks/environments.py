@@ -31,15 +31,15 @@ def peer_python(name: str, *packages: str, constraints: bool = True, without: Se
         return python
     print(f"installing {' '.join(packages)} into {folder} ...", file=sys.stderr, flush=True)
     shutil.rmtree(folder, ignore_errors=True)
-    _run([sys.executable, "-m", "venv", str(folder)])
+    run([sys.executable, "-m", "venv", str(folder)])
     options = ["-c", str(CONSTRAINTS)] if constraints else []
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if uv:
-        _run([uv, "pip", "install", "--quiet", "--python", str(python), *options, *packages], _uv_settings())
+        run([uv, "pip", "install", "--quiet", "--python", str(python), *options, *packages], _uv_settings())
     else:
-        _run([str(python), "-m", "pip", "install", "--quiet", *options, *packages])
+        run([str(python), "-m", "pip", "install", "--quiet", *options, *packages])
     if without:
-        _run([str(python), "-m", "pip", "uninstall", "--quiet", "--yes", *without])
+        run([str(python), "-m", "pip", "uninstall", "--quiet", "--yes", *without])
     made_of.write_text(key)
     return python
 
@@ -51,7 +51,8 @@ def _uv_settings() -> dict[str, str]:
     return {name: value for name, _, value in lines}
 
 
-def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
+def run(command: list[str], environment: dict[str, str] | None = None) -> None:
+    """Run a step of an installation. Raises InstallationError."""
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | (environment or {}))
     if done.returncode:
         raise InstallationError(f"{shlex.join(command)} failed: {(done.stderr or done.stdout).strip()[-500:]}")
