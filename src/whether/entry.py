@@ -70,6 +70,13 @@ def _reader_has_gone() -> bool:
     return gone
 
 
+class _MarkedFormatter(logging.Formatter):
+    """Marks each line of a message as ours."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(f"{OWN_LINE}{line}" for line in super().format(record).split("\n"))
+
+
 def prepare_process() -> None:
     """Set up logs, and turn off telemetry and the libraries' chatter, before any of them is imported."""
     quiet = {
@@ -90,7 +97,7 @@ def prepare_process() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logger.setLevel(os.environ.get("WHETHER_LOG", "INFO").upper())
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(f"{OWN_LINE if os.environ.get(MARK_LINES) else ''}%(message)s"))
+    handler.setFormatter(_MarkedFormatter() if os.environ.get(MARK_LINES) else logging.Formatter("%(message)s"))
     logger.handlers = [handler]
     logger.propagate = False
     warnings.filterwarnings("ignore", category=FutureWarning)

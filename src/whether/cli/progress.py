@@ -108,6 +108,7 @@ class RunProgress:
         self._began = 0.0
         self._shown = False
         self._errors = 0
+        self._in_error = False
         self._tail: list[str] = []
 
     def said(self, line: str) -> None:
@@ -124,8 +125,11 @@ class RunProgress:
             self._print(line.removeprefix(OWN_LINE), self._err)
         else:
             self._tail = [*self._tail[-39:], line]
-            if line.startswith(SAID):
-                self._errors += line.startswith("error: ")
+            is_error = line.startswith("error: ")
+            # An error of ours ends its stage: what follows before DVC says so are its further lines.
+            self._in_error = is_error or (self._in_error and not line.startswith(SAID))
+            self._errors += is_error
+            if self._in_error or line.startswith(SAID):
                 self._print(line, self._err)
 
     def tick(self) -> None:
@@ -162,7 +166,7 @@ class RunProgress:
         return sum(first) / 60 if first else None, sum(rest.values()) / 60
 
     def _begin(self, stage: str) -> None:
-        self._stage, self._began, self._tail = stage, self._clock(), []
+        self._stage, self._began, self._tail, self._in_error = stage, self._clock(), [], False
         self._left.pop(stage, None)
         if stage in NOT_COUNTED:
             self._print(f"Running stage '{stage}'", self._out)
