@@ -52,7 +52,7 @@ class Size(NamedTuple):
     """Timed turns of each side."""
 
 
-FULL, QUICK = Size(80, 128, 48, 32, 200, 16, 4), Size(40, 64, 16, 16, 100, 8, 2)
+FULL, QUICK = Size(80, 128, 48, 32, 200, 16, 4), Size(24, 48, 12, 16, 60, 8, 2)
 ROWS = {
     "score_labels": "scores of 7 labels under 8 shared examples, rows/s",
     "short_answers": "short answers under 8 shared examples, queries/s",
