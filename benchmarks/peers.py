@@ -65,7 +65,7 @@ ROWS = {
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="less of everything, within five minutes")
+    parser.add_argument("--quick", action="store_true", help="less of everything, within ten minutes")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.add_argument("--dtype", choices=DTYPES, action="append", help="only this precision; default: both")
     options = parser.parse_args()
