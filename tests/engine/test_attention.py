@@ -5,7 +5,15 @@ import torch
 
 from whether.engine.caches import PrefixCache
 from whether.engine.prefix_tree import Pass, PrefixTree
-from whether.engine.tree_attention import BLOCK, LONG, MULTIPLE, Branches, block_layout, pass_layout, tree_mask
+from whether.engine.tree_attention import (
+    BLOCK,
+    MIN_BRANCH_NODES,
+    MULTIPLE,
+    BranchLayout,
+    block_layout,
+    pass_layout,
+    tree_mask,
+)
 
 
 def random_tree(seed: int, vocabulary: int, branches: int = 12, longest: int = 90) -> PrefixTree:
@@ -66,10 +74,10 @@ def test_a_chain_and_long_branches_are_attended_to_one_by_one():
     chain = Pass(5, [1, 2, 3], [-1, 0, 1], [5, 6, 7], 0, [range(3)])
     (branch,) = pass_layout(chain, torch.float32).branches
     assert (branch.start, branch.end, branch.path) == (0, 3, None)
-    parents = [*range(-1, LONG - 1), 9, *range(LONG, 2 * LONG - 1)]
+    parents = [*range(-1, MIN_BRANCH_NODES - 1), 9, *range(MIN_BRANCH_NODES, 2 * MIN_BRANCH_NODES - 1)]
     forked = Pass(0, [1] * len(parents), parents, [0] * len(parents), 0, [])
     first, second = pass_layout(forked, torch.float32).branches
     assert first.path is None
-    assert (second.start, second.end, second.path.tolist()) == (LONG, 2 * LONG, list(range(10)))
+    assert (second.start, second.end, second.path.tolist()) == (MIN_BRANCH_NODES, 2 * MIN_BRANCH_NODES, list(range(10)))
     short = Pass(0, [1] * 160, [*range(-1, 79), 9, *range(80, 158), 9], [0] * 160, 0, [])
-    assert not isinstance(pass_layout(short, torch.float32), Branches)
+    assert not isinstance(pass_layout(short, torch.float32), BranchLayout)

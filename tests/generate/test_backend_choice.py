@@ -74,7 +74,7 @@ class Speeds:
     def __call__(self, backend: str) -> BackendSpeed:
         self.asked.append(backend)
         if backend not in self.speeds:
-            raise EngineError("no room for its cache")
+            raise EngineError("not enough memory")
         return self.speeds[backend]
 
 
@@ -124,7 +124,10 @@ def test_where_vllm_fails_the_engine_answers_and_the_reason_is_kept(
 ) -> None:
     Speeds(monkeypatch, settings, engine=(1.0, 1.0))
     backend, measured = chosen(settings, artifacts)
-    assert (backend, measured.reason) == ("engine", "vLLM failed (no room for its cache)")
+    assert (backend, measured.reason) == ("engine", "vLLM failed (not enough memory)")
+    recovered = Speeds(monkeypatch, settings, engine=(1.0, 1.0), vllm=(1.0, 0.1))
+    assert chosen(settings, artifacts)[0] == "vllm"
+    assert recovered.asked == ["engine", "vllm"]
 
 
 def test_a_checkpoint_that_vllm_cannot_run_leaves_the_engine(
@@ -145,7 +148,7 @@ def test_a_backend_is_measured_by_answering_each_prompts_requests(
     settings: Any, artifacts: Path, tmp_path: Path
 ) -> None:
     config = replace(settings, model=model_config())
-    measure_backend("engine", config, artifacts=artifacts, started=0.0, file=tmp_path / "speed.json")
+    measure_backend("engine", config, artifacts=artifacts, file=tmp_path / "speed.json")
     found = json.loads((tmp_path / "speed.json").read_text())
     assert found["request_seconds"].keys() == settings.prompts.keys()
     assert all(0 < seconds < 10 for seconds in found["request_seconds"].values())

@@ -20,7 +20,7 @@ class PromptConfig:
     """`_target_` in whether.outputs.decoding and its arguments."""
     engineered: bool = True
     """False for a prompt of the task's instruction and the input, nothing else. A tuned checkpoint with such a prompt
-    is `fine_tune`, with an engineered one `both`. How answers are decoded, such as constrained to the labels, is no
+    is `fine_tune`, with an engineered one `both`. How answers are decoded, such as constrained to the labels, is not
     prompt engineering."""
     labels_needed: Annotated[int, Field(ge=0)] | None = None
     """Labelled training examples that this prompt needs, which costs; None: the whole training split."""

@@ -8,7 +8,7 @@ Hydragen, Juravsky et al. 2024, https://arxiv.org/abs/2402.05099). So scores tha
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from whether.engine.tree_attention import Layout, flash
+from whether.engine.tree_attention import PassLayout, flash
 from whether.model.attention import require_plain_attention
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def shared_prefix_attention(  # noqa: PLR0917 - transformers calls it so
     value: "Tensor",
     attention_mask: "Tensor | None",
     shared_prefix: Sequence[tuple["Tensor", "Tensor"]] | None = None,
-    layout: Layout | None = None,
+    layout: PassLayout | None = None,
     scaling: float | None = None,
     **options: Any,
 ) -> tuple["Tensor", None]:

@@ -11,7 +11,7 @@ from whether.engine.tree_attention import pass_layout, tree_mask
 if TYPE_CHECKING:
     from torch import Tensor
 
-LEAST_SHARED = 16
+MIN_SHARED_TOKENS = 16
 """Tokens that rows have in common where attention to them is computed by itself: it costs four operations a layer."""
 
 
@@ -58,7 +58,7 @@ class PrefixCache:
     def __init__(self, model: Any, room: int, *, with_layout: bool | None = None):
         """Make room for a chain and the nodes of a pass.
 
-        `with_layout`: whether attention goes by a `Layout` or by one mask; None: where there is a kernel for it.
+        `with_layout`: whether attention goes by a `PassLayout` or by one mask; None: where there is a kernel for it.
         """
         self.model = model
         self.with_layout = model.device.type == "cpu" if with_layout is None else with_layout
@@ -79,7 +79,7 @@ class PrefixCache:
             layer.filled = step.cached
         kept, self.tokens = self.tokens[: step.cached], ()  # nothing, for as long as the pass may fail
         if self.with_layout:
-            # A mask of four dimensions is what keeps transformers from making one of its own; the layout has no need.
+            # A mask of four dimensions keeps transformers from making one of its own; with a layout it is not read.
             options = {"attention_mask": torch.zeros(1, 1, 1, 1, dtype=dtype), "layout": pass_layout(step, dtype)}
         else:
             options = {"attention_mask": tree_mask(step, dtype).to(device)}
@@ -135,7 +135,7 @@ class DecodingBatch:
         import torch
 
         self.model = model
-        self.shared = shared if len(lengths) > 1 and shared >= LEAST_SHARED else 0
+        self.shared = shared if len(lengths) > 1 and shared >= MIN_SHARED_TOKENS else 0
         self.prefix: list[tuple[Tensor, Tensor]] = []
         self.own = max(lengths) - self.shared
         self.room = room

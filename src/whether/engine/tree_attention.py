@@ -21,7 +21,7 @@ BLOCK = 64
 """Most nodes of a block of queries."""
 MULTIPLE = 8
 """Blocks are as wide as a multiple of this."""
-LONG = 80
+MIN_BRANCH_NODES = 80
 """Nodes that a pass's branches have on average where each is attended to by itself. Measured with SmolLM2-135M: with
 64 both ways take the same time, with 256 blocks take two to four times as long."""
 
@@ -62,7 +62,7 @@ def _flash_groups(
     return flash(query, key, value, scale=scaling, **options)
 
 
-class Branch(NamedTuple):
+class LongBranch(NamedTuple):
     """Nodes in a row, each the child of the one before."""
 
     start: int
@@ -71,12 +71,12 @@ class Branch(NamedTuple):
     """Nodes between the chain and the first of them; None: there are none."""
 
 
-class Branches(NamedTuple):
+class BranchLayout(NamedTuple):
     """The nodes of a pass in long branches."""
 
     cached: int
     """Length of the chain, which all nodes see."""
-    branches: Sequence[Branch]
+    branches: Sequence[LongBranch]
 
     def attend(self, query: "Tensor", key: "Tensor", value: "Tensor", scaling: float | None) -> "Tensor":
         """Attend with nodes [1, H, N, D] to the chain and the nodes [1, G, cached + N, D]; returns [1, N, H, D]."""
@@ -91,7 +91,7 @@ class Branches(NamedTuple):
 
     @staticmethod
     def _attend_to_branch(
-        branch: Branch, grouped: "Tensor", key: "Tensor", value: "Tensor", scaling: float | None
+        branch: LongBranch, grouped: "Tensor", key: "Tensor", value: "Tensor", scaling: float | None
     ) -> PartialAttention:
         own = slice(branch.start, branch.end)
         query = grouped[:, :, own]
@@ -126,7 +126,7 @@ class Blocks(NamedTuple):
         return _attend_to_blocks(grouped, nodes, chain, self, scaling)[None]
 
 
-Layout = Blocks | Branches
+PassLayout = Blocks | BranchLayout
 """How the nodes of a pass are attended with."""
 
 
@@ -202,20 +202,22 @@ def _visible(parents: Sequence[int]) -> "np.ndarray[tuple[int, int], np.dtype[np
     return visible
 
 
-def pass_layout(step: Pass, dtype: "torch.dtype") -> Layout:
+def pass_layout(step: Pass, dtype: "torch.dtype") -> PassLayout:
     """Return how a pass's nodes are attended with: in long branches, or in blocks."""
     starts = [node for node, parent in enumerate(step.parents) if parent != node - 1 or not node]
-    if len(starts) > 1 and len(step.parents) < LONG * len(starts):
+    if len(starts) > 1 and len(step.parents) < MIN_BRANCH_NODES * len(starts):
         return block_layout(step, dtype)
     ends = [*starts[1:], len(step.parents)]
-    return Branches(step.cached, [_branch(step.parents, start, end) for start, end in zip(starts, ends, strict=True)])
+    return BranchLayout(
+        step.cached, [_branch(step.parents, start, end) for start, end in zip(starts, ends, strict=True)]
+    )
 
 
-def _branch(parents: Sequence[int], start: int, end: int) -> Branch:
+def _branch(parents: Sequence[int], start: int, end: int) -> LongBranch:
     import torch
 
     path = _path(parents, parents[start])
-    return Branch(start, end, torch.tensor(path) if path else None)
+    return LongBranch(start, end, torch.tensor(path) if path else None)
 
 
 def block_layout(step: Pass, dtype: "torch.dtype") -> Blocks:

@@ -35,8 +35,7 @@ from whether.records import (
 logger = logging.getLogger(__name__)
 
 MARGIN = 1.2
-"""vLLM is taken where the engine needs so many times its time: less is no reason for other roundings and a second
-program."""
+"""vLLM is taken where the engine needs so many times its time: a smaller gain does not justify other roundings."""
 SAMPLE = 24
 """Requests of each prompt that both are asked."""
 
@@ -44,7 +43,8 @@ SAMPLE = 24
 def choose_backend(config: Config, *, artifacts: Path, folder: Path) -> None:
     """Write backend.json and measured.json into `folder`.
 
-    What was measured earlier stays for the same model and machine. Where vLLM ends with an error, the engine answers.
+    What was measured earlier stays for the same model and machine. Where vLLM ends with an error, the engine answers,
+    and the next run of the stage measures again.
     Raises EngineError where the engine itself fails.
     """
     choice, measured = _choice(config, artifacts)
@@ -96,7 +96,7 @@ def _measure(config: Config, artifacts: Path, key: str) -> tuple[BackendChoice, 
         speeds["vllm"] = _speed_in_own_process("vllm")
     except EngineError as error:
         reason = f"vLLM failed ({error})"
-        return BackendChoice("engine"), BackendMeasurement(key, reason, speeds=speeds)
+        return BackendChoice("engine"), BackendMeasurement("", reason, speeds=speeds)
     local = sum(not checkpoint.served for checkpoint in config.checkpoints.values())
     counts = {name: len(_requests(artifacts, name)) for name in config.prompts}
     seconds = {name: local * _prompts_seconds(speed, counts) for name, speed in speeds.items()}
@@ -126,14 +126,16 @@ def _speed_in_own_process(backend: Backend) -> BackendSpeed:
         return read_json(file, BackendSpeed)
 
 
-def measure_backend(backend: Backend, config: Config, *, artifacts: Path, started: float, file: Path) -> None:
-    """Load the base model into a backend, answer a sample of each prompt's requests twice, and write its speed.
+def measure_backend(backend: Backend, config: Config, *, artifacts: Path, file: Path) -> None:
+    """Load the base model into a backend, answer a sample of each prompt's requests twice, and write a `BackendSpeed`.
 
-    The second time counts. `started` is when the process began, in seconds of `time.time`. Raises EngineError for what
-    does not run there.
+    The second time counts. To be called first in a process of its own, whose start is part of loading. Raises
+    EngineError for what does not run there.
     """
+    import psutil
+
     loaded = load_checkpoint("base", artifacts / "model", None, replace(config.model, backend=backend), None)
-    load_seconds = time.time() - started
+    load_seconds = time.time() - psutil.Process().create_time()
     seconds = {name: _request_seconds(loaded.model, _sample(artifacts, name)) for name in config.prompts}
     write_json(file, BackendSpeed(load_seconds, seconds))
 
