@@ -1,15 +1,17 @@
-"""What a run shows while it goes on."""
+"""What a run shows while it is running."""
 
 import io
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
-from whether.cli.progress import FIRST, RunProgress, Times, kind_of, stage_names
-from whether.entry import OWN_LINE
+from whether.cli.progress import FIRST_VERDICT_STAGES, RunProgress, StageTimes, kind_of, stage_names
+from whether.entry import OWN_LINE, TerminatedError
 from whether.repository.repro import reproduce
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +34,7 @@ class Clock:
 
 def progress(live: bool, known: dict[str, float] | None = None) -> tuple[RunProgress, Terminal, Terminal, Clock]:
     out, errors, clock = Terminal(), Terminal(), Clock()
-    made = RunProgress(STAGES, Times(known or {}), out, errors, live=live, clock=clock)
+    made = RunProgress(STAGES, StageTimes(known or {}), out, errors, live=live, clock=clock)
     return made, out, errors, clock
 
 
@@ -40,7 +42,7 @@ def test_the_stages_are_those_that_dvc_has() -> None:
     found = stage_names(ROOT / "dvc.yaml", yaml.safe_load((ROOT / "params.yaml").read_text()))
     assert {"finetune@lora", "generate@base-knn", "curve_tune@20-1", "quick", "publish"} <= set(found)
     assert "compose" not in found
-    assert {kind_of(stage) for stage in found} > set(FIRST)
+    assert {kind_of(stage) for stage in found} > set(FIRST_VERDICT_STAGES)
     assert len(found) == len(set(found))
 
 
@@ -55,15 +57,15 @@ def test_no_stage_is_missing() -> None:
 def test_without_a_terminal_each_stage_is_a_line_with_the_minutes_that_are_left() -> None:
     known = {"prepare": 60, "prompt": 60, "generate@base-knn": 120, "quick": 60, "compare": 240, "publish": 60}
     made, out, _, clock = progress(live=False, known=known)
-    made.said("Running stage 'prepare':")
+    made.handle_line("Running stage 'prepare':")
     clock.now = 90
-    made.said("Running stage 'prompt':")
-    made.said("> python -m pipelines.prompt")
+    made.handle_line("Running stage 'prompt':")
+    made.handle_line("> python -m pipelines.prompt")
     clock.now = 140
-    made.said("Stage 'generate@base-knn' didn't change, skipping")
-    made.said("Running stage 'quick':")
+    made.handle_line("Stage 'generate@base-knn' didn't change, skipping")
+    made.handle_line("Running stage 'quick':")
     clock.now = 200
-    made.said("Running stage 'compare':")
+    made.handle_line("Running stage 'compare':")
     assert out.lines()[:-1] == [
         "Running stage 'prepare' (1 of 6; about 5 min to the first verdict, 10 min to all)",
         "Running stage 'prompt' (2 of 6; about 4 min to the first verdict, 9 min to all)",
@@ -73,7 +75,7 @@ def test_without_a_terminal_each_stage_is_a_line_with_the_minutes_that_are_left(
 
 
 def test_what_stages_took_is_what_they_are_expected_to_take() -> None:
-    times = Times({})
+    times = StageTimes({})
     usual = times.expected("generate@base-knn")
     times.took("prepare", 2 * times.expected("prepare"))
     assert times.expected("generate@base-knn") == pytest.approx(2 * usual)  # this machine is half as fast
@@ -85,12 +87,12 @@ def test_what_stages_took_is_what_they_are_expected_to_take() -> None:
 
 def test_a_terminal_has_one_live_line_and_what_stages_say_above_it() -> None:
     made, out, errors, clock = progress(live=True)
-    made.said("Running stage 'prepare':")
+    made.handle_line("Running stage 'prepare':")
     clock.now = 3
     made.tick()
     assert out.lines()[-1].startswith("prepare  3 s  (1 of 6; about ")
-    made.said("Converting tensors... done")
-    made.said(f"{OWN_LINE}3 rows were left out")
+    made.handle_line("Converting tensors... done")
+    made.handle_line(f"{OWN_LINE}3 rows were left out")
     assert out.getvalue().endswith("\r\033[K")
     assert errors.lines() == ["3 rows were left out", ""]
     made.clear()
@@ -99,25 +101,45 @@ def test_a_terminal_has_one_live_line_and_what_stages_say_above_it() -> None:
 
 def test_an_error_is_shown_and_a_crash_shows_the_stages_last_lines(tmp_path: Path) -> None:
     made, _, errors, _ = progress(live=False)
-    made.said("Running stage 'prepare':")
-    made.said("error: data/x.jsonl has bad rows:")
-    made.said("  line 3: not JSON")
-    made.said("ERROR: failed to reproduce 'prepare'")
+    made.handle_line("Running stage 'prepare':")
+    made.handle_line("error: data/x.jsonl has bad rows:")
+    made.handle_line("  line 3: not JSON")
+    made.handle_line("ERROR: failed to reproduce 'prepare'")
     made.end(1, tmp_path / "run.log")
     assert errors.lines()[:-1] == [
         "error: data/x.jsonl has bad rows:", "  line 3: not JSON", "ERROR: failed to reproduce 'prepare'",
-        f"all that was said: {tmp_path / 'run.log'}",
+        f"everything that was printed: {tmp_path / 'run.log'}",
     ]  # fmt: skip
     made, _, errors, _ = progress(live=False)
-    made.said("Running stage 'prepare':")
-    made.said("Traceback (most recent call last):")
-    made.said("KeyError: 'x'")
+    made.handle_line("Running stage 'prepare':")
+    made.handle_line("Traceback (most recent call last):")
+    made.handle_line("KeyError: 'x'")
     made.end(1, tmp_path / "run.log")
     assert errors.lines()[:2] == ["Traceback (most recent call last):", "KeyError: 'x'"]
 
 
 @pytest.mark.heavy
-def test_what_dvc_and_its_stages_say_is_heard_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sigterm_ends_dvc_and_its_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"], check=True)
+    Path("wait.py").write_text("import os, time; print('pid', os.getpid(), flush=True); time.sleep(60)")
+    Path("dvc.yaml").write_text("stages: {wait: {cmd: python wait.py}}")
+    pids: list[int] = []
+
+    def terminated(line: str) -> None:
+        if line.startswith("pid "):
+            pids.append(int(line.split()[1]))
+            raise TerminatedError(143)
+
+    start = time.monotonic()
+    with pytest.raises(TerminatedError):
+        reproduce(tmp_path / "run.log", on_line=terminated, on_idle=lambda: None)
+    assert time.monotonic() - start < 30
+    assert not psutil.pid_exists(pids[0])
+
+
+@pytest.mark.heavy
+def test_what_dvc_and_its_stages_print_is_heard_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"], check=True)
     Path("say.py").write_text(
@@ -130,7 +152,7 @@ def test_what_dvc_and_its_stages_say_is_heard_and_kept(tmp_path: Path, monkeypat
         Path("dvc.yaml").write_text(f"stages: {{talk: {{cmd: python say.py {status}}}}}")
         heard: list[str] = []
         log = tmp_path / "logs" / "run.log"
-        assert reproduce(log, said=heard.append, idle=lambda: None) == expected
+        assert reproduce(log, on_line=heard.append, on_idle=lambda: None) == expected
         assert "Running stage 'talk':" in heard
         assert {f"{OWN_LINE}ours", f"{OWN_LINE}and more"} < set(heard)
         assert not [line for line in heard if "%|" in line]

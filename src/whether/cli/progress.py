@@ -1,4 +1,4 @@
-"""How far a run is: one live line in a terminal, a line a stage elsewhere, and what stages have to say in between."""
+"""How far a run is: one live line in a terminal, elsewhere a line for each stage; and the stages' own messages."""
 
 import re
 import sys
@@ -17,22 +17,22 @@ from whether.records import read_json, write_json
 
 STATE = Path(".state")
 LOG = STATE / "run.log"
-"""All that DVC and the stages of the last run have said."""
+"""All that DVC and the stages of the last run have printed."""
 TIMES = STATE / "stage_seconds.json"
 """Stage → seconds that it last took here."""
-FIRST = (
+FIRST_VERDICT_STAGES = (
     "model", "prepare", "training_set", "finetune", "prompt", "backend", "generate", "score", "quick",
 )  # fmt: skip
 """Stages that the first verdict waits for."""
-NOT_COUNTED = ("compose", "code")
+UNCOUNTED_STAGES = ("compose", "code")
 """Stages that a run has done before DVC starts, or that take no time."""
-USUAL = {
+DEFAULT_SECONDS = {
     "model": 15, "prepare": 10, "training_set": 2, "finetune": 120, "finetune@base": 2, "prompt": 5, "backend": 2,
     "generate": 40, "score": 3, "quick": 5, "robustness": 45, "benchmark": 48, "curve_data": 5, "curve_tune": 38,
     "curve_generate": 50, "compare": 6, "report": 5, "publish": 12,
 }  # fmt: skip
 """Seconds that a stage of a kind takes in the default run on two cores: what a first run begins with."""
-SAID = ("error: ", "ERROR: ", "WARNING: ")
+SHOWN_PREFIXES = ("error: ", "ERROR: ", "WARNING: ")
 """How lines of DVC and of stages begin that are for the user."""
 
 
@@ -42,7 +42,7 @@ def stage_names(flow: Path, params: Mapping[str, Any]) -> list[str]:
     for name, stage in yaml.safe_load(flow.read_text(encoding="utf-8"))["stages"].items():
         lists = [_resolved(values, params) for values in stage.get("matrix", {}).values()]
         found += ["@".join(filter(None, (name, "-".join(map(str, items))))) for items in product(*lists)]
-    return [name for name in found if name not in NOT_COUNTED]
+    return [name for name in found if name not in UNCOUNTED_STAGES]
 
 
 def _resolved(values: Any, params: Mapping[str, Any]) -> Sequence[Any]:
@@ -55,7 +55,7 @@ def _resolved(values: Any, params: Mapping[str, Any]) -> Sequence[Any]:
     return list(found)
 
 
-class Times:
+class StageTimes:
     """How long stages are expected to take: what they took here last, else what their kind does, times this machine."""
 
     def __init__(self, known: Mapping[str, float]):
@@ -72,13 +72,13 @@ class Times:
         if same:
             return sum(same) / len(same)
         usual, measured = (sum(column) for column in zip(*self._usual, strict=True)) if self._usual else (1, 1)
-        return float(USUAL.get(kind, 5)) * measured / usual
+        return float(DEFAULT_SECONDS.get(kind, 5)) * measured / usual
 
     def took(self, stage: str, seconds: float) -> None:
         """Keep what a stage took."""
         kind = _alike(stage)
-        if kind in USUAL and not any(_alike(name) == kind for name in self.known):
-            self._usual.append((USUAL[kind], seconds))
+        if kind in DEFAULT_SECONDS and not any(_alike(name) == kind for name in self.known):
+            self._usual.append((DEFAULT_SECONDS[kind], seconds))
         self.known[stage] = seconds
 
 
@@ -96,10 +96,10 @@ class RunProgress:
     """What a user sees while `dvc repro` runs."""
 
     def __init__(
-        self, stages: Sequence[str], times: Times, out: TextIO, errors: TextIO, *, live: bool,
+        self, stages: Sequence[str], times: StageTimes, out: TextIO, errors: TextIO, *, live: bool,
         clock: Callable[[], float] = time.monotonic,
     ):  # fmt: skip
-        """Write to `out` how far it is, and to `errors` what stages say; `live` where `out` is a terminal."""
+        """Write to `out` how far it is, and to `errors` the stages' messages; `live` where `out` is a terminal."""
         self._left = dict.fromkeys(stages)
         self._total = len(stages)
         self._times = times
@@ -111,8 +111,8 @@ class RunProgress:
         self._in_error = False
         self._tail: list[str] = []
 
-    def said(self, line: str) -> None:
-        """Take in a line of DVC or of a stage, and pass on what is for the user."""
+    def handle_line(self, line: str) -> None:
+        """Read a line of DVC or of a stage, and show what is for the user."""
         started = re.fullmatch(r"Running stage '([^']+)':?", line.strip())
         passed = re.match(r"Stage '([^']+)' (didn't change|is cached)", line)
         if started or passed:
@@ -127,9 +127,9 @@ class RunProgress:
             self._tail = [*self._tail[-39:], line]
             is_error = line.startswith("error: ")
             # An error of ours ends its stage: what follows before DVC says so are its further lines.
-            self._in_error = is_error or (self._in_error and not line.startswith(SAID))
+            self._in_error = is_error or (self._in_error and not line.startswith(SHOWN_PREFIXES))
             self._errors += is_error
-            if self._in_error or line.startswith(SAID):
+            if self._in_error or line.startswith(SHOWN_PREFIXES):
                 self._print(line, self._err)
 
     def tick(self) -> None:
@@ -154,7 +154,7 @@ class RunProgress:
         if status:
             if not self._errors:
                 self._print("\n".join(self._tail), self._err)
-            self._print(f"all that was said: {log}", self._err)
+            self._print(f"everything that was printed: {log}", self._err)
 
     def minutes_left(self) -> tuple[float | None, float]:
         """Return minutes to the first verdict (None: it is there) and to the end."""
@@ -162,13 +162,13 @@ class RunProgress:
         rest = {stage: self._times.expected(stage) for stage in self._left}
         if self._stage is not None:
             rest[self._stage] = max(1.0, self._times.expected(self._stage) - spent)
-        first = [seconds for stage, seconds in rest.items() if kind_of(stage) in FIRST]
+        first = [seconds for stage, seconds in rest.items() if kind_of(stage) in FIRST_VERDICT_STAGES]
         return sum(first) / 60 if first else None, sum(rest.values()) / 60
 
     def _begin(self, stage: str) -> None:
         self._stage, self._began, self._tail, self._in_error = stage, self._clock(), [], False
         self._left.pop(stage, None)
-        if stage in NOT_COUNTED:
+        if stage in UNCOUNTED_STAGES:
             self._print(f"Running stage '{stage}'", self._out)
             self._stage = None
         elif self._live:
@@ -211,7 +211,7 @@ def shown_progress(stages: Sequence[str]) -> Iterator[RunProgress]:
         known = read_json(TIMES, dict[str, float])
     except RecordError:
         known = {}
-    times = Times(known)
+    times = StageTimes(known)
     progress = RunProgress(stages, times, sys.stdout, sys.stderr, live=sys.stdout.isatty())
     try:
         yield progress

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from whether.cli.progress import FIRST, LOG, kind_of, shown_progress, stage_names
+from whether.cli.progress import FIRST_VERDICT_STAGES, LOG, kind_of, shown_progress, stage_names
 from whether.config import Config, check, compose, require_packages, write_params
 from whether.errors import RecordError
 from whether.records import ARTIFACTS, Verdict, read_json
@@ -19,7 +19,7 @@ FIRST_VERDICT = ARTIFACTS / "quick" / "verdict.json"
 def quick(overrides: Sequence[str]) -> int:
     """Run what a first verdict needs, and show it: the arms alone. Returns the status of `dvc repro`."""
     config, stages = _prepare(overrides)
-    status = _repro([stage for stage in stages if kind_of(stage) in FIRST], "quick")
+    status = _repro([stage for stage in stages if kind_of(stage) in FIRST_VERDICT_STAGES], "quick")
     if not status:
         _show_first(config, "`whether run` measures the rest")
     return status
@@ -110,7 +110,7 @@ def _repro(
             show_new(progress.clear)
             progress.tick()
 
-        status = reproduce(LOG, *targets, said=progress.said, idle=idle)
+        status = reproduce(LOG, *targets, on_line=progress.handle_line, on_idle=idle)
         progress.end(status, LOG)
     show_new(progress.clear)
     return status

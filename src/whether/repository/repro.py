@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -12,46 +14,62 @@ from threading import Thread
 from whether.entry import MARK_LINES
 from whether.errors import EngineError
 
+IDLE_SECONDS = 0.5
 FAILED_STAGE = 255
 """What `dvc repro` ends with where a stage has failed: an error as any other."""
 
 
-def reproduce(log: Path, *stages: str, said: Callable[[str], None], idle: Callable[[], None]) -> int:
+def reproduce(log: Path, *stages: str, on_line: Callable[[str], None], on_idle: Callable[[], None]) -> int:
     """Run `dvc repro` in the session of the terminal, of all stages where none is named, and return its status.
 
-    Each line that DVC and its stages say is kept in `log` and given to `said`; a progress bar is not. `idle` is called
-    twice a second while nothing is said. After Ctrl-C, which DVC and the stage get too, it waits for their end.
+    Each line that DVC and its stages print is kept in `log` and given to `on_line`; a progress bar is not. `on_idle` is
+    called about twice a second. After Ctrl-C, which DVC and the stage get too, it waits for their end; any other
+    exception ends both.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     lines: Queue[str | None] = Queue()
     with log.open("w", encoding="utf-8") as kept, _start(*stages) as process:
         Thread(target=_put_lines, args=(process, lines), daemon=True).start()
         try:
-            for line in _coming(lines, idle):
+            for line in _coming(lines, on_idle):
                 if not is_bar(line):
                     print(line, file=kept, flush=True)
-                    said(line)
+                    on_line(line)
         except KeyboardInterrupt:
             for line in _coming(lines, lambda: None):
                 print(line, file=kept, flush=True)
             raise
         except BaseException:
-            process.terminate()
+            _terminate(process)
             raise
         status = process.wait()
     return 1 if status == FAILED_STAGE else status
 
 
-def _coming(lines: "Queue[str | None]", idle: Callable[[], None]) -> Iterator[str]:
+def _coming(lines: "Queue[str | None]", on_idle: Callable[[], None]) -> Iterator[str]:
+    due = time.monotonic()
     while True:
-        try:
-            line = lines.get(timeout=0.5)
-        except Empty:
-            idle()
-            continue
+        line: str | None = ""
+        with suppress(Empty):
+            line = lines.get(timeout=IDLE_SECONDS)
         if line is None:
             return
-        yield line
+        if line:
+            yield line
+        if time.monotonic() >= due:  # also while bars leave no pause
+            on_idle()
+            due = time.monotonic() + IDLE_SECONDS
+
+
+def _terminate(process: subprocess.Popen[str]) -> None:
+    """End DVC and the stage that it has started, which would otherwise continue alone."""
+    import psutil
+
+    with suppress(psutil.NoSuchProcess):
+        dvc = psutil.Process(process.pid)
+        for one in [*dvc.children(recursive=True), dvc]:
+            with suppress(psutil.NoSuchProcess):
+                one.terminate()
 
 
 def is_bar(line: str) -> bool:
