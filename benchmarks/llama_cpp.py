@@ -24,7 +24,7 @@ class LlamaCpp:
         """Build it. Raises InstallationError."""
         for compiler in ("cc", "c++"):
             if not shutil.which(compiler):
-                raise InstallationError(f"llama.cpp is built from source, and there is no {compiler}")
+                raise InstallationError(f"llama.cpp is built from source, and the compiler {compiler} was not found")
         python = peer_python(NAME, *TOOLS, constraints=False)
         self._folder = python.parents[1]
         self._sources = self._folder / PACKAGE.replace("==", "-") / "llama.cpp"

@@ -64,5 +64,5 @@ def test_what_was_not_measured_is_null(peers: ModuleType) -> None:
 
 def test_without_a_compiler_llama_cpp_says_so(peers: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(peers.InstallationError, match="built from source, and there is no cc"):
+    with pytest.raises(peers.InstallationError, match="built from source, and the compiler cc was not found"):
         peers.LlamaCpp()
