@@ -18,7 +18,7 @@ from whether.finetune import finetune as module
 from whether.records import output_folder
 
 CONTEXT: Any = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["whether.finetune.trainer", "peft", "matplotlib.figure"])
+CONTEXT.set_forkserver_preload(["whether.finetune.trainer", "peft", "matplotlib.backends.backend_svg"])
 
 
 def start(

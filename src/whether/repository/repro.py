@@ -10,11 +10,17 @@ from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
+from typing import TYPE_CHECKING
 
 from whether.entry import MARK_LINES
 from whether.errors import EngineError
 
+if TYPE_CHECKING:
+    import psutil
+
 IDLE_SECONDS = 0.5
+GRACE_SECONDS = 20.0
+"""What a stage has for its end after SIGTERM: a training step and its checkpoint take a few seconds."""
 FAILED_STAGE = 255
 """What `dvc repro` ends with where a stage has failed: an error as any other."""
 
@@ -67,9 +73,26 @@ def _terminate(process: subprocess.Popen[str]) -> None:
 
     with suppress(psutil.NoSuchProcess):
         dvc = psutil.Process(process.pid)
-        for one in [*dvc.children(recursive=True), dvc]:
+        ended = [*dvc.children(recursive=True), dvc]
+        for one in ended:
             with suppress(psutil.NoSuchProcess):
                 one.terminate()
+        due = time.monotonic() + GRACE_SECONDS
+        while any(_runs(one) for one in ended) and time.monotonic() < due:
+            time.sleep(0.1)
+        for one in ended:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+
+
+def _runs(one: "psutil.Process") -> bool:
+    """Return whether a process runs; one that has ended may stay listed where its new parent takes no note of it."""
+    import psutil
+
+    try:
+        return bool(one.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def is_bar(line: str) -> bool:
