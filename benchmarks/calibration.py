@@ -37,7 +37,8 @@ from whether.config import MetricConfig, PolicyConfig
 from whether.metrics.metric import metric_of
 from whether.records import Comparison
 from whether.stats.inference import mean_interval, score_difference
-from whether.stats.intervals import Codes, Floats, InferenceSettings, PairedDifference, rate_interval
+from whether.stats.intervals import Codes, Floats, InferenceSettings, Interval, PairedDifference, rate_interval
+from whether.stats.simultaneous import FamilyDifference, corrected_differences, simultaneous_differences
 from whether.stats.totals import estimate_difference, estimate_interval
 
 SIZES = (50, 100, 200, 500, 2000)
@@ -121,15 +122,26 @@ def judge(study: Study, policy: PolicyConfig) -> Judged:
     """Take the steps of `whether.compare.compare.reach_verdict`."""
     selection = select(study.candidates, policy.constraints)
     names = [candidate.name for candidate in selection.representatives.values()]
-    found = differences(study, pairs(names))
+    found = together(study, names)
     family = comparisons(found, "accuracy", "decision", policy)
     lows = {name: rate_interval(study.scores[name].sum(), len(study.scores[name]), 0.95).low for name in names}
-    return Judged(selection, found, decide(selection, family, lows, BASELINE, policy), family)
+    estimates = {pair: row.estimate for pair, row in found.items()}
+    return Judged(selection, estimates, decide(selection, family, lows, BASELINE, policy), family)
 
 
 def differences(study: Study, names: Sequence[tuple[str, str]]) -> dict[tuple[str, str], PairedDifference]:
     """Return the paired difference of each pair."""
     return {(a, b): score_difference(study.scores[a], study.scores[b], InferenceSettings()) for a, b in names}
+
+
+def together(study: Study, names: Sequence[str]) -> dict[tuple[str, str], FamilyDifference]:
+    """Return every pair of some arms, with intervals and p-values that hold for all of them together."""
+
+    def at_level(pair: tuple[str, str], level: float) -> Interval:
+        a, b = (study.scores[name] for name in pair)
+        return score_difference(a, b, InferenceSettings(level)).interval
+
+    return simultaneous_differences(differences(study, pairs(names)), at_level, 0.95)
 
 
 # The six questions.
@@ -168,7 +180,7 @@ def _false_claims(cell: Cell, rng: np.random.Generator) -> Sequence[float]:
         gap = true[row.arm_a] - true[row.arm_b]
         return (row.conclusion == "a_better" and gap <= 0) or (row.conclusion == "b_better" and gap >= 0)
 
-    explored = comparisons(others, "accuracy", "exploratory", policy)
+    explored = comparisons(corrected_differences(others), "accuracy", "exploratory", policy)
     return any(map(false, judged.family)), any(map(false, explored)) if explored else np.nan
 
 
@@ -177,6 +189,7 @@ def coverage(seed: int, studies: int) -> tuple[str, dict[str, float]]:
     methods = {
         "accuracy (Wilson)": _rate_holds,
         "difference of accuracies (Tango)": _difference_holds,
+        "all differences of three accuracies (Tango, joint)": _family_holds,
         "difference of accuracies in groups": _grouped_difference_holds,
         "graded score (BCa)": _graded_holds,
         "difference of graded scores (BCa)": _graded_difference_holds,
@@ -214,6 +227,14 @@ def _difference_holds(cell: Cell, rng: np.random.Generator) -> Sequence[float]:
     rates, study = _two_rates(cell[1], rng)
     (found,) = differences(study, [("arm-0", "arm-1")]).values()
     return (_holds(found.interval, rates[0] - rates[1]),)
+
+
+def _family_holds(cell: Cell, rng: np.random.Generator) -> Sequence[float]:
+    best = rng.uniform(0.5, 0.97)
+    rates = [best, best - rng.uniform(0, 0.2), best - rng.uniform(0, 0.2)]
+    study = simulated(rates, cell[1], rng.uniform(0, 0.9), rng)
+    true, found = dict(zip(study.scores, rates, strict=True)), together(study, list(study.scores))
+    return (min(_holds(row.interval, true[a] - true[b]) for (a, b), row in found.items()),)
 
 
 def _grouped_difference_holds(cell: Cell, rng: np.random.Generator) -> Sequence[float]:

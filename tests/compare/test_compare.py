@@ -54,7 +54,7 @@ def test_verdict_keeps_its_contract(folder):
     assert {"usd_per_1k", "latency_p95"} <= arm["metrics"].keys()
     assert verdict["comparisons"][0].keys() == {
         "arm_a", "arm_b", "metric", "difference", "ci_low", "ci_high", "p_value", "p_adjusted", "n", "conclusion",
-        "family", "method",
+        "family", "method", "power",
     }  # fmt: skip
     assert verdict["provenance"].keys() == {
         "commit", "dirty", "data_hash", "model_hash", "versions", "created_at", "settings", "backend",

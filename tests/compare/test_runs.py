@@ -182,10 +182,13 @@ def test_a_verdict_on_three_training_runs(study, tmp_path):
 
 @pytest.mark.heavy
 def test_the_policy_can_ask_for_training_runs(study):
-    loose = verdict_of(chosen(), study)
+    loose = verdict_of(chosen("policy.margin=0.05"), study)
     assert loose.answer != "inconclusive"
-    strict = verdict_of(chosen("policy.training_runs=3"), study)
+    strict = verdict_of(chosen("policy.margin=0.05", "policy.training_runs=3"), study)
     assert (strict.answer, strict.recommended_arm) == ("inconclusive", loose.recommended_arm)
     assert any("set training_runs=3" in reason for reason in strict.reasons)
     assert strict.further_labels is None
-    assert verdict_of(chosen("policy.training_runs=3", "training_runs=3"), study).answer != "inconclusive"
+    assert (
+        verdict_of(chosen("policy.margin=0.05", "policy.training_runs=3", "training_runs=3"), study).answer
+        != "inconclusive"
+    )

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from whether.compare.decide import conclude
 from whether.compare.measure import clustered
 from whether.config import Config, TaskConfig
@@ -26,8 +24,8 @@ from whether.records import (
     read_json,
     read_jsonl,
 )
-from whether.stats.inference import holm
 from whether.stats.intervals import InferenceSettings, PairedDifference
+from whether.stats.simultaneous import corrected_differences
 from whether.stats.totals import estimate_difference
 
 _CONCLUSIONS: dict[str, ChangeConclusion] = {"a_better": "better", "b_better": "worse", "equivalent": "unchanged"}
@@ -61,13 +59,12 @@ def changes(then: VerdictFiles, now: VerdictFiles, config: Config, settings: Inf
         differences = {
             name: _difference(name, shared, _task(config.task, shared, name), metric, settings) for name in arms
         }
-    adjusted = holm(np.array([row.p_value for row in differences.values()]))
     rows = [
         ArmChange(
-            name, row.difference, row.interval.low, row.interval.high, row.p_value, p_adjusted, row.n,
-            _CONCLUSIONS.get(conclude(row, p_adjusted, config.policy), "not_shown"),
+            name, row.estimate.difference, row.interval.low, row.interval.high, row.estimate.p_value, row.p_adjusted,
+            row.estimate.n, _CONCLUSIONS.get(conclude(row, config.policy), "not_shown"),
         )
-        for (name, row), p_adjusted in zip(differences.items(), adjusted.tolist(), strict=True)
+        for name, row in corrected_differences(differences).items()
     ]  # fmt: skip
     found = Changes(
         answer_then=then.verdict.answer,

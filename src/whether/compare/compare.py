@@ -51,6 +51,7 @@ from whether.records import (
 )
 from whether.stats.inference import unbounded_mean_interval
 from whether.stats.intervals import InferenceSettings, PairedDifference
+from whether.stats.simultaneous import corrected_differences
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ def reach_verdict(
         task=study.task.name,
         model=config.model.name,
         arms=arms,
-        comparisons=judged.family + comparisons(exploratory, metric.name, "exploratory", policy),
+        comparisons=judged.family + comparisons(corrected_differences(exploratory), metric.name, "exploratory", policy),
         provenance=provenance(artifacts, config),
         further_labels=judged.further,
         metric=metric.name,
@@ -210,10 +211,10 @@ def compare_representatives(
     )
     representatives = list(selection.representatives.values())
     names = [candidate.name for candidate in representatives]
-    differences = measure.differences(
-        study, [pair for pair in measure.every_pair(study) if set(pair) <= set(names)], metric, settings
-    )
-    family = comparisons(differences, metric.name, "decision", policy)
+    planned = [pair for pair in measure.every_pair(study) if set(pair) <= set(names)]
+    found = measure.simultaneous(study, planned, metric, settings)
+    family = comparisons(found, metric.name, "decision", policy)
+    differences = {pair: row.estimate for pair, row in found.items()}
     baseline = measure.majority_baseline(study.task, metric, [example.target for example in study.examples])
     unit = measure.clustered(study.groups, settings)
     lows = {name: measure.quality_low(study.arms[name], study.task, metric, unit) for name in names}

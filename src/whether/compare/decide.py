@@ -2,9 +2,9 @@
 
 1. Arms that break a hard constraint are out.
 2. Of each kind (prompt, fine_tune, both) the arm with the best primary metric on dev stands for its kind.
-3. Their paired differences on test decide. An arm is *acceptable* if every other one is shown to be better by less
-   than the margin; *rejected* if it is not acceptable and another one is significantly better after Holm's correction;
-   else *undecided*.
+3. Their paired differences on test decide, by intervals that hold for all of them together. An arm is *acceptable* if
+   every other one is shown to be better by less than the margin; *rejected* if it is not acceptable and another one is
+   shown to be better; else *undecided*.
 4. The cheapest acceptable arm is recommended. If a cheaper arm is undecided, or none is acceptable, the answer is
    `inconclusive`; if all are shown equivalent within the margin it is `no_difference` and the cheapest is recommended.
    "Cheaper" is by more than the policy's `cost_margin`; of arms that cost the same in this sense the best on dev is
@@ -18,14 +18,11 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
-import numpy as np
-
 from whether.config import ConstraintConfig, PolicyConfig
 from whether.metrics.catalogue import METRICS
 from whether.metrics.constraints import violation
 from whether.records import Answer, Comparison, MetricInfo
-from whether.stats.inference import holm
-from whether.stats.intervals import PairedDifference
+from whether.stats.simultaneous import FamilyDifference
 
 Approach = Literal["prompt", "fine_tune", "both"]
 APPROACHES: tuple[Approach, ...] = ("prompt", "fine_tune", "both")
@@ -107,18 +104,19 @@ def _violated_constraints(
     return [clause for clause in clauses if clause]
 
 
-def conclude(difference: PairedDifference, p_adjusted: float, policy: PolicyConfig) -> str:
+def conclude(found: FamilyDifference, policy: PolicyConfig) -> str:
     """Return what a paired difference (a minus b) shows; keys as in `Comparison.conclusion`.
 
-    A claim that one is better needs the adjusted p-value and the interval; claims about the margin need the interval.
-    A difference that is shown to be smaller than the margin both ways is `equivalent`, even if it is not zero.
+    Of the decision's family the interval says it all. In another one, whose intervals are each by itself, a claim that
+    one is better needs the adjusted p-value, too. A difference that is shown to be smaller than the margin both ways is
+    `equivalent`, even if it is not zero.
     """
-    low, high = difference.interval
+    low, high = found.interval
     if -policy.margin < low and high < policy.margin:
         return "equivalent"
-    if p_adjusted < policy.alpha and low > 0:
+    if found.p_adjusted < policy.alpha and low > 0:
         return "a_better"
-    if p_adjusted < policy.alpha and high < 0:
+    if found.p_adjusted < policy.alpha and high < 0:
         return "b_better"
     if low > -policy.margin:
         return "a_not_worse"
@@ -126,29 +124,29 @@ def conclude(difference: PairedDifference, p_adjusted: float, policy: PolicyConf
 
 
 def comparisons(
-    differences: Mapping[tuple[str, str], PairedDifference],
+    differences: Mapping[tuple[str, str], FamilyDifference],
     metric: str,
     family: Literal["decision", "exploratory"],
     policy: PolicyConfig,
 ) -> list[Comparison]:
-    """Return a family of comparisons with p-values adjusted over it."""
-    adjusted = holm(np.array([difference.p_value for difference in differences.values()])).tolist()
+    """Return the comparisons of a family."""
     return [
         Comparison(
             arm_a=a,
             arm_b=b,
             metric=metric,
-            difference=difference.difference,
-            ci_low=difference.interval.low,
-            ci_high=difference.interval.high,
-            p_value=difference.p_value,
-            p_adjusted=p_adjusted,
-            n=difference.n,
-            conclusion=conclude(difference, p_adjusted, policy),
+            difference=found.estimate.difference,
+            ci_low=found.interval.low,
+            ci_high=found.interval.high,
+            p_value=found.estimate.p_value,
+            p_adjusted=found.p_adjusted,
+            n=found.estimate.n,
+            conclusion=conclude(found, policy),
             family=family,
-            method=difference.method,
+            method=found.estimate.method,
+            power=found.power,
         )
-        for ((a, b), difference), p_adjusted in zip(differences.items(), adjusted, strict=True)
+        for (a, b), found in differences.items()
     ]
 
 
@@ -237,8 +235,7 @@ def _status(name: str, family: Sequence[Comparison], policy: PolicyConfig) -> St
     rows = comparisons_with(name, family)
     if all(high < policy.margin for _, _, _, high, _ in rows):
         return "acceptable"
-    worse = any(low > 0 and row.p_adjusted < policy.alpha for _, _, low, _, row in rows)
-    return "rejected" if worse else "undecided"
+    return "rejected" if any(low > 0 for _, _, low, _, _ in rows) else "undecided"
 
 
 def _loss(name: str, family: Sequence[Comparison]) -> float:

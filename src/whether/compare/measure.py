@@ -18,6 +18,7 @@ from whether.outputs.output import ScoredAnswer, answers_and_targets
 from whether.records import Measurement, Prediction, Task, TaskRetention
 from whether.stats.inference import mean_interval, score_difference, stratified_mean_interval
 from whether.stats.intervals import Floats, InferenceSettings, Interval, PairedDifference, rate_interval
+from whether.stats.simultaneous import FamilyDifference, simultaneous_differences
 from whether.stats.totals import estimate_difference, estimate_interval
 
 
@@ -70,6 +71,17 @@ def differences(
         name: _run_totals(study.arms[name], study.task, metric) for name in {name for pair in names for name in pair}
     }
     return {(a, b): estimate_difference(totals[a], totals[b], metric, settings) for a, b in names}
+
+
+def simultaneous(
+    study: Results, names: Sequence[tuple[str, str]], metric: Metric, settings: InferenceSettings
+) -> dict[tuple[str, str], FamilyDifference]:
+    """Return the same for every pair of some arms, with intervals and p-values that hold for all pairs together."""
+
+    def at_level(pair: tuple[str, str], level: float) -> Interval:
+        return differences(study, [pair], metric, settings._replace(level=level))[pair].interval
+
+    return simultaneous_differences(differences(study, names, metric, settings), at_level, settings.level)
 
 
 def measure(arm: Arm, study: Results, config: Config, settings: InferenceSettings) -> dict[str, Measurement]:

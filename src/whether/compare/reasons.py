@@ -16,6 +16,7 @@ from whether.metrics.format import (
     join_names,
 )
 from whether.records import APPROACH_NAMES, Comparison, Measurement, MetricInfo
+from whether.stats.simultaneous import TRUE_DIFFERENCE
 
 
 class SeedVariation(NamedTuple):
@@ -164,21 +165,21 @@ def _differences(chosen: str, family: Sequence[Comparison], decision: Decision, 
     for other, difference, low, high, row in comparisons_with(chosen, family):
         numbers = f"{_points(-difference, -high, -low)}, adjusted {format_p_value(row.p_adjusted)}"
         if decision.status[other] == "rejected":
-            sentences.append(_rejected(other, family, policy))
+            sentences.append(_rejected(other, family))
         elif row.conclusion == "equivalent":
             sentences.append(f"{chosen} and {other} differ by less than the margin of {_margin(policy)}: {numbers}.")
         else:
             place = "ahead of" if difference < 0 else "behind" if difference > 0 else "level with"
             sentences.append(
-                f"{chosen} is {place} {other}: {numbers}. That does not prove a difference, but it shows that"
-                f" {chosen} is not worse by the margin of {_margin(policy)}."
+                f"{chosen} is {place} {other}: {numbers}. That shows that {chosen} is not worse by the margin of"
+                f" {_margin(policy)}, and proves no difference{_power(row)}."
             )
     return sentences
 
 
-def _rejected(name: str, family: Sequence[Comparison], policy: PolicyConfig) -> str:
+def _rejected(name: str, family: Sequence[Comparison]) -> str:
     """Say which arm beats a rejected one most surely."""
-    better = [row for row in comparisons_with(name, family) if row[2] > 0 and row[4].p_adjusted < policy.alpha]
+    better = [row for row in comparisons_with(name, family) if row[2] > 0]
     other, difference, low, high, row = min(better, key=lambda item: (item[4].p_adjusted, -item[1]))
     return (
         f"{name} is worse than {other}: {_points(-difference, -high, -low)}, adjusted {format_p_value(row.p_adjusted)}."
@@ -186,14 +187,21 @@ def _rejected(name: str, family: Sequence[Comparison], policy: PolicyConfig) -> 
 
 
 def _undecided_sentence(name: str, family: Sequence[Comparison], decision: Decision, policy: PolicyConfig) -> str:
-    other, difference, low, high, _ = max(
+    other, difference, low, high, row = max(
         (row for row in comparisons_with(name, family) if row[3] >= policy.margin), key=lambda row: row[3]
     )
     cheaper = ", the cheaper one," if "acceptable" in decision.status.values() else ""
     return (
         f"{name}{cheaper} is not shown to be worse, nor to lose less than the margin of {_margin(policy)}:"
-        f" against {other} the difference is {_points(-difference, -high, -low)}."
+        f" against {other} the difference is {_points(-difference, -high, -low)}{_power(row)}."
     )
+
+
+def _power(row: Comparison) -> str:
+    """Say how likely a difference of 5 points is shown with so many examples."""
+    if row.power is None:
+        return ""
+    return f" ({row.n:,} examples show one of {100 * TRUE_DIFFERENCE:g} points with {row.power:.0%} chance)"
 
 
 def _costs(chosen: str, arms: Mapping[str, ArmSummary], policy: PolicyConfig) -> str:

@@ -20,8 +20,8 @@ from scipy.stats import norm
 
 from whether.compare.decide import ArmSummary, Status, cheapest_acceptable
 from whether.config import PolicyConfig
-from whether.stats.inference import holm
 from whether.stats.intervals import Floats, PairedDifference
+from whether.stats.simultaneous import difference_root, judged_at
 
 POWER = 0.8
 """Chance that the further labels which a verdict asks for settle it, as benchmarks/calibration.py measures."""
@@ -62,7 +62,8 @@ def labels_needed(
     present = rows[0].n
     observed = np.array([row.difference for row in rows])
     deviation, run_error = (np.array([getattr(row, key) for row in rows]) for key in ("deviation", "run_error"))
-    root = _root(pairs, deviation)
+    root = difference_root(pairs, deviation)
+    bound = norm.isf(judged_at(pairs, np.hypot(deviation / math.sqrt(present), run_error), policy.alpha) / 2)
     rng = np.random.default_rng(seed)
     scale = _scale(present * deviation.min() ** 2, deviation.max(), rng)[:, None]
     truth, noise = (scale * (rng.standard_normal((_CONTINUATIONS, len(pairs))) @ root) for _ in range(2))
@@ -74,7 +75,7 @@ def labels_needed(
         combined = (present * observed + labels * truth + math.sqrt(labels) * noise) / total
         # What training runs leave open stays: further examples say nothing of another run.
         error = np.hypot(scale * deviation / math.sqrt(total), run_error)
-        status = _statuses(combined, error, pairs, [arm.name for arm in arms], policy)
+        status = _statuses(combined, bound * error, pairs, [arm.name for arm in arms], policy)
         return float(settles[tuple(status.T)].mean())
 
     index = bisect_left(_CHOICES, _AIM, key=chance)
@@ -103,38 +104,19 @@ def _scale(discordant: float, deviation: float, rng: np.random.Generator) -> Flo
     return np.minimum(scale, 1 / deviation)
 
 
-def _root(pairs: Sequence[tuple[str, str]], deviation: Floats) -> Floats:
-    """Return a root of the covariance of one example's differences, shape (pairs, pairs): standard normals @ it.
-
-    The variances of a - b, a - c and b - c give their covariances: that of a - b and a - c is half of
-    var(a - b) + var(a - c) - var(b - c), and so on.
-    """
-    variance = {frozenset(pair): float(value**2) for pair, value in zip(pairs, deviation, strict=True)}
-
-    def spread(x: str, y: str) -> float:
-        return 0.0 if x == y else variance[frozenset((x, y))]
-
-    covariance = [[(spread(a, d) + spread(b, c) - spread(a, c) - spread(b, d)) / 2 for c, d in pairs] for a, b in pairs]
-    values, vectors = np.linalg.eigh(np.array(covariance))
-    root: Floats = np.sqrt(np.maximum(values, 0))[:, None] * vectors.T
-    return root
-
-
 def _statuses(
-    differences: Floats, error: Floats, pairs: Sequence[tuple[str, str]], names: Sequence[str], policy: PolicyConfig
+    differences: Floats, half: Floats, pairs: Sequence[tuple[str, str]], names: Sequence[str], policy: PolicyConfig
 ) -> NDArray[Any]:
     """Return the place in `Status` of each arm in each continuation, shape (continuations, arms); as `decide` has it.
 
-    `differences` and their standard errors have shape (continuations, pairs).
+    `differences` and half of their intervals have shape (continuations, pairs).
     """
-    half = norm.isf(policy.alpha / 2) * error
-    significant = holm(2 * norm.sf(np.abs(differences) / error)) < policy.alpha
     result = np.empty((len(differences), len(names)), dtype=np.int64)
     for column, name in enumerate(names):
         ours = [index for index, pair in enumerate(pairs) if name in pair]
         ahead = differences[:, ours] * [1 if pairs[index][1] == name else -1 for index in ours]
         acceptable = (ahead + half[:, ours] < policy.margin).all(1)
-        worse = ((ahead - half[:, ours] > 0) & significant[:, ours]).any(1)
+        worse = (ahead - half[:, ours] > 0).any(1)
         result[:, column] = np.where(acceptable, _ACCEPTABLE, np.where(worse, _REJECTED, _UNDECIDED))
     return result
 

@@ -51,7 +51,9 @@ class Comparison:
     ci_high: float
     p_value: float
     p_adjusted: float
-    """After Holm's correction over the comparisons of the same family."""
+    """Corrected for the comparisons of the same family: of `decision` by the joint distribution of its differences,
+    and the interval excludes zero exactly where this is below the policy's alpha; of `exploratory` by Holm's method,
+    whose intervals are each by itself."""
     n: int
     """Paired examples."""
     conclusion: str
@@ -60,6 +62,8 @@ class Comparison:
     """`decision`: planned, between the arms that dev chose; `exploratory`: every other pair, corrected by itself."""
     method: str = ""
     """How interval and p-value were computed; empty in verdicts of an earlier version."""
+    power: float | None = None
+    """Chance of showing a true difference of 5 points with so many examples; None for exploratory pairs."""
 
 
 @dataclass(frozen=True)

@@ -235,6 +235,7 @@ def _comparison(row: Comparison) -> dict[str, str]:
         "difference": format_signed(row.difference),
         "interval": f"{format_signed(row.ci_low)} to {format_signed(row.ci_high)}",
         "p": format_p_value(row.p_adjusted).removeprefix("p = ").removeprefix("p "),
+        "power": "" if row.power is None else f"{row.power:.0%}",
         "conclusion": CONCLUSIONS[row.conclusion].format(a=row.arm_a, b=row.arm_b),
         "key": row.conclusion,
     }
