@@ -5,14 +5,17 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter
 from synthetic_study import REALISTIC, ROOT, compare_and_report, settings, verdict_of, write_study
 
+from whether.compare import measure
 from whether.compare.compare import compare
 from whether.compare.provenance import provenance
+from whether.compare.results import load_results
 from whether.config import Config
 from whether.errors import ConfigError, RecordError
 from whether.records import Verdict, output_folder, read_json, read_jsonl, write_json, write_jsonl
@@ -320,3 +323,14 @@ def test_answers_to_unseen_labels_are_a_metric_of_their_own(artifacts, config, t
     grouped = verdict_of(config, study).arms["base-knn"].metrics["unseen_labels"]
     assert grouped.value == alone.value
     assert grouped.ci_high - grouped.ci_low > alone.ci_high - alone.ci_low
+
+
+def test_a_tuned_arm_that_gives_one_answer_has_collapsed(artifacts: Path, config: Config) -> None:
+    study = load_results(config, artifacts)
+    arm = study.arms["lora-knn"]
+    answers = [*["play_music"] * 200, *["rate_book"] * (len(arm.test) - 200)]
+    same = replace(arm, test=[replace(row, answer=answer) for row, answer in zip(arm.test, answers, strict=True)])
+    assert measure.collapsed_to(arm, study) is None
+    assert measure.collapsed_to(same, study) == ("play_music", 200 / len(arm.test))
+    frequent = replace(study, examples=[replace(row, target="play_music") for row in study.examples])
+    assert measure.collapsed_to(same, frequent) is None

@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 from tests.shipped_metrics import metric
 from whether.compare.decide import ArmSummary, Decision, approach_of, comparisons, decide, select
-from whether.compare.reasons import reasons
+from whether.compare.reasons import collapsed_sentences, reasons
 from whether.compare.sample_size import labels_needed
 from whether.config import ConstraintConfig, PolicyConfig
 from whether.metrics.catalogue import measurement
@@ -297,3 +297,9 @@ def test_further_labels_settle_most_cases(rates):
         settled += second.answer != "inconclusive"
     assert asked > 10
     assert settled / asked >= 0.7
+
+
+def test_an_arm_that_gives_one_answer_to_nearly_everything_is_named_with_advice():
+    (sentence,) = collapsed_sentences({"lora-zero_shot": ("neutral", 0.98), "lora-knn": None})
+    assert sentence.startswith("lora-zero_shot has collapsed: it gives one answer, neutral, to 98% of")
+    assert "tuner.balanced=true" in sentence

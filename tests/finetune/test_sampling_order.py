@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from whether.finetune.data import TrainingRow
+from whether.finetune.data import TrainingRow, are_unequal
 from whether.finetune.order import StepLoader, StepSampler
 
 CLASSES = ["often"] * 17 + ["seldom"] * 3 + ["once"]
@@ -32,6 +32,21 @@ def test_balanced_draws_every_class_equally_often_and_keeps_the_length(number: i
     uses = Counter(drawn)
     assert max(uses[index] for index in range(17)) == 1
     assert sorted(uses[index] for index in (17, 18, 19)) == [2, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("counts", "unequal"),
+    [
+        ((30, 30, 30), False),
+        ((78, 15, 7), True),
+        ((80, 20), False),
+        ((90, 10), True),
+        ((20, 18, 16, 14, 12, 12, 8), False),
+        ((5,), False),
+    ],
+)
+def test_which_labels_are_very_unequal(counts: tuple[int, ...], unequal: bool) -> None:
+    assert are_unequal([name for name, count in enumerate(counts) for _ in range(count)]) == unequal
 
 
 def test_what_does_not_divide_goes_to_random_classes() -> None:

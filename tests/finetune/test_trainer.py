@@ -86,6 +86,20 @@ def test_the_score_orders_by_exact_examples_then_by_loss() -> None:
     assert [entry["score"] for entry in ordered] == sorted(entry["score"] for entry in ordered)
 
 
+def test_where_classes_count_equally_a_model_that_gives_the_most_frequent_answer_is_not_chosen() -> None:
+    import numpy as np
+    from transformers import EvalPrediction
+
+    from whether.finetune.losses import dev_metrics
+
+    classes, tokens = ["often"] * 8 + ["seldom"] * 2, np.full(10, 2)
+    frequent = EvalPrediction((np.full(10, 0.1), np.array([2] * 8 + [0] * 2)), tokens)
+    both = EvalPrediction((np.full(10, 0.5), np.array([2] * 6 + [0] * 2 + [2, 0])), tokens)
+    assert dev_metrics(frequent)["score"] > dev_metrics(both)["score"]
+    assert dev_metrics(frequent, classes)["score"] < dev_metrics(both, classes)["score"]
+    assert dev_metrics(frequent, classes)["exact"] == 0.8
+
+
 @pytest.mark.parametrize(("count", "steps"), [(6, 72), (6, 75), (4, 3), (5, 5)])
 def test_the_schedule_is_even_and_ends_with_the_last_step(count: int, steps: int) -> None:
     from whether.finetune.callbacks import EvaluationSchedule

@@ -28,7 +28,7 @@ from whether.compare.decide import ArmSummary, Decision, Selection, comparisons,
 from whether.compare.interaction import interactions
 from whether.compare.learning_curve import learning_curve
 from whether.compare.provenance import provenance
-from whether.compare.reasons import SeedVariation, reasons
+from whether.compare.reasons import SeedVariation, collapsed_sentences, reasons
 from whether.compare.results import Results, load_results
 from whether.compare.sample_size import labels_needed, needs_more_runs
 from whether.config import BASE, Config, PolicyConfig
@@ -129,6 +129,7 @@ def reach_verdict(
             seeds=_seed_spread(study, curve, arms, decision.recommended),
             needs_runs=judged.needs_runs,
         )
+        + collapsed_sentences({name: measure.collapsed_to(arm, study) for name, arm in study.arms.items() if arm.tuned})
         + [f"The constraint on {name} is not checked yet: it is measured after the arms." for name in unchecked],
         task=study.task.name,
         model=config.model.name,

@@ -21,6 +21,9 @@ from whether.stats.intervals import Floats, InferenceSettings, Interval, PairedD
 from whether.stats.simultaneous import FamilyDifference, simultaneous_differences
 from whether.stats.totals import estimate_difference, estimate_interval
 
+COLLAPSED = 0.95
+"""Share of test examples with one and the same answer from which on an arm is said to have collapsed."""
+
 
 def scores(predictions: Sequence[Prediction]) -> Floats:
     """Return the score of each answer, shape (n,)."""
@@ -117,6 +120,20 @@ def measure(arm: Arm, study: Results, config: Config, settings: InferenceSetting
     if arm.serving.peak_memory is not None:
         found["peak_memory"] = measurement("peak_memory", arm.serving.peak_memory)
     return found
+
+
+def collapsed_to(arm: Arm, study: Results) -> tuple[str, float] | None:
+    """Return the one answer that an arm gives to nearly everything, and its share on test; None where it does not.
+
+    That is `COLLAPSED` of the answers or more, where fewer examples have the label. Label tasks only.
+    """
+    kind = output_of(study.task)
+    if kind.classes is None:
+        return None
+    answer, count = Counter(row.answer for row in arm.test).most_common(1)[0]
+    asked = sum(kind.canonical(example.target) == answer for example in study.examples)
+    share = count / len(arm.test)
+    return None if answer is None or share < COLLAPSED or asked / len(arm.test) >= COLLAPSED else (answer, share)
 
 
 def quality_low(arm: Arm, task: Task, metric: Metric, settings: InferenceSettings) -> float:

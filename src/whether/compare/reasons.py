@@ -87,6 +87,16 @@ def reasons(
     return sentences
 
 
+def collapsed_sentences(found: Mapping[str, tuple[str, float] | None]) -> list[str]:
+    """Return a sentence for each tuned arm that gives one answer to nearly everything."""
+    return [
+        f"{name} has collapsed: it gives one answer, {answer[0]}, to {answer[1]:.0%} of the test examples. Tune with"
+        " tuner.balanced=true and a third of tuner.learning_rate, or label more examples with other answers."
+        for name, answer in found.items()
+        if answer
+    ]
+
+
 def _headline(decision: Decision, measured: Measurement, metric: MetricInfo) -> str:
     lead = "Best guess so far" if decision.answer == "inconclusive" else "Recommended"
     return (

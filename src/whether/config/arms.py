@@ -1,7 +1,7 @@
 """What arms are made of: prompts, and checkpoints, which are tuned or served."""
 
 from dataclasses import field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -65,8 +65,9 @@ class TunerConfig:
     """Longest training sequence in tokens; a longer one is an error."""
     micro_batch_size: Count | None = None
     """Examples that go through the model at once, at most; None: the whole batch. It bounds memory, not the result."""
-    balanced: bool = False
-    """Whether every label is drawn equally often; the length of an epoch stays."""
+    balanced: bool | Literal["auto"] = "auto"
+    """Whether every label is drawn equally often, the length of an epoch staying, and counts equally in choosing the
+    best step. `auto`: where labels are very unequal (`whether.finetune.data.are_unequal`)."""
     prompt: PromptConfig | None = None
     """Tune with this prompt's messages; None: with the task's instruction and the input alone."""
     warm_start: WarmStartConfig | None = None

@@ -1,6 +1,8 @@
 """Training examples as token sequences: the prompt, and the answer to learn."""
 
-from collections.abc import Sequence
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 from whether.errors import DataError
@@ -8,6 +10,9 @@ from whether.model.tokens import encode, encode_answer
 from whether.records import TrainingExample
 
 _SHOWN = 5
+
+UNEQUAL = 0.75
+"""Effective number of classes over their number, below which `are_unequal` says so."""
 
 
 class TrainingRow(NamedTuple):
@@ -20,6 +25,24 @@ class TrainingRow(NamedTuple):
     """The chat up to where the answer starts; at least one token."""
     answer: list[int]
     """The right answer and the token that ends the turn."""
+
+
+class Classes(NamedTuple):
+    """The class of each row."""
+
+    train: list[str]
+    dev: list[str]
+
+
+def are_unequal(classes: Sequence[Hashable]) -> bool:
+    """Return whether a few classes hold so much of the rows that a model may learn to give nothing else.
+
+    The number of equally frequent classes that are as hard to tell beforehand, the exponential of the entropy (Hill
+    1973), is then below three quarters of the number of classes: of two, where one has more than 86%.
+    """
+    counts = Counter(classes)
+    shares = [count / len(classes) for count in counts.values()]
+    return math.exp(-sum(share * math.log(share) for share in shares)) < UNEQUAL * len(counts)
 
 
 def label_rows(

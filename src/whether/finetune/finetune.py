@@ -11,7 +11,7 @@ from whether.config import ModelConfig, TunerConfig, WarmStartConfig, build
 from whether.errors import ConfigError, EngineError, RecordError
 from whether.finetune import checkpoints, processes, results
 from whether.finetune.checkpoints import require_disk_space
-from whether.finetune.data import encode_rows, label_rows
+from whether.finetune.data import Classes, are_unequal, encode_rows, label_rows
 from whether.finetune.micro_batches import ADVICE
 from whether.finetune.results import TrainingResult
 from whether.model.loading import load_base, select_device
@@ -131,7 +131,7 @@ def train(
         train_rows = label_rows(train_rows, data.train, head.labels)
         dev_rows = label_rows(dev_rows, data.dev, head.labels)
     # 3. The training.
-    classes = [str(example.label) for example in data.train] if tuner.balanced else None
+    classes = classes_to_balance(tuner, data)
     with explain_oom(), deterministic(device):
         trainer = make_trainer(
             adapted, tuner, train_rows, dev_rows, seed=seed, cpu=device == "cpu", output_dir=state, classes=classes
@@ -154,6 +154,17 @@ def train(
         kind="head" if head is not None else "adapter" if isinstance(adapted, PeftModel) else "weights",
         labels=None if head is None else list(head.labels),
     )
+
+
+def classes_to_balance(tuner: TunerConfig, data: TrainingData) -> Classes | None:
+    """Return the rows' classes where each is to count equally; None where rows count as often as they come."""
+    found = Classes(*([str(example.label) for example in split] for split in (data.train, data.dev)))
+    if tuner.balanced == "auto":
+        if not data.task.labels or not are_unequal(found.train):
+            return None
+        logger.info("labels are very unequal: each is drawn equally often (tuner.balanced=false: as they come)")
+        return found
+    return found if tuner.balanced else None
 
 
 def require_trainable(adapted: Any, target: str) -> None:
@@ -198,7 +209,7 @@ def load_start_adapter(adapted: Any, start: WarmStartConfig) -> None:
 
 def check(tuner: TunerConfig, task: TrainingSet) -> None:
     """Raise ConfigError for settings that do not fit the task or the number of processes."""
-    if tuner.balanced and not task.labels:
+    if tuner.balanced is True and not task.labels:
         raise ConfigError(
             f"tuner.balanced: true draws every label equally often, but task {task.name} has output: {task.output} and"
             " so no labels; set tuner.balanced=false"

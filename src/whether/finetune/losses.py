@@ -3,8 +3,11 @@
 Imports torch and transformers: import it where it is used.
 """
 
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import EvalPrediction
 
@@ -37,19 +40,29 @@ def answer_counts(batch: Batch) -> torch.Tensor:
     return counts
 
 
-def dev_metrics(prediction: EvalPrediction) -> dict[str, float]:
+def dev_metrics(prediction: EvalPrediction, classes: Sequence[Hashable] | None = None) -> dict[str, float]:
     """Return loss and accuracy over all examples, and the score that chooses the best checkpoint.
 
     The score orders by exactly answered examples, which is what greedy decoding will be measured by, and then by loss:
     few examples give many ties, and among those the surer model is the better guess. It is their number minus a
     monotone function of the loss in [0, 1), so that the loss can never outweigh an example.
+
+    With `classes`, one for each example, every class counts equally, and an example of the most frequent one as 1: a
+    model that gives the most frequent answer to everything is then no better than one that gives any other.
     """
     losses, right = prediction.predictions
     tokens = prediction.label_ids
     loss, exact = float(losses.sum() / tokens.sum()), right == tokens
+    weights = _class_weights(classes) if classes else 1.0
     return {
         "loss": loss,
         "token_accuracy": float(right.sum() / tokens.sum()),
         "exact": float(exact.mean()),
-        "score": float(exact.sum() - loss / (1 + loss)),
+        "score": float((exact * weights).sum() - loss / (1 + loss)),
     }
+
+
+def _class_weights(classes: Sequence[Hashable]) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    """Return the weight of each example, so that every class has the same in all; the least is 1."""
+    counts = Counter(classes)
+    return np.array([max(counts.values()) / counts[name] for name in classes])

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from whether.errors import DivergedError
 from whether.finetune import processes
 from whether.finetune.callbacks import EvaluationSchedule, ProgressBar, SealCheckpoint
 from whether.finetune.collators import make_collator
-from whether.finetune.data import TrainingRow
+from whether.finetune.data import Classes, TrainingRow
 from whether.finetune.frozen_layers import pack_frozen_layers
 from whether.finetune.fused_lora import fuse
 from whether.finetune.losses import answer_counts, answer_scores, dev_metrics
@@ -45,8 +46,11 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
 
     collator: Collator
 
-    def __init__(self, *args: Any, order: StepSampler, micro_batch_size: int, **kwargs: Any):
-        super().__init__(*args, data_collator=collate_rows, compute_metrics=dev_metrics, **kwargs)
+    def __init__(
+        self, *args: Any, order: StepSampler, micro_batch_size: int, dev_classes: Sequence[str] | None, **kwargs: Any
+    ):
+        measure = partial(dev_metrics, classes=dev_classes)
+        super().__init__(*args, data_collator=collate_rows, compute_metrics=measure, **kwargs)
         self.order = order
         self.micro_batches = MicroBatches(micro_batch_size, "training")
         self.evaluation_batches = MicroBatches(2 * micro_batch_size, "evaluation")
@@ -172,11 +176,11 @@ class AnswerTrainer(Trainer):  # type: ignore[misc]
 
 def make_trainer(
     model: Any, tuner: TunerConfig, train: Sequence[TrainingRow], dev: Sequence[TrainingRow], *, seed: int, cpu: bool,
-    output_dir: Path, classes: Sequence[str] | None = None,
+    output_dir: Path, classes: Classes | None = None,
 ) -> AnswerTrainer:  # fmt: skip
     """Return a trainer with its schedule, early stopping and packing set up; checkpoints go to `output_dir`.
 
-    With `classes`, one for each row of `train`, every class is drawn equally often.
+    With `classes`, every class is drawn equally often, and counts equally on dev.
     """
     share = math.ceil(tuner.batch_size / processes.count())
     arguments = make_arguments(tuner, len(train), seed=seed, cpu=cpu, output_dir=output_dir)
@@ -184,7 +188,8 @@ def make_trainer(
     trainer = AnswerTrainer(
         model, arguments, train_dataset=train, eval_dataset=dev,
         callbacks=[schedule, EarlyStoppingCallback(tuner.patience), SealCheckpoint(), ProgressBar()],
-        order=StepSampler(len(train), tuner.batch_size, seed, classes),
+        order=StepSampler(len(train), tuner.batch_size, seed, classes.train if classes else None),
+        dev_classes=classes.dev if classes else None,
         micro_batch_size=min(share, tuner.micro_batch_size or share),
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
