@@ -40,7 +40,7 @@ PRELOADED = (
     "mlflow.tracing.provider", "networkx", "numpy", "omegaconf", "opentelemetry.sdk.trace", "pandas", "peft", "psutil",
     "pyarrow", "pydantic", "pydantic.dataclasses", "rapidfuzz", "rich", "ruamel.yaml", "safetensors.torch",
     "scipy.optimize", "scipy.stats", "scmrepo.git", "sklearn.feature_extraction.text", "sklearn.linear_model",
-    "sqlalchemy.dialects.sqlite", "statsmodels.stats.multitest", "torch", "transformers", "transformers.generation",
+    "sqlalchemy.dialects.sqlite", "torch", "transformers", "transformers.generation",
     "transformers.models.llama.modeling_llama", "transformers.trainer",
 )  # fmt: skip
 PROJECT = Path(__file__).parents[1] / "src" / "whether"

@@ -12,7 +12,7 @@ from whether.config.backend import with_chosen_backend
 from whether.records import Provenance, sha256_file, sha256_folder, sha256_json, to_builtins
 
 PACKAGES = (
-    "whether", "torch", "transformers", "peft", "lm-eval", "dvc", "mlflow", "hydra-core", "scipy", "statsmodels",
+    "whether", "torch", "transformers", "peft", "lm-eval", "dvc", "mlflow", "hydra-core", "scipy",
 )  # fmt: skip
 SOURCES = (
     "src", "pipelines", "conf", "params.yaml", "dvc.yaml", "data.dvc", "pyproject.toml", "constraints.txt", "code.yaml",

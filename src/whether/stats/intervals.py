@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
-from statsmodels.stats.proportion import proportion_confint
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -54,9 +53,15 @@ class PairedDifference(NamedTuple):
 
 
 def rate_interval(successes: float, n: float, level: float) -> Interval:
-    """Return Wilson's score interval of a rate; `n` may be an effective number of examples."""
-    low, high = proportion_confint(successes, n, alpha=1 - level, method="wilson")
-    return Interval(float(low), float(high))
+    """Return Wilson's score interval of a rate; both numbers may be effective ones, which are no whole numbers.
+
+    Written out since scipy's takes whole numbers alone, and statsmodels' brings pandas with it. Source: E. B. Wilson,
+    Probable inference, the law of succession, and statistical inference, JASA 22 (1927).
+    """
+    z, rate = normal_quantile(level), successes / n
+    centre = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2))
+    return Interval(max(0.0, centre - half), min(1.0, centre + half))
 
 
 def tango_interval(gained: float, lost: float, n: float, level: float) -> Interval:
