@@ -133,7 +133,7 @@ def reach_verdict(
         model=config.model.name,
         arms=arms,
         comparisons=judged.family + comparisons(exploratory, metric.name, "exploratory", policy),
-        provenance=provenance(artifacts, config),
+        provenance=provenance(artifacts, config, dtype=study.dtype),
         further_labels=judged.further,
         metric=metric.name,
         baseline=judged.baseline,

@@ -16,6 +16,7 @@ from whether.finetune.micro_batches import ADVICE
 from whether.finetune.results import TrainingResult
 from whether.model.loading import load_base, select_device
 from whether.model.memory import is_out_of_memory
+from whether.model.precision import with_native_precision
 from whether.records import (
     STATE,
     TrainingExample,
@@ -48,6 +49,7 @@ def finetune(
             results.write_base(name, model.name, seed, folder)
         return
     processes.begin()
+    model = processes.from_main(lambda: with_native_precision(model))
     data = read_data(training_set)
     states = STATE / "finetune"
     state = states / f"{name}-{state_key(tuner, model, seed, data, model_folder)[:16]}"
