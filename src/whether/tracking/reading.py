@@ -66,7 +66,7 @@ class _Records:
             "model_hash": provenance.model_hash,
         }
         if provenance.dtype:
-            self.tags["dtype"] = provenance.dtype
+            self.tags["dtype"] = self.params["model.dtype"] = provenance.dtype
         if provenance.commit:
             self.tags |= {
                 "commit": provenance.commit,
