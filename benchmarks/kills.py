@@ -104,7 +104,7 @@ def tiny(folder: Path, rows: int) -> tuple[Path, TunerConfig, ModelConfig, int]:
     settings, training_set = tuner(epochs=8), artifacts / "training_set" / "lora"
     write_training_set("lora", settings, 0, prepared=artifacts / "prepare", folder=training_set)
     source = {"_target_": "whether.sources.models.folder", "path": "unused"}
-    model = ModelConfig(name="tiny", source=source, licence="none", device="cpu", threads=1)
+    model = ModelConfig(name="tiny", source=source, licence="none", dtype="float32", device="cpu", threads=1)
     return artifacts, settings, model, 0
 
 

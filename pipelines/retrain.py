@@ -38,6 +38,7 @@ from whether.retrain import job
 from whether.retrain.lock import LockedError, job_lock
 from whether.retrain.page import write_page
 from whether.retrain.plots import plot_runs
+from whether.retrain.precision import with_champion_precision
 from whether.retrain.warm import with_warm_start
 from whether.tracking.models import publish_champion
 from whether.tracking.retraining import publish_runs
@@ -66,7 +67,7 @@ def main(argv: list[str]) -> int:
     """Do what is asked; actions that write hold the job's lock."""
     request = parse(argv)
     text = compose(request.overrides)
-    config = check(yaml.safe_load(text))
+    text, config = with_champion_precision(text, check(yaml.safe_load(text)))
     now = request.now or datetime.now(UTC)
     try:
         if request.dry_run:

@@ -47,6 +47,15 @@ def test_the_same_again_has_changed_nothing(earlier):
     assert "No arm's quality is shown to have changed." in same.reasons
 
 
+def test_another_precision_is_named(earlier):
+    def in_precision(dtype):
+        made = replace(earlier.verdict, provenance=replace(earlier.verdict.provenance, dtype=dtype))
+        return earlier._replace(verdict=made)
+
+    assert "the precision (float32, now bfloat16)" in found(in_precision("float32"), in_precision("bfloat16")).causes
+    assert not any("precision" in cause for cause in found(earlier, in_precision("bfloat16")).causes)
+
+
 @pytest.mark.heavy
 def test_an_arm_that_got_worse_is_named_beyond_noise_and_the_others_are_not(earlier, tmp_path):
     now = result(tmp_path, accuracies=REALISTIC | {"lora-zero_shot": 0.7})

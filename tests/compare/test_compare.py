@@ -61,6 +61,7 @@ def test_verdict_keeps_its_contract(folder):
     }  # fmt: skip
     assert verdict["provenance"].keys() == {
         "commit", "dirty", "data_hash", "model_hash", "versions", "created_at", "settings", "backend",
+        "dtype",
     }  # fmt: skip
 
 

@@ -18,7 +18,8 @@ from whether.records import output_folder, write_json, write_jsonl
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = [
-    "task=tickets", "task.max_new_tokens=8", "model=local", "model.name=tiny", "model.device=cpu", "model.threads=1",
+    "task=tickets", "task.max_new_tokens=8", "model=local", "model.name=tiny", "model.device=cpu",
+    "model.dtype=float32", "model.threads=1",
     "model.licence=MIT", "prompt=[zero_shot]", "policy.resamples=200", "serving.requests=2", "serving.warmup=0",
 ]  # fmt: skip
 

@@ -18,7 +18,14 @@ TEXT = (ROOT / "docs/export.md").read_text()
 @pytest.mark.heavy
 def test_the_example_runs(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
     origin = yaml.safe_load((study.artifacts / "model" / "source.json").read_text())["source"]["path"]
-    overrides = ["task=tickets", "task.max_new_tokens=8", "model=local", "model.name=tiny", "model.device=cpu"]
+    overrides = [
+        "task=tickets",
+        "task.max_new_tokens=8",
+        "model=local",
+        "model.name=tiny",
+        "model.device=cpu",
+        "model.dtype=float32",
+    ]
     Path("params.yaml").write_text(compose([*overrides, f"model.source.path={origin}"], ROOT / CONF))
     command, _ = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
     words = shlex.split(command)

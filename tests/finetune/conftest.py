@@ -27,4 +27,4 @@ def artifacts(
 def model_config() -> ModelConfig:
     """The tiny model on one thread: the same sums in the same order wherever the tests run."""
     source = {"_target_": "whether.sources.models.folder", "path": "unused"}
-    return ModelConfig(name="tiny", source=source, licence="none", device="cpu", threads=1)
+    return ModelConfig(name="tiny", source=source, licence="none", dtype="float32", device="cpu", threads=1)

@@ -142,6 +142,29 @@ def test_the_engine_answers_as_the_tuned_model_was_measured(
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize("name", ["lora", "full", "linear_probe"])
+def test_small_updates_are_not_rounded_away_next_to_a_base_in_bfloat16(
+    name: str, tmp_path: Path, artifacts: Path, model_config: ModelConfig
+) -> None:
+    """What is trained is float32; in bfloat16 a step of a ten-thousandth of a weight would change nothing."""
+    from safetensors.torch import load_file
+
+    settings = replace(model_config, dtype="bfloat16")
+    folder = tune(name, tmp_path / "out", artifacts, settings)
+    (file,) = (folder / "checkpoint").rglob("*.safetensors")
+    assert {str(weight.dtype) for weight in load_file(file).values()} == {"torch.float32"}
+    assert read_json(folder / "checkpoint" / "checkpoint.json")["dtype"] == "bfloat16"
+    steps = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    losses = [step["loss"] for step in steps if "loss" in step]
+    assert losses[-1] < losses[0]
+    tuned = LocalModel.load(artifacts / "model", folder / "checkpoint", settings)
+    assert str(tuned.model.dtype) == "torch.bfloat16"
+    targets = [example.target for example in read_prepared(artifacts).dev]
+    right = sum(answer == target for answer, target in zip(answers(tuned, artifacts), targets, strict=True))
+    assert right == pytest.approx(read_json(folder / "metrics.json")["dev_exact"] * len(targets), abs=1)
+
+
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["prompt_tuning", "full", "linear_probe"])
 def test_interrupted_training_ends_with_the_same_weights(
     name: str, tmp_path: Path, artifacts: Path, model_config: ModelConfig, monkeypatch: pytest.MonkeyPatch

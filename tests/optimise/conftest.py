@@ -32,7 +32,7 @@ def artifacts(
 @pytest.fixture(scope="session")
 def composed() -> Config:
     overrides = [
-        "task=tickets", "model=local", "model.name=tiny", "model.device=cpu", "model.threads=1",
+        "task=tickets", "model=local", "model.name=tiny", "model.device=cpu", "model.dtype=float32", "model.threads=1",
         "prompts.few_shot.strategy.examples=3", "prompts.knn.strategy.examples=2",
     ]  # fmt: skip
     return check(yaml.safe_load(compose(overrides, ROOT / CONF)))

@@ -189,7 +189,8 @@ def test_a_checkpoint_that_is_not_there_is_named(artifacts: Path, settings: Sett
 @pytest.mark.usefixtures("commands")
 def test_the_command_is_killed_and_goes_on(artifacts: Path) -> None:
     overrides = [
-        "task=tickets", "model=local", "model.name=tiny", "model.device=cpu", "model.threads=1", "tracking=none",
+        "task=tickets", "model=local", "model.name=tiny", "model.device=cpu",
+        "model.dtype=float32", "model.threads=1", "tracking=none",
         "prompts.few_shot.strategy.examples=3", "prompts.knn.strategy.examples=2",
     ]  # fmt: skip
     Path("params.yaml").write_text(compose(overrides, ROOT / CONF))

@@ -19,6 +19,7 @@ CODE = (
 )  # fmt: skip
 SETTINGS = [
     "task=mine", "model=local", "model.name=tiny", "model.source.path=models/tiny", "model.device=cpu",
+    "model.dtype=float32",
     "model.threads=1", "checkpoint=[base,linear_probe]", "prompt=[zero_shot]", "curve=none", "robustness=none",
     "tuner.epochs=6", "serving.requests=2", "serving.warmup=0", "policy.resamples=200", "benchmark.name=numbers",
     "benchmark.tasks=[numbers]", "benchmark.include_path=examples/suite", "benchmark.data=data/suite",

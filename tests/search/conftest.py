@@ -32,7 +32,14 @@ def artifacts(
 
 @pytest.fixture(scope="session")
 def composed() -> Config:
-    overrides = ["task=tickets", "model=local", "model.name=tiny", "model.device=cpu", "model.threads=1"]
+    overrides = [
+        "task=tickets",
+        "model=local",
+        "model.name=tiny",
+        "model.device=cpu",
+        "model.dtype=float32",
+        "model.threads=1",
+    ]
     return check(yaml.safe_load(compose(overrides, ROOT / CONF)))
 
 

@@ -22,7 +22,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy i
 pytest.importorskip("optuna")
 
 ROOT = Path(__file__).parents[2]
-OVERRIDES = ["task=tickets", "model=local", "model.name=tiny", "model.device=cpu", "model.threads=1", "tuner.r=4",
+OVERRIDES = ["task=tickets", "model=local", "model.name=tiny", "model.device=cpu",
+             "model.dtype=float32", "model.threads=1", "tuner.r=4",
              "tuner.epochs=2", "tuner.learning_rate=0.02", "tuner.batch_size=8"]  # fmt: skip
 COMMAND = ["search", "lora", "trials=2", "space.epochs=null", "space.adapter.r.high=8", "startup_trials=2"]
 

@@ -201,7 +201,7 @@ class Records:
                     "lora-zero_shot", "base-knn", "accuracy", 0.04, 0.005, 0.075, 0.01, 0.02, 30, "a_better", "decision"
                 )
             ],
-            provenance=Provenance("be204b6c" * 5, True, "a" * 32, "b" * 64, {}, created.isoformat()),
+            provenance=Provenance("be204b6c" * 5, True, "a" * 32, "b" * 64, {}, created.isoformat(), dtype="bfloat16"),
         )  # fmt: skip
         folder = self.artifacts / "compare"
         write_json(folder / "verdict.json", verdict)

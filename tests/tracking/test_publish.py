@@ -83,6 +83,7 @@ def test_the_pipeline_says_the_verdict(published: Records) -> None:
     tags, metrics, params = parent.data.tags, parent.data.metrics, parent.data.params
     assert (tags["answer"], tags["recommended_arm"], tags["task"]) == ("fine_tune", "lora-zero_shot", "snips")
     assert (tags["commit"], tags["dirty"], tags["data_hash"]) == ("be204b6c" * 5, "true", "a" * 32)
+    assert tags["dtype"] == params["model.dtype"] == "bfloat16", "what auto stood for"
     assert metrics["test/accuracy"] == 0.88
     assert metrics["test/accuracy_ci_low"] == pytest.approx(0.83)
     assert metrics["cost/usd_per_1k"] == pytest.approx(0.005)

@@ -178,6 +178,7 @@ def test_which_arms_are_registered(records: Records) -> None:
 def test_where_retraining_has_a_champion_the_recommended_arm_is_the_challenger(registered: Records) -> None:
     folder = registered.root / "retrain"
     bundle = make_bundle("lora-zero_shot", registered.config, registered.artifacts, folder / "bundles")
+    assert (registered.config.model.dtype, bundle.model.dtype) == ("auto", "bfloat16"), "the one that was measured"
     write_json(folder / "champion.json", Champion(bundle.record.id, None, "2026-03-05T00:00:00+00:00", 1, "first"))
     assert publish_champion(registered.config, folder, registered.root) == NAME
     assert len(versions(registered)) == 1, "the champion is the version that is there"

@@ -8,6 +8,7 @@ samples.jsonl   each document: `whether.records.BenchmarkSample` (1.0 right, 0.0
                 in pairs
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from whether.benchmark.other import measure_unseen_task
@@ -15,6 +16,7 @@ from whether.benchmark.retention import run_suite
 from whether.benchmark.speed import measure_speed
 from whether.benchmark.text import measure_perplexity
 from whether.config import BenchmarkConfig, ModelConfig
+from whether.model.precision import precision_of
 from whether.records import CHECKPOINT, BenchmarkMetrics, to_builtins, write_json, write_jsonl
 
 
@@ -28,7 +30,9 @@ def benchmark(
     from whether.engine.local import LocalModel
     from whether.model.memory import peak_memory
 
-    local = LocalModel.load(artifacts / "model", artifacts / "finetune" / checkpoint / CHECKPOINT, model)
+    dtype = precision_of(model)
+    weights = artifacts / "finetune" / checkpoint / CHECKPOINT
+    local = LocalModel.load(artifacts / "model", weights, replace(model, dtype=dtype))
     speed = measure_speed(local, config.speed_requests, config.speed_batch, seed)
     suite = run_suite(local, config, seed)
     other = measure_unseen_task(local, config.other, config.other_examples, seed) if config.other else None
@@ -47,6 +51,7 @@ def benchmark(
         peak_memory=peak_memory(),
         disk=_size(artifacts / "finetune" / checkpoint / CHECKPOINT / "adapter"),
         model_disk=_size(artifacts / "model"),
+        dtype=dtype,
         **speed._asdict(),
     )
     write_json(folder / "metrics.json", metrics)

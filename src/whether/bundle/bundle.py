@@ -100,6 +100,8 @@ def bundle_record(arm: str, verdict: Verdict, config: Config, artifacts: Path) -
     """
     found = _selected_arm(arm, verdict, config)
     prompt, served = config.prompts[found.prompt], config.checkpoints[found.checkpoint].served
+    model = with_chosen_backend(config.model, artifacts)
+    model = dataclasses.replace(model, dtype=verdict.provenance.dtype or model.dtype)
     sources = {name: artifacts / "prepare" / name for name in ("task.json", "train.jsonl")}
     sources["predictions.jsonl"] = artifacts / "score" / arm / "predictions.jsonl"
     sources["verdict.json"] = artifacts / "compare" / "verdict.json"
@@ -117,7 +119,7 @@ def bundle_record(arm: str, verdict: Verdict, config: Config, artifacts: Path) -
         kind=found.answer,
         model=served.model if served else verdict.model,
         model_hash=verdict.provenance.model_hash,
-        model_settings=dataclasses.asdict(with_chosen_backend(config.model, artifacts)),
+        model_settings=dataclasses.asdict(model),
         prompt=dataclasses.asdict(prompt),
         prompt_hash=prompt_hash(config, found.prompt),
         seed=config.seed,

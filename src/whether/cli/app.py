@@ -307,7 +307,7 @@ def export(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="where to: not there yet, or empty")],
     dtype: Annotated[
         Literal["float32", "bfloat16"] | None,
-        typer.Option(metavar="TYPE", help="of the weights: float32 or bfloat16; model.dtype if nothing is said"),
+        typer.Option(metavar="TYPE", help="of the weights: float32 or bfloat16; if nothing is said, that of training"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="replace a model folder that is there")] = False,
 ) -> None:

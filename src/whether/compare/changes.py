@@ -137,6 +137,8 @@ def _causes(then: Verdict, now: Verdict, shared: int, examples: int) -> list[str
     if before.model_hash != after.model_hash:
         causes.append(f"the base model ({then.model}, now {now.model})")
     causes += _settings(before, after)
+    if before.dtype and after.dtype and before.dtype != after.dtype:
+        causes.append(f"the precision ({before.dtype}, now {after.dtype})")
     policies = _policy(then.policy), _policy(now.policy)
     for name, (old, new) in {"policy": policies, "pricing": (then.pricing, now.pricing)}.items():
         keys = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))

@@ -135,7 +135,7 @@ def reach_verdict(
         model=config.model.name,
         arms=arms,
         comparisons=judged.family + comparisons(corrected_differences(exploratory), metric.name, "exploratory", policy),
-        provenance=provenance(artifacts, config),
+        provenance=provenance(artifacts, config, dtype=study.dtype),
         further_labels=judged.further,
         metric=metric.name,
         baseline=judged.baseline,

@@ -9,7 +9,7 @@ from typing import Any
 
 from whether.config import Config
 from whether.config.backend import with_chosen_backend
-from whether.records import Provenance, sha256_file, sha256_folder, sha256_json, to_builtins
+from whether.records import Dtype, Provenance, sha256_file, sha256_folder, sha256_json, to_builtins
 
 PACKAGES = (
     "whether", "torch", "transformers", "peft", "lm-eval", "dvc", "mlflow", "hydra-core", "scipy",
@@ -24,8 +24,13 @@ PARTS = ("task", "model", "serving", "robustness", "benchmark", "curve", "seed")
 """Of params.yaml: what a result depends on, next to policy, pricing, and each checkpoint, prompt and metric alone."""
 
 
-def provenance(artifacts: Path, config: Config | None = None, repository: Path = Path()) -> Provenance:
-    """Return the provenance of the records under `artifacts`, made with `config` by the code in `repository`."""
+def provenance(
+    artifacts: Path, config: Config | None = None, repository: Path = Path(), *, dtype: Dtype | None = None
+) -> Provenance:
+    """Return the provenance of the records under `artifacts`, made with `config` by the code in `repository`.
+
+    `dtype` is the precision that they name (`common_precision`).
+    """
     commit = _git(repository, "rev-parse", "--verify", "HEAD")
     changes = _git(repository, "status", "--porcelain", "--untracked-files=all", "--", *SOURCES)
     prepared = artifacts / "prepare"
@@ -38,6 +43,7 @@ def provenance(artifacts: Path, config: Config | None = None, repository: Path =
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         settings=_settings(config) if config else {},
         backend=with_chosen_backend(config.model, artifacts).backend if config else "engine",
+        dtype=dtype,
     )
 
 

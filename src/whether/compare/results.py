@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from whether.compare.precision import common_precision
 from whether.compare.robustness import measure_robustness
 from whether.config import BASE, CheckpointConfig, Config, PromptConfig, TokenPrice
 from whether.errors import RecordError
@@ -16,6 +17,7 @@ from whether.records import (
     BenchmarkMetrics,
     BenchmarkSample,
     CheckpointMetrics,
+    Dtype,
     Example,
     FormatPlan,
     Generations,
@@ -126,6 +128,8 @@ class Results:
     """Metrics of answers that the task has."""
     unseen_groups: dict[str, str | None] = field(default_factory=dict)
     """Row of an unseen label → what it belongs to."""
+    dtype: Dtype | None = None
+    """Precision in which everything was measured; None where no record names it."""
 
     @property
     def groups(self) -> list[str | None]:
@@ -137,7 +141,8 @@ def load_results(config: Config, artifacts: Path, *, arms_alone: bool = False) -
     """Read the records of every arm of `config`.
 
     With `arms_alone` what the stages after the arms measure is left out: robustness and benchmarks. Raises RecordError
-    for a file that is missing or broken, and for an arm that did not answer every example.
+    for a file that is missing or broken, for an arm that did not answer every example, and for records that were made
+    in two precisions.
     """
     prepared = artifacts / "prepare"
     examples = {split: read_jsonl(prepared / f"{split}.jsonl", Example) for split in ("train", "dev", "test")}
@@ -162,6 +167,7 @@ def load_results(config: Config, artifacts: Path, *, arms_alone: bool = False) -
             if settings.repeat_of is None
         },
         arms=arms,
+        dtype=common_precision(config, artifacts, arms_alone=arms_alone),
     )
 
 

@@ -38,8 +38,9 @@ class ModelConfig:
     backend: Literal["engine", "vllm", "auto"] = "engine"
     """What runs the weights where an arm answers: `engine`, this project's own, `vllm`, or `auto`: the faster of the
     two for the run's requests, measured where vLLM is installed (docs/engine.md)."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the weights when the model runs."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the weights when the model runs. `auto`: bfloat16 where the device multiplies it natively, else
+    float32 (docs/engine.md)."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """`auto`: CUDA, then MPS, then CPU, whichever is there first."""
     threads: Count | None = None

@@ -34,6 +34,7 @@ from whether.model.loading import (
     share_weights,
 )
 from whether.model.memory import default_budget, limits
+from whether.model.precision import precision_of
 from whether.model.tokens import encode, encode_answer
 from whether.records import (
     Choice,
@@ -97,13 +98,13 @@ class LocalModel:
         """Load a model folder in safetensors form and put a checkpoint on it.
 
         `checkpoint_folder` holds checkpoint.json and what `put_checkpoint` reads; None is the base model. Nothing is
-        read from the network. On a CPU this sets the number of threads of torch for the whole process. Raises
-        EngineError naming a folder that cannot be loaded.
+        read from the network. `auto` is this machine's device and its native precision. On a CPU this sets the number
+        of threads of torch for the whole process. Raises EngineError naming a folder that cannot be loaded.
         """
         import torch
 
         torch.set_num_threads(config.threads or cpu_count())
-        model, tokenizer = load_base(model_folder, getattr(torch, config.dtype))
+        model, tokenizer = load_base(model_folder, getattr(torch, precision_of(config)))
         model = model.to(select_device(config.device))
         tuned = AppliedCheckpoint(model) if checkpoint_folder is None else apply_checkpoint(model, checkpoint_folder)
         return cls(_frozen(tuned, {}), tokenizer, config.memory, tuned=tuned)

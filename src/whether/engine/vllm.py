@@ -22,6 +22,7 @@ from whether.errors import EngineError, MissingPackageError
 from whether.model.info import cpu_count, eos_token_ids, prefix_token_id
 from whether.model.loading import apply_checkpoint, checkpoint_kind, error_summary, load_base, load_tokenizer
 from whether.model.memory import default_budget
+from whether.model.precision import precision_of
 from whether.model.tokens import encode, encode_answer
 from whether.records import (
     GREEDY,
@@ -96,14 +97,15 @@ class VLLMModel:
                 " set model.device to auto"
             )
         torch.set_num_threads(config.threads or cpu_count())
+        dtype = precision_of(config)
         tokenizer = load_tokenizer(model_folder)
         on_cpu = current_platform.is_cpu()
-        with _merged(model_folder, checkpoint_folder, config.dtype) as folder:
+        with _merged(model_folder, checkpoint_folder, dtype) as folder:
             try:
                 engine = LLM(
                     str(folder),
                     tokenizer=str(model_folder),
-                    dtype=config.dtype,
+                    dtype=dtype,
                     max_model_len=-1,
                     kv_cache_memory_bytes=config.memory or (default_budget(torch.device("cpu")) if on_cpu else None),
                     block_size=32 if on_cpu else None,  # vLLM's own for a CPU is 128, and only whole blocks are shared

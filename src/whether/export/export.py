@@ -37,8 +37,8 @@ def export(
 ) -> None:
     """Merge checkpoint `name` into the base model and write it, with its card, as `folder`.
 
-    The weights are merged in the precision that the checkpoint was measured in (model.dtype), so they are those that
-    the engine answers with to the last bit; another `dtype` is a rounding of them. `folder` is there whole or not at
+    The weights are merged in the precision that the checkpoint was trained and measured in, so they are those that the
+    engine answers with to the last bit; another `dtype` is a rounding of them. `folder` is there whole or not at
     all. `force` replaces a model folder that is in its place.
 
     Raises ConfigError, RecordError or EngineError for a checkpoint that is unknown, not tuned, or cannot be merged, and
@@ -47,10 +47,10 @@ def export(
     checkpoint = find_checkpoint(name, config.checkpoints, artifacts)
     target = folder.expanduser().resolve()
     _check_target(target, folder, force, artifacts.resolve())
-    saved_as = dtype or config.model.dtype
-    facts = read_card_data(name, config, artifacts, saved_as)
+    facts = read_card_data(name, config, artifacts, dtype)
+    saved_as = facts.dtype
     with output_folder(target) as unfinished:
-        _write_model(artifacts / "model", checkpoint, unfinished, config.model.dtype, saved_as)
+        _write_model(artifacts / "model", checkpoint, unfinished, facts.measured_dtype, saved_as)
         write_card(facts, unfinished)
     size = sum(file.stat().st_size for file in target.iterdir())
     logger.info("%s: checkpoint %s in %s, %.1f MB, with its card in README.md", folder, name, saved_as, size / 1e6)

@@ -15,6 +15,7 @@ from typing import Any
 from whether.compare.provenance import provenance
 from whether.config import BASE, Config
 from whether.errors import RecordError
+from whether.model.precision import precision_of
 from whether.records import (
     CHECKPOINT,
     CheckpointMetrics,
@@ -41,6 +42,8 @@ class CardData:
     config: Config
     dtype: str
     """Precision of the exported weights."""
+    measured_dtype: str
+    """Precision in which the checkpoint was trained and measured."""
     checkpoint: CheckpointRecord
     training: CheckpointMetrics
     task: Task
@@ -61,8 +64,8 @@ class CardData:
     """The verdict's, which is of the run that measured; without one, of this export."""
 
 
-def read_card_data(name: str, config: Config, artifacts: Path, dtype: str) -> CardData:
-    """Read the records of checkpoint `name`.
+def read_card_data(name: str, config: Config, artifacts: Path, dtype: str | None) -> CardData:
+    """Read the records of checkpoint `name`, to be exported in `dtype`; None: in the precision that it was trained in.
 
     Raises RecordError for one that is missing or broken, and for params.yaml of another run than the records.
     """
@@ -70,6 +73,7 @@ def read_card_data(name: str, config: Config, artifacts: Path, dtype: str) -> Ca
     checkpoint = read_json(artifacts / "finetune" / name / CHECKPOINT / "checkpoint.json", CheckpointRecord)
     _check_same_run(config, task, checkpoint)
     now = provenance(artifacts)
+    measured_dtype = checkpoint.dtype or precision_of(config.model)
     verdict = _read_verdict(name, task, now, artifacts)
     data = Path(config.task.source.path)
     first = read_jsonl(artifacts / "prepare" / "train.jsonl", Example)[0]
@@ -77,7 +81,8 @@ def read_card_data(name: str, config: Config, artifacts: Path, dtype: str) -> Ca
     return CardData(
         name=name,
         config=config,
-        dtype=dtype,
+        dtype=dtype or measured_dtype,
+        measured_dtype=measured_dtype,
         checkpoint=checkpoint,
         training=read_json(artifacts / "finetune" / name / "metrics.json", CheckpointMetrics),
         task=task,

@@ -16,6 +16,7 @@ from whether.finetune.micro_batches import ADVICE
 from whether.finetune.results import TrainingResult
 from whether.model.loading import load_base, select_device
 from whether.model.memory import is_out_of_memory
+from whether.model.precision import with_native_precision
 from whether.records import (
     STATE,
     TrainingExample,
@@ -48,6 +49,7 @@ def finetune(
             results.write_base(name, model.name, seed, folder)
         return
     processes.begin()
+    model = processes.from_main(lambda: with_native_precision(model))
     data = read_data(training_set)
     states = STATE / "finetune"
     state = states / f"{name}-{state_key(tuner, model, seed, data, model_folder)[:16]}"
@@ -124,6 +126,7 @@ def train(
     set_seed(seed)
     adapted = build(tuner.adapter, base, data.task, where="tuner.adapter")
     require_trainable(adapted, str(tuner.adapter["_target_"]))
+    train_in_float32(adapted)
     if tuner.warm_start:
         load_start_adapter(adapted, tuner.warm_start)
     head = label_head(adapted)
@@ -178,6 +181,17 @@ def require_trainable(adapted: Any, target: str) -> None:
         raise ConfigError(
             f"tuner.adapter: {target} returned a model of which no weight has requires_grad: nothing would be trained"
         )
+
+
+def train_in_float32(adapted: Any) -> None:
+    """Change the whole model to float32 where a weight to train is not: in bfloat16 small updates would round to none.
+
+    That is where the base's own weights are trained; adapters and heads are float32 next to a base of any precision.
+    """
+    import torch
+
+    if any(weight.requires_grad and weight.dtype != torch.float32 for weight in adapted.parameters()):
+        adapted.float()
 
 
 def load_start_adapter(adapted: Any, start: WarmStartConfig) -> None:

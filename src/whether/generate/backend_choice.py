@@ -19,6 +19,7 @@ from whether.errors import EngineError
 from whether.generate.load import load_checkpoint
 from whether.generate.protocol import ChatModel, answer_call, calls_of
 from whether.model.info import cpu_count
+from whether.model.precision import precision_of
 from whether.records import (
     Backend,
     BackendChoice,
@@ -81,7 +82,7 @@ def _reason_for_engine(config: Config) -> str | None:
 def _holds_for(config: Config, model_folder: Path) -> str:
     model = config.model
     versions = [_version(module) for module in ("vllm", "torch", "transformers")]
-    machine = [model.device, model.threads or cpu_count(), model.dtype]
+    machine = [model.device, model.threads or cpu_count(), precision_of(model)]
     return sha256_json([sha256_folder(model_folder, "*.safetensors"), machine, versions])
 
 

@@ -4,9 +4,11 @@
 
 generations.jsonl   a `whether.records.Generations` a line, in the order of requests.jsonl
 latency.json        `whether.records.Latency`: the first requests of dev again, one at a time
+precision.json      `whether.records.Precision`: that of the weights that answered
 prompt.txt          the first rendered prompt of dev, to read
 
-`robustness` writes into artifacts/robustness/<arm>/ the generations.jsonl of formats.jsonl; an empty one where that is.
+`robustness` writes into artifacts/robustness/<arm>/ the generations.jsonl of formats.jsonl, and precision.json; an
+empty generations.jsonl alone where nothing is asked.
 """
 
 import logging
@@ -35,6 +37,7 @@ from whether.records import (
     to_builtins,
     write_json,
     write_jsonl,
+    write_precision,
     write_text,
 )
 
@@ -59,11 +62,13 @@ def generate(
         latency = Latency(single_request_latency(loaded.model, dev, serving), peak_memory())
     write_jsonl(folder / "generations.jsonl", [one.as_line() for one in answers])
     write_json(folder / "latency.json", latency)
+    write_precision(folder, loaded.dtype)
     write_text(folder / "prompt.txt", next(one.prompt for one in answers if one.split == "dev"))
 
 
 def generate_point(requests: Path, *, load: Callable[[bool], LoadedCheckpoint], folder: Path) -> None:
-    """Answer the requests of a point of the learning curve: `<arm>.jsonl` of each arm, `Generations` a line.
+    """Answer the requests of a point of the learning curve: `<arm>.jsonl` of each arm, `Generations` a line, and
+    precision.json.
 
     `requests` is artifacts/curve/data/<labels>-<seed>/requests, and `load` gives the point's tuned checkpoint, or base.
     """
@@ -71,6 +76,7 @@ def generate_point(requests: Path, *, load: Callable[[bool], LoadedCheckpoint], 
     write_json(folder / "arms.json", [to_builtins(arm) for arm in arms])
     for tuned, group in groupby(arms, key=lambda arm: arm.tuned):
         loaded = load(tuned)
+        write_precision(folder, loaded.dtype)
         for arm in group:
             asked = read_jsonl(requests / f"{arm.name}.jsonl", Request)
             answers = answer_requests(loaded, asked, arm.name)
@@ -100,6 +106,7 @@ def generate_formats(arm: str, formats: Path, *, load: Callable[[], LoadedCheckp
     answers: list[Generations] = []
     if requests:
         loaded = load()
+        write_precision(folder, loaded.dtype)
         _check_budget(loaded, requests, f"robustness of {arm}")
         for call in calls_of(requests):
             if call[0].variant == OWN or call[0].variant == SAMPLED:

@@ -1,6 +1,7 @@
 """What answers an arm's prompts: weights of this machine, or a served model."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,8 +9,9 @@ from whether.config import ModelConfig, ServedConfig
 from whether.engine.backend import load_model
 from whether.generate.protocol import ChatModel
 from whether.model.loading import load_tokenizer
+from whether.model.precision import precision_of
 from whether.model.tokens import encode, render, transcript
-from whether.records import Message
+from whether.records import Dtype, Message
 from whether.served.budget import BudgetedModel, CountTokens
 from whether.served.model import ServedModel
 
@@ -28,6 +30,8 @@ class LoadedCheckpoint(NamedTuple):
     """Whether it answers with a label, and writes nothing."""
     served: BudgetedModel | None = None
     """The model, where it is a served one."""
+    dtype: Dtype | None = None
+    """Precision of the weights; None: a served model's is not known."""
 
 
 def load_checkpoint(
@@ -42,7 +46,8 @@ def load_checkpoint(
         count = base_counter(model_folder)
         budgeted = BudgetedModel(served, name, count)
         return LoadedCheckpoint(budgeted, transcript, count, None, served=budgeted)
-    local = load_model(model_folder, checkpoint_folder, model)
+    dtype = precision_of(model)
+    local = load_model(model_folder, checkpoint_folder, replace(model, dtype=dtype))
     tokenizer = local.tokenizer
     return LoadedCheckpoint(
         local,
@@ -50,6 +55,7 @@ def load_checkpoint(
         lambda chat: len(encode(tokenizer, chat)),
         local.context_window,
         is_classifier=local.is_probe,
+        dtype=dtype,
     )
 
 

@@ -10,15 +10,19 @@ import torch
 
 
 class LabelHead(torch.nn.Linear):
-    """Scores of labels from hidden states [..., features]; all zero until it is trained."""
+    """Scores of labels, float32, from hidden states [..., features] of any precision; all zero until it is trained."""
 
     def __init__(self, labels: Sequence[str], like: torch.Tensor):
         """Make a head for these labels that reads what embeddings `like` [vocabulary, features] are made of."""
-        super().__init__(like.shape[-1], len(labels), device=like.device, dtype=like.dtype)
+        super().__init__(like.shape[-1], len(labels), device=like.device, dtype=torch.float32)
         torch.nn.init.zeros_(self.weight)
         torch.nn.init.zeros_(self.bias)
         self.labels = tuple(labels)
         """What each row is a score of: a label."""
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return the scores [..., labels]."""
+        return super().forward(hidden.to(self.weight.dtype))
 
 
 def replace_output_head(model: Any, labels: Sequence[str]) -> Any:

@@ -13,12 +13,14 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
 from whether.config import Config
 from whether.errors import ConfigError, RecordError, near_matches
+from whether.model.precision import with_native_precision
 from whether.model.tokens import encode
 from whether.optimise.best import prompt_yaml
 from whether.optimise.candidates import PromptCandidate, manual_prompts, sample_candidates
@@ -75,6 +77,7 @@ def optimise(name: str, config: Config, *, artifacts: Path, restart: bool = Fals
         raise ConfigError(f"no checkpoint {name!r} in params.yaml{near_matches(name, config.checkpoints)}")
     if config.checkpoints[name].served:
         raise ConfigError(f"{name} is a served model, whose every answer costs: search on a checkpoint of this machine")
+    config = replace(config, model=with_native_precision(config.model))
     data = _read_data(artifacts / "prepare")
     task, pool, dev = data
     candidates, by_hand = _candidates(config, data), manual_prompts(config.prompts)

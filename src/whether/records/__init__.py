@@ -57,6 +57,7 @@ from whether.records.generation import (
 from whether.records.journal import append_record, read_journal
 from whether.records.measurement import Measurement, MetricInfo, mean_known, sum_known
 from whether.records.optimise import CandidateRecord, OptimiseRecord
+from whether.records.precision import Dtype, Precision, read_precision, write_precision
 from whether.records.request import (
     GREEDY,
     OWN,
@@ -163,6 +164,7 @@ __all__ = [
     "CurveValue",
     "Decoding",
     "Destination",
+    "Dtype",
     "Evaluation",
     "Example",
     "Finding",
@@ -189,6 +191,7 @@ __all__ = [
     "Outcome",
     "OutputRow",
     "PowerLaw",
+    "Precision",
     "Prediction",
     "Provenance",
     "Quarantined",
@@ -219,6 +222,7 @@ __all__ = [
     "read_journal",
     "read_json",
     "read_jsonl",
+    "read_precision",
     "read_runs",
     "sha256_file",
     "sha256_folder",
@@ -228,6 +232,7 @@ __all__ = [
     "write_csv",
     "write_json",
     "write_jsonl",
+    "write_precision",
     "write_runs",
     "write_text",
 ]

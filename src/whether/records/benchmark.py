@@ -7,6 +7,8 @@ samples.jsonl    `BenchmarkSample`, a line each
 
 from dataclasses import dataclass
 
+from whether.records.precision import Dtype
+
 
 @dataclass(frozen=True)
 class TaskResult:
@@ -66,3 +68,5 @@ class BenchmarkMetrics:
     disk: int | None = None
     """Bytes that are stored for the checkpoint beyond the base model."""
     model_disk: int | None = None
+    dtype: Dtype | None = None
+    """Precision of the weights; None: a served model, or in records of an earlier version."""

@@ -7,6 +7,7 @@ from pydantic import AliasChoices, BeforeValidator, Field
 
 from whether.records.curve import LearningCurve
 from whether.records.measurement import Measurement, MetricInfo
+from whether.records.precision import Dtype
 
 RENAMED_METRICS = {"repeatability": "batch_invariance"}
 """Metric in verdicts of an earlier version → its name now: they are read under the new one."""
@@ -180,6 +181,9 @@ class Provenance:
     """Part of params.yaml, such as `prompts.knn` → the SHA-256 of its settings."""
     backend: str = "engine"
     """What ran the weights: this project's engine, or vllm."""
+    dtype: Dtype | None = None
+    """Precision of the weights, in training and in answers; None: served models only, or a verdict of an earlier
+    version."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ Writes into artifacts/score/<arm>/:
 predictions.jsonl   a `whether.records.Prediction` a line, dev before test, then rows of unseen labels, if there are any
 metrics.json        {"dev": …, "test": …} with the metrics of `split_metrics`, then latency_p50, latency_p95, n_dev,
                     n_test, n_latency (timed requests) and peak_memory; for a served model latency is of all requests,
-                    next to `concurrency - 1` others each, and peak_memory is None
+                    next to `concurrency - 1` others each, and peak_memory is None. `dtype` is the precision of the
+                    weights that answered; None: a served model's, or not recorded
 adherence.json      outputs that did not have the form asked for, by kind (`whether.records.Adherence`)
 lm_eval/            the test split as a task for stock lm-eval (whether.score.lm_eval_task), for arms that it can
                     repeat: greedy answers, read by the task's own rule
@@ -34,6 +35,7 @@ from whether.records import (
     Task,
     read_json,
     read_jsonl,
+    read_precision,
     write_json,
     write_jsonl,
 )
@@ -98,7 +100,8 @@ def score(
         ]
     seconds, memory = _latency(asked, answered, predictions)
     write_jsonl(folder / "predictions.jsonl", predictions)
-    write_json(folder / "metrics.json", _metrics(scored, predictions, seconds) | {"peak_memory": memory})
+    how = {"peak_memory": memory, "dtype": read_precision(answered)}
+    write_json(folder / "metrics.json", _metrics(scored, predictions, seconds) | how)
     write_json(folder / "adherence.json", adherence(scored.task, strategy, outputs))
     if strategy.is_plain and memory is not None and not answers[0].classifier:
         tested = [line for line in predictions if line.split == "test"]

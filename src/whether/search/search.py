@@ -23,6 +23,7 @@ from whether.config import BASE, Config, TunerConfig
 from whether.errors import ConfigError, RecordError, near_matches
 from whether.finetune import checkpoints
 from whether.finetune.finetune import TrainingData, read_data
+from whether.model.precision import with_native_precision
 from whether.records import (
     STATE,
     SearchRecord,
@@ -57,7 +58,7 @@ def search(name: str, config: Config, *, artifacts: Path, restart: bool = False)
     Raises ConfigError for a checkpoint or space that does not fit, MissingPackageError without optuna, and RecordError
     where the folder holds trials of another search.
     """
-    tuner = _tuner(name, config)
+    tuner, config = _tuner(name, config), dataclasses.replace(config, model=with_native_precision(config.model))
     space = Space(tuner, config.search.parameters)
     optuna()
     from whether.search.trial import SearchSetup

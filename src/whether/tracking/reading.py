@@ -65,6 +65,8 @@ class _Records:
             "data_hash": provenance.data_hash,
             "model_hash": provenance.model_hash,
         }
+        if provenance.dtype:
+            self.tags["dtype"] = self.params["model.dtype"] = provenance.dtype
         if provenance.commit:
             self.tags |= {
                 "commit": provenance.commit,
