@@ -18,12 +18,13 @@ from whether.config import build, check, compose
 from whether.engine.local import LocalModel
 from whether.finetune.finetune import finetune
 from whether.metrics.format import format_p_value, format_percent, format_points, format_signed
+from whether.outputs.decoding import constrained
 from whether.outputs.kinds import output_of
 from whether.outputs.output import score_answer
 from whether.prepare.prepare import prepare
 from whether.prompt.strategies import Strategy, few_shot, knn, zero_shot
 from whether.prompt.training import write_training_set
-from whether.records import Decoding, Example, Task, output_folder, read_json, read_jsonl
+from whether.records import Example, Task, output_folder, read_json, read_jsonl
 from whether.stats.inference import score_difference
 from whether.stats.intervals import Floats, InferenceSettings
 
@@ -70,9 +71,8 @@ def main(overrides: list[str]) -> None:
 
 def score(model: LocalModel, strategy: Strategy, task: Task, examples: Sequence[Example]) -> Floats:
     """Return the score of the model's answer to each example: 1.0 if it is right, else 0.0."""
-    kind = output_of(task)
-    answers = model.generate([strategy(example) for example in examples], Decoding(task.max_new_tokens))
-    pairs = zip(answers, examples, strict=True)
+    answers = model.generate([strategy(example) for example in examples], constrained(task, 0).decoding)
+    kind, pairs = output_of(task), zip(answers, examples, strict=True)
     return np.array([score_answer(kind, kind.parse(answer.text), one.target) for (answer,), one in pairs])
 
 

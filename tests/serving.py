@@ -295,6 +295,26 @@ def scoring_app(local: Any, model: str, key: str) -> Any:
     return app
 
 
+def free_app(known: dict[str, Any] | None) -> Any:
+    """A server whose OpenAPI document names the fields `known`, or has an error in its place; it keeps to nothing."""
+    from fastapi import FastAPI
+    from fastapi.responses import JSONResponse
+
+    app = FastAPI(openapi_url=None)
+
+    @app.get("/openapi.json")
+    async def document() -> Any:
+        if known is None:
+            return JSONResponse({"detail": "broken"}, 500)
+        return {"components": {"schemas": {"ChatCompletionRequest": {"properties": known}}}}
+
+    @app.post("/v1/chat/completions")
+    async def chat() -> Any:
+        return {"choices": [{"message": {"content": "I think billing"}, "finish_reason": "stop"}]}
+
+    return app
+
+
 @contextmanager
 def running(app: Any) -> Iterator[str]:
     """Run an ASGI app in a thread and yield its API's address."""

@@ -291,20 +291,23 @@ def test_the_name_of_a_setting_below_a_renamed_one() -> None:
          "prompts.zero_shot.plain (in {conf}/prompt/zero_shot.yaml) is now prompts.zero_shot.engineered, and says the"
          " opposite"),
         (["optimise.answerings.greedy=1"], "override optimise.answerings.greedy is now optimise.decodings.greedy"),
-        (["prompt=[few_shot_constrained]",
-          "prompts.few_shot_constrained.decoding._target_=whether.prompt.answering.one_of_labels"],
-         "prompts.few_shot_constrained.decoding._target_ (in {conf}/prompt/few_shot_constrained.yaml):"
-         " whether.prompt.answering.one_of_labels is now"
-         " whether.outputs.decoding.constrained_choice"),
+        (["prompt=[few_shot]", "prompts.few_shot.decoding._target_=whether.prompt.answering.one_of_labels"],
+         "prompts.few_shot.decoding._target_ (in {conf}/prompt/few_shot.yaml):"
+         " whether.prompt.answering.one_of_labels is now whether.outputs.decoding.constrained"),
+        (["prompts.knn.decoding._target_=whether.outputs.decoding.constrained_choice"],
+         "prompts.knn.decoding._target_ (in {conf}/prompt/knn.yaml): whether.outputs.decoding.constrained_choice is now"
+         " whether.outputs.decoding.constrained"),
+        (["prompt=[zero_shot,few_shot_constrained]"], "prompt=few_shot_constrained is now prompt=few_shot"),
+        (["prompt=definitions_constrained"], "prompt=definitions_constrained is now prompt=definitions"),
         (["prompt=[structured]", "prompts.structured.decoding._target_=whether.prompt.answering.structured"],
          "prompts.structured.decoding._target_ (in {conf}/prompt/structured.yaml):"
          " whether.prompt.answering.structured is now whether.outputs.decoding.json_answer"),
-        (["+prompts.knn.decoding._target_=whether.prompt.answering.greedy"],
+        (["prompts.knn.decoding._target_=whether.prompt.answering.greedy"],
          "prompts.knn.decoding._target_ (in {conf}/prompt/knn.yaml): whether.prompt.answering.greedy is now"
          " whether.outputs.decoding.greedy"),
-        (["optimise.decodings.labels._target_=whether.prompt.answering.one_of_labels"],
-         "optimise.decodings.labels._target_ (in {conf}/optimise/default.yaml):"
-         " whether.prompt.answering.one_of_labels is now whether.outputs.decoding.constrained_choice"),
+        (["optimise.decodings.constrained._target_=whether.prompt.answering.one_of_labels"],
+         "optimise.decodings.constrained._target_ (in {conf}/optimise/default.yaml):"
+         " whether.prompt.answering.one_of_labels is now whether.outputs.decoding.constrained"),
     ],
 )  # fmt: skip
 def test_an_old_name_is_one_error_that_has_the_new_one(overrides: list[str], message: str) -> None:
@@ -326,7 +329,7 @@ def test_every_new_name_exists() -> None:
 def test_params_yaml_of_an_earlier_version_is_read_under_the_new_names(tmp_path: Path) -> None:
     weights = "{adapter: here, sha256: '" + "0" * 64 + "'}"
     overrides = [
-        "prompt=[zero_shot,few_shot_constrained,structured]", "checkpoint=[base,lora,lora_prompted]",
+        "prompt=[zero_shot,few_shot,structured]", "checkpoint=[base,lora,lora_prompted]",
         "checkpoints.lora_prompted.tuner.prompt=${prompts.structured}", f"+checkpoints.lora.tuner.warm_start={weights}",
         "training_runs=3",
     ]  # fmt: skip
@@ -339,7 +342,7 @@ def test_params_yaml_of_an_earlier_version_is_read_under_the_new_names(tmp_path:
     for new, old in (
         ("decoding:", "answering:"), ("decodings:", "answerings:"), ("repeat_of:", "repeats:"),
         ("warm_start:\n", "start:\n"), ("formats:", "variations:"),
-        ("whether.outputs.decoding.constrained_choice", "whether.prompt.answering.one_of_labels"),
+        ("whether.outputs.decoding.constrained", "whether.prompt.answering.one_of_labels"),
         ("whether.outputs.decoding.json_answer", "whether.prompt.answering.structured"),
     ):  # fmt: skip
         assert new in text, new

@@ -26,6 +26,7 @@ PROMISED = {
 }  # fmt: skip
 OURS = {
     "further_labels", "metric", "baseline", "representatives", "status", "excluded", "interactions",
+    "unreported_interactions",
     "break_even", "training", "policy",
     "pricing", "learning_curve", "aspects", "retention", "metrics", "schema_version",
 }  # fmt: skip

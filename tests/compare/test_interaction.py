@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from synthetic_study import settings, write_study
 
-from whether.compare.interaction import interactions
+from whether.compare.interaction import MIN_VALID_RATE, interactions, unreported_interactions
 from whether.compare.measure import arm_kind, scores
 from whether.compare.results import Results, load_results
 from whether.stats.intervals import InferenceSettings
@@ -56,14 +56,45 @@ def test_without_all_four_arms_there_is_none(tmp_path: Path) -> None:
 @pytest.mark.heavy
 def test_constrained_answers_are_no_engineering_and_the_better_plain_prompt_is_compared_with(tmp_path: Path) -> None:
     found = study(
-        tmp_path, base__zero_shot=0.02, base__zero_shot_constrained=0.4, base__knn=0.8, lora__zero_shot=0.9,
-        lora__zero_shot_constrained=0.9, lora__knn=0.92,
+        tmp_path, base__zero_shot_unconstrained=0.02, base__zero_shot=0.4, base__knn=0.8,
+        lora__zero_shot_unconstrained=0.9, lora__zero_shot=0.9, lora__knn=0.92,
     )  # fmt: skip
     assert {name: arm_kind(arm) for name, arm in found.arms.items()} == {
-        "base-zero_shot": "prompt", "base-zero_shot_constrained": "prompt", "base-knn": "prompt",
-        "lora-zero_shot": "fine_tune", "lora-zero_shot_constrained": "fine_tune", "lora-knn": "both",
+        "base-zero_shot_unconstrained": "prompt", "base-zero_shot": "prompt", "base-knn": "prompt",
+        "lora-zero_shot_unconstrained": "fine_tune", "lora-zero_shot": "fine_tune", "lora-knn": "both",
     }  # fmt: skip
     [row] = interactions(found, SETTINGS)
     means = {name: scores(arm.test).mean() for name, arm in found.arms.items()}
-    plain = means["lora-zero_shot_constrained"] - means["base-zero_shot_constrained"]
+    plain = means["lora-zero_shot"] - means["base-zero_shot"]
     assert row.difference == pytest.approx(means["lora-knn"] - means["base-knn"] - plain)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("failing", ["base-zero_shot", "base-knn", "lora-zero_shot", "lora-knn"])
+def test_an_arm_that_fails_by_form_has_no_interaction_and_is_named(failing: str, tmp_path: Path) -> None:
+    """Of the wrong answers of an arm a share lacks the form; the other prompt of the study is as before."""
+    accuracies = dict.fromkeys(("base-zero_shot", "base-knn", "lora-zero_shot", "lora-knn"), 0.7)
+    whole = {"base-few_shot": 0.7, "lora-few_shot": 0.7}
+    named = {**accuracies, **whole, failing: 0.1}
+    config = settings("prompt=[zero_shot,knn,few_shot]", "checkpoint=[base,lora]", "curve=none")
+
+    def found(invalid: float) -> Results:
+        folder = tmp_path / str(invalid)
+        artifacts = write_study(folder, accuracies=named, sizes=(40, 20, 200), invalid={failing: invalid})
+        return load_results(config, artifacts)
+
+    is_plain = failing.endswith("zero_shot")
+    kept = found(0.3)
+    assert [row.prompt for row in interactions(kept, SETTINGS)] == ["knn", "few_shot"]
+    assert unreported_interactions(kept) == []
+    broken = found(0.9)
+    left = [] if is_plain else ["few_shot"]
+    assert [row.prompt for row in interactions(broken, SETTINGS)] == left
+    valid = sum(row.valid for row in broken.arms[failing].test) / 200
+    sentences = unreported_interactions(broken)
+    assert sentences[0] == (
+        "What knn adds to lora is not compared with what it adds to base: only"
+        f" {100 * valid:.0f}% of the answers of {failing} have the form asked for."
+    )
+    assert len(sentences) == (2 if is_plain else 1)
+    assert valid < MIN_VALID_RATE

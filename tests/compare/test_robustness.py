@@ -154,7 +154,7 @@ def artifacts(make_artifacts, tiny_model: Path, label_task: Task, examples: list
     [
         ({"_target_": f"{STRATEGIES}.knn", "examples": 3}, "greedy"),
         ({"_target_": f"{STRATEGIES}.few_shot", "examples": 3}, "label_scores"),
-        ({"_target_": f"{STRATEGIES}.few_shot", "examples": 3}, "constrained_choice"),
+        ({"_target_": f"{STRATEGIES}.few_shot", "examples": 3}, "constrained"),
         ({"_target_": f"{STRATEGIES}.few_shot", "examples": 3}, "json_answer"),
     ],
 )

@@ -63,7 +63,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["prompts.zero_shot.strategy._target_=own_parts.Two"], r"expected `def __init__\(self, task, pool, seed\)`"),
         (["prompts.zero_shot.strategy._target_=own_parts.unknown_type"],
          r"zero_shot.yaml\): the annotations of own_parts.unknown_type cannot be read: name 'Role' is not defined"),
-        (["+prompts.zero_shot.decoding._target_=own_parts.one"],
+        (["prompts.zero_shot.decoding._target_=own_parts.one"],
          r"prompts.zero_shot.decoding \(in conf/prompt/zero_shot.yaml\): .*expected `def one\(task, seed\)`"),
         (["checkpoint=[base,full]", "checkpoints.full.tuner.adapter._target_=own_parts.three"],
          r"full.tuner.adapter \(in conf/checkpoint/full.yaml\): .*required argument: 'c'; .* `def three\(model, task"),
@@ -75,8 +75,8 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
          r"retrain.triggers.changed \(in conf/trigger/changed.yaml\): .*expected `def two\(evidence\)`"),
         (["model=local", "model.source._target_=own_parts.two"],
          r"model.source \(in conf/model/local.yaml\): .*expected `def two\(target_folder\)`"),
-        (["optimise.decodings.greedy._target_=own_parts.one"],
-         r"optimise.decodings.greedy \(in conf/optimise/default.yaml\): .*expected `def one\(task, seed\)`"),
+        (["optimise.decodings.constrained._target_=own_parts.one"],
+         r"optimise.decodings.constrained \(in conf/optimise/default.yaml\): .*expected `def one\(task, seed\)`"),
     ],
 )  # fmt: skip
 def test_a_component_is_called_as_its_kind_is(conf: Path, overrides: list[str], message: str) -> None:

@@ -24,8 +24,6 @@ def lacking(*modules: str) -> object:
     ("overrides", "missing", "message"),
     [
         (["model.backend=vllm"], "vllm", r"^model.backend: vllm needs the package 'vllm': pip install 'whether\[vllm"),
-        (["prompt=[zero_shot,structured_constrained]"], "llguidance",
-         r"^prompts.structured_constrained: an answer constrained by a JSON schema needs the package 'llguidance'"),
         (["prompt=[zero_shot,knn_bm25]"], "bm25s", r"^prompts.knn_bm25: nearness by bm25 needs the package 'bm25s'"),
         (["prompt=[zero_shot,knn_embeddings]"], "sentence_transformers", r"pip install 'whether\[embeddings\]'"),
         (["checkpoint=[base,lora,qlora]"], "bitsandbytes", r"^checkpoints.qlora needs the package 'bitsandbytes'"),
@@ -41,12 +39,6 @@ def test_a_missing_package_is_named_with_the_setting_that_needs_it(
     with pytest.raises(MissingPackageError, match=message):
         require_packages(config)
     require_packages(check(yaml.safe_load(compose(["model.backend=engine"], ROOT / CONF))))
-
-
-def test_vllm_follows_a_schema_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    overrides = ["model.backend=vllm", "prompt=[zero_shot,structured_constrained]"]
-    monkeypatch.setattr("whether.config.packages.find_spec", lacking("llguidance"))
-    require_packages(check(yaml.safe_load(compose(overrides, ROOT / CONF))))
 
 
 @pytest.mark.parametrize("verb", ["run", "quick"])

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections import Counter
 
 import jsonschema
@@ -14,7 +13,7 @@ from test_sampling import surprise
 
 from whether.engine.caches import DecodingBatch
 from whether.engine.local import LocalModel
-from whether.errors import EngineError, MissingPackageError
+from whether.errors import EngineError
 from whether.model.memory import Limits
 from whether.model.tokens import encode_answer
 from whether.records import Choice, Decoding, JsonSchema, Message, Sampling
@@ -219,13 +218,6 @@ def test_schemas_that_cannot_be_kept(tiny, schema, message):
     with pytest.raises(EngineError, match=message) as caught:
         tiny.generate_tokens([[5]], Decoding(1, constraint=JsonSchema(schema)))
     assert "\n" not in str(caught.value)
-
-
-def test_without_the_grammar_library(tiny_model, monkeypatch):
-    local = LocalModel.load(tiny_model, None, model_config())
-    monkeypatch.setitem(sys.modules, "llguidance.hf", None)
-    with pytest.raises(MissingPackageError, match=r"JSON schema.*pip install 'whether\[constrained\]'"):
-        local.generate_tokens([[5]], Decoding(1, constraint=JsonSchema({})))
 
 
 UTTERANCES = [

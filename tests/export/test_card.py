@@ -65,7 +65,7 @@ def test_the_text_says_the_numbers_of_the_records(study: Study) -> None:
             for form, row in ((format_value, measured.value), (compact_interval, measured))
         )
         assert f"| `{arm}` | {value} ({interval})" in text
-    assert re.search(r"`lora-zero_shot` minus `base-zero_shot`, accuracy: \+\d.*p = .* on 18 paired examples", text)
+    assert re.search(r"`lora-zero_shot` minus `base-zero_shot`, accuracy: [+−]?\d.*p = .* on 18 paired examples", text)
     for number in ("trained_tokens", "computed_tokens"):
         assert f"{metrics[number]:,}" in text
     assert "33 train, 9 dev, 18 test" in text

@@ -10,7 +10,7 @@ from references import model_config
 from whether.engine.local import LocalModel
 from whether.generate.generate import generate_formats
 from whether.generate.load import LoadedCheckpoint
-from whether.outputs.decoding import DecodingStrategy, constrained_choice, greedy, label_scores, parse_generations
+from whether.outputs.decoding import DecodingStrategy, constrained, greedy, label_scores, parse_generations
 from whether.prompt.requests import requests_of
 from whether.prompt.strategies import few_shot, zero_shot
 from whether.records import (
@@ -53,7 +53,7 @@ def model(tiny_model: Path) -> Counted:
 
 def asked(task: Task, examples: list[Example]) -> tuple[list[Request], dict[str, DecodingStrategy]]:
     """The arm's own format, then three others: two of one decoding in one call, and one that is scored."""
-    greedily, choosing, scoring = greedy(task, 0), constrained_choice(task, 0), label_scores(task, 0, calibrate=True)
+    greedily, choosing, scoring = greedy(task, 0), constrained(task, 0), label_scores(task, 0, calibrate=True)
     zero, few = zero_shot(task, examples, 0), few_shot(task, examples, 0, examples=2)
     requests = [
         *requests_of(zero, greedily, examples[:4], "dev", variant=OWN),

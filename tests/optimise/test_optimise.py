@@ -59,7 +59,7 @@ def test_candidates_are_of_every_kind_and_follow_the_seed(settings: Settings, la
     assert [sum(word in name for name in first) for word in ("no examples", "draw", "nearest")] == [3, 3, 3]
     text = replace(label_task, output="text", labels=[])
     assert {one.prompt.decoding["_target_"].rsplit(".")[-1] for one in sample_candidates(config, text, 12, 0, 999)} == {
-        "greedy"
+        "constrained"
     }
     assert not any("draw" in one.name for one in sample_candidates(config, label_task, 2, 0, 999))
 

@@ -15,7 +15,7 @@ from whether.errors import ConfigError, EngineError
 from whether.model.tokens import encode, encode_answer
 from whether.outputs.decoding import (
     CONTENT_FREE,
-    constrained_choice,
+    constrained,
     greedy,
     json_answer,
     label_scores,
@@ -23,7 +23,7 @@ from whether.outputs.decoding import (
 )
 from whether.outputs.kinds import output_of
 from whether.prompt.strategies import few_shot, zero_shot
-from whether.records import Decoding, Example, Generation, Message, Sampling, Task
+from whether.records import Choice, Decoding, Example, Generation, Message, Sampling, Task
 
 MODEL = model_config()
 
@@ -103,9 +103,91 @@ def test_samples_of_the_engine_are_repeated_by_the_seed(
 def test_with_labels_as_constraint_every_answer_is_valid(
     local: LocalModel, label_task: Task, examples: list[Example]
 ) -> None:
-    replies = asked(constrained_choice(label_task, 0), local, label_task, examples)
+    way = constrained(label_task, 0)
+    replies = asked(way, local, label_task, examples)
     assert {reply.answer for reply in replies} <= set(label_task.labels)
     assert any(reply.answer is None for reply in asked(greedy(label_task, 0), local, label_task, examples))
+    assert way.decoding.constraint == Choice(("billing", "tech", "other"))
+    assert not way.is_plain  # stock lm-eval has no constraints
+
+
+def test_constrained_answers_are_read_as_greedy_ones_are(label_task: Task, examples: list[Example]) -> None:
+    """A server that cannot keep to the constraint writes what it likes."""
+    for text in ("tech", ' "Tech".\nsince', "It is tech", "", "TECH!"):
+        [reply], [plain] = (
+            asked(way(label_task, 0), Says(text), label_task, examples[:1]) for way in (constrained, greedy)
+        )
+        assert reply.answer == plain.answer
+    assert constrained(label_task, 0).max_new_tokens == greedy(label_task, 0).max_new_tokens
+
+
+def test_free_text_is_not_constrained(label_task: Task) -> None:
+    task = replace(label_task, output="text", labels=[])
+    way, plain = constrained(task, 0), greedy(task, 0)
+    assert (way.decoding, way.is_plain, way.schema) == (plain.decoding, True, None)
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"queue": {"enum": ["tech", "billing"]}, "again": {"type": "boolean"}},
+    "required": ["queue", "again"],
+    "additionalProperties": False,
+}
+
+
+def test_json_keeps_to_the_tasks_schema_with_keys_in_the_order_of_its_targets(
+    local: LocalModel, label_task: Task, examples: list[Example]
+) -> None:
+    task = replace(label_task, output="json", labels=[], schema=SCHEMA, max_new_tokens=40)
+    replies = asked(constrained(task, 0), local, task, examples[:6])
+    target = output_of(task).parse_target('{"queue": "tech", "again": true}')
+    for reply in replies:
+        assert reply.answer == reply.generation.text  # as a target is written, to the letter
+        assert list(json.loads(reply.answer or "")) == list(json.loads(target)) == ["again", "queue"]
+    assert any(reply.answer is None for reply in asked(greedy(task, 0), local, task, examples[:6]))
+
+
+@pytest.mark.parametrize(
+    "unkept",
+    [
+        ({"output": "json", "labels": [], "schema": {"type": "array", "uniqueItems": True}}, "uniqueItems"),
+        ({"labels": ["billing", "a label with many more tokens than three"], "max_new_tokens": 3}, "more than max_new"),
+    ],
+)
+def test_what_a_model_cannot_keep_to_is_told_once_and_left_out(
+    local: LocalModel, label_task: Task, examples: list[Example], caplog: pytest.LogCaptureFixture, unkept: tuple
+) -> None:
+    change, reason = unkept
+    task = replace(label_task, **change)
+    first, again = (
+        [reply.generation.text for reply in asked(constrained(task, 0), local, task, examples[:4])] for _ in range(2)
+    )
+    assert first == again == [reply.generation.text for reply in asked(greedy(task, 0), local, task, examples[:4])]
+    [line] = [line.message for line in caplog.records if "not constrained" in line.message]
+    assert reason in line
+    demanded = replace(constrained(task, 0).decoding, constraint_required=True)
+    with pytest.raises(EngineError, match=reason):
+        local.generate([[Message("user", "x")]], demanded)
+
+
+def test_many_labels_are_as_quick_to_ask_for_again(local: LocalModel, label_task: Task) -> None:
+    """The tree of the labels' tokens is made once, not for every request that is sent alone."""
+    labels = [f"intent {number} of {word}" for number in range(50) for word in ("cards", "accounts", "transfers")]
+    decoding = constrained(replace(label_task, labels=labels, max_new_tokens=24), 0).decoding
+    chats = [[Message("user", "x")], [Message("user", "y")]]
+    for chat in chats:
+        [[answer]] = local.generate([chat], decoding)
+        assert answer.text in labels
+    kept = local._compiled[1]
+    local.generate(chats[:1], replace(decoding))
+    assert local._compiled[1] is kept
+
+
+def test_samples_are_constrained_too(local: LocalModel, label_task: Task) -> None:
+    warm = replace(constrained(label_task, 0).decoding, sampling=Sampling(temperature=1.5, seed=1, samples=8))
+    [samples] = local.generate([[Message("user", "My invoice is wrong")]], warm)
+    assert {one.text for one in samples} <= set(label_task.labels)
+    assert len({one.text for one in samples}) > 1
 
 
 def reference_log_probabilities(local: LocalModel, chat: Sequence[Message], labels: Sequence[str]) -> list[float]:
@@ -175,10 +257,9 @@ def test_a_served_model_has_no_scores(label_task: Task, examples: list[Example])
         asked(label_scores(label_task, 0), Says(), label_task, examples[:1])
 
 
-@pytest.mark.parametrize("way", [constrained_choice, label_scores])
-def test_ways_for_labels_say_so(label_task: Task, way) -> None:
+def test_a_way_for_labels_says_so(label_task: Task) -> None:
     with pytest.raises(ConfigError, match="needs a task with labels, and tickets has output: text"):
-        way(replace(label_task, output="text", labels=[]), 0)
+        label_scores(replace(label_task, output="text", labels=[]), 0)
 
 
 def test_structured_answers_are_read_as_the_schema_says(label_task: Task, examples: list[Example]) -> None:
@@ -202,7 +283,6 @@ def test_a_json_task_keeps_its_own_schema(label_task: Task, examples: list[Examp
 def test_a_schema_as_constraint_makes_every_answer_valid(
     local: LocalModel, label_task: Task, examples: list[Example]
 ) -> None:
-    pytest.importorskip("llguidance")
     way = json_answer(label_task, 0, constrained=True, max_new_tokens=24)
     replies = asked(way, local, label_task, examples[:6])
     assert {reply.answer for reply in replies} <= set(label_task.labels)

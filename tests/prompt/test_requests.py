@@ -9,10 +9,22 @@ from pathlib import Path
 import pytest
 
 from whether.config import PromptConfig, RobustnessConfig, ServingConfig
-from whether.outputs.decoding import constrained_choice, json_answer, self_consistency
-from whether.prompt.requests import read_inputs, requests_of, write_prompt
+from whether.outputs.decoding import constrained, json_answer, self_consistency
+from whether.prompt.requests import PromptInputs, all_requests, read_inputs, requests_of, write_prompt
 from whether.prompt.strategies import zero_shot
-from whether.records import Example, FormatPlan, Request, Task, output_folder, read_json, read_jsonl, write_jsonl
+from whether.records import (
+    OWN,
+    SAMPLED,
+    Choice,
+    Example,
+    FormatPlan,
+    Request,
+    Task,
+    output_folder,
+    read_json,
+    read_jsonl,
+    write_jsonl,
+)
 
 STRATEGIES, DECODING = "whether.prompt.strategies", "whether.outputs.decoding"
 PROMPTS = {
@@ -93,7 +105,7 @@ def test_every_decoding_is_read_back(tmp_path: Path, label_task: Task, examples:
     asked = [
         request
         for decoding in (
-            constrained_choice(label_task, 0),
+            constrained(label_task, 0),
             json_answer(label_task, 0, constrained=True),
             self_consistency(label_task, 3, samples=2, temperature=0.5, top_p=0.9),
         )
@@ -101,6 +113,23 @@ def test_every_decoding_is_read_back(tmp_path: Path, label_task: Task, examples:
     ]
     write_jsonl(tmp_path / "requests.jsonl", [one.as_line() for one in asked])
     assert read_jsonl(tmp_path / "requests.jsonl", Request) == asked
+
+
+def test_a_format_that_spells_labels_anew_is_constrained_to_that_spelling(
+    label_task: Task, examples: list[Example]
+) -> None:
+    prompt = PromptConfig(strategy=PROMPTS["few_shot"].strategy, decoding={"_target_": f"{DECODING}.constrained"})
+    inputs = PromptInputs(replace(label_task, inputs=["text"]), examples, examples[:6], [], None, [])
+    robustness = RobustnessConfig(examples=4, samples=3, formats=["labels_upper", "labels_reversed", "input_colon"])
+    _, formats = all_requests("few_shot", prompt, 0, inputs, robustness)
+    held_to = {one.variant: one.decoding.constraint for one in formats}
+    own = Choice(("billing", "tech", "other"))
+    assert held_to == {
+        OWN: own, SAMPLED: own, "input_colon": own,
+        "labels_upper": Choice(("BILLING", "TECH", "OTHER")), "labels_reversed": Choice(("other", "tech", "billing")),
+    }  # fmt: skip
+    assert {one.decoding.sampling.samples for one in formats if one.variant == SAMPLED} == {3}
+    assert not any(one.decoding.constraint_required for one in formats)
 
 
 def test_times_are_kept_while_the_requests_are_the_same(artifacts: Path, tmp_path: Path) -> None:

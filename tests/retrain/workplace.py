@@ -25,6 +25,8 @@ SETTINGS = [
     "benchmark.tasks=[numbers]", "benchmark.include_path=examples/suite", "benchmark.data=data/suite",
     "benchmark.text=null", "benchmark.limit=4", "benchmark.other=null", "retrain.gate.min_recent_rows=8",
     "retrain.gate.margin=0.2", "retrain.gate.recent_margin=0.4",
+    # Base then fails by form, so that few rows show that a tuned checkpoint is better.
+    "prompts.zero_shot.decoding._target_=whether.outputs.decoding.greedy",
 ]  # fmt: skip
 TASK = """
 name: mine

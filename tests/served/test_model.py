@@ -22,6 +22,7 @@ from serving import (
     Proxy,
     content,
     cut,
+    free_app,
     free_port,
     hang_up,
     running,
@@ -497,6 +498,37 @@ def test_choices(tiny, keyed, server, config):
     ):
         ServedModel(config(proxy.url)).generate(asked, Decoding(6, constraint=Choice(labels)))
     assert proxy.arrived == []
+
+
+def test_choices_that_are_not_required_go_to_a_server_that_knows_them(tiny, keyed, server, config, tmp_path):
+    asked, labels = chats(4), ("billing", "tech", "other")
+    wished = Decoding(6, constraint=Choice(labels), constraint_required=False)
+    answers = ServedModel(keyed).generate(asked, wished)
+    assert texts(answers) == texts(ServedModel(keyed).generate(asked, replace(wished, constraint_required=True)))
+    journal = tmp_path / "journal.jsonl"
+    with Proxy(server) as proxy:
+        model = ServedModel(config(proxy.url, attempts=1), journal)
+        assert len(model.pending_requests(asked, wished)) == 4
+        free = texts(model.generate(asked, wished))
+        plain = texts(ServedModel(config(proxy.url)).generate(asked, Decoding(6)))
+        assert free == plain
+        assert not set(free) <= set(labels)
+        first, again = ([body for _, body in proxy.arrived][start : start + 4] for start in (0, 4))
+        assert sorted(first, key=str) == sorted(again, key=str)
+    # Without the server: what is kept is found without asking it what it knows.
+    assert texts(ServedModel(config(proxy.url, attempts=1), journal).generate(asked, wished)) == free
+    assert model.pending_requests(asked, wished) == {}
+
+
+def test_a_schema_that_is_not_required_is_sent_where_it_is_known_and_not_checked(config):
+    schema = {"type": "object", "required": ["queue"]}
+    wished = Decoding(6, constraint=JsonSchema(schema), constraint_required=False)
+    for known in ({"response_format": {}}, {}, None):
+        with running(free_app(known)) as url, Proxy(url) as proxy:
+            assert texts(ServedModel(config(proxy.url, attempts=1)).generate(chats(1), wished)) == ["I think billing"]
+        [(_, body)] = proxy.arrived
+        assert ("response_format" in body) == bool(known)
+        assert "constraint" not in json.dumps(body)
 
 
 def test_a_schema_that_a_server_ignores_is_an_error(server, config, tmp_path):

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from whether.compare import cost, measure, tables
 from whether.compare.curve_points import Points, load_points, means
 from whether.compare.decide import ArmSummary, Decision, Selection, comparisons, decide, select
-from whether.compare.interaction import interactions
+from whether.compare.interaction import interactions, unreported_interactions
 from whether.compare.learning_curve import learning_curve
 from whether.compare.provenance import provenance
 from whether.compare.reasons import SeedVariation, collapsed_sentences, reasons
@@ -144,6 +144,7 @@ def reach_verdict(
         excluded=selection.excluded,
         break_even=_break_even(selection, study, config),
         interactions=interactions(study, measure.clustered(study.groups, settings)),
+        unreported_interactions=unreported_interactions(study),
         training={
             name: cost.training_cost(checkpoint.training, config.pricing)
             for name, checkpoint in study.checkpoints.items()

@@ -2,10 +2,14 @@
 
 For a tuned checkpoint T and an engineered prompt Q, on each test example: (T with Q - T plain) - (base with Q - base
 plain). Above zero the two help each other; below zero each does, at least in part, what the other one does already.
+
+An arm whose answers fail by their form says little about what the model knows, and whatever gives it the form looks as
+if it taught the task. So a number is reported only where none of the four arms fails so (`MIN_VALID_RATE`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,24 +20,36 @@ from whether.records import Interaction
 from whether.stats.inference import holm, score_difference
 from whether.stats.intervals import InferenceSettings
 
+MIN_VALID_RATE = 0.5
+"""Share of valid answers on test below which an arm fails by form: more of its answers then lack the form than could
+show what the model knows. Constrained arms have 1, or little less where documents are cut at the most new tokens."""
+
+
+class _Square(NamedTuple):
+    checkpoint: str
+    prompt: str
+    arms: list[Arm]
+    """Tuned engineered, tuned plain, base engineered, base plain."""
+
+    @property
+    def failing(self) -> list[Arm]:
+        """Those of the arms that fail by form."""
+        return [arm for arm in self.arms if _valid_rate(arm) < MIN_VALID_RATE]
+
 
 def interactions(study: Results, settings: InferenceSettings) -> list[Interaction]:
-    """Return every square of {base, tuned} x {plain, engineered} whose arms are there, p-values corrected (Holm)."""
-    arms = study.arms
-    plain = plain_arm(study)
-    if plain is None:
-        return []
-    tuned = dict.fromkeys(arm.checkpoint for arm in arms.values() if arm.tuned)
-    engineered = dict.fromkeys(arm.prompt for arm in arms.values() if arm.engineered)
+    """Return every square of {base, tuned} x {plain, engineered} whose arms are there, p-values corrected (Holm).
+
+    Squares with an arm that fails by form are left out.
+    """
     found = []
-    for checkpoint, prompt in product(tuned, engineered):
-        square = _square(arms, checkpoint, prompt, plain.prompt)
-        if square is None:
+    for square in _squares(study):
+        if square.failing:
             continue
-        both, fine_tuned, prompted, neither = (run_scores(arm) for arm in square)
+        both, fine_tuned, prompted, neither = (run_scores(arm) for arm in square.arms)
         # Halved, so that both sides stay in [0, 1]; exchanging the sides of an example turns its sign around.
         half = score_difference((both + neither) / 2, (fine_tuned + prompted) / 2, settings)
-        found.append((checkpoint, prompt, half))
+        found.append((square.checkpoint, square.prompt, half))
     adjusted = holm(np.array([half.p_value for _, _, half in found])).tolist()
     return [
         Interaction(
@@ -51,9 +67,37 @@ def interactions(study: Results, settings: InferenceSettings) -> list[Interactio
     ]
 
 
-def _square(arms: Mapping[str, Arm], checkpoint: str, prompt: str, plain: str) -> list[Arm] | None:
-    names = [f"{checkpoint}-{prompt}", f"{checkpoint}-{plain}", f"{BASE}-{prompt}", f"{BASE}-{plain}"]
-    return [arms[name] for name in names] if all(name in arms for name in names) else None
+def unreported_interactions(study: Results) -> list[str]:
+    """Return a sentence for each square that `interactions` leaves out, with the arms that fail by form."""
+    return [
+        f"What {square.prompt} adds to {square.checkpoint} is not compared with what it adds to {BASE}:"
+        f" only {_listed(square.failing)} have the form asked for."
+        for square in _squares(study)
+        if square.failing
+    ]
+
+
+def _squares(study: Results) -> Iterator[_Square]:
+    """Yield every square whose four arms are there, the plain prompt being the best one on dev (`plain_arm`)."""
+    arms, plain = study.arms, plain_arm(study)
+    if plain is None:
+        return
+    tuned = dict.fromkeys(arm.checkpoint for arm in arms.values() if arm.tuned)
+    engineered = dict.fromkeys(arm.prompt for arm in arms.values() if arm.engineered)
+    for checkpoint, prompt in product(tuned, engineered):
+        pairs = product((checkpoint, BASE), (prompt, plain.prompt))
+        names = [f"{one}-{asked}" for one, asked in pairs]
+        if all(name in arms for name in names):
+            yield _Square(checkpoint, prompt, [arms[name] for name in names])
+
+
+def _valid_rate(arm: Arm) -> float:
+    """Return the share of valid answers on test, over all training runs."""
+    return float(np.mean([row.valid for answers in arm.runs for row in answers.test]))
+
+
+def _listed(failing: Sequence[Arm]) -> str:
+    return " and ".join(f"{100 * _valid_rate(arm):.0f}% of the answers of {arm.name}" for arm in failing)
 
 
 def _reason(checkpoint: str, prompt: str, half: float, is_shown: bool) -> str:

@@ -11,7 +11,7 @@ from whether.config.checking import check
 from whether.config.components import argument_names
 from whether.config.files import check_names, files_of
 from whether.config.output import TASKS, add_output_settings
-from whether.config.renamed import negation, new_path, with_new_names
+from whether.config.renamed import RENAMED_CHOICES, negation, new_path, with_new_names
 from whether.config.sections import Config
 from whether.config.types import CONF, PARAMS
 from whether.config.yaml_lines import yaml_fault
@@ -126,6 +126,8 @@ def _hydra_compose(overrides: Sequence[str], conf: Path, **options: Any) -> Any:
             return hydra_compose("config", overrides=[_of_output_kind(text) for text in overrides], **options)
     except MissingConfigException as error:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+        if choice in RENAMED_CHOICES.get(group, {}):
+            raise ConfigError(f"{group}={choice} is now {group}={RENAMED_CHOICES[group][choice]}") from None
         known = [file.stem for file in (conf / group).glob("*.yaml")]
         raise ConfigError(
             f"{group}={choice}: no file {conf}/{group}/{choice}.yaml{near_matches(choice, error.options or known)}"

@@ -44,10 +44,6 @@ def _needs(config: Config) -> Iterator[Need]:
         need = BY.get(str(prompt.strategy.get("by")))
         if need and str(prompt.strategy["_target_"]).startswith("whether."):
             yield need._replace(needed_for=f"prompts.{name}: {need.needed_for}")
-        is_json = str(prompt.decoding.get("_target_")).endswith(".json_answer")
-        if is_json and prompt.decoding.get("constrained") and config.model.backend != "vllm":
-            needed_for = f"prompts.{name}: an answer constrained by a JSON schema"
-            yield Need("llguidance", "constrained", needed_for, ("llguidance",))
     for name, checkpoint in config.checkpoints.items():
         if checkpoint.tuner and str(checkpoint.tuner.adapter.get("_target_")).endswith(".adapters.qlora"):
             yield Need("bitsandbytes", "qlora", f"checkpoints.{name}", ("bitsandbytes",))

@@ -27,14 +27,28 @@ NEGATED = "plain"
 """Name of a setting whose new one says the opposite."""
 
 MOVED_TARGETS = {
-    "whether.prompt.answering.one_of_labels": "whether.outputs.decoding.constrained_choice",
+    "whether.prompt.answering.one_of_labels": "whether.outputs.decoding.constrained",
     "whether.prompt.answering.structured": "whether.outputs.decoding.json_answer",
+    "whether.prompt.answering.constrained_choice": "whether.outputs.decoding.constrained",
+    "whether.outputs.decoding.constrained_choice": "whether.outputs.decoding.constrained",
     **{
         f"whether.prompt.answering.{name}": f"whether.outputs.decoding.{name}"
-        for name in ("greedy", "self_consistency", "constrained_choice", "label_scores", "json_answer")
+        for name in ("greedy", "self_consistency", "label_scores", "json_answer")
     },
 }
 """`_target_` of an earlier version → its dotted path now."""
+
+RENAMED_CHOICES = {
+    "prompt": {
+        name: name.removesuffix("_constrained")
+        for name in (
+            "zero_shot_constrained",
+            "few_shot_constrained",
+            "definitions_constrained",
+        )
+    },
+}
+"""Folder of conf/ → name of a file that it had → the file that says the same now."""
 
 OLD_CONSTRAINTS = {
     "latency_p95": ("latency_p95", "max"),

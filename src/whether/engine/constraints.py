@@ -1,7 +1,7 @@
 """What an answer may be: a walk gives, token by token, how it may continue.
 
 A constraint is compiled once into a walk at its beginning, and each answer gets a copy. There are two kinds:
-`ChoiceWalk` here, and `SchemaWalk` in `whether.engine.constraints`, which needs an optional package.
+`ChoiceMatcher` for one of some texts, and `SchemaMatcher` for JSON, which llguidance follows.
 """
 
 import json
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from whether.errors import EngineError, MissingPackageError
+from whether.errors import EngineError
 from whether.model.tokens import encode_answer
 from whether.records import Choice
 
@@ -177,12 +177,10 @@ def _check_error(matcher: Any) -> None:
 def grammar_tokenizer(tokenizer: Any, eos_token_ids: frozenset[int]) -> Any:
     """Return what llguidance knows of a model's tokens. Takes about a second: keep it.
 
-    Raises MissingPackageError, and EngineError for a tokenizer that is not of the library tokenizers.
+    Raises EngineError for a tokenizer that is not of the library tokenizers.
     """
-    try:
-        from llguidance.hf import from_tokenizer
-    except ImportError:
-        raise MissingPackageError("llguidance", "constrained", "an answer constrained by a JSON schema") from None
+    from llguidance.hf import from_tokenizer
+
     try:
         return from_tokenizer(tokenizer, eos_token=sorted(eos_token_ids))
     except ValueError as error:

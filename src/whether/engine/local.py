@@ -1,5 +1,6 @@
 """A language model on this machine: generating and scoring with it."""
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from whether.engine.caches import KeptPrefix
     from whether.model.packed_layers import Packs
 
+logger = logging.getLogger(__name__)
+
 
 class LocalModel:
     """A causal language model of transformers that answers many requests at once.
@@ -89,6 +92,8 @@ class LocalModel:
         """Stands before every sequence: placeholders of virtual tokens."""
         self._classifier: Any = None
         """Answers in place of the model, with a label; None: answers are generated."""
+        self._compiled: tuple[Decoding | None, Matcher | None] = (None, None)
+        """The decoding of the last call, and its constraint at its beginning."""
         if tuned is not None:
             self._put(tuned)
 
@@ -173,13 +178,13 @@ class LocalModel:
         `progress` is the title of a progress bar on standard error.
 
         Raises EngineError for a prompt that is empty or does not leave room for the answer in the context window, and
-        for a constraint that cannot be kept; MissingPackageError if a JSON schema needs a package that is not
-        installed.
+        for a constraint that cannot be kept, where it is required; where it is not, a warning says why answers are
+        written without.
         """
         length = decoding.max_new_tokens
         self._check_prompts(prompts, length)
         ending = StopCriteria(length, self.eos_token_ids, stop_finder(self.tokenizer, decoding.stop))
-        writer = RowDecoder(ending, decoding.sampling, self._walk(decoding.constraint, length))
+        writer = RowDecoder(ending, decoding.sampling, self._walk(decoding))
 
         def written(answer: FinishedRow) -> DecodedText:
             text = decoding.cut(self.tokenizer.decode(answer.row.tokens, skip_special_tokens=True))
@@ -293,9 +298,28 @@ class LocalModel:
             self._classifier = tuned.classifier
             self._classifier.set_attn_implementation(self.model.config._attn_implementation)
 
-    def _walk(self, constraint: Choice | JsonSchema | None, max_new_tokens: int) -> Matcher | None:
-        if constraint is None:
+    def _walk(self, decoding: Decoding) -> Matcher | None:
+        """Return a walk at its beginning through what an answer may be; None: anything.
+
+        The last one is kept compiled, since requests that are sent alone share theirs.
+        """
+        if self._compiled[0] != decoding:
+            self._compiled = (decoding, self._compile(decoding))
+        walk = self._compiled[1]
+        return None if walk is None else walk.copy()
+
+    def _compile(self, decoding: Decoding) -> Matcher | None:
+        if decoding.constraint is None:
             return None
+        try:
+            return self._matcher(decoding.constraint, decoding.max_new_tokens)
+        except EngineError as error:
+            if decoding.constraint_required:
+                raise
+            logger.warning("answers are not constrained: %s", error)
+            return None
+
+    def _matcher(self, constraint: Choice | JsonSchema, max_new_tokens: int) -> Matcher:
         if not self.eos_token_ids:
             raise EngineError("a constrained answer needs a token that ends it, and the model's tokenizer has none")
         if isinstance(constraint, Choice):

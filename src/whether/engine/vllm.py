@@ -6,11 +6,13 @@ is emptied at the start of each call, so that, as in `LocalModel`, what a call c
 
 import hashlib
 import json
+import logging
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,6 +40,8 @@ from whether.records import (
 
 if TYPE_CHECKING:
     from vllm import LLM, CompletionOutput, RequestOutput, SamplingParams
+
+logger = logging.getLogger(__name__)
 
 ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
@@ -136,7 +140,8 @@ class VLLMModel:
         """Return `decoding.sampling.samples` answers to each chat, in the order of the chats.
 
         `cached_tokens` are those that vLLM found in its cache, in whole blocks. Raises EngineError for a chat that does
-        not leave room for the answer, and for a constraint that vLLM refuses.
+        not leave room for the answer, and for a constraint that vLLM refuses, where it is required; where it is not, a
+        warning says why answers are written without.
         """
         sampling, max_new_tokens = decoding.sampling, decoding.max_new_tokens
         prompts = [encode(self.tokenizer, chat) for chat in chats]
@@ -155,7 +160,13 @@ class VLLMModel:
         )
         start = time.perf_counter()
         self._forget_prefixes()
-        outputs = self._run(prompts, [_seeded(settings, prompt) for prompt in prompts], progress)
+        try:
+            outputs = self._run(prompts, [_seeded(settings, prompt) for prompt in prompts], progress)
+        except EngineError as error:
+            if decoding.constraint is None or decoding.constraint_required:
+                raise
+            logger.warning("answers are not constrained: %s", error)
+            return self.generate(chats, replace(decoding, constraint=None), progress=progress)
         each = (time.perf_counter() - start) / max(1, len(chats) * sampling.samples)
         # vLLM writes a greedy answer only once: its samples are all the same.
         repeats = 1 if sampling.temperature else sampling.samples

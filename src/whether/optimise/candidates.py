@@ -10,7 +10,7 @@ from whether.config import OptimiseConfig, PromptConfig
 from whether.records import Task
 
 STRATEGIES = "whether.prompt.strategies"
-FOR_LABELS = ("whether.outputs.decoding.constrained_choice", "whether.outputs.decoding.label_scores")
+FOR_LABELS = ("whether.outputs.decoding.label_scores",)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,13 +1,14 @@
 """Decoding: how an arm gets an answer from a model once the messages are there.
 
 Each is a builder `(task, seed, *, ...) -> DecodingStrategy`; its keyword-only arguments are what `decoding` in
-conf/prompt/<name>.yaml sets. Greedy decoding is the default. A strategy says what is asked of the model and what its
-generations mean; it never sees a model. What a prompt must tell the model about the form of its answer belongs in the
-prompt's own instruction.
+conf/prompt/<name>.yaml sets. Most prompts that come with the project are `constrained`, so that no answer of theirs
+fails by its form. A strategy says what is asked of the model and what its generations mean; it never sees a model. What
+a prompt must tell the model about the form of its answer belongs in the prompt's own instruction.
 """
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
@@ -15,7 +16,8 @@ from pydantic import Field
 from whether.config import CONF, PromptConfig, build
 from whether.errors import ConfigError
 from whether.outputs.kinds import answer_parser, output_of
-from whether.records import Choice, Decoding, Generation, Generations, JsonSchema, Message, Sampling, Task, sum_known
+from whether.outputs.output import schema_constraint
+from whether.records import Decoding, Generation, Generations, Message, Sampling, Task, sum_known
 
 ParseText = Callable[[str], str | None]
 """From an output to its answer; None where it does not have the form asked for."""
@@ -155,12 +157,19 @@ def self_consistency(
     return DecodingStrategy(decoding, vote, parse_text, schema=task.schema, answer_prefix=answer_prefix)
 
 
-def constrained_choice(task: Task, seed: int) -> DecodingStrategy:  # noqa: ARG001
-    """Write the most likely tokens that spell one of the labels: every answer is valid. Label tasks only."""
-    _need_labels(task, "constrained_choice")
-    parse_text = answer_parser(task)
-    decoding = Decoding(task.max_new_tokens, constraint=Choice(tuple(task.labels)))
-    return DecodingStrategy(decoding, _first(parse_text), parse_text)
+def constrained(task: Task, seed: int) -> DecodingStrategy:
+    """Write the most likely tokens that keep to what the task's answers are (`OutputKind.constraint`).
+
+    That is one of the labels, or JSON that the task's schema allows; nothing is known of free texts, for which this is
+    `greedy`. Outputs are read by the task's own rule, as those of `greedy`. A model that cannot keep to the constraint
+    writes without: a server that has no way to, or an engine that cannot enforce a keyword of the schema.
+    """
+    plain = greedy(task, seed)
+    constraint = output_of(task).constraint
+    if constraint is None:
+        return plain
+    decoding = replace(plain.decoding, constraint=constraint, constraint_required=False)
+    return plain._replace(decoding=decoding, is_plain=False)
 
 
 def label_scores(
@@ -211,12 +220,13 @@ def json_answer(
 ) -> DecodingStrategy:
     """Answer in JSON: an object that fits the task's schema, or `{"answer": ...}` for a task of labels or text.
 
-    `constrained` allows only tokens that can still become such an object (llguidance, an extra).
+    `constrained` allows only tokens that can still become such an object; a model that cannot keep to that is an
+    EngineError.
     """
     kind = output_of(task)
     schema = kind.json_schema()
     length = max_new_tokens or task.max_new_tokens + kind.json_tokens
-    decoding = Decoding(length, constraint=JsonSchema(schema) if constrained else None)
+    decoding = Decoding(length, constraint=schema_constraint(schema) if constrained else None)
     return DecodingStrategy(decoding, _first(kind.parse_json), kind.parse_json, kind.to_json, schema)
 
 

@@ -11,7 +11,8 @@ from functools import cached_property
 from typing import Any, NoReturn
 
 from whether.errors import ConfigError
-from whether.outputs.output import OutputKind, OutputSettings
+from whether.outputs.output import OutputKind, OutputSettings, schema_constraint
+from whether.records import JsonSchema
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ class JsonOutput(OutputKind):
     @property
     def _schema(self) -> Mapping[str, Any]:
         return self.task.schema or {}
+
+    @property
+    def constraint(self) -> JsonSchema:
+        """The task's schema."""
+        return schema_constraint(self._schema)
 
     def check_settings(self) -> None:
         """Raise ConfigError where the schema is missing or none."""

@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from whether.records import Choice, JsonSchema
+
 
 class OutputSettings(Protocol):
     """What of a task says how its answers read: `whether.records.Task`, and `whether.config.TaskConfig` too."""
@@ -51,6 +53,11 @@ class OutputKind(Protocol):
     def classes(self) -> Sequence[str] | None:
         """The answers that there are, to stratify by, to balance, to constrain to; None: they cannot be listed."""
         return None
+
+    @property
+    def constraint(self) -> Choice | JsonSchema | None:
+        """What every answer is, for a model to keep to while it writes: one of the classes. None: nothing is known."""
+        return Choice(tuple(self.classes)) if self.classes else None
 
     def check_settings(self) -> None:
         """Raise ConfigError for settings that no answer could be read by."""
@@ -131,6 +138,15 @@ def regex_filter(pattern: str) -> list[dict[str, Any]]:
 def answer_object(answer: dict[str, Any]) -> dict[str, Any]:
     """Return the JSON Schema of an object whose only key is `answer`."""
     return {"type": "object", "properties": {"answer": answer}, "required": ["answer"], "additionalProperties": False}
+
+
+def schema_constraint(schema: Mapping[str, Any]) -> JsonSchema:
+    """Return the constraint to a schema, the keys of objects in the order in which targets are written: sorted.
+
+    A model writes keys in the order of the schema's `properties`. In another order than that of demonstrations and
+    training targets it would have to write what it has not learnt.
+    """
+    return JsonSchema(json.loads(json.dumps(schema, sort_keys=True)))
 
 
 def answer_in(text: str) -> str | None:

@@ -44,9 +44,12 @@ from whether.records import (
 logger = logging.getLogger(__name__)
 
 ZERO_SHOT = PromptConfig(
-    strategy={"_target_": "whether.prompt.strategies.zero_shot"}, engineered=False, labels_needed=0
+    strategy={"_target_": "whether.prompt.strategies.zero_shot"},
+    decoding={"_target_": "whether.outputs.decoding.constrained"},
+    engineered=False,
+    labels_needed=0,
 )
-"""The layout that checkpoints are tuned on."""
+"""The layout that checkpoints are tuned on, constrained as the prompts are that they are compared with."""
 
 
 def write_curve_data(curve: CurveConfig, *, prepared: Path, folder: Path) -> None:

@@ -56,6 +56,8 @@ class Decoding:
     sampling: Sampling = GREEDY
     constraint: Choice | JsonSchema | None = None
     """What an answer is held to; None: nothing."""
+    constraint_required: bool = True
+    """Whether a model that cannot keep to the constraint refuses to answer; False: it answers without."""
     score: tuple[str, ...] = ()
     """Answers whose likelihoods are asked for; nothing is written then. Empty: an answer is written."""
 
@@ -90,6 +92,8 @@ class Decoding:
             found["sampling"] = self.sampling._asdict()
         if self.constraint is not None:
             found["constraint"] = self.constraint._asdict()
+        if not self.constraint_required:
+            found["constraint_required"] = False
         if self.score:
             found["score"] = list(self.score)
         return found

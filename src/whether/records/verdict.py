@@ -256,7 +256,9 @@ class Verdict:
     """Arm → the hard constraint that it breaks, as a sentence."""
     break_even: list[BreakEven] = field(default_factory=list)
     interactions: list[Interaction] = field(default_factory=list)
-    """Of each tuned checkpoint with each engineered prompt, where base has both prompts too."""
+    """Of each tuned checkpoint with each engineered prompt, where base has both prompts and no arm fails by form."""
+    unreported_interactions: list[str] = field(default_factory=list)
+    """A sentence for each that is left out, with the arms whose answers fail by their form."""
     training: dict[str, TrainingCost] = field(default_factory=dict)
     """Tuned checkpoint → what making it took."""
     policy: dict[str, Any] = field(default_factory=dict)

@@ -3,19 +3,30 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urljoin
 
 from pydantic import TypeAdapter
 from tqdm import tqdm
 
 from whether.config import ServedConfig
+from whether.errors import EngineError
 from whether.records import sha256_json
 from whether.served.http import Body, Connection, Reply, api_key
 from whether.served.journal import Entry, Journal
 
 T = TypeVar("T")
+
+
+class OptionalFields(NamedTuple):
+    """What goes along with each body of a call where the server knows it."""
+
+    wish: Body
+    """What is wished for, however a server calls it; a reply is kept under it, whether or not the wish was known."""
+    fields: Callable[[frozenset[str]], Body]
+    """From the names of the fields that a server knows (`Endpoint.request_fields`) to the fields that are sent."""
 
 
 class Endpoint:
@@ -34,16 +45,18 @@ class Endpoint:
         bodies: Sequence[Body],
         kind: type[T],
         *,
+        optional: OptionalFields | None = None,
         check: Callable[[T], object] | None = None,
         progress: str | None = None,
     ) -> list[Reply[T]]:
         """Send each distinct body once and return a reply of type `kind` to each, in the order of the bodies.
 
         Replies that the journal holds are not asked for again. `check` raises EngineError for a reply that is of no
-        use; it is then not recorded, and nothing more is sent. Raises EngineError for what trying again does not mend.
+        use; it is then not recorded, and nothing more is sent. The server is asked for the fields that it knows only
+        where something is `optional` and has to be sent. Raises EngineError for what trying again does not mend.
         """
         adapter = TypeAdapter(kind)
-        keys = [self._key_of(path, body) for body in bodies]
+        keys = [self._key_of(path, body, optional) for body in bodies]
         asked = Counter(keys)
         journal = self._journal
         hidden = True if progress is None else None  # None: where there is no terminal
@@ -62,14 +75,17 @@ class Endpoint:
                 bar.update(asked[key])
 
             missing = {key: body for key, body in zip(keys, bodies, strict=True) if key not in replies}
+            if missing and optional:
+                added = optional.fields(self._known_fields)
+                missing = {key: {**body, **added} for key, body in missing.items()}
             if missing:
                 self._run(self._send_all, path, missing, adapter, receive)
         return [replies[key] for key in keys]
 
-    def missing(self, path: str, bodies: Sequence[Body]) -> dict[str, Body]:
+    def missing(self, path: str, bodies: Sequence[Body], optional: OptionalFields | None = None) -> dict[str, Body]:
         """Return those of the bodies, by their keys, that `post` would send: each once, and none the journal holds."""
         known = self.kept().keys()
-        keyed = {self._key_of(path, body): body for body in bodies}
+        keyed = {self._key_of(path, body, optional): body for body in bodies}
         return {key: body for key, body in keyed.items() if key not in known}
 
     def kept(self) -> dict[str, Entry]:
@@ -79,8 +95,17 @@ class Endpoint:
         with self._journal.open():
             return dict(self._journal.entries)
 
-    def _key_of(self, path: str, body: Body) -> str:
-        return sha256_json({"url": self.url, "path": path, "body": dict(body)})
+    def _key_of(self, path: str, body: Body, optional: OptionalFields | None) -> str:
+        wish = {"optional": dict(optional.wish)} if optional else {}
+        return sha256_json({"url": self.url, "path": path, "body": dict(body), **wish})
+
+    @cached_property
+    def _known_fields(self) -> frozenset[str]:
+        """`request_fields`, asked for once; none where the server gives an error instead."""
+        try:
+            return self.request_fields()
+        except EngineError:  # where it is not there at all, the request itself says so
+            return frozenset()
 
     def request_fields(self) -> frozenset[str]:
         """Return the fields of a chat request that the server's own OpenAPI document names; none if it has none."""

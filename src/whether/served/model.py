@@ -19,7 +19,7 @@ from whether.records import (
     Message,
     Sampling,
 )
-from whether.served.endpoint import Endpoint
+from whether.served.endpoint import Endpoint, OptionalFields
 from whether.served.http import Body, Reply
 
 CHAT = "chat/completions"
@@ -101,25 +101,28 @@ class ServedModel:
     ) -> list[list[Generation]]:
         """Return `decoding.sampling.samples` answers to each chat, in the order of the chats (`ChatModel`).
 
-        `token_ids` is None: the API has none. Samples of greedy decoding are one request. Raises EngineError for
-        choices, before the first chat is sent, where the server does not say that it can hold an answer to them; for an
-        answer that does not keep to the constraint though it was not cut short; for a server that is not there, refuses
-        the key, does not know the model or answers an error `config.attempts` times.
+        `token_ids` is None: the API has none. Samples of greedy decoding are one request. A constraint that is not
+        required goes along where the server says that it can keep to it. Raises EngineError for choices that are
+        required, before the first chat is sent, where it does not say so; for an answer that does not keep to a
+        required constraint though it was not cut short; for a server that is not there, refuses the key, does not know
+        the model or answers an error `config.attempts` times.
         """
-        sampling = decoding.sampling
-        check = _constraint_check(decoding, decoding.constraint) if decoding.constraint else None
-        replies = self._endpoint.post(CHAT, self._bodies(chats, decoding), ChatReply, check=check, progress=progress)
+        sampling, constraint = decoding.sampling, decoding.constraint
+        check = _constraint_check(decoding, constraint) if constraint and decoding.constraint_required else None
+        bodies, optional = self._bodies(chats, decoding), _optional_fields(decoding)
+        replies = self._endpoint.post(CHAT, bodies, ChatReply, optional=optional, check=check, progress=progress)
         answers = [_generation(reply, decoding) for reply in replies]
         each = _requests_a_chat(sampling)
         return [answers[start : start + each] * (sampling.samples // each) for start in range(0, len(answers), each)]
 
     def pending_requests(self, chats: Sequence[Sequence[Message]], decoding: Decoding) -> dict[str, list[Message]]:
         """Return the requests that `generate` would send, each once: its key and its chat. None of them is sent."""
-        missing = self._endpoint.missing(CHAT, self._bodies(chats, decoding))
+        missing = self._endpoint.missing(CHAT, self._bodies(chats, decoding), _optional_fields(decoding))
         return {key: [Message(**message) for message in body["messages"]] for key, body in missing.items()}
 
     def _bodies(self, chats: Sequence[Sequence[Message]], decoding: Decoding) -> list[Body]:
-        settings = self._settings(decoding) | self._constraint_fields(decoding.constraint)
+        required = decoding.constraint if decoding.constraint_required else None
+        settings = self._settings(decoding) | self._constraint_fields(required)
         return _chat_bodies(settings, chats, decoding.sampling)
 
     def usage(self) -> Usage:
@@ -151,19 +154,44 @@ class ServedModel:
     def _constraint_fields(self, constraint: Choice | JsonSchema | None) -> dict[str, Any]:
         """Return what asks a server to keep an answer to a constraint; EngineError if it does not say that it can."""
         if isinstance(constraint, JsonSchema):
-            wanted = {"name": "answer", "schema": constraint.schema, "strict": True}
-            return {"response_format": {"type": "json_schema", "json_schema": wanted}}
+            return _response_format(constraint)
         if isinstance(constraint, Choice):
-            fields = self._endpoint.request_fields()
-            if "structured_outputs" in fields:  # vLLM since 0.11
-                return {"structured_outputs": {"choice": list(constraint.texts)}}
-            if "guided_choice" in fields:  # vLLM before
-                return {"guided_choice": list(constraint.texts)}
+            found = _choice_fields(constraint, self._endpoint.request_fields())
+            if found:
+                return found
             raise EngineError(
                 f"the server at {self._endpoint.url} does not say that it can hold an answer to given choices (vLLM's"
                 " can): answer without them, or use a JSON schema with an enum"
             )
         return {}
+
+
+def _optional_fields(decoding: Decoding) -> OptionalFields | None:
+    """Return what asks a server, if it can, to keep to a constraint that is not required; None without one."""
+    constraint = decoding.constraint
+    if constraint is None or decoding.constraint_required:
+        return None
+
+    def fields(known: frozenset[str]) -> Body:
+        if isinstance(constraint, Choice):
+            return _choice_fields(constraint, known)
+        return _response_format(constraint) if "response_format" in known else {}
+
+    return OptionalFields(constraint._asdict(), fields)
+
+
+def _choice_fields(choice: Choice, known: frozenset[str]) -> dict[str, Any]:
+    """Return the field for choices among those that a server knows; empty if it has none."""
+    if "structured_outputs" in known:  # vLLM since 0.11
+        return {"structured_outputs": {"choice": list(choice.texts)}}
+    if "guided_choice" in known:  # vLLM before
+        return {"guided_choice": list(choice.texts)}
+    return {}
+
+
+def _response_format(constraint: JsonSchema) -> dict[str, Any]:
+    wanted = {"name": "answer", "schema": constraint.schema, "strict": True}
+    return {"response_format": {"type": "json_schema", "json_schema": wanted}}
 
 
 def _requests_a_chat(sampling: Sampling) -> int:
