@@ -86,6 +86,8 @@ def prepare_process() -> None:
         "GOMP_SPINCOUNT": "10000",
         "TRANSFORMERS_VERBOSITY": "error",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
         "DO_NOT_TRACK": "1",
         "DVC_NO_ANALYTICS": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -98,6 +100,7 @@ def prepare_process() -> None:
     logger.setLevel(os.environ.get("WHETHER_LOG", "INFO").upper())
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_MarkedFormatter() if os.environ.get(MARK_LINES) else logging.Formatter("%(message)s"))
+    handler.setLevel(logger.level)  # a logger below may keep more in a file
     logger.handlers = [handler]
     logger.propagate = False
     warnings.filterwarnings("ignore", category=FutureWarning)

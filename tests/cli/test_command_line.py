@@ -15,8 +15,10 @@ from typer.main import get_command
 
 from whether import __version__
 from whether.cli.app import app, command
+from whether.cli.progress import LOCK, LOG
 from whether.config import CONF, compose
-from whether.errors import WhetherError
+from whether.errors import RecordError, WhetherError
+from whether.records import exclusive_lock
 
 ROOT = Path(__file__).parents[2]
 INSTALLING = ("--install-completion", "--show-completion")
@@ -170,3 +172,33 @@ def test_the_report_is_found(
 def test_what_goes_wrong_is_said(repository: Path, words: list[str], said: str) -> None:
     with pytest.raises(WhetherError, match=said):
         command(words)
+
+
+@pytest.mark.parametrize("verb", ["run", "quick"])
+def test_a_second_run_in_the_same_folder_is_refused_before_it_writes(repository: Path, verb: str) -> None:
+    before = Path("params.yaml").read_bytes()
+    LOG.parent.mkdir()
+    LOG.write_text("of the first run")
+    with (
+        exclusive_lock(LOCK, lambda: RecordError("taken")),
+        pytest.raises(RecordError, match=rf"another `whether run` or `whether quick` is at work in {repository}: wait"),
+    ):
+        command([verb, "seed=7"])
+    assert LOG.read_text() == "of the first run"
+    assert Path("params.yaml").read_bytes() == before
+
+
+@pytest.mark.heavy
+def test_what_pip_prints_is_kept_in_the_log_which_a_failed_download_names(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null", "XDG_CACHE_HOME": "cache"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    done = whether("run")
+    first, second, *rest = done.stderr.splitlines()[-3:]
+    assert done.returncode == 1
+    assert first == "fetching bigbench 1.0.0 ..."
+    assert second.startswith("error: bigbench==1.0.0 cannot be downloaded")
+    assert rest == [f"everything that was printed: {LOG}"]
+    assert "No matching distribution" in LOG.read_text()

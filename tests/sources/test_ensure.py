@@ -90,6 +90,14 @@ def test_a_fresh_clone_gets_data_and_dvc_has_them(config: Config) -> None:
     assert changed_files() == []
 
 
+def test_unchanged_data_are_known_without_dvc(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dvc.repo", None)  # cannot be imported
+    fetch_all(config)
+    Path("data/new.txt").write_text("new")
+    with pytest.raises(ImportError, match=r"dvc\.repo"):
+        fetch_all(config)
+
+
 def test_changed_data_are_refused_by_name_and_data_dvc_stays(config: Config) -> None:
     before = Path("data.dvc").read_bytes()
     Path("data/pack/one.jsonl").write_text('{"input": "mine", "target": "y"}\n')

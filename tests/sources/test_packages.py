@@ -46,6 +46,19 @@ def test_a_package_is_downloaded_once(index: Path) -> None:
 
 
 @pytest.mark.heavy
+def test_what_pip_prints_is_for_the_log(
+    index: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("DEBUG", packages.logger.name):
+        fetch_package("rows", "1.0", hash_of(index))
+    assert capfd.readouterr() == ("", "")
+    said, printed = caplog.records
+    assert (said.levelname, said.message) == ("INFO", "fetching rows 1.0 ...")
+    assert printed.levelname == "DEBUG"
+    assert "Saved" in printed.message
+
+
+@pytest.mark.heavy
 def test_a_damaged_file_in_the_cache_is_replaced(index: Path) -> None:
     file = fetch_package("rows", "1.0", hash_of(index))
     file.write_bytes(b"damaged")

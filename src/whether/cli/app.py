@@ -107,7 +107,9 @@ def run(settings: Settings = None) -> int:
     """Run all that is not up to date, and show the verdict.
 
     Composes the settings, fetches data and model, runs `dvc repro` and publishes to MLflow. Settings that are not named
-    have the values of conf/.
+    have the values of conf/. The first verdict is shown as soon as the arms have answered, with the minutes that are
+    still to come; the end says what changed since. One run at a time in a folder; .state/run.log has all that was
+    printed.
     """
     from whether.cli.run import run
 

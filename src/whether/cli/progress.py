@@ -17,7 +17,9 @@ from whether.records import read_json, write_json
 
 STATE = Path(".state")
 LOG = STATE / "run.log"
-"""All that DVC and the stages of the last run have printed."""
+"""All that the last run's downloads, DVC and the stages have printed."""
+LOCK = STATE / "run.lock"
+"""Held by the run that is at work in this folder."""
 TIMES = STATE / "stage_seconds.json"
 """Stage → seconds that it last took here."""
 FIRST_VERDICT_STAGES = (
@@ -102,7 +104,7 @@ class RunProgress:
         """Write to `out` how far it is, and to `errors` the stages' messages; `live` where `out` is a terminal."""
         self._left = dict.fromkeys(stages)
         self._total = len(stages)
-        self._times = times
+        self.times = times
         self._out, self._err, self._live, self._clock = out, errors, live, clock
         self._stage: str | None = None
         self._began = 0.0
@@ -156,12 +158,16 @@ class RunProgress:
                 self._print("\n".join(self._tail), self._err)
             self._print(f"everything that was printed: {log}", self._err)
 
+    def stages_left(self) -> list[str]:
+        """Return the stages that DVC has neither begun nor passed over."""
+        return list(self._left)
+
     def minutes_left(self) -> tuple[float | None, float]:
         """Return minutes to the first verdict (None: it is there) and to the end."""
         spent = self._clock() - self._began
-        rest = {stage: self._times.expected(stage) for stage in self._left}
+        rest = {stage: self.times.expected(stage) for stage in self._left}
         if self._stage is not None:
-            rest[self._stage] = max(1.0, self._times.expected(self._stage) - spent)
+            rest[self._stage] = max(1.0, self.times.expected(self._stage) - spent)
         first = [seconds for stage, seconds in rest.items() if kind_of(stage) in FIRST_VERDICT_STAGES]
         return sum(first) / 60 if first else None, sum(rest.values()) / 60
 
@@ -178,7 +184,7 @@ class RunProgress:
 
     def _end_stage(self) -> None:
         if self._stage is not None:
-            self._times.took(self._stage, self._clock() - self._began)
+            self.times.took(self._stage, self._clock() - self._began)
             self._stage = None
 
     def _print(self, text: str, where: TextIO) -> None:
@@ -194,27 +200,31 @@ class RunProgress:
         number = self._total - len(self._left)
         parts = [f"{number} of {self._total}"]
         if first is not None and first < whole:
-            parts.append(f"about {_minutes(first)} to the first verdict, {_minutes(whole)} to all")
+            parts.append(f"about {minutes_text(first)} to the first verdict, {minutes_text(whole)} to all")
         else:
-            parts.append(f"about {_minutes(whole)} left")
+            parts.append(f"about {minutes_text(whole)} left")
         return "; ".join(parts)
 
 
-def _minutes(minutes: float) -> str:
+def minutes_text(minutes: float) -> str:
+    """Return a duration as a reader wants it."""
     return f"{minutes:.0f} min" if minutes >= 1 else "a minute"
 
 
 @contextmanager
 def shown_progress(stages: Sequence[str]) -> Iterator[RunProgress]:
     """Yield the progress of a run of `stages`; what they take is kept for the next run."""
-    try:
-        known = read_json(TIMES, dict[str, float])
-    except RecordError:
-        known = {}
-    times = StageTimes(known)
+    times = StageTimes(_known_times())
     progress = RunProgress(stages, times, sys.stdout, sys.stderr, live=sys.stdout.isatty())
     try:
         yield progress
     finally:
         progress.clear()
         write_json(TIMES, {stage: round(seconds, 1) for stage, seconds in times.known.items()})
+
+
+def _known_times() -> dict[str, float]:
+    try:
+        return read_json(TIMES, dict[str, float])
+    except RecordError:
+        return {}

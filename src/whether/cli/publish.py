@@ -2,15 +2,16 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from whether.config import PARAMS, Config, load, load_earlier
-from whether.errors import ConfigError, TrackingError
-from whether.records import ARTIFACTS, output_folder, write_json
+from whether.errors import ConfigError, RecordError, TrackingError
+from whether.records import ARTIFACTS, STATE, output_folder, read_json, sha256_file, sha256_json, write_json
 from whether.repository.revisions import records_at_revision
 from whether.tracking.candidates import registered_arms
-from whether.tracking.publish import publish
+from whether.tracking.publish import Receipt, publish
 
 
 def publish_last() -> None:
@@ -22,6 +23,48 @@ def publish_last() -> None:
     receipt = publish(config, ARTIFACTS, registered_arms(config, ARTIFACTS), strict=True)
     with output_folder(ARTIFACTS / "publish") as folder:
         write_json(folder / "receipt.json", receipt)
+
+
+@dataclass(frozen=True)
+class LastPublication:
+    """.state/publication.json: what the last publication to the embedded database read, and what came of it."""
+
+    state: str
+    """SHA-256 of records, settings and database, as they were then."""
+    receipt: Receipt
+
+
+def publish_if_changed(config: Config) -> Receipt:
+    """Publish after a run, unless records, settings and MLflow's database are as the last time: MLflow takes seconds.
+
+    A server is always asked. What never works is a warning, as in the stage `publish`.
+    """
+    note = STATE / "publication.json"
+    state = _publication_state(config)
+    with suppress(RecordError):
+        last = read_json(note, LastPublication)
+        if last.state == state:
+            return last.receipt
+    receipt = publish(config, ARTIFACTS, registered_arms(config, ARTIFACTS), strict=False)
+    state = _publication_state(config)
+    if state and not receipt.pending:
+        write_json(note, LastPublication(state, receipt))
+    return receipt
+
+
+def _publication_state(config: Config) -> str | None:
+    """Return what a publication depends on as one hash; None where that is not known.
+
+    dvc.lock has the hashes of all records and of the code that publishes; the champion decides where aliases point.
+    """
+    database = Path(config.tracking.uri.removeprefix("sqlite:///"))
+    champion = Path(config.retrain.folder) / "champion.json"
+    try:
+        status = database.stat()
+        hashes = [sha256_file(file) for file in (PARAMS, Path("dvc.lock"), *([champion] if champion.exists() else []))]
+    except FileNotFoundError:
+        return None
+    return sha256_json([*hashes, status.st_ino, status.st_size, status.st_mtime_ns])
 
 
 def publish_past(revisions: Sequence[str]) -> None:

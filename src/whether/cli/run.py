@@ -1,15 +1,21 @@
 """`whether run`, `quick`, `report` and `fetch`: the pipeline, and the verdict in the terminal."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import fill
 
 import yaml
 
-from whether.cli.progress import FIRST_VERDICT_STAGES, LOG, kind_of, shown_progress, stage_names
+from whether.cli.first_verdict import parts_to_come, what_changed
+from whether.cli.progress import FIRST_VERDICT_STAGES, LOCK, LOG, RunProgress, kind_of, shown_progress, stage_names
 from whether.config import Config, check, compose, require_packages, write_params
-from whether.errors import RecordError
-from whether.records import ARTIFACTS, Verdict, read_json
+from whether.errors import RecordError, SourceError
+from whether.records import ARTIFACTS, Verdict, exclusive_lock, read_json, write_text
 from whether.repository.repro import reproduce
+from whether.sources.fetch import fetch_all
 
 REPORT = ARTIFACTS / "report" / "report.html"
 VERDICT = ARTIFACTS / "compare" / "verdict.json"
@@ -18,10 +24,16 @@ FIRST_VERDICT = ARTIFACTS / "quick" / "verdict.json"
 
 def quick(overrides: Sequence[str]) -> int:
     """Run what a first verdict needs, and show it: the arms alone. Returns the status of `dvc repro`."""
-    config, stages = _prepare(overrides)
-    status = _repro([stage for stage in stages if kind_of(stage) in FIRST_VERDICT_STAGES], "quick")
-    if not status:
-        _show_first(config, "`whether run` measures the rest")
+    config, text = _composed(overrides)
+    with _only_run():
+        stages = _prepare(config, text)
+        first = [stage for stage in stages if kind_of(stage) in FIRST_VERDICT_STAGES]
+        rest = [stage for stage in stages if stage not in first]
+        with shown_progress(first) as progress:
+            status = _repro(progress, "quick")
+            times = progress.times
+        if not status:
+            _show_first(read_json(FIRST_VERDICT, Verdict), parts_to_come(config, rest, times), "`whether run` goes on")
     return status
 
 
@@ -29,64 +41,114 @@ def run(overrides: Sequence[str]) -> int:
     """Compose the settings, fetch what is missing, run what is not up to date, publish, and show the verdict.
 
     What `dvc repro` does, with settings from the command line, data fetched first, the first verdict shown as soon as
-    there is a new one, and the result at the end. Returns the status of `dvc repro`.
+    there is a new one, and the result at the end. Returns the status of `dvc repro`. Raises RecordError where another
+    run is at work in this folder.
     """
-    config, stages = _prepare(overrides)
-    status = _repro(stages, show_new=_first_verdict_watch(config))
-    if status:
-        return status
+    config, text = _composed(overrides)
+    with _only_run():
+        stages = _prepare(config, text)
+        first = FirstVerdictWatch(config)
+        with shown_progress(stages) as progress:
+            status = _repro(progress, on_idle=first.look)
+        if not status:
+            _show_result(config, first.shown)
+    return status
+
+
+class FirstVerdictWatch:
+    """Shows the first verdict once, as soon as there is a new one."""
+
+    def __init__(self, config: Config):
+        self.shown: Verdict | None = None
+        """The verdict that was shown."""
+        self._config = config
+        self._known = _changed_at(FIRST_VERDICT)
+
+    def look(self, progress: RunProgress) -> None:
+        """Show the first verdict if it is new."""
+        now = _changed_at(FIRST_VERDICT)
+        if now is None or now == self._known:
+            return
+        self._known = now
+        self.shown = read_json(FIRST_VERDICT, Verdict)
+        rest = [stage for stage in progress.stages_left() if kind_of(stage) not in FIRST_VERDICT_STAGES]
+        to_come = parts_to_come(self._config, rest, progress.times)
+        progress.clear()
+        _show_first(self.shown, to_come, "this run continues with it, and loses nothing if you stop it here")
+
+
+def _composed(overrides: Sequence[str]) -> tuple[Config, str]:
+    """Return the settings, checked, and as the text of params.yaml."""
+    text = compose(overrides)
+    config = check(yaml.safe_load(text))
+    require_packages(config)
+    return config, text
+
+
+@contextmanager
+def _only_run() -> Iterator[None]:
+    """Hold the folder against another run, which would write the same settings and records."""
+    taken = (
+        f"another `whether run` or `whether quick` is at work in {Path.cwd()}: wait for its end, or stop it; this one"
+        " has changed nothing"
+    )
+    with exclusive_lock(LOCK, lambda: RecordError(taken)):
+        yield
+
+
+def _prepare(config: Config, text: str) -> list[str]:
+    """Begin the log, fetch what is missing and write params.yaml; return the stages."""
+    write_text(LOG, "")
+    with _downloads_in_log():
+        fetch_all(config)
+    write_params(text)
+    return stage_names(Path("dvc.yaml"), yaml.safe_load(text))
+
+
+@contextmanager
+def _downloads_in_log() -> Iterator[None]:
+    """Keep in the log what pip prints meanwhile, and say where it is if a download fails."""
+    sources, handler = logging.getLogger("whether.sources"), logging.FileHandler(LOG, encoding="utf-8")
+    level = sources.level
+    sources.addHandler(handler)
+    sources.setLevel(logging.DEBUG)
+    try:
+        yield
+    except SourceError as error:
+        if LOG.stat().st_size:
+            raise SourceError(f"{error}\neverything that was printed: {LOG}") from error
+        raise
+    finally:
+        sources.removeHandler(handler)
+        sources.setLevel(level)
+        handler.close()
+
+
+def _show_first(verdict: Verdict, to_come: str, what_next: str) -> None:
+    """Print the verdict that the arms alone give, and what is not measured yet."""
     from whether.report.terminal import print_verdict
-    from whether.tracking.candidates import registered_arms
-    from whether.tracking.publish import publish
+
+    print_verdict(verdict)
+    print(f"\nThis is the first verdict, from the arms alone. {to_come}; {what_next}.\n", flush=True)
+
+
+def _show_result(config: Config, first: Verdict | None) -> None:
+    """Bring MLflow up to date and print the verdict, after what it changes against the first one if that was shown."""
+    from whether.cli.publish import publish_if_changed
+    from whether.report.terminal import print_verdict
 
     # The stage `publish` ran already or came from the cache; a server or database that was away then is caught up here.
-    receipt = publish(config, ARTIFACTS, registered_arms(config, ARTIFACTS), strict=False)
+    receipt = publish_if_changed(config)
     verdict = read_json(VERDICT, Verdict)
+    if first is not None:
+        print("\nSince the first verdict\n")
+        for line in what_changed(first, verdict):
+            print(fill(line, get_terminal_size().columns, initial_indent="  • ", subsequent_indent="    "))
     print_verdict(verdict)
     print(f"\nreport   {REPORT}\nverdict  {VERDICT}\nMLflow   `whether ui`, then http://127.0.0.1:5000")
     model = receipt.models.get(verdict.recommended_arm or "")
     if model:
         print(f'model    mlflow.pyfunc.load_model("models:/{model}")')
-    return 0
-
-
-def _prepare(overrides: Sequence[str]) -> tuple[Config, list[str]]:
-    """Compose the settings, fetch what is missing and write params.yaml; return the settings and the stages."""
-    from whether.sources.fetch import fetch_all
-
-    text = compose(overrides)
-    values = yaml.safe_load(text)
-    config = check(values)
-    require_packages(config)
-    fetch_all(config)
-    write_params(text)
-    return config, stage_names(Path("dvc.yaml"), values)
-
-
-def _show_first(config: Config, what_next: str) -> None:
-    """Print the verdict that the arms alone give, and what is not measured yet."""
-    from whether.report.terminal import print_verdict
-
-    print_verdict(read_json(FIRST_VERDICT, Verdict))
-    rest = ["general ability kept and speed (benchmark)"]
-    rest += ["other formats and samples (robustness)"] if config.robustness.examples else []
-    rest += ["the learning curve"] if config.curve.labels else []
-    print(f"\nThis is the first verdict, from the arms alone. Not measured yet: {', '.join(rest)}; {what_next}.\n")
-
-
-def _first_verdict_watch(config: Config) -> Callable[[Callable[[], None]], None]:
-    """Return what prints the first verdict once, as soon as there is a new one; it is given what makes room for it."""
-    known = _changed_at(FIRST_VERDICT)
-
-    def look(make_room: Callable[[], None]) -> None:
-        nonlocal known
-        now = _changed_at(FIRST_VERDICT)
-        if now is not None and now != known:
-            known = now
-            make_room()
-            _show_first(config, "this run continues with it, and loses nothing if you stop it here")
-
-    return look
 
 
 def _changed_at(file: Path) -> int | None:
@@ -97,22 +159,19 @@ def _changed_at(file: Path) -> int | None:
         return None
 
 
-def _repro(
-    stages: Sequence[str], *targets: str, show_new: Callable[[Callable[[], None]], None] = lambda _: None
-) -> int:
+def _repro(progress: RunProgress, *targets: str, on_idle: Callable[[RunProgress], None] = lambda _: None) -> int:
     """Run `dvc repro` on the settings just composed and return its status; the terminal shows how far it is.
 
-    `show_new` is called again and again meanwhile.
+    `on_idle` is called again and again meanwhile, and once at the end.
     """
-    with shown_progress(stages) as progress:
 
-        def idle() -> None:
-            show_new(progress.clear)
-            progress.tick()
+    def idle() -> None:
+        on_idle(progress)
+        progress.tick()
 
-        status = reproduce(LOG, *targets, on_line=progress.handle_line, on_idle=idle)
-        progress.end(status, LOG)
-    show_new(progress.clear)
+    status = reproduce(LOG, *targets, on_line=progress.handle_line, on_idle=idle)
+    progress.end(status, LOG)
+    on_idle(progress)
     return status
 
 
@@ -126,6 +185,5 @@ def report() -> None:
 def fetch(overrides: Sequence[str]) -> None:
     """Fetch what a run reads from outside, and check what is there: data/, packages, data sets of the hub."""
     from whether.cli.settings import last_or_composed
-    from whether.sources.fetch import fetch_all
 
     fetch_all(last_or_composed(overrides))

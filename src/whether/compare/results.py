@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LatencyMetrics:
-    """What of artifacts/score/<arm>/metrics.json was measured with requests sent alone."""
+    """What of artifacts/score/<arm>/metrics.json was measured with requests sent one at a time."""
 
     latency_p50: float | None = None
     latency_p95: float | None = None

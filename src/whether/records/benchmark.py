@@ -59,7 +59,7 @@ class BenchmarkMetrics:
     tokens_per_second_decode: float | None = None
     """Answer tokens written a second in a batch."""
     latency_p50: float | None = None
-    """Seconds of a request sent alone."""
+    """Seconds of a request, sent one at a time."""
     latency_p95: float | None = None
     latency_input_tokens: int | None = None
     latency_output_tokens: float | None = None

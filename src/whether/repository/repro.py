@@ -28,13 +28,13 @@ FAILED_STAGE = 255
 def reproduce(log: Path, *stages: str, on_line: Callable[[str], None], on_idle: Callable[[], None]) -> int:
     """Run `dvc repro` in the session of the terminal, of all stages where none is named, and return its status.
 
-    Each line that DVC and its stages print is kept in `log` and given to `on_line`; a progress bar is not. `on_idle` is
-    called about twice a second. After Ctrl-C, which DVC and the stage get too, it waits for their end; any other
+    Each line that DVC and its stages print is added to `log` and given to `on_line`; a progress bar is not. `on_idle`
+    is called about twice a second. After Ctrl-C, which DVC and the stage get too, it waits for their end; any other
     exception ends both.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     lines: Queue[str | None] = Queue()
-    with log.open("w", encoding="utf-8") as kept, _start(*stages) as process:
+    with log.open("a", encoding="utf-8") as kept, _start(*stages) as process:
         Thread(target=_put_lines, args=(process, lines), daemon=True).start()
         try:
             for line in _coming(lines, on_idle):

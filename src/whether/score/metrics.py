@@ -29,7 +29,7 @@ def split_metrics(
 
 
 def latency_metrics(seconds: Sequence[float]) -> dict[str, float]:
-    """Return median and 95th percentile (linear interpolation) of the wall times of requests sent alone."""
+    """Return median and 95th percentile (linear interpolation) of the wall times of requests sent one at a time."""
     import numpy as np
 
     p50, p95 = np.percentile(seconds, [50, 95])

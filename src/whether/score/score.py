@@ -137,7 +137,7 @@ def prediction(
 
 
 def _latency(asked: Path, answered: Path, predictions: Sequence[Prediction]) -> tuple[list[float], int | None]:
-    """Return the seconds of requests, and peak memory: building and generation of each, where they were sent alone.
+    """Return the seconds of requests, and peak memory: building and generation of each where sent one at a time.
 
     A served model's were requests by themselves; to ask again would cost again, and be answered by what is kept.
     """

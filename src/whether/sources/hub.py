@@ -1,5 +1,6 @@
 """Rows from a data set of the Hugging Face hub, at a pinned commit, as a file of this repository."""
 
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 from whether.config import SourceConfig
 from whether.errors import ConfigError, RecordError, SourceError
 from whether.records import named_write_errors, read_json, sha256_file, write_json
+
+logger = logging.getLogger(__name__)
 
 
 def fetch_rows(source: SourceConfig) -> None:
@@ -24,6 +27,7 @@ def fetch_rows(source: SourceConfig) -> None:
     origin = {key: getattr(source, key) for key in ("hub", "name", "split", "revision")}
     if _is_there(path, origin):
         return
+    logger.info("fetching data set %s ...", source.hub)
     rows = _load(source)
     with named_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

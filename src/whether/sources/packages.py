@@ -1,5 +1,6 @@
 """Files from the Python package index, pinned by version and hash, downloaded once for all clones."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -10,6 +11,8 @@ from filelock import FileLock
 
 from whether.errors import SourceError
 from whether.records import named_write_errors, sha256_file
+
+logger = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
@@ -53,11 +56,13 @@ def _download(package: str, version: str, sha256: str, folder: Path) -> None:
         (partial / "requirements.txt").write_text(f"{package}=={version} --hash=sha256:{sha256}\n", encoding="utf-8")
         (partial / "files").mkdir()
         command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--no-deps"]
-        command += ["--require-hashes", "--no-build-isolation", "--no-cache-dir", "--no-input", "--progress-bar", "on"]
+        command += ["--require-hashes", "--no-build-isolation", "--no-cache-dir", "--no-input", "--progress-bar", "off"]
         command += ["-r", str(partial / "requirements.txt"), "-d", str(partial / "files")]
-        # pip unpacks in TMPDIR: here, so that nothing is left elsewhere. Its progress goes to standard error (2).
+        # pip unpacks in TMPDIR: here, so that nothing is left elsewhere. What it prints is for the log.
         environment = {**os.environ, "TMPDIR": str(partial)}
-        done = subprocess.run(command, env=environment, stdout=2, stderr=subprocess.PIPE, text=True, check=False)
+        logger.info("fetching %s %s ...", package, version)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        logger.debug("%s%s", done.stdout, done.stderr)
         if done.returncode:
             raise SourceError(_reason(f"{package}=={version}", sha256, done.stderr))
         shutil.rmtree(folder, ignore_errors=True)
