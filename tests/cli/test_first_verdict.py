@@ -35,14 +35,14 @@ def verdict(**measured: float | None) -> Verdict:
 
 def test_what_is_still_to_come_has_its_minutes(config: Config) -> None:
     assert parts_to_come(config, STAGES, TIMES) == (
-        "Still to come, in about 12 min: other formats and samples (robustness): 3 min,"
-        " general ability kept and speed (benchmark): 2 min, the learning curve: 6 min"
+        "Still to come, about 12 min: other formats and samples (robustness, 3 min),"
+        " general ability kept and speed (benchmark, 2 min), the learning curve (curve, 6 min)"
     )
     less = replace(
         config, robustness=replace(config.robustness, examples=0), curve=replace(config.curve, labels=[], seeds=[])
     )
     assert parts_to_come(less, ["benchmark@base", "compare"], TIMES) == (
-        "Still to come, in about 2 min: general ability kept and speed (benchmark): 2 min"
+        "Still to come, about 2 min: general ability kept and speed (benchmark, 2 min)"
     )
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from whether.cli.progress import StageTimes, kind_of, minutes_text
 from whether.config import Config
-from whether.metrics.format import format_interval, format_value
+from whether.metrics.format import compact_interval, format_value
 from whether.records import HEADLINES, Verdict
 
 
@@ -13,13 +13,15 @@ class Part(NamedTuple):
     """Something that a run measures after the first verdict."""
 
     name: str
+    group: str
+    """What its settings are called."""
     kinds: tuple[str, ...]
     """Kinds of stages that measure it."""
 
 
-ROBUSTNESS = Part("other formats and samples (robustness)", ("robustness",))
-BENCHMARK = Part("general ability kept and speed (benchmark)", ("benchmark",))
-CURVE = Part("the learning curve", ("curve_data", "curve_tune", "curve_generate"))
+ROBUSTNESS = Part("other formats and samples", "robustness", ("robustness",))
+BENCHMARK = Part("general ability kept and speed", "benchmark", ("benchmark",))
+CURVE = Part("the learning curve", "curve", ("curve_data", "curve_tune", "curve_generate"))
 
 
 def parts_to_come(config: Config, stages: Sequence[str], times: StageTimes) -> str:
@@ -29,9 +31,10 @@ def parts_to_come(config: Config, stages: Sequence[str], times: StageTimes) -> s
     shown = []
     for part in parts:
         seconds = [times.expected(stage) for stage in stages if kind_of(stage) in part.kinds]
-        shown.append(f"{part.name}: {minutes_text(sum(seconds) / 60)}" if seconds else part.name)
+        time = f", {minutes_text(sum(seconds) / 60)}" if seconds else ""
+        shown.append(f"{part.name} ({part.group}{time})")
     whole = sum(times.expected(stage) for stage in stages) / 60
-    return f"Still to come, in about {minutes_text(whole)}: {', '.join(shown)}"
+    return f"Still to come, about {minutes_text(whole)}: {', '.join(shown)}"
 
 
 def what_changed(first: Verdict, verdict: Verdict) -> list[str]:
@@ -66,7 +69,7 @@ def _additions(first: Verdict, verdict: Verdict) -> list[str]:
     for metric in ("sensitivity_worst", "retention_change", "retention", "tokens_per_second"):
         measured, then = verdict.arms[arm].metrics.get(metric), before.get(metric)
         if measured and measured.value is not None and (then is None or then.value is None):
-            interval = format_interval(metric, measured)
+            interval = compact_interval(metric, measured)
             shown[metric] = format_value(metric, measured.value) + (f" ({interval})" if interval else "")
     lines = []
     if "sensitivity_worst" in shown:
