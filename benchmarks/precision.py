@@ -72,7 +72,7 @@ def main() -> None:
     if options.json:
         print(json.dumps({name: summary(found) for name, found in compared.items()}))
         return
-    print("| arm | examples | same answer | score, float32 | score, bfloat16 | difference, points (95% interval) |")
+    print("| arm | examples | same answer | score, float32 | score, bfloat16 | difference (95% interval) |")
     print("|---|---:|---:|---:|---:|---:|")
     for name, found in compared.items():
         scores, difference = found.scores, found.difference

@@ -210,3 +210,24 @@ def test_device_that_is_not_there(tiny_model):
         pytest.skip("this machine has it")
     with pytest.raises(EngineError, match="device mps is not available"):
         LocalModel.load(tiny_model, None, model_config().__class__(**{**vars(model_config()), "device": "mps"}))
+
+
+def test_prefixes_are_checked_on_the_base_and_not_on_what_a_checkpoint_makes_of_it(tiny_model, tmp_path, monkeypatch):
+    """In bfloat16 rounding can change the sure answer of a tuned model, which says nothing about shared prefixes."""
+    from whether.engine import local, tree_check
+
+    checked = []
+
+    def watch(model):
+        checked.append(model.model.layers[0].mlp.up_proj.weight.detach().clone())
+        return tree_check.supports_shared_prefix(model)
+
+    monkeypatch.setattr(local, "supports_shared_prefix", watch)
+    write_adapter(tiny_model, tmp_path, lora_alpha=200)
+    base = LocalModel.load(tiny_model, None, model_config("bfloat16"))
+    tuned = LocalModel.load(tiny_model, tmp_path, model_config("bfloat16"))
+    assert base.uses_tree
+    assert tuned.uses_tree
+    assert base.with_checkpoint(tmp_path).uses_tree
+    assert len(checked) == 2
+    assert (checked[0] == checked[1]).all()

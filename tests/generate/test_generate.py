@@ -44,6 +44,7 @@ def test_an_arm_answers_dev_and_test_and_measures(make_artifacts, tiny_model, la
         "n_dev",
         "n_test",
         "n_latency",
+        "dtype",
     }
     assert metrics["dev"]["computed_tokens"] < metrics["dev"]["input_tokens"] / 2  # the examples are shared
     assert (folder / "prompt.txt").read_text() == predictions[0].prompt

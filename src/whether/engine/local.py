@@ -66,12 +66,19 @@ class LocalModel:
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, memory: int | None = None, *, tuned: AppliedCheckpoint | None = None
+        self,
+        model: Any,
+        tokenizer: Any,
+        memory: int | None = None,
+        *,
+        tuned: AppliedCheckpoint | None = None,
+        uses_tree: bool | None = None,
     ):
         """Wrap a loaded model and its tokenizer, and choose how requests go through it.
 
         `memory` is what keys, values and activations may take, in bytes; None: half of what is free, at most 4 GiB.
-        `tuned` is what a checkpoint adds to the model's weights; None: nothing.
+        `tuned` is what a checkpoint adds to the model's weights; None: nothing. `uses_tree` is what
+        `supports_shared_prefix` said of the base model; None: the model is checked.
         """
         self.model = model
         self.tokenizer = tokenizer
@@ -83,7 +90,7 @@ class LocalModel:
         """What begins a text that has no context."""
         self.limits = limits(model, memory or default_budget(model.device))
         """How much goes through the model at once; halved for as long as a call is out of memory."""
-        self.uses_tree = supports_shared_prefix(model)
+        self.uses_tree = supports_shared_prefix(model) if uses_tree is None else uses_tree
         """Whether shared prefixes are computed once; False for a model that the check found unfit for it."""
         self._memory = memory
         self._kept: KeptPrefix | None = None
@@ -111,8 +118,10 @@ class LocalModel:
         torch.set_num_threads(config.threads or cpu_count())
         model, tokenizer = load_base(model_folder, getattr(torch, precision_of(config)))
         model = model.to(select_device(config.device))
+        # Of the base: the check is of the architecture, and rounding moves the sure answers of a tuned model further.
+        uses_tree = supports_shared_prefix(model)
         tuned = AppliedCheckpoint(model) if checkpoint_folder is None else apply_checkpoint(model, checkpoint_folder)
-        return cls(_frozen(tuned, {}), tokenizer, config.memory, tuned=tuned)
+        return cls(_frozen(tuned, {}), tokenizer, config.memory, tuned=tuned, uses_tree=uses_tree)
 
     def with_checkpoint(self, checkpoint_folder: Path) -> "LocalModel":
         """Return a second model: this one with a checkpoint's adapter. This one stays as it is, to the last bit.
@@ -126,7 +135,7 @@ class LocalModel:
         second = share_weights(self.model)
         packs = unpack_layers(second)
         tuned = apply_checkpoint(second, checkpoint_folder)
-        return LocalModel(_frozen(tuned, packs), self.tokenizer, self._memory, tuned=tuned)
+        return LocalModel(_frozen(tuned, packs), self.tokenizer, self._memory, tuned=tuned, uses_tree=self.uses_tree)
 
     @contextmanager
     def keeping_prefix(self) -> Iterator[None]:

