@@ -66,8 +66,8 @@ class TunerConfig:
     micro_batch_size: Count | None = None
     """Examples that go through the model at once, at most; None: the whole batch. It bounds memory, not the result."""
     balanced: bool | Literal["auto"] = "auto"
-    """Whether every label is drawn equally often, the length of an epoch staying, and counts equally in choosing the
-    best step. `auto`: where labels are very unequal (`whether.finetune.data.are_unequal`)."""
+    """Whether every label is drawn equally often, the length of an epoch staying, and the best step chosen by macro-F1
+    on dev. `auto`: where labels are very unequal (`whether.finetune.data.are_unequal`)."""
     prompt: PromptConfig | None = None
     """Tune with this prompt's messages; None: with the task's instruction and the input alone."""
     warm_start: WarmStartConfig | None = None
