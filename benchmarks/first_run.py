@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -110,8 +111,10 @@ def picture(printed: Sequence[Line]) -> str:
     console = Console(record=True, width=WIDTH, file=io.StringIO(), highlight=False)
     console.print(Text("       $ make run", style="bold"))
     for seconds, text in printed:
-        minutes = Text(f"{int(seconds) // 60:3}:{int(seconds) % 60:02}  ", style="dim")
-        console.print(minutes + Text(text) if text.strip() else "")
+        minutes = f"{int(seconds) // 60:3}:{int(seconds) % 60:02}  "
+        for number, part in enumerate(textwrap.wrap(text, WIDTH - 9, drop_whitespace=False) or [""]):
+            shown = part.lstrip() if number else part
+            console.print(Text.assemble((" " * 8 if number or not text.strip() else minutes, "dim"), shown.rstrip()))
     drawn = console.export_svg(title="make run, minutes and seconds since the start")
     return re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL)  # fonts that a page would load from elsewhere
 
