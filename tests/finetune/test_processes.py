@@ -19,7 +19,8 @@ from whether.records import STATE, read_json
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {
-    "model.device": "cpu", "model.threads": 1, "tuner.r": 4, "tuner.alpha": 8, "tuner.learning_rate": 5e-3,
+    "model.device": "cpu", "model.dtype": "float32", "model.threads": 1,
+    "tuner.r": 4, "tuner.alpha": 8, "tuner.learning_rate": 5e-3,
     "tuner.batch_size": 5, "tuner.epochs": 4, "tuner.evaluations_per_epoch": 1, "tuner.max_length": 128,
     "tuner.micro_batch_size": 2,
 }  # fmt: skip

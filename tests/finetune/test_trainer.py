@@ -104,17 +104,17 @@ def test_the_estimate_of_macro_f1_is_exact_with_two_classes() -> None:
     import numpy as np
     from sklearn.metrics import f1_score
 
-    from whether.finetune.losses import macro_f1_estimate
+    from whether.finetune.losses import class_f1_estimate
 
     rng = np.random.default_rng(0)
     targets, answers = rng.integers(0, 2, (2, 60))
-    assert macro_f1_estimate(targets == answers, targets) == pytest.approx(f1_score(targets, answers, average="macro"))
+    assert class_f1_estimate(targets == answers, targets) == pytest.approx(f1_score(targets, answers, average="macro"))
     frequent, guessed = [True] * 78 + [False] * 22, [True] * 44 + [False] * 34 + [True] * 14 + [False] * 8
     classes, all_classes = (
         ["a"] * 78 + ["b"] * 15 + ["c"] * 7,
         [*frequent[:73], *[False] * 5, *[True] * 8, *[False] * 14],
     )
-    scores = [macro_f1_estimate(np.array(one), classes) for one in (frequent, guessed, all_classes)]
+    scores = [class_f1_estimate(np.array(one), classes) for one in (frequent, guessed, all_classes)]
     assert scores[0] < scores[1] < scores[2]
 
 

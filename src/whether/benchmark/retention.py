@@ -135,13 +135,15 @@ def _quiet() -> Iterator[None]:
         return tqdm(*arguments, **(options | {"disable": True}))
 
     logger.setLevel(logging.ERROR)
+    had_bars = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
         with _replaced(lm_eval.api.task, "tqdm", silent), _replaced(lm_eval.api.model, "tqdm", silent):
             yield
     finally:
         logger.setLevel(level)
-        datasets.enable_progress_bars()
+        if had_bars:
+            datasets.enable_progress_bars()
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def finetune(
             results.write_base(name, model.name, seed, folder)
         return
     processes.begin()
-    model = processes.from_main(lambda: with_native_precision(model))
+    model = with_native_precision(model)
     data = read_data(training_set)
     states = STATE / "finetune"
     state = states / f"{name}-{state_key(tuner, model, seed, data, model_folder)[:16]}"

@@ -46,13 +46,13 @@ def dev_metrics(prediction: EvalPrediction, classes: Sequence[Hashable] | None =
     few examples give many ties, and among those the surer model is the better guess. It is their number minus a
     monotone function of the loss in [0, 1), so that the loss can never outweigh an example.
 
-    With `classes`, one for each example, `macro_f1_estimate` takes the place of that number: a model that gives the
+    With `classes`, one for each example, `class_f1_estimate` takes the place of that number: a model that gives the
     most frequent answer to everything is then no better than one that tells the others apart.
     """
     losses, right = prediction.predictions
     tokens = prediction.label_ids
     loss, exact = float(losses.sum() / tokens.sum()), right == tokens
-    quality = 1e6 * macro_f1_estimate(exact, classes) if classes else float(exact.sum())
+    quality = 1e6 * class_f1_estimate(exact, classes) if classes else float(exact.sum())
     return {
         "loss": loss,
         "token_accuracy": float(right.sum() / tokens.sum()),
@@ -61,7 +61,7 @@ def dev_metrics(prediction: EvalPrediction, classes: Sequence[Hashable] | None =
     }
 
 
-def macro_f1_estimate(exact: "np.ndarray[Any, np.dtype[np.bool_]]", classes: Sequence[Hashable]) -> float:
+def class_f1_estimate(exact: "np.ndarray[Any, np.dtype[np.bool_]]", classes: Sequence[Hashable]) -> float:
     """Return the mean over classes of their F1, given which examples are answered right and the class of each.
 
     Which class a wrong answer names is not known, so each is taken to be one of the others, all equally likely: with
