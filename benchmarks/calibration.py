@@ -38,7 +38,7 @@ from whether.metrics.metric import metric_of
 from whether.records import Comparison
 from whether.stats.inference import mean_interval, score_difference
 from whether.stats.intervals import Codes, Floats, InferenceSettings, Interval, PairedDifference, rate_interval
-from whether.stats.simultaneous import FamilyDifference, corrected_differences, simultaneous_differences
+from whether.stats.simultaneous import FamilyDifference, holm_differences, simultaneous_differences
 from whether.stats.totals import estimate_difference, estimate_interval
 
 SIZES = (50, 100, 200, 500, 2000)
@@ -180,7 +180,7 @@ def _false_claims(cell: Cell, rng: np.random.Generator) -> Sequence[float]:
         gap = true[row.arm_a] - true[row.arm_b]
         return (row.conclusion == "a_better" and gap <= 0) or (row.conclusion == "b_better" and gap >= 0)
 
-    explored = comparisons(corrected_differences(others), "accuracy", "exploratory", policy)
+    explored = comparisons(holm_differences(others), "accuracy", "exploratory", policy)
     return any(map(false, judged.family)), any(map(false, explored)) if explored else np.nan
 
 

@@ -10,7 +10,7 @@ from whether.compare.sample_size import MAX_LABELS, labels_needed
 from whether.config import PolicyConfig
 from whether.stats.inference import score_difference
 from whether.stats.intervals import InferenceSettings, Interval, PairedDifference
-from whether.stats.simultaneous import difference_root
+from whether.stats.simultaneous import covariance_root
 
 POLICY = PolicyConfig(margin=0.03)
 ARMS = [ArmSummary("base-knn", "prompt", 0.9, 100, 1.0, {}), ArmSummary("lora-knn", "both", 0.9, 100, 2.0, {})]
@@ -48,6 +48,6 @@ def test_differences_of_three_arms_vary_together_as_observed():
     found = {
         (x, y): score_difference(arms[x], arms[y], InferenceSettings(resamples=100)) for x, y in combinations("abc", 2)
     }
-    root = difference_root(list(found), np.array([row.deviation for row in found.values()]))
+    root = covariance_root(list(found), np.array([row.deviation for row in found.values()]))
     observed = np.cov([arms[x] - arms[y] for x, y in found])
     assert root.T @ root == pytest.approx(observed, abs=2e-3)

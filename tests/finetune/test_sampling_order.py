@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from whether.finetune.data import TrainingRow, are_unequal
+from whether.finetune.data import TrainingRow, are_imbalanced
 from whether.finetune.order import StepLoader, StepSampler
 
 CLASSES = ["often"] * 17 + ["seldom"] * 3 + ["once"]
@@ -46,7 +46,7 @@ def test_balanced_draws_every_class_equally_often_and_keeps_the_length(number: i
     ],
 )
 def test_which_labels_are_very_unequal(counts: tuple[int, ...], unequal: bool) -> None:
-    assert are_unequal([name for name, count in enumerate(counts) for _ in range(count)]) == unequal
+    assert are_imbalanced([name for name, count in enumerate(counts) for _ in range(count)]) == unequal
 
 
 def test_what_does_not_divide_goes_to_random_classes() -> None:

@@ -11,21 +11,55 @@ from scipy.stats import norm, studentized_range
 from tests.shipped_metrics import label_totals, metric
 from whether.stats.inference import score_difference
 from whether.stats.intervals import InferenceSettings, Interval, PairedDifference
-from whether.stats.simultaneous import LargestOfFamily, difference_root, judged_at, simultaneous_differences
+from whether.stats.simultaneous import MaxStatistic, pair_covariance, per_comparison_alpha, simultaneous_differences
 from whether.stats.totals import estimate_difference
+
+PAIRS = list(combinations("abc", 2))
 
 
 @pytest.mark.parametrize("arms", ["ab", "abc", "abcde"])
 def test_pairs_of_equal_arms_are_judged_as_tukey_has_it(arms):
     pairs = list(combinations(arms, 2))
-    each = judged_at(pairs, np.ones(len(pairs)), 0.05)
+    each = per_comparison_alpha(pairs, np.ones(len(pairs)), 0.05)
     assert norm.isf(each / 2) == pytest.approx(studentized_range.isf(0.05, len(arms), np.inf) / 2**0.5, abs=0.001)
 
 
 def test_small_p_values_are_right_too_and_never_zero():
-    largest = LargestOfFamily(difference_root([("a", "b"), ("a", "c"), ("b", "c")], np.ones(3)))
-    assert largest.chance(1e-12) == pytest.approx(3e-12, rel=0.02)  # Bonferroni's, as overlaps are rare there
-    assert largest.chance(1.0) == pytest.approx(1.0)
+    largest = MaxStatistic(pair_covariance(PAIRS, np.ones(3)))
+    assert largest.adjusted(1e-12) == pytest.approx(3e-12, rel=0.02)  # Bonferroni's, as overlaps are rare there
+    assert largest.adjusted(1.0) == pytest.approx(1.0)
+
+
+def test_deviations_that_no_three_arms_have_are_corrected_by_bonferroni():
+    largest = MaxStatistic(pair_covariance(PAIRS, np.array([0.01, 0.3, 0.1])))
+    assert (largest.adjusted(0.01), largest.adjusted(0.5)) == (0.03, 1.0)
+    assert per_comparison_alpha(PAIRS, np.array([0.01, 0.3, 0.1]), 0.06) == pytest.approx(0.02)
+
+
+def test_differences_that_are_one_are_not_corrected():
+    assert MaxStatistic(np.ones((2, 2))).per_comparison(0.05) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("kind", ["groups", "runs"])
+def test_two_arms_that_answer_alike_and_a_third_one_have_a_verdict(kind):
+    rng = np.random.default_rng(0)
+    same = (rng.random(120) < 0.8).astype(float)
+    other = same.copy()
+    other[[3, 40, 77, 110]] = 1 - other[[3, 40, 77, 110]]
+    arms = {"a": same, "b": same.copy(), "c": other}
+    clusters = np.repeat(np.arange(6), 20) if kind == "groups" else None
+    if kind == "runs":
+        arms = {name: (rng.random((3, 120)) < 0.5).astype(float) for name in "abc"} | {"a": same}
+
+    def difference(pair: tuple[str, str], level: float) -> PairedDifference:
+        settings = InferenceSettings(level, resamples=200, clusters=clusters)
+        return score_difference(arms[pair[0]], arms[pair[1]], settings)
+
+    differences = {pair: difference(pair, 0.95) for pair in PAIRS}
+    found = simultaneous_differences(differences, lambda pair, level: difference(pair, level).interval, 0.95)
+    for row in found.values():
+        assert (row.interval.low > 0 or row.interval.high < 0) == (row.p_adjusted < 0.05)
+        assert np.isfinite([*row.interval, row.p_adjusted, row.power]).all()
 
 
 def test_a_pair_alone_is_not_corrected():

@@ -25,7 +25,7 @@ from whether.records import (
     read_jsonl,
 )
 from whether.stats.intervals import InferenceSettings, PairedDifference
-from whether.stats.simultaneous import corrected_differences
+from whether.stats.simultaneous import holm_differences
 from whether.stats.totals import estimate_difference
 
 _CONCLUSIONS: dict[str, ChangeConclusion] = {"a_better": "better", "b_better": "worse", "equivalent": "unchanged"}
@@ -64,7 +64,7 @@ def changes(then: VerdictFiles, now: VerdictFiles, config: Config, settings: Inf
             name, row.estimate.difference, row.interval.low, row.interval.high, row.estimate.p_value, row.p_adjusted,
             row.estimate.n, _CONCLUSIONS.get(conclude(row, config.policy), "not_shown"),
         )
-        for name, row in corrected_differences(differences).items()
+        for name, row in holm_differences(differences).items()
     ]  # fmt: skip
     found = Changes(
         answer_then=then.verdict.answer,

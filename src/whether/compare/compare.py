@@ -51,7 +51,7 @@ from whether.records import (
 )
 from whether.stats.inference import unbounded_mean_interval
 from whether.stats.intervals import InferenceSettings, PairedDifference
-from whether.stats.simultaneous import corrected_differences
+from whether.stats.simultaneous import holm_differences
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ def reach_verdict(
         task=study.task.name,
         model=config.model.name,
         arms=arms,
-        comparisons=judged.family + comparisons(corrected_differences(exploratory), metric.name, "exploratory", policy),
+        comparisons=judged.family + comparisons(holm_differences(exploratory), metric.name, "exploratory", policy),
         provenance=provenance(artifacts, config, dtype=study.dtype),
         further_labels=judged.further,
         metric=metric.name,

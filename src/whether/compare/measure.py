@@ -125,15 +125,16 @@ def measure(arm: Arm, study: Results, config: Config, settings: InferenceSetting
 def collapsed_to(arm: Arm, study: Results) -> tuple[str, float] | None:
     """Return the one answer that an arm gives to nearly everything, and its share on test; None where it does not.
 
-    That is `COLLAPSED` of the answers or more, where fewer examples have the label. Label tasks only.
+    That is `COLLAPSED` of the answers or more, and other answers are given less than half as often as they are right.
+    Label tasks only.
     """
     kind = output_of(study.task)
     if kind.classes is None:
         return None
     answer, count = Counter(row.answer for row in arm.test).most_common(1)[0]
-    asked = sum(kind.canonical(example.target) == answer for example in study.examples)
-    share = count / len(arm.test)
-    return None if answer is None or share < COLLAPSED or asked / len(arm.test) >= COLLAPSED else (answer, share)
+    others = sum(kind.canonical(example.target) != answer for example in study.examples)
+    share, given = count / len(arm.test), len(arm.test) - count
+    return (answer, share) if answer is not None and share >= COLLAPSED and 2 * given < others else None
 
 
 def quality_low(arm: Arm, task: Task, metric: Metric, settings: InferenceSettings) -> float:

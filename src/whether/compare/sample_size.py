@@ -21,7 +21,7 @@ from scipy.stats import norm
 from whether.compare.decide import ArmSummary, Status, cheapest_acceptable
 from whether.config import PolicyConfig
 from whether.stats.intervals import Floats, PairedDifference
-from whether.stats.simultaneous import difference_root, judged_at
+from whether.stats.simultaneous import covariance_root, per_comparison_alpha
 
 POWER = 0.8
 """Chance that the further labels which a verdict asks for settle it, as benchmarks/calibration.py measures."""
@@ -62,8 +62,8 @@ def labels_needed(
     present = rows[0].n
     observed = np.array([row.difference for row in rows])
     deviation, run_error = (np.array([getattr(row, key) for row in rows]) for key in ("deviation", "run_error"))
-    root = difference_root(pairs, deviation)
-    bound = norm.isf(judged_at(pairs, np.hypot(deviation / math.sqrt(present), run_error), policy.alpha) / 2)
+    root = covariance_root(pairs, deviation)
+    bound = norm.isf(per_comparison_alpha(pairs, np.hypot(deviation / math.sqrt(present), run_error), policy.alpha) / 2)
     rng = np.random.default_rng(seed)
     scale = _scale(present * deviation.min() ** 2, deviation.max(), rng)[:, None]
     truth, noise = (scale * (rng.standard_normal((_CONTINUATIONS, len(pairs))) @ root) for _ in range(2))

@@ -67,7 +67,7 @@ class TunerConfig:
     """Examples that go through the model at once, at most; None: the whole batch. It bounds memory, not the result."""
     balanced: bool | Literal["auto"] = "auto"
     """Whether every label is drawn equally often, the length of an epoch staying, and the best step chosen by macro-F1
-    on dev. `auto`: where labels are very unequal (`whether.finetune.data.are_unequal`)."""
+    on dev. `auto`: where labels are imbalanced (`whether.finetune.data.are_imbalanced`)."""
     prompt: PromptConfig | None = None
     """Tune with this prompt's messages; None: with the task's instruction and the input alone."""
     warm_start: WarmStartConfig | None = None

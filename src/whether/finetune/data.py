@@ -11,8 +11,8 @@ from whether.records import TrainingExample
 
 _SHOWN = 5
 
-UNEQUAL = 0.75
-"""Effective number of classes over their number, below which `are_unequal` says so."""
+IMBALANCED = 0.75
+"""Effective number of classes over their number, below which `are_imbalanced` says so."""
 
 
 class TrainingRow(NamedTuple):
@@ -34,7 +34,7 @@ class Classes(NamedTuple):
     dev: list[str]
 
 
-def are_unequal(classes: Sequence[Hashable]) -> bool:
+def are_imbalanced(classes: Sequence[Hashable]) -> bool:
     """Return whether a few classes hold so much of the rows that a model may learn to give nothing else.
 
     The number of equally frequent classes that are as hard to tell beforehand, the exponential of the entropy (Hill
@@ -42,7 +42,7 @@ def are_unequal(classes: Sequence[Hashable]) -> bool:
     """
     counts = Counter(classes)
     shares = [count / len(classes) for count in counts.values()]
-    return math.exp(-sum(share * math.log(share) for share in shares)) < UNEQUAL * len(counts)
+    return math.exp(-sum(share * math.log(share) for share in shares)) < IMBALANCED * len(counts)
 
 
 def label_rows(

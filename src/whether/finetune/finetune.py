@@ -11,7 +11,7 @@ from whether.config import ModelConfig, TunerConfig, WarmStartConfig, build
 from whether.errors import ConfigError, EngineError, RecordError
 from whether.finetune import checkpoints, processes, results
 from whether.finetune.checkpoints import require_disk_space
-from whether.finetune.data import Classes, are_unequal, encode_rows, label_rows
+from whether.finetune.data import Classes, are_imbalanced, encode_rows, label_rows
 from whether.finetune.micro_batches import ADVICE
 from whether.finetune.results import TrainingResult
 from whether.model.loading import load_base, select_device
@@ -163,9 +163,9 @@ def classes_to_balance(tuner: TunerConfig, data: TrainingData) -> Classes | None
     """Return the rows' classes where each is to count equally; None where rows count as often as they come."""
     found = Classes(*([str(example.label) for example in split] for split in (data.train, data.dev)))
     if tuner.balanced == "auto":
-        if not data.task.labels or not are_unequal(found.train):
+        if not data.task.labels or not are_imbalanced(found.train):
             return None
-        logger.info("labels are very unequal: each is drawn equally often (tuner.balanced=false: as they come)")
+        logger.info("labels are imbalanced: each is drawn equally often (tuner.balanced=false: as they come)")
         return found
     return found if tuner.balanced else None
 

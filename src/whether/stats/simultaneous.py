@@ -30,6 +30,9 @@ AtLevel = Callable[[Pair, float], Interval]
 TRUE_DIFFERENCE = 0.05
 """The difference whose chance of being shown is a comparison's `power`: 5 points."""
 
+_IMPOSSIBLE, _ROUNDING = 0.05, 1e-9
+"""Shares of the largest eigenvalue of a covariance: so far below zero none can be, and so little is rounding."""
+
 _ANGLES, _DIRECTIONS = 2**10, 2**15
 """Over which the maximum's distribution is a mean: in the plane, where all pairs of three arms lie, and in more
 dimensions, where they are random and a p-value is off by some 0.2% of itself."""
@@ -46,28 +49,43 @@ class FamilyDifference(NamedTuple):
     """Chance of showing a true difference of `TRUE_DIFFERENCE` with so many examples; None where nobody asks."""
 
 
-class LargestOfFamily:
+class MaxStatistic:
     """The largest of a family's standardised differences, where none is true."""
 
-    def __init__(self, root: Floats) -> None:
-        """`root`: standard normals @ it have the family's covariance, shape (any number, differences)."""
-        scale = np.sqrt((root**2).sum(0))
-        kept = root[(root**2).sum(1) > 1e-9 * scale.max() ** 2] / scale
-        self._dimensions = len(kept)
-        self._reach = np.abs(_directions(len(kept)) @ kept).max(1)
+    def __init__(self, covariance: Floats):
+        """`covariance` of the differences, shape (differences, differences), is estimated.
 
-    def chance(self, p_value: float) -> float:
+        Where no variables could have it, since errors of single pairs were replaced or runs differ by chance, the
+        correction is Bonferroni's, which holds for any.
+        """
+        values, vectors = np.linalg.eigh(covariance)
+        self._differences = len(covariance)
+        self._reach: Floats | None = None
+        if values.min() < -_IMPOSSIBLE * values.max():
+            return
+        kept = values > _ROUNDING * values.max()
+        root = np.sqrt(values[kept])[:, None] * vectors.T[kept]
+        self._dimensions = len(root)
+        self._reach = np.abs(_directions(len(root)) @ (root / np.sqrt((root**2).sum(0)))).max(1)
+
+    def adjusted(self, p_value: float) -> float:
         """Return the chance that any difference's two-sided p-value is at most this.
 
         Along a direction the normal vector's length is chi-distributed, so a mean over directions is exact in the
         tails, too.
         """
+        if self._reach is None:
+            return min(1.0, self._differences * p_value)
         bound = norm.isf(p_value / 2)
         return float(chi2.sf((bound / self._reach) ** 2, self._dimensions).mean())
 
-    def each(self, chance: float) -> float:
-        """Return the p-value at which each difference is judged, so that `chance` is that of any false claim."""
-        return float(optimize.brentq(lambda p: self.chance(p) - chance, chance / 1_000, chance, xtol=1e-9))
+    def per_comparison(self, alpha: float) -> float:
+        """Return the p-value at which each difference is judged, so that any false claim has the chance `alpha`."""
+        if self._reach is None:
+            return alpha / self._differences
+        if self.adjusted(alpha) <= alpha:  # all differences are one
+            return alpha
+        return float(optimize.brentq(lambda p: self.adjusted(p) - alpha, alpha / 1_000, alpha, xtol=1e-9))
 
 
 def _directions(dimensions: int) -> Floats:
@@ -80,8 +98,8 @@ def _directions(dimensions: int) -> Floats:
     return found
 
 
-def difference_root(pairs: Sequence[Pair], deviation: Floats) -> Floats:
-    """Return a root of the covariance of differences of arms, shape (pairs, pairs): standard normals @ it.
+def pair_covariance(pairs: Sequence[Pair], deviation: Floats) -> Floats:
+    """Return the covariance of differences of arms, shape (pairs, pairs), given their standard deviations.
 
     The variances of a - b, a - c and b - c give their covariances: that of a - b and a - c is half of
     var(a - b) + var(a - c) - var(b - c), and so on. So every pair of the arms has to be there.
@@ -91,15 +109,21 @@ def difference_root(pairs: Sequence[Pair], deviation: Floats) -> Floats:
     def spread(x: str, y: str) -> float:
         return 0.0 if x == y else variance[frozenset((x, y))]
 
-    covariance = [[(spread(a, d) + spread(b, c) - spread(a, c) - spread(b, d)) / 2 for c, d in pairs] for a, b in pairs]
-    values, vectors = np.linalg.eigh(np.array(covariance))
+    return np.array(
+        [[(spread(a, d) + spread(b, c) - spread(a, c) - spread(b, d)) / 2 for c, d in pairs] for a, b in pairs]
+    )
+
+
+def covariance_root(pairs: Sequence[Pair], deviation: Floats) -> Floats:
+    """Return a root of `pair_covariance`, what is below zero in it left out: standard normals @ it have it."""
+    values, vectors = np.linalg.eigh(pair_covariance(pairs, deviation))
     root: Floats = np.sqrt(np.maximum(values, 0))[:, None] * vectors.T
     return root
 
 
-def judged_at(pairs: Sequence[Pair], deviation: Floats, chance: float) -> float:
+def per_comparison_alpha(pairs: Sequence[Pair], deviation: Floats, alpha: float) -> float:
     """Return the p-value at which each of all pairs of some arms is judged, given the differences' deviations."""
-    return chance if len(pairs) == 1 else LargestOfFamily(difference_root(pairs, deviation)).each(chance)
+    return alpha if len(pairs) == 1 else MaxStatistic(pair_covariance(pairs, deviation)).per_comparison(alpha)
 
 
 def simultaneous_differences(
@@ -116,8 +140,8 @@ def simultaneous_differences(
         return {}
     pairs, rows = list(differences), list(differences.values())
     error = np.array([np.hypot(row.deviation / np.sqrt(row.n), row.run_error) for row in rows])
-    largest = LargestOfFamily(difference_root(pairs, error)) if len(pairs) > 1 else None
-    each = largest.each(1 - level) if largest else 1 - level
+    largest = MaxStatistic(pair_covariance(pairs, error)) if len(pairs) > 1 else None
+    each = largest.per_comparison(1 - level) if largest else 1 - level
     found = {}
     for pair, row, spread in zip(pairs, rows, error, strict=True):
         interval = at_level(pair, 1 - each) if largest else row.interval
@@ -126,12 +150,12 @@ def simultaneous_differences(
             interval = Interval(min(interval.low, 0.0), max(interval.high, 0.0))
         elif p_value < each and not _excludes_zero(interval):
             p_value = _p_value_of_interval(pair, at_level, each)
-        adjusted = largest.chance(p_value) if largest else p_value
+        adjusted = largest.adjusted(p_value) if largest else p_value
         found[pair] = FamilyDifference(row, interval, min(1.0, adjusted), _power(spread, each))
     return found
 
 
-def corrected_differences(differences: Mapping[Any, PairedDifference]) -> dict[Any, FamilyDifference]:
+def holm_differences(differences: Mapping[Any, PairedDifference]) -> dict[Any, FamilyDifference]:
     """Return differences, by any key, with p-values corrected by Holm's method, and intervals of each by itself."""
     adjusted = holm(np.array([row.p_value for row in differences.values()])).tolist()
     return {
