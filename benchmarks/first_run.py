@@ -1,6 +1,6 @@
 """How long a newcomer waits: `make run` in a fresh clone with an empty home and no cache, and `make run` once more.
 
-    python benchmarks/first_run.py    # about half an hour; --json prints one object, --keep leaves the clone there
+    python benchmarks/first_run.py    # some 15 minutes; --json prints one object, --keep leaves the clone there
     python benchmarks/first_run.py --picture docs/first_run.svg    # and draws what a newcomer sees, with the times
 
 The clone is of the last commit. Nothing else should run on the machine meanwhile.

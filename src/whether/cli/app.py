@@ -120,7 +120,7 @@ def run(settings: Settings = None) -> int:
 def quick(settings: Settings = None) -> int:
     """Run what a first verdict needs, and show it: the arms alone.
 
-    Robustness, benchmarks and the learning curve are left to `whether run`, which goes on from there.
+    Robustness, benchmarks and the learning curve are left to `whether run`, which continues from there.
     """
     from whether.cli.run import quick
 

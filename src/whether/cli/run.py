@@ -33,7 +33,9 @@ def quick(overrides: Sequence[str]) -> int:
             status = _repro(progress, "quick")
             times = progress.times
         if not status:
-            _show_first(read_json(FIRST_VERDICT, Verdict), parts_to_come(config, rest, times), "`whether run` goes on")
+            _show_first(
+                read_json(FIRST_VERDICT, Verdict), parts_to_come(config, rest, times), "`whether run` continues"
+            )
     return status
 
 

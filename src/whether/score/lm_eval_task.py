@@ -3,8 +3,11 @@
 From the repository's root (without `,peft=…` for base):
 
     lm_eval run --model hf \
-        --model_args pretrained=artifacts/model,peft=artifacts/finetune/lora/checkpoint/adapter,dtype=float32 \
-        --include_path artifacts/score/lora-knn/lm_eval --tasks snips_lora-knn
+        --model_args pretrained=artifacts/model,peft=artifacts/finetune/lora/checkpoint/adapter,dtype=bfloat16 \
+        --include_path artifacts/score/lora-few_shot_unconstrained/lm_eval --tasks snips_lora-few_shot_unconstrained
+
+`dtype` is `provenance.dtype` of verdict.json. Only arms whose answers are written freely have such a task: stock
+lm-eval constrains none.
 
 Labels and texts are read by lm-eval's own filters and metric. Other kinds of output are read by
 `whether.outputs.kinds.lm_eval_match`, so for those whether must be installed next to lm-eval. One case differs: text

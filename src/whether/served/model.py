@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from whether.records import (
 )
 from whether.served.endpoint import Endpoint, OptionalFields
 from whether.served.http import Body, Reply
+
+logger = logging.getLogger(__name__)
 
 CHAT = "chat/completions"
 
@@ -174,8 +177,12 @@ def _optional_fields(decoding: Decoding) -> OptionalFields | None:
 
     def fields(known: frozenset[str]) -> Body:
         if isinstance(constraint, Choice):
-            return _choice_fields(constraint, known)
-        return _response_format(constraint) if "response_format" in known else {}
+            found = _choice_fields(constraint, known)
+        else:
+            found = _response_format(constraint) if "response_format" in known else {}
+        if not found:
+            logger.warning("answers are not constrained: the server does not say that it can keep to a constraint")
+        return found
 
     return OptionalFields(constraint._asdict(), fields)
 

@@ -58,7 +58,9 @@ def fetch_all(config: Config) -> None:
 
 def _is_as_described() -> bool:
     """Whether data/ has the hash that data.dvc says. False where DVC has to find out: it takes a second to load."""
-    files = sorted((file for file in DATA.rglob("*") if file.is_file()), key=lambda file: file.relative_to(DATA).parts)
+    files = sorted(
+        (file for file in DATA.rglob("*") if file.is_file()), key=lambda file: file.relative_to(DATA).as_posix()
+    )
     if not DATA_DVC.exists() or sum(file.stat().st_size for file in files) > QUICK_BYTES:
         return False
     described = yaml.safe_load(DATA_DVC.read_text(encoding="utf-8"))

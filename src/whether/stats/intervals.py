@@ -53,7 +53,7 @@ class PairedDifference(NamedTuple):
 
 
 def rate_interval(successes: float, n: float, level: float) -> Interval:
-    """Return Wilson's score interval of a rate; both numbers may be effective ones, which are no whole numbers.
+    """Return Wilson's score interval of a rate; both numbers may be effective ones, which need not be whole.
 
     Written out since scipy's takes whole numbers alone, and statsmodels' brings pandas with it. Source: E. B. Wilson,
     Probable inference, the law of succession, and statistical inference, JASA 22 (1927).
@@ -69,7 +69,7 @@ def tango_interval(gained: float, lost: float, n: float, level: float) -> Interv
 
     `gained` examples are right in the first arm only, `lost` in the second only. The interval holds every difference
     that the score test does not reject at 1 - level, with the discordant rate at its restricted
-    maximum likelihood. The counts may be effective ones, which are no whole numbers.
+    maximum likelihood. The counts may be effective ones, which need not be whole.
 
     Source: T. Tango, Equivalence test and confidence interval for the difference in proportions for the paired-sample
     design, Statistics in Medicine 17 (1998).
