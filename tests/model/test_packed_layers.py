@@ -170,3 +170,23 @@ def test_a_linear_probe_shares_packed_weights_with_its_base(folder: Path, tmp_pa
         a is b for one, other in zip(*layers, strict=True) for a, b in zip(one.packed, other.packed, strict=True)
     )
     assert type(probe._classifier.lm_head).__name__ == "LabelHead"
+
+
+def test_weights_that_stand_where_others_stood_are_not_taken_for_them() -> None:
+    """A merged adapter's weights may get the memory that the plain ones had."""
+    import torch
+
+    from whether.model.packed_layers import PackedWeight, Packs
+
+    memory = bytearray(4 * 64 * 64)
+
+    def layer() -> torch.nn.Linear:
+        made = torch.nn.Linear(64, 64, bias=False)
+        made.weight = torch.nn.Parameter(torch.frombuffer(memory, dtype=torch.float32).view(64, 64), False)
+        return made
+
+    packs, one, other = Packs(), layer(), layer()
+    packs.add([one], PackedWeight.of([one]))
+    assert one.weight.data_ptr() == other.weight.data_ptr()
+    assert packs.get([one]) is not None
+    assert packs.get([other]) is None

@@ -121,7 +121,7 @@ class LocalModel:
         # Of the base: the check is of the architecture, and rounding moves the sure answers of a tuned model further.
         uses_tree = supports_shared_prefix(model)
         tuned = AppliedCheckpoint(model) if checkpoint_folder is None else apply_checkpoint(model, checkpoint_folder)
-        return cls(_frozen(tuned, {}), tokenizer, config.memory, tuned=tuned, uses_tree=uses_tree)
+        return cls(_frozen(tuned), tokenizer, config.memory, tuned=tuned, uses_tree=uses_tree)
 
     def with_checkpoint(self, checkpoint_folder: Path) -> "LocalModel":
         """Return a second model: this one with a checkpoint's adapter. This one stays as it is, to the last bit.
@@ -350,9 +350,11 @@ class LocalModel:
                 )
 
 
-def _frozen(tuned: AppliedCheckpoint, packs: "Packs") -> Any:
+def _frozen(tuned: AppliedCheckpoint, packs: "Packs | None" = None) -> Any:
     """Return a loaded model, no longer trained, its weights laid out for the processor; so is its classifier."""
-    from whether.model.packed_layers import pack_layers
+    from whether.model.packed_layers import Packs, pack_layers
+
+    packs = packs or Packs()
 
     for model in (tuned.model, tuned.classifier):
         if model is not None:

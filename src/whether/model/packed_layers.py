@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.functional import linear, rms_norm
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -69,8 +70,30 @@ class PackedWeight:
         return list(self._layout.to_dense().split(self._rows))
 
 
-Packs = dict[tuple[int, ...], PackedWeight]
-"""Where the plain weights of layers stand in memory → the same, packed."""
+class Packs:
+    """What is packed already, by the plain weights that it was made of."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[tuple[int, int], ...], tuple[list[StorageWeakRef], PackedWeight]] = {}
+
+    def add(self, layers: Sequence[nn.Linear], packed: PackedWeight) -> None:
+        """Remember what layers were packed to.
+
+        Their weights are not kept. What is kept, so that it names no other one, is the number of their storage: weights
+        that come later may stand where these stood.
+        """
+        storages = [StorageWeakRef(layer.weight.untyped_storage()) for layer in layers]  # type: ignore[no-untyped-call]
+        self._found[self._key(layers)] = storages, packed
+
+    def get(self, layers: Sequence[nn.Linear]) -> PackedWeight | None:
+        """Return what these very weights were packed to; None where they are others."""
+        found = self._found.get(self._key(layers))
+        return found[1] if found else None
+
+    @staticmethod
+    def _key(layers: Sequence[nn.Linear]) -> tuple[tuple[int, int], ...]:
+        weights = [layer.weight for layer in layers]
+        return tuple((weight.untyped_storage()._cdata, weight.data_ptr()) for weight in weights)
 
 
 class PackedLinear(nn.Linear):
@@ -135,7 +158,7 @@ def unpack_layers(model: Any) -> Packs:
         for layer, weight in zip(parts, packed.dense(), strict=True):
             if not layer.weight.numel():
                 layer.weight = nn.Parameter(weight, requires_grad=False)
-        packs[_place(parts)] = packed
+        packs.add(parts, packed)
     _restore_classes(model)
     return packs
 
@@ -237,14 +260,11 @@ def _fused_class(plain: type) -> type:
 
 
 def _packed(packs: Packs, layers: list[nn.Linear]) -> PackedWeight:
-    place = _place(layers)
-    if place not in packs:
-        packs[place] = PackedWeight.of(layers)
-    return packs[place]
-
-
-def _place(layers: list[nn.Linear]) -> tuple[int, ...]:
-    return tuple(layer.weight.data_ptr() for layer in layers)
+    packed = packs.get(layers)
+    if packed is None:
+        packed = PackedWeight.of(layers)
+        packs.add(layers, packed)
+    return packed
 
 
 def _own_linear_layers(model: Any) -> list[nn.Linear]:
