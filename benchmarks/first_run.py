@@ -27,7 +27,7 @@ from rich.text import Text
 FIRST_VERDICT = "This is the first verdict"
 """How the line begins that `whether run` prints with the first verdict."""
 WIDTH = 128
-"""Of the picture's lines, in characters: what is printed where there is no terminal is 119 wide."""
+"""Of the picture's lines, in characters: without a terminal, lines are 119 wide."""
 KEPT = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 """Variables of the environment that a newcomer has, too; and those of pip."""
 

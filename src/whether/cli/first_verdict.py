@@ -57,7 +57,7 @@ def _changes(first: Verdict, verdict: Verdict) -> list[str]:
         if then != now:
             lines.append(f"{arm} is {now}; it was {then}.")
     lines += [f"{arm} is excluded: {why}" for arm, why in verdict.excluded.items() if arm not in first.excluded]
-    lines += [f"{arm} is no longer excluded." for arm in first.excluded if arm not in verdict.excluded]
+    lines += [f"{arm} is not excluded now." for arm in first.excluded if arm not in verdict.excluded]
     return lines
 
 

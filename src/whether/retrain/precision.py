@@ -1,14 +1,11 @@
 """The precision of a retraining run: that of the champion, so that the gate compares answers of one precision."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import yaml
 
-from whether.bundle.bundle import load_bundle
-from whether.bundle.champion import read_champion_or_none
 from whether.config import Config
-from whether.errors import RecordError
+from whether.retrain.champion import read_champion_bundle
 
 
 def with_champion_precision(text: str, config: Config) -> tuple[str, Config]:
@@ -18,12 +15,8 @@ def with_champion_precision(text: str, config: Config) -> tuple[str, Config]:
     same, on whichever machine the run is. Nothing changes for a precision that is named, without a champion, and for
     one that is a served model or of another base model.
     """
-    champion = read_champion_or_none(Path(config.retrain.folder)) if config.model.dtype == "auto" else None
-    if champion is None:
-        return text, config
-    try:
-        bundle = load_bundle(Path(config.retrain.folder) / "bundles" / champion.champion)
-    except RecordError:  # the run itself reports what is wrong with it
+    bundle = read_champion_bundle(config) if config.model.dtype == "auto" else None
+    if bundle is None:
         return text, config
     dtype = bundle.model.dtype
     if bundle.served or bundle.record.model != config.model.name or dtype == "auto":

@@ -2,16 +2,13 @@
 
 import logging
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from whether.bundle.bundle import load_bundle
-from whether.bundle.champion import read_champion_or_none
 from whether.config import CheckpointConfig, Config, WarmStartConfig
-from whether.errors import RecordError
 from whether.records import WARM, read_json
+from whether.retrain.champion import read_champion_bundle
 
 logger = logging.getLogger(__name__)
 
@@ -25,12 +22,8 @@ def with_warm_start(text: str, config: Config) -> tuple[str, Config]:
     verdict compares the two. Nothing is added where there is no champion, or where its weights do not fit: it was not
     tuned by an adapter, the settings no longer select that checkpoint, or adapter or base model have changed.
     """
-    champion = read_champion_or_none(Path(config.retrain.folder)) if config.retrain.warm_start else None
-    if champion is None:
-        return text, config
-    try:
-        bundle = load_bundle(Path(config.retrain.folder) / "bundles" / champion.champion)
-    except RecordError:  # the run itself reports what is wrong with it
+    bundle = read_champion_bundle(config) if config.retrain.warm_start else None
+    if bundle is None:
         return text, config
     name = bundle.record.checkpoint.removesuffix(WARM)
     tuner = config.checkpoints[name].tuner if name in config.checkpoints else None
