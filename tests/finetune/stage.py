@@ -1,5 +1,6 @@
 """The stage in a process of its own, as the command runs it, so that it can be stopped, starved and refused."""
 
+import ctypes
 import multiprocessing
 import os
 import re
@@ -55,6 +56,7 @@ def trouble(memory: int | None, file_size: int | None, signals: tuple[tuple[int,
     class Trouble(TrainerCallback):  # type: ignore[misc]
         def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
             if memory is not None and state.global_step == 0:
+                ctypes.CDLL(None).malloc_trim(0)  # What the allocator still holds would be more memory than `memory`.
                 used = int(re.findall(r"VmSize:\s+(\d+)", Path("/proc/self/status").read_text())[0]) * 1024
                 resource.setrlimit(resource.RLIMIT_AS, (used + memory, resource.RLIM_INFINITY))
             if file_size is not None:

@@ -122,12 +122,13 @@ def test_too_little_memory_for_one_example_is_an_error_with_a_remedy(
     tmp_path: Path, artifacts: Path, model_config: ModelConfig
 ) -> None:
     path = artifacts / "prepare" / "train.jsonl"
-    write_jsonl(path, lengthened(read_jsonl(path, Example)[:1], 1500))
+    write_jsonl(path, lengthened(read_jsonl(path, Example)[:1], 2_500))
     process = start(
-        tmp_path / "out", artifacts, model_config, tuner(max_length=8192, epochs=1), tmp_path / "log", memory=0
-    )
+        tmp_path / "out", artifacts, model_config, tuner(max_length=22_500, epochs=1), tmp_path / "log",
+        memory=0,
+    )  # fmt: skip
     process.join()
-    assert process.exitcode == 1
+    assert process.exitcode == 1, said(tmp_path / "log")
     assert "error: out of memory: " in said(tmp_path / "log")
     assert "lower tuner.max_length" in said(tmp_path / "log")
     assert "Traceback" not in said(tmp_path / "log")
@@ -141,7 +142,7 @@ def test_a_file_that_may_not_grow_is_one_error_and_the_next_run_ends_the_same(
     undisturbed = tune(tmp_path / "undisturbed", artifacts, model_config, tuner())
     process = start(tmp_path / "out", artifacts, model_config, tuner(), tmp_path / "log", file_size=20_000)
     process.join()
-    assert process.exitcode == 1
+    assert process.exitcode == 1, said(tmp_path / "log")
     assert "cannot be written: a file would be larger than the system allows" in said(tmp_path / "log")
     assert "Traceback" not in said(tmp_path / "log")
     assert not list(STATE.glob("finetune/lora-*/checkpoint-*"))
@@ -167,7 +168,7 @@ def test_a_full_disk_is_one_error_that_keeps_the_last_checkpoint(
 ) -> None:
     process = start(tmp_path / "out", artifacts, model_config, tuner(), tmp_path / "log")
     process.join()
-    assert process.exitcode == 1
+    assert process.exitcode == 1, said(tmp_path / "log")
     words = said(tmp_path / "log")
     assert "error: .state/finetune/lora-" in words
     assert "cannot be written: the disk is full; about 247 kB are needed and" in words
