@@ -1,0 +1,1 @@
+"""Small models that answer without a language model: what people would otherwise pick."""
