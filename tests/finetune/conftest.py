@@ -1,6 +1,7 @@
 """A folder laid out like artifacts/ with the tiny model and thirty examples."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,16 @@ def artifacts(
     write_jsonl(folder / "prepare" / "dev.jsonl", examples[22:])
     (folder / "model").symlink_to(able_model)
     return folder
+
+
+@pytest.fixture
+def unequal(artifacts: Path, examples: Sequence[Example]) -> Path:
+    """Training rows of which 30 of 33 are `tech`, and 10 of 14 dev rows."""
+    by_label = {label: [row for row in examples if row.target == label] for label in ("tech", "billing")}
+    rows = [*by_label["tech"] * 3, *by_label["billing"][:3]]
+    write_jsonl(artifacts / "prepare" / "train.jsonl", [replace(row, id=str(index)) for index, row in enumerate(rows)])
+    write_jsonl(artifacts / "prepare" / "dev.jsonl", [*by_label["tech"], *by_label["billing"][3:7]])
+    return artifacts
 
 
 @pytest.fixture

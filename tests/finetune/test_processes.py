@@ -66,6 +66,19 @@ def test_two_processes_train_like_one(artifacts: Path, settings: None) -> None:
     assert not list(STATE.glob("finetune/*"))
 
 
+@pytest.mark.heavy
+def test_two_processes_try_a_collapsed_training_again_like_one(unequal: Path) -> None:
+    collapsing = {
+        "tuner.learning_rate": 6e-2, "tuner.batch_size": 4, "tuner.epochs": 1, "tuner.balanced": False,
+    }  # fmt: skip
+    write_params(compose([f"{key}={value}" for key, value in (SETTINGS | collapsing).items()], conf=ROOT / CONF))
+    training_data(unequal, tuner=load().checkpoints["lora"].tuner)
+    one, two = (read_json(folder / "checkpoint" / "checkpoint.json") for folder in (by_one(unequal), by_two("two")))
+    assert one["retry"]["first"]["collapsed"]
+    assert two["retry"] == one["retry"]
+    assert not list(STATE.glob("finetune/*"))
+
+
 @pytest.mark.slow
 def test_two_processes_go_on_after_a_signal(artifacts: Path, settings: None) -> None:
     two, process = by_two("two"), start()

@@ -68,6 +68,9 @@ class TunerConfig:
     balanced: bool | Literal["auto"] = "auto"
     """Whether every label is drawn equally often, the length of an epoch staying, and the best step chosen by macro-F1
     on dev. `auto`: where labels are imbalanced (`whether.finetune.data.are_imbalanced`)."""
+    retry_collapsed: bool = True
+    """Whether a training whose best step gives one label to nearly all of dev is tried once more, with `balanced` and a
+    third of the learning rate, and the better of the two kept. Both cost. Tasks with labels only."""
     prompt: PromptConfig | None = None
     """Tune with this prompt's messages; None: with the task's instruction and the input alone."""
     warm_start: WarmStartConfig | None = None

@@ -11,6 +11,7 @@ from whether.config import ModelConfig, TunerConfig, WarmStartConfig, build
 from whether.errors import ConfigError, EngineError, RecordError
 from whether.finetune import checkpoints, processes, results
 from whether.finetune.checkpoints import require_disk_space
+from whether.finetune.collapse import Examine, train_with_retry
 from whether.finetune.data import Classes, are_imbalanced, encode_rows, label_rows
 from whether.finetune.micro_batches import ADVICE
 from whether.finetune.results import TrainingResult
@@ -39,10 +40,10 @@ def finetune(
 ) -> None:  # fmt: skip
     """Make checkpoint `name` from a base model and a training set (`whether.records.training_set`) into `folder`.
 
-    A run that was killed resumes from its last whole checkpoint in .state/finetune/ and gives the same result. Of
-    several processes that train together the main one has the `folder` and the others None. Raises DataError for
-    examples longer than the tuner allows, EngineError if training diverges or has too little memory, and RecordError if
-    the disk is full.
+    A run that was killed resumes from its last whole checkpoint in .state/finetune/ and gives the same result. A
+    training that has collapsed is tried once more (`whether.finetune.collapse`). Of several processes that train
+    together the main one has the `folder` and the others None. Raises DataError for examples longer than the tuner
+    allows, EngineError if training diverges or has too little memory, and RecordError if the disk is full.
     """
     if tuner is None:
         if folder is not None:
@@ -53,7 +54,11 @@ def finetune(
     data = read_data(training_set)
     states = STATE / "finetune"
     state = states / f"{name}-{state_key(tuner, model, seed, data, model_folder)[:16]}"
-    trained = train(tuner, model, seed, data, model_folder=model_folder, state=state)
+
+    def attempt(tuner: TunerConfig, state: Path, examine: Examine | None) -> TrainingResult:
+        return train(tuner, model, seed, data, model_folder=model_folder, state=state, examine=examine)
+
+    trained = train_with_retry(attempt, tuner, state, data.train, data.dev)
     if folder is None:
         return
     with require_disk_space(folder, sum(file.stat().st_size for file in trained.best.iterdir())):
@@ -103,10 +108,12 @@ def train(
     model_folder: Path,
     state: Path,
     callbacks: Sequence[Any] = (),
+    examine: Examine | None = None,
 ) -> TrainingResult:
     """Train, or resume training from what `state` holds, until all steps are done or dev stops improving.
 
-    `callbacks` are `TrainerCallback`s that may watch, or end training.
+    `callbacks` are `TrainerCallback`s that may watch, or end training. What `examine` finds out about the best weights,
+    while there is a model to load them into, are the result's `answers`.
     """
     import torch
     from peft import PeftModel
@@ -144,19 +151,20 @@ def train(
         # Each process drops its own inputs out; the weights are the main one's.
         torch.manual_seed(seed + processes.index())
         end = run(trainer, state)
-    # 4. What came of it; the best step's weights are among the checkpoints that Trainer has left in `state`.
-    return TrainingResult(
-        best=state / f"checkpoint-{end['best_global_step']}",
-        best_step=end["best_global_step"],
-        history=results.from_log(end["log_history"]),
-        stopped_early=end["global_step"] < end["max_steps"],
-        trainable_parameters=sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad),
-        shared_prefix=trainer.collator.packed,
-        train_rows=len(train_rows),
-        dev_rows=len(dev_rows),
-        kind="head" if head is not None else "adapter" if isinstance(adapted, PeftModel) else "weights",
-        labels=None if head is None else list(head.labels),
-    )
+        # 4. What came of it; the best step's weights are among the checkpoints that Trainer has left in `state`.
+        trained = TrainingResult(
+            best=state / f"checkpoint-{end['best_global_step']}",
+            best_step=end["best_global_step"],
+            history=results.from_log(end["log_history"]),
+            stopped_early=end["global_step"] < end["max_steps"],
+            trainable_parameters=sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad),
+            shared_prefix=trainer.collator.packed,
+            train_rows=len(train_rows),
+            dev_rows=len(dev_rows),
+            kind="head" if head is not None else "adapter" if isinstance(adapted, PeftModel) else "weights",
+            labels=None if head is None else list(head.labels),
+        )
+        return trained._replace(answers=examine(trainer, trained)) if examine else trained
 
 
 def classes_to_balance(tuner: TunerConfig, data: TrainingData) -> Classes | None:

@@ -25,12 +25,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from whether.config import ModelConfig, ServedConfig, TunerConfig
+from whether.finetune.dev_answers import DevAnswers
 from whether.model.loading import WEIGHTS_FILE
 from whether.records import (
     CHECKPOINT,
     CheckpointKind,
     CheckpointMetrics,
     CheckpointRecord,
+    CollapseRetry,
     Evaluation,
     Step,
     named_write_errors,
@@ -68,6 +70,12 @@ class TrainingResult(NamedTuple):
     dev_rows: int
     kind: CheckpointKind
     labels: list[str] | None
+    answers: DevAnswers | None = None
+    """To dev, of the best checkpoint; None where they were not looked at."""
+    retry: CollapseRetry | None = None
+    """What came of a second training; None: there was none."""
+    discarded: "TrainingResult | None" = None
+    """The other one of two trainings, of which only the costs count."""
 
     @property
     def best_evaluation(self) -> Evaluation:
@@ -147,6 +155,7 @@ def write_tuned(
         stopped_early=trained.stopped_early,
         labels=trained.labels,
         micro_batch_size=min(step.micro_batch_size for step in steps),
+        retry=trained.retry,
     )
     write_json(checkpoint / "checkpoint.json", record)
     write_history(trained.history, folder)
@@ -159,13 +168,15 @@ def write_tuned(
 
 
 def metrics(tuner: TunerConfig, trained: TrainingResult) -> CheckpointMetrics:
-    """Sum up what training took."""
-    steps, evaluations = trained.history.steps, trained.history.evaluations
+    """Sum up what training took, the discarded one of two included."""
+    trainings = [trained] if trained.discarded is None else [trained, trained.discarded]
+    steps = [step for one in trainings for step in one.history.steps]
+    evaluations = [found for one in trainings for found in one.history.evaluations]
+    measured: list[Evaluation | DevAnswers] = [*evaluations, *(one.answers for one in trainings if one.answers)]
     best = trained.best_evaluation
     seconds = sum(step.seconds for step in steps)
     tokens = sum(step.tokens for step in steps)
-    epochs, batches = divmod(len(steps), -(-trained.train_rows // tuner.batch_size))
-    examples = epochs * trained.train_rows + batches * tuner.batch_size
+    examples = sum(_examples(tuner, one) for one in trainings)
     on_device = [item.peak_device_memory for item in evaluations if item.peak_device_memory is not None]
     return CheckpointMetrics(
         labels_used=trained.train_rows,
@@ -175,9 +186,9 @@ def metrics(tuner: TunerConfig, trained: TrainingResult) -> CheckpointMetrics:
         trained_tokens=tokens,
         computed_tokens=sum(step.computed_tokens for step in steps),
         train_seconds=seconds,
-        train_seconds_with_evaluation=seconds + sum(evaluation.seconds for evaluation in evaluations),
+        train_seconds_with_evaluation=seconds + sum(found.seconds for found in measured),
         flops=sum(step.flops for step in steps),
-        energy=sum_known([*(step.energy for step in steps), *(evaluation.energy for evaluation in evaluations)]),
+        energy=sum_known([*(step.energy for step in steps), *(found.energy for found in measured)]),
         tokens_per_second=tokens / seconds,
         examples_per_second=examples / seconds,
         peak_memory=max(evaluation.peak_memory for evaluation in evaluations),
@@ -186,6 +197,12 @@ def metrics(tuner: TunerConfig, trained: TrainingResult) -> CheckpointMetrics:
         dev_token_accuracy=best.dev_token_accuracy,
         dev_exact=best.dev_exact,
     )
+
+
+def _examples(tuner: TunerConfig, trained: TrainingResult) -> int:
+    """Return how many examples one training went through, repetitions included."""
+    epochs, batches = divmod(len(trained.history.steps), -(-trained.train_rows // tuner.batch_size))
+    return epochs * trained.train_rows + batches * tuner.batch_size
 
 
 def from_log(log: Iterable[dict[str, Any]]) -> TrainingHistory:

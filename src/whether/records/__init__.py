@@ -12,8 +12,10 @@ from whether.records.checkpoint import (
     CheckpointKind,
     CheckpointMetrics,
     CheckpointRecord,
+    CollapseRetry,
     Evaluation,
     Step,
+    TrainingAttempt,
 )
 from whether.records.curve import (
     Crossover,
@@ -152,6 +154,7 @@ __all__ = [
     "CheckpointMetrics",
     "CheckpointRecord",
     "Choice",
+    "CollapseRetry",
     "CollectedRow",
     "Comparison",
     "ContinuationScore",
@@ -207,6 +210,7 @@ __all__ = [
     "Task",
     "TaskResult",
     "TaskRetention",
+    "TrainingAttempt",
     "TrainingCost",
     "TrainingExample",
     "TrainingSet",

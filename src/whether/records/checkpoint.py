@@ -11,6 +11,35 @@ CheckpointKind = Literal["base", "adapter", "weights", "head", "served"]
 
 
 @dataclass(frozen=True)
+class TrainingAttempt:
+    """One of two trainings of a checkpoint, and which labels it gives to dev at its best step."""
+
+    learning_rate: float
+    balanced: bool | Literal["auto"]
+    steps: int
+    """Optimizer steps that were made."""
+    best_step: int
+    answer: str
+    """The label that is given most often, decoded greedily from the answers of all labels."""
+    share: float
+    """Of the dev examples that it is given to, in [0, 1]."""
+    class_f1: float
+    """Mean of the F1 of the labels on dev, in [0, 1]."""
+    collapsed: bool
+    """Whether it is given to nearly everything (`whether.records.collapse`)."""
+
+
+@dataclass(frozen=True)
+class CollapseRetry:
+    """A training that collapsed, and the one that was tried in its place: balanced, at a third of the learning rate."""
+
+    first: TrainingAttempt
+    retry: TrainingAttempt
+    kept: Literal["first", "retry"]
+    """Whose weights the checkpoint has, and whose steps history.jsonl and checkpoint.json."""
+
+
+@dataclass(frozen=True)
 class CheckpointRecord:
     """What a checkpoint is: checkpoint.json."""
 
@@ -26,7 +55,7 @@ class CheckpointRecord:
     """Bytes that are stored in addition to the base model."""
     trainable_parameters: int
     tuner: dict[str, Any] | None = None
-    """The settings; None where nothing was tuned."""
+    """The settings as they were asked for; None where nothing was tuned. `retry` says what was trained with others."""
     base_url: str | None = None
     """Address of a served model's API."""
     served: dict[str, Any] | None = None
@@ -44,13 +73,17 @@ class CheckpointRecord:
     """What the rows of a head stand for."""
     micro_batch_size: int | None = None
     """Examples that went through the model at once, at most, where memory was least: halved whenever it ran out."""
+    retry: CollapseRetry | None = None
+    """What a second training gave, where the first had collapsed; None: the first had not, or `tuner.retry_collapsed`
+    is false."""
 
 
 @dataclass(frozen=True)
 class CheckpointMetrics:
     """What a checkpoint took and how well it does on dev: metrics.json.
 
-    Costs are those of the steps that led to the result: steps that a killed run had to repeat count once.
+    Costs are those of the steps that led to the result: steps that a killed run had to repeat count once. Where a
+    collapsed training was tried again, they are those of both trainings, and what is said of dev is of the kept one.
     """
 
     labels_used: int = 0
@@ -67,7 +100,7 @@ class CheckpointMetrics:
     train_seconds: float = 0.0
     """Wall time of the optimizer steps."""
     train_seconds_with_evaluation: float = 0.0
-    """The same and that of the evaluations on dev."""
+    """The same and that of the evaluations on dev, with what looking for a collapse took."""
     flops: float | None = None
     """Floating-point operations of the optimizer steps, as whether.model.metering counts them; 0 for base."""
     energy: float | None = None
