@@ -123,10 +123,12 @@ def test_another_number_of_labels_changes_no_point_that_is_there(artifacts: Path
     assert before.items() < after.items()
 
 
-def test_a_prompt_that_needs_more_labels_is_named(artifacts: Path, curve: CurveConfig) -> None:
-    point = read_json(write(replace(curve, min_steps=1), artifacts) / "3-0" / "point.json", CurvePoint)
-    assert point.prompts == ["base-knn"]
-    assert "holds 3 examples and the prompt needs 4" in point.not_measured["base-few_shot"]
+def test_a_prompt_that_wants_more_labels_shows_those_that_there_are(artifacts: Path, curve: CurveConfig) -> None:
+    folder = write(replace(curve, min_steps=1), artifacts) / "3-0"
+    point = read_json(folder / "point.json", CurvePoint)
+    assert (point.prompts, point.not_measured) == (["base-few_shot", "base-knn"], {})
+    asked = read_jsonl(folder / "requests" / "base-few_shot.jsonl", Request)
+    assert {sum(message.role == "assistant" for message in one.messages) for one in asked} == {3}
 
 
 def test_a_prompt_that_is_not_selected_is_named(artifacts: Path, curve: CurveConfig) -> None:

@@ -93,10 +93,20 @@ def test_braces_in_data_stay_text(label_task: Task) -> None:
     assert content[1:] == ["{{ 7 * 7 }} {% raw %}", "{x}", "{{ 7 * 7 }} {% raw %}"]
 
 
-@pytest.mark.parametrize(("builder", "count"), [(few_shot, 31), (knn, 30)])
-def test_too_few_examples_is_one_clear_error(builder, count: int, label_task: Task, examples: list[Example]) -> None:
-    with pytest.raises(ConfigError, match="the training split holds 30 examples and the prompt needs 31"):
-        builder(label_task, examples, 0, examples=count)
+@pytest.mark.parametrize(("builder", "count"), [(few_shot, 30), (knn, 29)])
+def test_of_a_pool_that_holds_fewer_all_are_shown(
+    builder, count: int, label_task: Task, examples: list[Example]
+) -> None:
+    messages = builder(label_task, examples, 0, examples=99)(examples[0])
+    assert sum(message.role == "assistant" for message in messages) == count
+
+
+@pytest.mark.parametrize(("builder", "held"), [(few_shot, 0), (knn, 1)])
+def test_a_pool_without_examples_is_one_clear_error(
+    builder, held: int, label_task: Task, examples: list[Example]
+) -> None:
+    with pytest.raises(ConfigError, match="the training split holds too few examples for a prompt that shows some"):
+        builder(label_task, examples[:held], 0, examples=4)
 
 
 def test_settings_are_checked_by_name_and_range(label_task: Task, examples: list[Example]) -> None:

@@ -10,6 +10,7 @@ input fields), `output` (label, text or json) and `schema` (JSON Schema of a str
 """
 
 import json
+import logging
 import random
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -26,6 +27,8 @@ from whether.prompt.knowledge import Knowledge, Passage
 from whether.prompt.selection import balanced, diverse
 from whether.prompt.similarity import Similarity, build_index
 from whether.records import Example, Message, Task
+
+logger = logging.getLogger(__name__)
 
 Strategy = Callable[[Example], list[Message]]
 Demonstrations = Annotated[int, Field(ge=1)]
@@ -51,9 +54,9 @@ def few_shot(
 
     `balanced`: the same number of each label, as far as it goes. `random`: drawn from the pool as it is. `diverse`: the
     examples that together are nearest to all others (k-means on TF-IDF vectors, the example nearest to each centre).
-    Another `draw` is another set, or another order of it. Raises ConfigError if the pool holds too few examples.
+    Another `draw` is another set, or another order of it. Of a pool that holds fewer, all are shown.
     """
-    _check_pool(pool, examples)
+    examples = _at_most(examples, len(pool))
     generator = random.Random(f"{seed}, {draw}" if draw else seed)
     if choose == "balanced":
         chosen = balanced(task, pool, examples, generator)
@@ -98,9 +101,9 @@ def knn(
     """Show each input's nearest labelled examples, the nearest last, with the question (Liu et al. 2022).
 
     Nearness is `by` one of `whether.prompt.similarity`'s measures over the rendered inputs. An example is never its own
-    demonstration. Raises ConfigError if the pool holds too few examples.
+    demonstration, so of a pool that holds fewer all but one are shown.
     """
-    _check_pool(pool, examples + 1)
+    examples = _at_most(examples, len(pool) - 1)
     rank = build_index(by, [render_input(task, example) for example in pool])
     system = _instruction(task, instruction)
 
@@ -132,7 +135,7 @@ def retrieval(
     recall is measured; without it a text task's recall is whether the answer stands in a passage. With `examples`, so
     many balanced demonstrations stand before, without passages. Raises ConfigError for a folder without documents.
     """
-    _check_pool(pool, examples)
+    examples = _at_most(examples, len(pool)) if examples else 0
     shown = balanced(task, pool, examples, random.Random(seed)) if examples else []
     opening = [_instruction(task, instruction), *_demonstration_messages(task, shown)]
     return Retrieval(task, Knowledge(Path(folder), words, by, passages), gold, opening)
@@ -188,9 +191,13 @@ def _demonstration_messages(task: Task, demonstrations: Sequence[Example]) -> li
     return list(chain.from_iterable(pairs))
 
 
-def _check_pool(pool: Sequence[Example], needed: int) -> None:
-    if len(pool) < needed:
+def _at_most(wanted: int, there: int) -> int:
+    """Return how many demonstrations are shown where so many are there. Raises ConfigError where there are none."""
+    if there < 1:
         raise ConfigError(
-            f"the training split holds {len(pool)} examples and the prompt needs {needed}: lower `examples` of its"
-            " strategy, or give the task more rows"
+            "the training split holds too few examples for a prompt that shows some: give the task more rows, or"
+            " leave the prompt out"
         )
+    if there < wanted:
+        logger.info("a prompt shows %d examples in place of %d: the training split holds no more", there, wanted)
+    return min(wanted, there)
