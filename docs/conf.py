@@ -13,6 +13,7 @@ NAVIGATION = {
     "Guides": [
         "docs/extending",
         "docs/prompts",
+        "docs/baselines",
         "docs/optimise",
         "docs/tuners",
         "docs/finetuning",

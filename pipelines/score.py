@@ -2,8 +2,8 @@
 
 from whether import entry
 from whether.config import load
-from whether.records import ARTIFACTS, output_folder
-from whether.score.score import read_task, score
+from whether.records import ARTIFACTS, fitted_baselines, output_folder
+from whether.score.score import read_task, score, score_baseline
 
 
 def main(_: list[str]) -> None:
@@ -15,6 +15,8 @@ def main(_: list[str]) -> None:
             for name, prompt in config.prompts.items():
                 arm = f"{checkpoint}-{name}"
                 score(arm, name, prompt, config.seed, scored, artifacts=ARTIFACTS, folder=folder / arm)
+        for name in fitted_baselines(config.baseline_names, ARTIFACTS):
+            score_baseline(name, scored, artifacts=ARTIFACTS, folder=folder / name)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from whether.config.renamed import MOVED_TARGETS, RENAMED, new_path
 from whether.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
-LISTS = ("checkpoint", "prompt", "metric")
+LISTS = ("checkpoint", "prompt", "baseline", "metric")
 """Groups of which a run selects several."""
 GROUPS = sorted(folder.name for folder in (ROOT / CONF).iterdir() if folder.is_dir() and folder.name != "output")
 CHOICES = [
@@ -165,7 +165,7 @@ def test_overrides_reach_the_checkpoint_that_uses_them() -> None:
          r"checkpoints.linear_probe is a linear probe, and vLLM runs changed weights only: .*model.backend to engine"),
         (["model.backend=vllm", "checkpoint=[base,lora,prefix_tuning]"], r"prefix_tuning is virtual tokens"),
         (["experiment=smok"], r"experiment=smok: no file .*did you mean 'smoke'"),
-        (["arms.prompt=[knn]"], r"arms follows from checkpoints and prompts"),
+        (["arms.prompt=[knn]"], r"arms follows from checkpoints, prompts and baselines"),
         (["policy.constraints.latency_p9.max=2"], r"label task have no such metric; did you mean 'latency_p95'"),
         (["+policy.constraints.exact_match.min=1"], r"exact_match: arms of a label task have no such metric"),
         (["+policy.constraints.tokens_per_second_decode.min=9"], r"no such metric; did you mean 'tokens_per_second'"),
@@ -422,6 +422,15 @@ def test_a_secret_from_the_environment_is_refused(conf: Path, monkeypatch: pytes
     with pytest.raises(ConfigError, match=r"tracking.uri: .*read from the environment") as caught:
         compose(conf=conf)
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_config_yaml_of_an_earlier_version_has_no_baselines_and_what_dvc_reads_of_them(conf: Path) -> None:
+    file = conf / "config.yaml"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(line for line in lines if not re.match(r"( *- |\s*)baselines?:", line)))
+    values = yaml.safe_load(compose([], conf))
+    assert (values["baselines"], values["arms"]["baseline"]) == ({}, [])
+    assert yaml.safe_load(compose(["+baseline=linear"], conf))["arms"]["baseline"] == ["linear"]
 
 
 def test_an_interpolation_to_nowhere_is_named(conf: Path) -> None:

@@ -14,6 +14,7 @@ from arms import run_arm
 
 from tests.compare.synthetic_study import compare_and_report, write_study
 from tests.retrain.conftest import evidence
+from whether.baseline.baseline import make_model, run_baseline
 from whether.config import CONF, Config, build, check, compose
 from whether.metrics.metric import quality_metrics
 from whether.outputs.kinds import lm_eval_match, output_of
@@ -21,6 +22,8 @@ from whether.outputs.output import score_answer
 from whether.prepare.prepare import prepare
 from whether.records import (
     Adherence,
+    BaselineRow,
+    BaselineTask,
     Example,
     Prediction,
     Task,
@@ -59,8 +62,8 @@ def composed(command: str) -> Config:
 
 def test_every_section_is_covered() -> None:
     sections = re.findall(r"^## .*", TEXT, re.MULTILINE)
-    assert len(sections) == len(COMMANDS) == 10
-    assert len(FILES) == 17
+    assert len(sections) == len(COMMANDS) == 11
+    assert len(FILES) == 19
 
 
 @pytest.mark.heavy
@@ -128,7 +131,7 @@ def test_the_output_kind_goes_through_every_stage(extended: Path, tiny_model: Pa
 @pytest.mark.heavy
 def test_the_output_kind_gets_a_verdict(extended: Path) -> None:
     artifacts = write_study(Path("artifacts"), output="text")
-    config = composed("task=topics")
+    config = composed("task=topics baseline=[]")
     task = read_json(artifacts / "prepare/task.json", Task)
     own = replace(task, output=config.task.output, output_settings=config.task.output_settings)
     write_json(artifacts / "prepare/task.json", own)
@@ -152,6 +155,23 @@ def test_the_tuner_has_something_to_train(extended: Path, tiny_model: Path, labe
     assert all("q_proj" in name or "v_proj" in name for name in trained)
 
 
+@pytest.mark.heavy
+def test_the_baseline_is_fitted_and_read_again(extended: Path, tmp_path: Path) -> None:
+    config = composed(next(command for command in COMMANDS if "word_votes" in command))
+    assert config.baseline_names == ["linear", "word_votes"]
+    rows = [BaselineRow(str(number), f"play song {number}" if number % 2 else f"rain on day {number}", target)
+            for number in range(20) for target in [("weather", "music")[number % 2]]]  # fmt: skip
+    for split in ("train", "dev", "test"):
+        write_jsonl(tmp_path / "data" / f"{split}.jsonl", rows)
+    write_json(tmp_path / "data" / "task.json", BaselineTask("mine", "label", balanced=False))
+    settings = config.baselines["word_votes"]
+    run_baseline("word_votes", settings, 0, config.serving, data=tmp_path / "data", folder=tmp_path / "made")
+    again = make_model(settings.model, "")
+    again.load(tmp_path / "made/checkpoint")
+    assert again.answer(["a song", "Rain", "nothing known"]) == ["music", "weather", "weather"]
+    assert len(read_jsonl(tmp_path / "made/generations.jsonl")) == 40
+
+
 def f1_by_hand(row: Prediction) -> float:
     """Token F1 of an answer that is the target, or the target without its last words."""
     answered, asked = len((row.answer or "").split()), len(row.target.split())
@@ -163,7 +183,7 @@ def test_the_metric_decides_limits_and_is_shown(extended: Path) -> None:
     command = next(command for command in COMMANDS if "token_f1" in command).replace(
         "token_f1.min=0.1", "token_f1.min=0.9"
     )
-    config = composed(f"{command} policy.resamples=200 curve=none")
+    config = composed(f"{command} policy.resamples=200 curve=none baseline=[]")
     artifacts = write_study(extended / "artifacts", output="text", sizes=(40, 30, 60))
     write_json(
         artifacts / "prepare/task.json", replace(read_json(artifacts / "prepare/task.json", Task), metric="token_f1")

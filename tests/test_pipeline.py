@@ -19,8 +19,8 @@ from whether.sources.packages import cache_folder
 
 ROOT = Path(__file__).parents[1]
 SMOKE = (
-    "experiment=smoke model.threads=1 task.max_rows=36 task.max_new_tokens=8 prompt=[few_shot] curve=none"
-    " prompts.few_shot.strategy.examples=3 serving.requests=2 serving.warmup=0 robustness.examples=2"
+    "experiment=smoke model.threads=1 task.max_rows=36 task.max_new_tokens=8 prompt=[few_shot] baseline=[linear]"
+    " curve=none prompts.few_shot.strategy.examples=3 serving.requests=2 serving.warmup=0 robustness.examples=2"
     " robustness.formats=[input_colon] benchmark.tasks=[whether_cause_and_effect] benchmark.limit=4"
     " benchmark.text_tokens=64 benchmark.other_examples=8"
 )
@@ -94,8 +94,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 @e2e
 def test_the_verdict_keeps_its_contract(clone: Clone) -> None:
     verdict = clone.verdict()
-    assert verdict["answer"] in ("prompt", "fine_tune", "both", "no_difference", "inconclusive")
-    assert set(verdict["arms"]) == {"base-few_shot", "lora-few_shot"}
+    assert verdict["answer"] in ("prompt", "fine_tune", "both", "neither", "no_difference", "inconclusive")
+    assert set(verdict["arms"]) == {"base-few_shot", "lora-few_shot", "linear"}
     assert {"reasons", "recommended_arm", "task", "model", "comparisons", "provenance"} <= set(verdict)
     report = (clone.path / "artifacts/report/report.html").read_text()
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", report), "the report needs no network"

@@ -10,9 +10,16 @@ import pytest
 from tests.retrain.workplace import SETTINGS, Workplace, rows
 
 pytestmark = [pytest.mark.real(minutes=3), pytest.mark.story, pytest.mark.timeout(900)]
-CHANGED = ("checkpoint=", "prompt=", "curve=", "tuner.epochs=")
+CHANGED = ("checkpoint=", "prompt=", "baseline=", "curve=", "tuner.epochs=")
 GRID = [word for word in SETTINGS if not word.startswith(CHANGED)]
-GRID += ["tuner.epochs=1", "tuner.r=2", "checkpoint=[base,lora]", "curve=smoke", "curve.labels=[10]"]
+GRID += [
+    "tuner.epochs=1",
+    "tuner.r=2",
+    "checkpoint=[base,lora]",
+    "baseline=[linear]",
+    "curve=smoke",
+    "curve.labels=[10]",
+]
 ALWAYS = {"score", "quick", "compare", "report", "publish"}
 
 
@@ -58,6 +65,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, able_model: Path, warm: Path
     found = made.run()
     assert found - {"compose"} == LORA | ALWAYS | {
         "model", "prepare", "training_set", "prompt", "backend", "finetune@base", "benchmark@base", "curve_data",
+        "baseline_data", "baseline@linear", "curve_baseline",
     } | arms("base-zero_shot", "base-knn")  # fmt: skip
     return made
 
@@ -71,8 +79,9 @@ def test_a_second_run_does_nothing_and_shows_the_verdict_again(study: Study) -> 
     assert "What was measured" in study.said or str(before["recommended_arm"]) in study.said
     assert study.verdict() == before
     assert study.runs() == runs
-    assert len(runs) == len(set(runs)) == 1 + 4 + 2 + 2 + 2, (
-        "a pipeline run; an arm, checkpoint and benchmark each; the learning curve and its point"
+    assert len(runs) == len(set(runs)) == 1 + 5 + 3 + 2 + 2, (
+        "a pipeline run; an arm, checkpoint and benchmark each, a baseline as the first two;"
+        " the learning curve and its point"
     )
 
 
@@ -127,13 +136,19 @@ def test_a_new_prompt_runs_its_arms_only(study: Study) -> None:
     found = study.run(prompts="zero_shot,knn,few_shot_3")
     assert found - {"compose"} == {"prompt", "backend"} | arms("base-few_shot_3", "lora-few_shot_3") | ALWAYS
     kinds = [kind for kind, _ in study.runs()]
-    assert kinds.count("arm") == 6, "cached arms are not logged twice"
+    assert kinds.count("arm") == 7, "cached arms are not logged twice"
     assert kinds.count("pipeline") == 2
+
+
+def test_the_curve_has_the_baseline_at_its_points(study: Study) -> None:
+    curve = study.verdict()["learning_curve"]
+    assert isinstance(curve, dict)
+    assert [set(level["baselines"]) for level in curve["levels"]] == [{"linear"}]
 
 
 def test_a_field_of_a_tuner_reruns_what_is_tuned_only(study: Study) -> None:
     found = study.run("tuner.alpha=16", prompts="zero_shot")
-    cheap = {"training_set", "prompt", "backend", "curve_data"}
+    cheap = {"training_set", "prompt", "backend", "curve_data", "curve_baseline"}
     assert found - {"compose"} == LORA - arms("lora-knn") | ALWAYS | cheap
 
 
@@ -148,7 +163,7 @@ def test_an_edit_of_what_makes_or_reads_words_trains_nothing(study: Study) -> No
         file.write_text(text + "\n# a remark\n")
     found = study.run("tuner.alpha=16", prompts="zero_shot")
     # A template of the chat is a benchmark's too.
-    cheap = {"prepare", "training_set", "prompt", "backend", "curve_data"}
+    cheap = {"prepare", "training_set", "prompt", "backend", "curve_data", "baseline_data"}
     assert found <= cheap | {"benchmark@base", "benchmark@lora"} | ALWAYS
     assert {"prompt", "score"} <= found
     for file, text in zip(files, kept, strict=True):
@@ -159,10 +174,10 @@ def test_an_edit_of_what_makes_or_reads_words_trains_nothing(study: Study) -> No
 def test_another_number_of_labels_runs_its_point_only_and_none_runs_nothing(study: Study) -> None:
     found = study.run("tuner.alpha=16", "curve.labels=[10,20]", prompts="zero_shot")
     assert found - {"compose"} == {
-        "curve_data", "curve_tune@20-0", "curve_generate@20-0", *(ALWAYS - {"score", "quick"}),
+        "curve_data", "curve_tune@20-0", "curve_generate@20-0", "curve_baseline", *(ALWAYS - {"score", "quick"}),
     }  # fmt: skip
     assert study.run("tuner.alpha=16", "curve=none", prompts="zero_shot") - {"compose"} == {
-        "curve_data", *(ALWAYS - {"score", "quick"}),
+        "curve_data", "curve_baseline", *(ALWAYS - {"score", "quick"}),
     }  # fmt: skip
     assert study.verdict()["learning_curve"] is None
 
@@ -172,7 +187,7 @@ def test_a_dvc_experiment_takes_hydra_overrides(study: Study) -> None:
     chosen = " ".join(f"-S '{word}'" for word in [*GRID, "tuner.alpha=16", "policy.margin=0.05"])
     output = study.shell(f"dvc exp run {chosen} -S 'prompt=[zero_shot]'")
     found = set(re.findall(r"Running stage '([^']+)'", output))
-    assert found - {"compose"} <= LORA | ALWAYS | {"curve_data", "training_set", "prompt", "backend"}
+    assert found - {"compose"} <= LORA | ALWAYS | {"curve_data", "curve_baseline", "training_set", "prompt", "backend"}
     assert "compare" in found
     policy = study.verdict()["policy"]
     assert isinstance(policy, dict)
@@ -214,7 +229,7 @@ def test_a_first_verdict_needs_the_arms_alone(study: Study) -> None:
     assert not [stage for stage in ran if stage.startswith(("robustness", "benchmark", "curve_", "compare", "report"))]
     assert re.search(r"Still to come, about .*: general ability kept and speed \(benchmark", done.stdout)
     verdict = json.loads((study.path / "artifacts/quick/verdict.json").read_text())
-    assert set(verdict["arms"]) == {"base-zero_shot", "lora-zero_shot"}
+    assert set(verdict["arms"]) == {"base-zero_shot", "lora-zero_shot", "linear"}
     assert verdict["arms"]["lora-zero_shot"]["metrics"]["retention"]["value"] is None
     assert "The constraint on retention_change is not checked yet: it is measured after the arms." in verdict["reasons"]
     assert not verdict["excluded"]
@@ -227,7 +242,9 @@ def test_further_training_runs_are_stages_of_their_own(study: Study) -> None:
     made |= arms(*(f"{name}-zero_shot" for name in further))
     assert found - {"compose"} == made | ALWAYS | {"training_set", "backend"}
     measured: dict[str, dict[str, list[float]]] = study.verdict()["arms"]  # type: ignore[assignment]
-    assert {name: len(arm["by_run"]) for name, arm in measured.items()} == {"base-zero_shot": 0, "lora-zero_shot": 3}
+    assert {name: len(arm["by_run"]) for name, arm in measured.items()} == {
+        "base-zero_shot": 0, "lora-zero_shot": 3, "linear": 0,
+    }  # fmt: skip
     seeds = [
         json.loads((study.path / f"artifacts/finetune/{name}/checkpoint/checkpoint.json").read_text())
         for name in further

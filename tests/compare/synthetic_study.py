@@ -16,6 +16,7 @@ from whether.records import (
     OWN,
     SAMPLED,
     Adherence,
+    BaselineRecord,
     Example,
     FormatPlan,
     FormatRecord,
@@ -47,8 +48,9 @@ TOKENS = {"zero_shot": (96, 78), "zero_shot_unconstrained": (96, 78), "few_shot"
 
 @cache
 def settings(*overrides: str) -> Config:
-    """Compose the shipped conf/ with overrides."""
-    return check(yaml.safe_load(compose(overrides, conf=ROOT / CONF)))
+    """Compose the shipped conf/ with overrides, without baselines where these name none."""
+    named = any(text.startswith(("baseline=", "task=")) for text in overrides)
+    return check(yaml.safe_load(compose(overrides if named else ("baseline=[]", *overrides), conf=ROOT / CONF)))
 
 
 def verdict_of(config: Config, artifacts: Path) -> Verdict:
@@ -89,14 +91,18 @@ def write_study(
     (artifacts / "model" / "model.safetensors").write_bytes(b"weights")
     difficulty = {split: rng.random(len(rows)) for split, rows in examples.items()}
     for name, accuracy in accuracies.items():
+        if "-" not in name:
+            _write_baseline(artifacts, name, len(examples["train"]))
         _write_arm(
             artifacts, name, accuracy, examples=examples, difficulty=difficulty, rng=rng,
             invalid=(invalid or {}).get(name, 0.0),
         )  # fmt: skip
+        if "-" not in name:
+            continue
         write_json(artifacts / "prompt" / name.split("-")[1] / "formats.json", FormatPlan())
         if robustness:
             _write_robustness(artifacts, name, accuracy, examples["dev"])
-    for checkpoint in dict.fromkeys(name.split("-")[0] for name in accuracies):
+    for checkpoint in dict.fromkeys(name.split("-")[0] for name in accuracies if "-" in name):
         _write_checkpoint(artifacts, checkpoint, sizes[0], rng)
     return artifacts
 
@@ -111,7 +117,7 @@ def _write_arm(
     artifacts: Path, name: str, accuracy: float, *, examples: dict[str, list[Example]],
     difficulty: dict[str, Any], invalid: float, rng: np.random.Generator,
 ) -> None:  # fmt: skip
-    prompt = name.split("-")[1]
+    prompt = name.split("-")[1] if "-" in name else ""
     rows = []
     for split in ("dev", "test"):
         for example, hard in zip(examples[split], difficulty[split], strict=True):
@@ -120,18 +126,27 @@ def _write_arm(
             valid = right or rng.random() >= invalid
             answer = example.target if right else LABELS[(LABELS.index(example.target) + 1 + int(own * 6)) % 7] if (
                 example.target in LABELS) else "WRONG"  # fmt: skip
-            tokens, cached = TOKENS[prompt]
+            tokens, cached = TOKENS.get(prompt, (0, 0))
             rows.append(
                 Prediction(
                     id=example.id, split=split, output=answer if valid else f"The utterance asks <b>for</b> {own:.2f}",
                     answer=answer if valid else None, target=example.target, score=float(right), valid=bool(valid),
-                    prompt=f"<|im_start|>user\n{example.inputs['utterance']}", input_tokens=tokens + int(own * 9),
-                    cached_tokens=cached, output_tokens=4 + int(own * 4), seconds=SECONDS[prompt] * (0.8 + 0.4 * own),
+                    prompt=f"<|im_start|>user\n{example.inputs['utterance']}",
+                    input_tokens=tokens + int(own * 9) if prompt else 0, cached_tokens=cached,
+                    output_tokens=4 + int(own * 4) if prompt else 0,
+                    seconds=SECONDS.get(prompt, 1e-5) * (0.8 + 0.4 * own),
                 )
             )  # fmt: skip
     write_jsonl(artifacts / "score" / name / "predictions.jsonl", rows)
-    measured = {"latency_p50": 4 * SECONDS[prompt], "latency_p95": 5 * SECONDS[prompt], "peak_memory": 1.1e9}
+    alone = SECONDS.get(prompt, 2e-4)
+    measured = {"latency_p50": 4 * alone, "latency_p95": 5 * alone, "peak_memory": 1.1e9}
     write_json(artifacts / "score" / name / "metrics.json", {"dev": {}, "test": {}, **measured})
+
+
+def _write_baseline(artifacts: Path, name: str, labels: int) -> None:
+    folder = artifacts / "baseline" / "fitted" / name
+    write_json(folder / "baseline.json", BaselineRecord(name, {}, fitted=True, parameters=10_000, disk=1_300_000))
+    write_json(folder / "metrics.json", {"labels_used": labels, "train_seconds_with_evaluation": 1.6})
 
 
 def generations(key: str, split: Any, *texts: str, variant: str = "") -> Generations:

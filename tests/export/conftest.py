@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[2]
 SETTINGS = [
     "task=tickets", "task.max_new_tokens=8", "model=local", "model.name=tiny", "model.device=cpu",
     "model.dtype=float32", "model.threads=1",
-    "model.licence=MIT", "prompt=[zero_shot]", "policy.resamples=200", "serving.requests=2", "serving.warmup=0",
+    "model.licence=MIT", "prompt=[zero_shot]", "baseline=[]", "policy.resamples=200",
+    "serving.requests=2", "serving.warmup=0",
 ]  # fmt: skip
 
 

@@ -17,7 +17,6 @@ from tuners import TUNERS
 from tuning import training_data
 
 from whether.chat.messages import zero_shot_messages
-from whether.compare import measure
 from whether.config import ModelConfig, TunerConfig
 from whether.engine.local import LocalModel
 from whether.finetune import collapse
@@ -35,7 +34,7 @@ from whether.records import (
     read_json,
     read_jsonl,
 )
-from whether.records.collapse import COLLAPSED, frequent_answer
+from whether.records.collapse import frequent_answer
 
 WEIGHTS = "checkpoint/adapter/adapter_model.safetensors"
 
@@ -201,8 +200,7 @@ def test_what_answers_more_than_one_label_could_be_right_for_is_not_looked_at() 
     assert [looked_at(exact) for exact in (0.0, 0.8, 0.85, 0.86, 1.0)] == [True, True, True, False, False]
 
 
-def test_the_rule_is_that_of_compare() -> None:
-    assert measure.COLLAPSED == COLLAPSED
+def test_what_counts_as_collapsed() -> None:
     right = ["a"] * 90 + ["b"] * 10
     assert frequent_answer(["a"] * 100, right) == ("a", 1.0, True)
     assert frequent_answer(["a"] * 96 + ["b"] * 4, right) == ("a", 0.96, True)

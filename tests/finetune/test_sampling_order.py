@@ -4,8 +4,9 @@ from collections import Counter
 
 import pytest
 
-from whether.finetune.data import TrainingRow, are_imbalanced
+from whether.finetune.data import TrainingRow
 from whether.finetune.order import StepLoader, StepSampler
+from whether.records import are_imbalanced
 
 CLASSES = ["often"] * 17 + ["seldom"] * 3 + ["once"]
 

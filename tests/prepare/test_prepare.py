@@ -176,8 +176,8 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
-        ("snips", (689, 207)),
-        ("snips_json", (689, 207)),
+        ("snips", (689, 345)),
+        ("snips_json", (689, 345)),
         ("negation", (600, 180)),
         ("arithmetic", (600, 180)),
         ("fever", (691, 207)),

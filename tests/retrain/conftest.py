@@ -27,7 +27,7 @@ def bundle(config: Config, **changed: object) -> BundleRecord:
     record = BundleRecord(
         id="aaaaaaaaaaaa", arm="lora-zero_shot", checkpoint="lora", prompt_name="zero_shot", task="snips",
         kind="fine_tune", model=config.model.name, model_hash="m" * 64, model_settings={}, prompt={},
-        prompt_hash=prompt_hash(config, "zero_shot"), seed=0, quality=0.9, metric="accuracy",
+        prompt_hash=prompt_hash(config, config.prompts["zero_shot"]), seed=0, quality=0.9, metric="accuracy",
         metrics={"n_test": 200.0, "mean_score": 0.9, "usd_per_1k": 0.01}, commit=None, labels=300, files={},
     )  # fmt: skip
     return replace(record, **changed)  # type: ignore[arg-type]

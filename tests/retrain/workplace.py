@@ -20,7 +20,8 @@ CODE = (
 SETTINGS = [
     "task=mine", "model=local", "model.name=tiny", "model.source.path=models/tiny", "model.device=cpu",
     "model.dtype=float32",
-    "model.threads=1", "checkpoint=[base,linear_probe]", "prompt=[zero_shot]", "curve=none", "robustness=none",
+    "model.threads=1", "checkpoint=[base,linear_probe]", "prompt=[zero_shot]", "baseline=[]", "curve=none",
+    "robustness=none",
     "tuner.epochs=6", "serving.requests=2", "serving.warmup=0", "policy.resamples=200", "benchmark.name=numbers",
     "benchmark.tasks=[numbers]", "benchmark.include_path=examples/suite", "benchmark.data=data/suite",
     "benchmark.text=null", "benchmark.limit=4", "benchmark.other=null", "retrain.gate.min_recent_rows=8",

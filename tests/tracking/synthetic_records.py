@@ -54,7 +54,7 @@ class Records:
 
     def write_all(self) -> None:
         self.root.mkdir()
-        write_params(compose(conf=ROOT / CONF), self.root / "params.yaml")
+        write_params(compose(["baseline=[]"], conf=ROOT / CONF), self.root / "params.yaml")
         write_text(
             self.root / "dvc.lock",
             yaml.safe_dump(

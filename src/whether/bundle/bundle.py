@@ -5,7 +5,7 @@ retrain/bundles/<id>/
 bundle.json          `whether.records.BundleRecord`, with the hash of every other file
 task.json            instruction, labels, how answers are read
 train.jsonl          the labelled pool that the prompt draws demonstrations from
-checkpoint/          the tuned weights (adapter or others), or that there are none
+checkpoint/          the tuned weights (adapter or others), or that there are none; what was fitted of a baseline
 knowledge/           documents, for a prompt that retrieves
 predictions.jsonl    its answers to dev and test
 verdict.json         the verdict that recommended it
@@ -43,6 +43,9 @@ from whether.records import (
     to_builtins,
     write_json,
 )
+
+NO_PROMPT = PromptConfig(strategy={"_target_": "whether.prompt.strategies.zero_shot"}, engineered=False)
+"""What a baseline's bundle has in the place of its prompt; it is not asked with it."""
 
 
 class Bundle(NamedTuple):
@@ -99,13 +102,16 @@ def bundle_record(arm: str, verdict: Verdict, config: Config, artifacts: Path) -
     Nothing is written. Raises RecordError for an arm that the verdict or `config` does not know.
     """
     found = _selected_arm(arm, verdict, config)
-    prompt, served = config.prompts[found.prompt], config.checkpoints[found.checkpoint].served
+    baseline = config.baselines[arm].model if found.answer == "neither" else None
+    prompt = NO_PROMPT if baseline else config.prompts[found.prompt]
+    served = None if baseline else config.checkpoints[found.checkpoint].served
     model = with_chosen_backend(config.model, artifacts)
     model = dataclasses.replace(model, dtype=verdict.provenance.dtype or model.dtype)
     sources = {name: artifacts / "prepare" / name for name in ("task.json", "train.jsonl")}
     sources["predictions.jsonl"] = artifacts / "score" / arm / "predictions.jsonl"
     sources["verdict.json"] = artifacts / "compare" / "verdict.json"
-    sources |= dict(_files_under("checkpoint", artifacts / "finetune" / found.checkpoint / CHECKPOINT))
+    made = artifacts / "baseline" / "fitted" / arm if baseline else artifacts / "finetune" / found.checkpoint
+    sources |= dict(_files_under("checkpoint", made / CHECKPOINT))
     if prompt.strategy.get("folder"):
         sources |= dict(_files_under("knowledge", Path(prompt.strategy["folder"])))
     metrics = {name: measured.value for name, measured in found.metrics.items() if measured.value is not None}
@@ -121,7 +127,7 @@ def bundle_record(arm: str, verdict: Verdict, config: Config, artifacts: Path) -
         model_hash=verdict.provenance.model_hash,
         model_settings=dataclasses.asdict(model),
         prompt=dataclasses.asdict(prompt),
-        prompt_hash=prompt_hash(config, found.prompt),
+        prompt_hash=prompt_hash(config, prompt),
         seed=config.seed,
         quality=metrics[verdict.metric],
         metric=verdict.metric,
@@ -129,6 +135,7 @@ def bundle_record(arm: str, verdict: Verdict, config: Config, artifacts: Path) -
         commit=verdict.provenance.commit,
         labels=len(read_jsonl(sources["train.jsonl"], Example)),
         served=dataclasses.asdict(served) if served else None,
+        baseline=baseline,
         files={name: sha256_file(file) for name, file in sorted(sources.items())},
     )
     return dataclasses.replace(record, id=sha256_json(to_builtins(record))[:12]), sources
@@ -139,6 +146,10 @@ def _selected_arm(arm: str, verdict: Verdict, config: Config) -> ArmRecord:
     if arm not in verdict.arms:
         raise RecordError(f"{arm} is not an arm of the last verdict; there are {', '.join(verdict.arms)}")
     found = verdict.arms[arm]
+    if found.answer == "neither":
+        if arm not in config.baseline_names:
+            raise RecordError(f"{arm} was made with other settings: select {arm}, as in baseline=[{arm}]")
+        return found
     if found.prompt not in config.prompts:
         raise RecordError(f"{arm} was made with other settings: select {found.prompt}, as in prompt=[{found.prompt}]")
     if found.checkpoint not in config.checkpoints:  # such as a warm start from a champion that was replaced since
@@ -156,7 +167,7 @@ def _files_under(name: str, folder: Path) -> list[tuple[str, Path]]:
     return [(f"{name}/{file.relative_to(folder).as_posix()}", file) for file in folder.rglob("*") if file.is_file()]
 
 
-def prompt_hash(config: Config, name: str) -> str:
+def prompt_hash(config: Config, prompt: PromptConfig) -> str:
     """Return the hash of everything that makes a prompt's text: its settings, the task's wording and output."""
     task = config.task
     wording: list[Any] = [
@@ -170,7 +181,7 @@ def prompt_hash(config: Config, name: str) -> str:
     kind = output_component(task.output, task.output_settings, "task")
     if kind != {"_target_": SHIPPED.get(task.output)}:  # a champion of before 0.2 has a shipped kind, and the same hash
         wording.append(kind)
-    settings = dataclasses.asdict(config.prompts[name])
+    settings = dataclasses.asdict(prompt)
     # Names of before 0.2 and 0.3: a champion of then has not changed.
     settings["answering"] = settings.pop("decoding")
     settings["plain"] = not settings.pop("engineered")

@@ -6,16 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
+from whether.baseline.baseline import answer_rows, make_model
+from whether.baseline.data import Baseline
 from whether.bundle.asking import ask
 from whether.bundle.bundle import Bundle
+from whether.chat.messages import render_input
 from whether.compare.cost import usd_for_seconds
 from whether.compare.provenance import model_hash
 from whether.config import PricingConfig, ServedConfig
 from whether.errors import EngineError
 from whether.generate.load import connect, load_checkpoint
-from whether.outputs.decoding import greedy
+from whether.outputs.decoding import greedy, parse_generations
 from whether.prompt.build import build_prompt, contains_answer
-from whether.records import Example, Message, Prediction, Split, Task
+from whether.records import BaselineRow, Example, Message, Prediction, Split, Task
 from whether.score.score import prediction
 
 
@@ -28,7 +31,9 @@ class BundlePredictor:
         With `keep` a served model's answers are kept and count towards its limit, as in the pipeline; without it each
         request is sent. Raises EngineError where the base is not the one that the bundle was made with.
         """
-        found = bundle.record.model_hash if bundle.served else model_hash(model_folder)
+        self._baseline = load_baseline(bundle)
+        needs_base = not bundle.served and self._baseline is None
+        found = model_hash(model_folder) if needs_base else bundle.record.model_hash
         if found != bundle.record.model_hash:
             raise EngineError(
                 f"the bundle {bundle.record.id} ({bundle.record.arm}) was made on {bundle.record.model} with the hash"
@@ -41,6 +46,8 @@ class BundlePredictor:
             record.prompt_name, bundle.prompt, bundle.task, bundle.pool, record.seed
         )
         self._served = bundle.served
+        if self._baseline is not None:
+            return
         self._opened = (
             connect(bundle.served)
             if bundle.served and not keep
@@ -57,6 +64,8 @@ class BundlePredictor:
     def answer(self, examples: Sequence[Example], split: Split = "recent", progress: bool = True) -> list[Prediction]:
         """Return an answer to each example. One whose prompt does not fit the model's context gets an empty answer,
         which counts as wrong and not valid."""
+        if self._baseline is not None:
+            return self._answer_without_model(self._baseline, examples, split)
         chats = {example.id: self._strategy(example) for example in examples}
         short = [example for example in examples if self._fits_context(chats[example.id])]
         replies = ask(
@@ -69,6 +78,16 @@ class BundlePredictor:
             prompt = self._opened.show(chats[example.id])
             found[example.id] = prediction(self._task, split, example, prompt, reply, retrieved=retrieved)
         return [found.get(example.id) or _empty_prediction(example, split) for example in examples]
+
+    def _answer_without_model(self, baseline: Baseline, examples: Sequence[Example], split: Split) -> list[Prediction]:
+        """Return a baseline's answers."""
+        rows = [BaselineRow(one.id, render_input(self._task, one), one.target) for one in examples]
+        reading = greedy(self._task, 0)
+        parsed = parse_generations(self._task, reading, answer_rows(baseline, rows)) if rows else []
+        return [
+            prediction(self._task, split, example, one.prompt, reply, retrieved=None)
+            for example, (one, reply) in zip(examples, parsed, strict=True)
+        ]
 
     def measure(self, examples: Sequence[Example], requests: int, pricing: PricingConfig) -> dict[str, float]:
         """Return latency_p95 of requests sent one at a time, usd_per_1k of a batch, and peak_memory.
@@ -111,6 +130,15 @@ class BundlePredictor:
     def _fits_context(self, chat: Sequence[Message]) -> bool:
         window = self._opened.context_window
         return window is None or self._opened.count(chat) + self._decoding.max_new_tokens <= window
+
+
+def load_baseline(bundle: Bundle) -> Baseline | None:
+    """Return the small model that a bundle answers with; None where a language model does."""
+    if bundle.record.baseline is None:
+        return None
+    model = make_model(bundle.record.baseline, f"bundle {bundle.record.id}: baseline")
+    model.load(bundle.checkpoint_folder)
+    return model
 
 
 def _empty_prediction(example: Example, split: Split) -> Prediction:

@@ -21,7 +21,7 @@ class Part(NamedTuple):
 
 ROBUSTNESS = Part("other formats and samples", "robustness", ("robustness",))
 BENCHMARK = Part("general ability kept and speed", "benchmark", ("benchmark",))
-CURVE = Part("the learning curve", "curve", ("curve_data", "curve_tune", "curve_generate"))
+CURVE = Part("the learning curve", "curve", ("curve_data", "curve_tune", "curve_generate", "curve_baseline"))
 
 
 def parts_to_come(config: Config, stages: Sequence[str], times: StageTimes) -> str:

@@ -23,15 +23,17 @@ LOCK = STATE / "run.lock"
 TIMES = STATE / "stage_seconds.json"
 """Stage → seconds that it last took here."""
 FIRST_VERDICT_STAGES = (
-    "model", "prepare", "training_set", "finetune", "prompt", "backend", "generate", "score", "quick",
+    "model", "prepare", "training_set", "finetune", "prompt", "backend", "generate", "baseline_data", "baseline",
+    "score", "quick",
 )  # fmt: skip
 """Stages that the first verdict waits for."""
 UNCOUNTED_STAGES = ("compose", "code")
 """Stages that a run has done before DVC starts, or that take no time."""
 DEFAULT_SECONDS = {
     "model": 15, "prepare": 10, "training_set": 2, "finetune": 120, "finetune@base": 2, "prompt": 5, "backend": 2,
-    "generate": 40, "score": 3, "quick": 5, "robustness": 45, "benchmark": 48, "curve_data": 5, "curve_tune": 38,
-    "curve_generate": 50, "compare": 6, "report": 5, "publish": 12,
+    "generate": 40, "baseline_data": 3, "baseline": 12, "score": 3, "quick": 5, "robustness": 45, "benchmark": 48,
+    "curve_data": 5, "curve_tune": 38, "curve_generate": 50, "curve_baseline": 8, "compare": 6,
+    "report": 5, "publish": 12,
 }  # fmt: skip
 """Seconds that a stage of a kind takes in the default run on two cores: what a first run begins with."""
 SHOWN_PREFIXES = ("error: ", "ERROR: ", "WARNING: ")

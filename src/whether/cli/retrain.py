@@ -58,7 +58,7 @@ def retrain_rollback(settings: Settings = None) -> int:
 
 @retraining.command("promote", cls=Verb, epilog=examples("whether retrain promote base-knn"))
 def retrain_promote(
-    arm: Annotated[str, typer.Argument(metavar="ARM", help="<checkpoint>-<prompt> of the last pipeline run")],
+    arm: Annotated[str, typer.Argument(metavar="ARM", help="an arm of the last pipeline run")],
     settings: Settings = None,
 ) -> int:
     """Let an arm of the last pipeline run be the champion."""

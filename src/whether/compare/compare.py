@@ -62,8 +62,10 @@ def compare(config: Config, *, artifacts: Path, folder: Path) -> None:
     Raises RecordError for a record of an arm that is missing or broken.
     """
     study = load_results(config, artifacts)
-    for name in config.pricing.person_hours.keys() - {*config.checkpoints, *config.prompts}:
-        logger.warning("pricing.person_hours: %s is not a checkpoint or prompt of this run: not counted", name)
+    for name in config.pricing.person_hours.keys() - {*config.checkpoints, *config.prompts, *config.baselines}:
+        logger.warning(
+            "pricing.person_hours: %s is not a checkpoint, prompt or baseline of this run: not counted", name
+        )
     points = load_points(config.curve, artifacts)
     verdict = reach_verdict(config, study, artifacts, points)
     write_json(folder / "verdict.json", verdict)
@@ -129,7 +131,10 @@ def reach_verdict(
             seeds=_seed_spread(study, curve, arms, decision.recommended),
             needs_runs=judged.needs_runs,
         )
-        + collapsed_sentences({name: measure.collapsed_to(arm, study) for name, arm in study.arms.items() if arm.tuned})
+        + collapsed_sentences(
+            {name: measure.collapsed_to(arm, study) for name, arm in study.arms.items() if arm.tuned},
+            [name for name, arm in study.arms.items() if study.checkpoints[arm.checkpoint].retried],
+        )
         + [f"The constraint on {name} is not checked yet: it is measured after the arms." for name in unchecked],
         task=study.task.name,
         model=config.model.name,
@@ -165,11 +170,15 @@ def reach_verdict(
 
 
 def _unchecked(policy: PolicyConfig, arms: Mapping[str, ArmRecord]) -> list[str]:
-    """Return the constrained metrics that were measured for no arm."""
+    """Return the constrained metrics that were measured for no arm of a language model.
+
+    A baseline's own measurements, such as its size, are all there before any benchmark.
+    """
+    measured = [arm.metrics for arm in arms.values() if arm.answer != "neither"]
     return [
         name
         for name, limit in policy.constraints.items()
-        if limit and all(name not in arm.metrics or arm.metrics[name].value is None for arm in arms.values())
+        if limit and limit.limits and all(name not in metrics or metrics[name].value is None for metrics in measured)
     ]
 
 

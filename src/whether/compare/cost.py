@@ -253,7 +253,7 @@ def expense(arm: Arm, checkpoint: Checkpoint, pool: int, pricing: PricingConfig)
     """Return what an arm takes to build and to run; `pool` is the size of the training split."""
     hours = pricing.person_hours.get(arm.checkpoint, 0.0) + pricing.person_hours.get(arm.prompt, 0.0)
     training = checkpoint.training
-    labels = max(training.labels_used, pool if arm.labels_needed is None else arm.labels_needed)
+    labels = max(training.labels_used, pool if arm.labels_needed is None else min(arm.labels_needed, pool))
     if checkpoint.price:
         tokens = float(_token_usd(arm, checkpoint.price).mean())
         return ArmCost(0.0, labels, training, arm.search_seconds, hours, tokens, arm.search_usd)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from statistics import fmean
@@ -15,7 +15,7 @@ from whether.compare.results import Arm, Results
 from whether.config import CurveConfig
 from whether.errors import RecordError
 from whether.metrics.metric import Metric
-from whether.outputs.decoding import build_decoding, greedy, parse_generations
+from whether.outputs.decoding import DecodingStrategy, build_decoding, greedy, parse_generations
 from whether.outputs.kinds import output_of
 from whether.outputs.output import score_answer
 from whether.records import (
@@ -52,6 +52,7 @@ class PointPredictions:
     """Why nothing was measured, or nothing."""
     arms: dict[str, CurveAnswers]
     """The tuned arm first."""
+    baselines: dict[str, CurveAnswers] = field(default_factory=dict)
 
     @property
     def tuned(self) -> CurveAnswers:
@@ -94,11 +95,13 @@ class CurveData:
     dev_labels: int
     not_measured: dict[str, str]
     metric: Metric
+    baselines: dict[str, Any] = field(default_factory=dict)
+    """Of each baseline that has an answer to every example at every level and seed."""
 
     @property
-    def ways(self) -> dict[CurveApproach, Any]:
-        """The totals of both ways."""
-        return {"tuned": self.tuned, "prompting": self.prompting}
+    def ways(self) -> dict[str, Any]:
+        """The totals of both ways, and of baselines."""
+        return {"tuned": self.tuned, "prompting": self.prompting, **self.baselines}
 
 
 Points = Mapping[tuple[int, int], PointPredictions]
@@ -121,8 +124,23 @@ def load_points(curve: CurveConfig, artifacts: Path) -> Points:
                     for arm in read_json(folder / "arms.json", list[CurveArm])
                     for answer in _answers_of(arm, curve, folder, task, examples)
                 ]
-                points[labels, seed] = _point(record, answers, folder)
+                found = _point(record, answers, folder)
+                baselines = _baselines_of(point, artifacts / "curve" / "baseline", task, examples)
+                points[labels, seed] = replace(found, baselines=baselines if found.arms else {})
     return points
+
+
+def _baselines_of(point: str, folder: Path, task: Task, examples: Mapping[str, Example]) -> dict[str, CurveAnswers]:
+    """Return what each baseline answered at a point, where it could be fitted; none in records of before 0.4."""
+    listed = folder / "baselines.json"
+    names = read_json(listed, list[str]) if listed.exists() else []
+    found = {}
+    for name in names:
+        if (folder / name / f"{point}.jsonl").exists():
+            rows = _read_answers(folder / name / f"{point}.jsonl", name, task, greedy(task, 0), examples)
+            by_split = ({row.id: row for row in rows if row.split == split} for split in CurveAnswers._fields)
+            found[name] = CurveAnswers(*by_split)
+    return found
 
 
 def means(points: Points) -> dict[str, dict[str, dict[str, float]]]:
@@ -144,14 +162,19 @@ def _answers_of(
     """Read what an arm of a point answered. The tuned checkpoint is asked plainly, and read by the task's own rule."""
     settings = None if arm.tuned else curve.prompts[arm.prompt]
     decoding = build_decoding(arm.prompt, settings, task, 0) if settings else greedy(task, 0)
-    answers = read_jsonl(folder / f"{arm.name}.jsonl", Generations)
+    return _read_answers(folder / f"{arm.name}.jsonl", arm.name, task, decoding, examples)
+
+
+def _read_answers(
+    file: Path, name: str, task: Task, decoding: DecodingStrategy, examples: Mapping[str, Example]
+) -> list[CurveAnswer]:
     found = []
-    for one, reply in parse_generations(task, decoding, answers):
+    for one, reply in parse_generations(task, decoding, read_jsonl(file, Generations)):
         if one.id not in examples:
             raise _other_examples(one.split)
         target = examples[one.id].target
         score = score_answer(output_of(task), reply.answer, target)
-        found.append(CurveAnswer(arm.name, one.id, cast("Split", one.split), reply.answer, target, score))
+        found.append(CurveAnswer(name, one.id, cast("Split", one.split), reply.answer, target, score))
     return found
 
 
@@ -208,6 +231,11 @@ def to_arrays(curve: CurveConfig, points: Points, study: Results, metric: Metric
         dev_labels=len(devs),
         not_measured=absent,
         metric=metric,
+        baselines={
+            name: np.reshape([totals(loaded.baselines[name].test, tests) for loaded in whole], shape)
+            for name in (whole[0].baselines if whole else ())
+            if all(name in loaded.baselines and loaded.baselines[name].test.keys() == set(tests) for loaded in whole)
+        },
     )
 
 

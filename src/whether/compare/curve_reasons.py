@@ -9,6 +9,7 @@ def curve_reasons(curve: LearningCurve, metric: MetricInfo, level: float) -> lis
     sentences = [] if curve.crossover is None else [crossover_sentence(curve, curve.crossover, level)]
     ends = curve.levels if len(curve.levels) < 2 else [curve.levels[0], curve.levels[-1]]
     sentences += [_level_sentence(curve, metric, found) for found in ends]
+    sentences += [_baseline_sentence(name, ends, metric) for name in curve.levels[-1].baselines]
     if curve.dev_labels is not None and curve.dev_usd is not None:
         sentences.append(
             f"Both ways also use the labels of {curve.dev_labels:,} examples of dev, which choose the best step and the"
@@ -70,6 +71,12 @@ def _level_sentence(curve: LearningCurve, metric: MetricInfo, found: CurveLevel)
         f" and the best prompt, {join_names(list(found.chosen))},"
         f" {format_number(metric, prompting.value)} ({format_bounds(metric, prompting)}): {numbers}."
     )
+
+
+def _baseline_sentence(name: str, ends: list[CurveLevel], metric: MetricInfo) -> str:
+    """Say what a baseline reaches with the same labels."""
+    values = [f"{format_number(metric, level.baselines[name].mean.value)} with {level.labels:,}" for level in ends]
+    return f"Without a language model {name} has {metric.label} {join_names(values)} of the same labels."
 
 
 def percent_level(level: float) -> str:

@@ -1,14 +1,14 @@
 """From scores, costs and the policy to the answer. Pure: no files, no random numbers.
 
 1. Arms that break a hard constraint are out.
-2. Of each kind (prompt, fine_tune, both) the arm with the best primary metric on dev stands for its kind.
+2. Of each kind (prompt, fine_tune, both, neither) the arm with the best primary metric on dev stands for its kind.
 3. Their paired differences on test decide, by intervals that hold for all of them together. An arm is *acceptable* if
    every other one is shown to be better by less than the margin; *rejected* if it is not acceptable and another one is
    shown to be better; else *undecided*.
 4. The cheapest acceptable arm is recommended. If a cheaper arm is undecided, or none is acceptable, the answer is
    `inconclusive`; if all are shown equivalent within the margin it is `no_difference` and the cheapest is recommended.
-   "Cheaper" is by more than the policy's `cost_margin`; of arms that cost the same in this sense the best on dev is
-   taken, so that noise in measured times does not change the answer.
+   "Cheaper" is by more than the policy's `cost_margin`; of arms that cost the same in this sense one that needs no
+   language model is taken, else the best on dev, so that noise in measured times does not change the answer.
 5. An answer that the data give is `inconclusive` all the same where a representative was trained less often than the
    policy asks: it would be one about these training runs, not about tuning.
 """
@@ -21,11 +21,10 @@ from typing import Literal
 from whether.config import ConstraintConfig, PolicyConfig
 from whether.metrics.catalogue import METRICS
 from whether.metrics.constraints import violation
-from whether.records import Answer, Comparison, MetricInfo
+from whether.records import Answer, Approach, Comparison, MetricInfo
 from whether.stats.simultaneous import FamilyDifference
 
-Approach = Literal["prompt", "fine_tune", "both"]
-APPROACHES: tuple[Approach, ...] = ("prompt", "fine_tune", "both")
+APPROACHES: tuple[Approach, ...] = ("prompt", "fine_tune", "both", "neither")
 Status = Literal["acceptable", "rejected", "undecided"]
 DecisionOutcome = Literal["cheapest", "only", "equivalent", "undecided", "floor", "none_allowed", "runs"]
 
@@ -184,7 +183,9 @@ def _decide(
     if len(arms) == 1:
         return Decision(best_on_dev.kind, best_on_dev.name, "only", status, [])
     if all(comparison.conclusion == "equivalent" for comparison in family):
-        return Decision("no_difference", _cheapest(list(arms.values()), policy).name, "equivalent", status, [])
+        return Decision(
+            "no_difference", _cheapest(list(arms.values()), policy, simplest_first=True).name, "equivalent", status, []
+        )
     chosen, blocking = cheapest_acceptable(status, list(arms.values()), policy)
     if chosen is None:
         guess = _cheapest([arms[name] for name in blocking if _loss(name, family) < policy.margin], policy)
@@ -206,7 +207,7 @@ def cheapest_acceptable(
     acceptable = [arm for arm in contenders if status[arm.name] == "acceptable"]
     if not acceptable:
         return None, [arm.name for arm in contenders]
-    chosen = _cheapest(acceptable, policy)
+    chosen = _cheapest(acceptable, policy, simplest_first=True)
     return chosen, [arm.name for arm in contenders if arm not in acceptable and _cheaper(arm, chosen, policy)]
 
 
@@ -214,10 +215,13 @@ def _cheaper(arm: ArmSummary, other: ArmSummary, policy: PolicyConfig) -> bool:
     return arm.usd_per_month < other.usd_per_month * (1 - policy.cost_margin)
 
 
-def _cheapest(arms: Sequence[ArmSummary], policy: PolicyConfig) -> ArmSummary:
-    """Return the best arm on dev among those that no other one is cheaper than (ties: fewer tokens)."""
+def _cheapest(arms: Sequence[ArmSummary], policy: PolicyConfig, *, simplest_first: bool = False) -> ArmSummary:
+    """Return the best arm on dev among those that no other one is cheaper than (ties: fewer tokens).
+
+    With `simplest_first`, for arms that are all good enough, one that needs no language model comes before the others.
+    """
     cheap = [arm for arm in arms if not any(_cheaper(other, arm, policy) for other in arms)]
-    return max(cheap, key=lambda arm: (arm.dev, -arm.tokens))
+    return max(cheap, key=lambda arm: (simplest_first and arm.kind == "neither", arm.dev, -arm.tokens))
 
 
 def comparisons_with(name: str, family: Sequence[Comparison]) -> list[tuple[str, float, float, float, Comparison]]:

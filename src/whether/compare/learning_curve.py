@@ -20,7 +20,7 @@ variance of the resamples, at most those that there are.
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
@@ -36,18 +36,20 @@ from whether.stats.totals import estimate_interval
 
 GRID_POINTS = 40
 """At which the fitted curves are written for drawing, evenly spread over the logarithm of the number of labels."""
+FITTED: tuple[CurveApproach, ...] = get_args(CurveApproach)
+"""The ways whose curves are fitted and cross; baselines are values at the points."""
 _BATCH = 2_000_000
 """Resampled answers held in memory at once."""
 
 
 class FittedCurves(NamedTuple):
-    """Of each way: quality and its fitted curve, as observed and in resamples."""
+    """Of each way: quality, as observed and in resamples; and the fitted curves of tuning and prompting."""
 
     labels: Floats
     """Shape (levels,)."""
-    observed: dict[CurveApproach, Floats]
+    observed: dict[str, Floats]
     """Shape (levels,)."""
-    resampled: dict[CurveApproach, Floats]
+    resampled: dict[str, Floats]
     """Shape (resamples, levels)."""
     laws: dict[CurveApproach, PowerLaws]
     """Of one row."""
@@ -91,20 +93,18 @@ def fit_curves(data: CurveData, settings: InferenceSettings) -> FittedCurves:
     labels = np.array(data.labels, dtype=np.float64)
     observed = {way: by_seed(totals, data.metric).mean(1) for way, totals in data.ways.items()}
     resampled = resample(data, settings)
-    laws = {way: fit(labels, values[None, :]) for way, values in observed.items()}
-    return FittedCurves(
-        labels, observed, resampled, laws, {way: fit(labels, values) for way, values in resampled.items()}
-    )
+    laws = {way: fit(labels, observed[way][None, :]) for way in FITTED}
+    return FittedCurves(labels, observed, resampled, laws, {way: fit(labels, resampled[way]) for way in FITTED})
 
 
-def resample(data: CurveData, settings: InferenceSettings) -> dict[CurveApproach, Floats]:
+def resample(data: CurveData, settings: InferenceSettings) -> dict[str, Floats]:
     """Return quality at each number of labels in resamples of examples and seeds, shape (resamples, levels)."""
     rng = np.random.default_rng(settings.seed)
     levels, seeds, examples, _ = data.tuned.shape
     groups = int(data.groups.max()) + 1
     grouped = groups < examples
     batch = max(1, _BATCH // (levels * seeds * examples))
-    parts: dict[CurveApproach, list[Floats]] = {way: [] for way in data.ways}
+    parts: dict[str, list[Floats]] = {way: [] for way in data.ways}
     for start in range(0, settings.resamples, batch):
         size = min(batch, settings.resamples - start)
         weights = rng.multinomial(groups, np.full(groups, 1 / groups), size=size)[:, data.groups]
@@ -172,10 +172,11 @@ def _level(data: CurveData, place: int, curves: FittedCurves, settings: Inferenc
         prompting=values["prompting"],
         chosen=data.chosen[place],
         difference=data.metric.measurement(difference, interval, data.examples),
+        baselines={name: values[name] for name in data.baselines},
     )
 
 
-def _value(data: CurveData, way: CurveApproach, place: int, curves: FittedCurves, level: float) -> CurveValue:
+def _value(data: CurveData, way: str, place: int, curves: FittedCurves, level: float) -> CurveValue:
     """Return the mean over seeds with Wilson's interval for the number of examples that has its variance."""
     values = by_seed(data.ways[way][place], data.metric)
     mean, variance, n = float(values.mean()), float(curves.resampled[way][:, place].var()), data.examples

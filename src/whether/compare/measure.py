@@ -8,21 +8,19 @@ from typing import Any
 import numpy as np
 
 from whether.compare.cost import costs, seconds_per_request
-from whether.compare.decide import Approach, ArmSummary, approach_of, pairs
+from whether.compare.decide import ArmSummary, approach_of, pairs
 from whether.compare.results import Arm, Checkpoint, Results
 from whether.config import BASE, Config
 from whether.metrics.catalogue import ROBUSTNESS, measurement
 from whether.metrics.metric import Metric
 from whether.outputs.kinds import output_of
 from whether.outputs.output import ScoredAnswer, answers_and_targets
-from whether.records import Measurement, Prediction, Task, TaskRetention
+from whether.records import Approach, Measurement, Prediction, Task, TaskRetention
+from whether.records.collapse import frequent_answer
 from whether.stats.inference import mean_interval, score_difference, stratified_mean_interval
 from whether.stats.intervals import Floats, InferenceSettings, Interval, PairedDifference, rate_interval
 from whether.stats.simultaneous import FamilyDifference, simultaneous_differences
 from whether.stats.totals import estimate_difference, estimate_interval
-
-COLLAPSED = 0.95
-"""Share of test examples with one and the same answer from which on an arm is said to have collapsed."""
 
 
 def scores(predictions: Sequence[Prediction]) -> Floats:
@@ -125,16 +123,14 @@ def measure(arm: Arm, study: Results, config: Config, settings: InferenceSetting
 def collapsed_to(arm: Arm, study: Results) -> tuple[str, float] | None:
     """Return the one answer that an arm gives to nearly everything, and its share on test; None where it does not.
 
-    That is `COLLAPSED` of the answers or more, and other answers are given less than half as often as they are right.
     Label tasks only.
     """
     kind = output_of(study.task)
     if kind.classes is None:
         return None
-    answer, count = Counter(row.answer for row in arm.test).most_common(1)[0]
-    others = sum(kind.canonical(example.target) != answer for example in study.examples)
-    share, given = count / len(arm.test), len(arm.test) - count
-    return (answer, share) if answer is not None and share >= COLLAPSED and 2 * given < others else None
+    targets = [kind.canonical(example.target) for example in study.examples]
+    found = frequent_answer([row.answer for row in arm.test], targets)
+    return (str(found.answer), found.share) if found.collapsed else None
 
 
 def quality_low(arm: Arm, task: Task, metric: Metric, settings: InferenceSettings) -> float:
@@ -203,7 +199,7 @@ def plain_arm(study: Results) -> Arm | None:
 
 def arm_kind(arm: Arm) -> Approach:
     """Return the answer that choosing this arm would mean."""
-    return approach_of(arm.tuned, arm.engineered)
+    return "neither" if arm.baseline else approach_of(arm.tuned, arm.engineered)
 
 
 def dev_quality(arm: Arm, study: Results) -> dict[str, float]:

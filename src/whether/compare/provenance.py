@@ -51,6 +51,7 @@ def _settings(config: Config) -> dict[str, str]:
     parts: dict[str, Any] = {name: getattr(config, name) for name in PARTS}
     parts |= {f"checkpoints.{name}": checkpoint for name, checkpoint in config.checkpoints.items()}
     parts |= {f"prompts.{name}": prompt for name, prompt in config.prompts.items()}
+    parts |= {f"baselines.{name}": config.baselines[name] for name in config.baseline_names}
     parts |= {f"metrics.{name}": config.metrics[name] for name in config.quality_metrics}
     return {name: sha256_json([to_builtins(part)]) for name, part in parts.items()}
 

@@ -76,6 +76,12 @@ def reasons(
         sentences.append(_more_runs(arms.values()) if needs_runs else _further(further, policy))
     elif decision.outcome != "floor":
         sentences += _differences(chosen, family, decision, policy)
+        open_baselines = [
+            name for name, arm in arms.items() if arm.kind == "neither" and decision.status[name] == "undecided"
+        ]
+        sentences += [_perhaps_no_language_model(name, family, policy) for name in open_baselines]
+    if arms[chosen].kind == "neither" and decision.answer != "inconclusive":
+        sentences.insert(1, _no_language_model(chosen, arms, policy))
     # 3. What else counts in the choice: costs, general ability, chance in training, arms that were left out.
     if len(arms) > 1:
         sentences.append(_costs(chosen, arms, policy))
@@ -87,11 +93,21 @@ def reasons(
     return sentences
 
 
-def collapsed_sentences(found: Mapping[str, tuple[str, float] | None]) -> list[str]:
-    """Return a sentence for each tuned arm that gives one answer to nearly everything."""
+def collapsed_sentences(found: Mapping[str, tuple[str, float] | None], retried: Iterable[str] = ()) -> list[str]:
+    """Return a sentence for each tuned arm that gives one answer to nearly everything.
+
+    `retried` are the arms whose checkpoint was already tuned once more for that reason, and no better.
+    """
+    advice = {
+        False: "Tune with tuner.balanced=true and a third of tuner.learning_rate, or label more examples with other"
+        " answers.",
+        True: "Tuning it once more, every label drawn equally often and with a third of the learning rate, did no"
+        " better: label more examples with other answers.",
+    }
+    tried = set(retried)
     return [
-        f"{name} has collapsed: it gives one answer, {answer[0]}, to {answer[1]:.0%} of the test examples. Tune with"
-        " tuner.balanced=true and a third of tuner.learning_rate, or label more examples with other answers."
+        f"{name} has collapsed: it gives one answer, {answer[0]}, to {answer[1]:.0%} of the test examples."
+        f" {advice[name in tried]}"
         for name, answer in found.items()
         if answer
     ]
@@ -220,6 +236,29 @@ def _costs(chosen: str, arms: Mapping[str, ArmSummary], policy: PolicyConfig) ->
     return (
         f"At {policy.monthly_requests:,} requests a month, building spread over {policy.months} months, {chosen} costs"
         f" {format_usd(arms[chosen].usd_per_month)} a month, against {rest}."
+    )
+
+
+def _no_language_model(chosen: str, arms: Mapping[str, ArmSummary], policy: PolicyConfig) -> str:
+    """Say that a small model is enough, and what it costs next to the best language model on dev."""
+    others = [arm for arm in arms.values() if arm.name != chosen]
+    if not others:
+        return f"{chosen} answers without a language model."
+    best = max(others, key=lambda arm: arm.dev)
+    share = arms[chosen].usd_per_month / best.usd_per_month if best.usd_per_month else 1.0
+    price = f" and costs 1/{round(1 / share):,} of {best.name} a month" if 0 < share <= 0.5 else ""
+    return (
+        f"No language model is needed: {chosen} answers without one, is shown not to be worse than any other by the"
+        f" margin of {_margin(policy)}{price}."
+    )
+
+
+def _perhaps_no_language_model(name: str, family: Sequence[Comparison], policy: PolicyConfig) -> str:
+    """Say that a baseline which is not recommended may be good enough."""
+    other, _, _, high, _ = max(comparisons_with(name, family), key=lambda row: row[3])
+    return (
+        f"Whether a language model is needed is not settled: {name}, which is none, may lose up to"
+        f" {100 * high:.1f} points to {other}, more than the margin of {_margin(policy)}."
     )
 
 

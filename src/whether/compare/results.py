@@ -13,7 +13,9 @@ from whether.metrics.metric import Metric, quality_metrics
 from whether.outputs.decoding import build_decoding
 from whether.outputs.kinds import output_of
 from whether.records import (
+    CHECKPOINT,
     Adherence,
+    BaselineRecord,
     BenchmarkMetrics,
     BenchmarkSample,
     CheckpointMetrics,
@@ -25,6 +27,7 @@ from whether.records import (
     Robustness,
     Task,
     TaskResult,
+    fitted_baselines,
     read_json,
     read_jsonl,
 )
@@ -53,11 +56,15 @@ class Checkpoint:
 
     price: TokenPrice | None = None
     """Of a served model; None: machine time is what its answers cost."""
+    baseline: bool = False
+    """Whether it is a small model that answers without a language model."""
+    retried: bool = False
+    """Whether it was tuned once more because it had collapsed."""
 
     @property
     def tuned(self) -> bool:
-        """Whether training made it."""
-        return self.name != BASE and not self.served
+        """Whether training made it from the base model."""
+        return self.name != BASE and not self.served and not self.baseline
 
     @property
     def served(self) -> bool:
@@ -96,6 +103,8 @@ class Arm:
     """None where it was not measured."""
     served: bool = False
     """Whether another model answers, behind an API."""
+    baseline: bool = False
+    """Whether a small model answers, without a language model and so without a prompt."""
     repeats: tuple[SplitPredictions, ...] = ()
     """Of the further training runs of its checkpoint."""
     unseen: list[Prediction] = field(default_factory=list)
@@ -108,8 +117,8 @@ class Arm:
 
     @property
     def tuned(self) -> bool:
-        """Whether its checkpoint was trained."""
-        return self.checkpoint != BASE and not self.served
+        """Whether its checkpoint was trained from the base model."""
+        return self.checkpoint != BASE and not self.served and not self.baseline
 
 
 @dataclass(frozen=True)
@@ -148,12 +157,13 @@ def load_results(config: Config, artifacts: Path, *, arms_alone: bool = False) -
     examples = {split: read_jsonl(prepared / f"{split}.jsonl", Example) for split in ("train", "dev", "test")}
     unseen = prepared / "unseen.jsonl"
     task = read_json(prepared / "task.json", Task)
-    arms = _load_arms(config, examples, artifacts)
+    arms, baselines = _load_arms(config, examples, artifacts), fitted_baselines(config.baseline_names, artifacts)
     if not arms_alone:
         arms = {
             name: replace(arm, robustness=_robustness(arm, config, task, examples["dev"], artifacts))
             for name, arm in arms.items()
         }
+    arms |= {name: _load_baseline_arm(name, examples, artifacts) for name in baselines}
     return Results(
         task=task,
         metrics=quality_metrics(config.metrics, task.output, output_of(task).metrics),
@@ -165,7 +175,8 @@ def load_results(config: Config, artifacts: Path, *, arms_alone: bool = False) -
             name: _load_checkpoint(name, settings, artifacts, arms_alone)
             for name, settings in config.checkpoints.items()
             if settings.repeat_of is None
-        },
+        }
+        | {name: _load_baseline(name, artifacts) for name in baselines},
         arms=arms,
         dtype=common_precision(config, artifacts, arms_alone=arms_alone),
     )
@@ -213,6 +224,7 @@ def _load_checkpoint(name: str, settings: CheckpointConfig, artifacts: Path, arm
         results={},
         samples=[],
         price=settings.served.price if settings.served else None,
+        retried=_was_retried(artifacts / "finetune" / name / CHECKPOINT / "checkpoint.json"),
     )
     if arms_alone:
         return made
@@ -221,6 +233,37 @@ def _load_checkpoint(name: str, settings: CheckpointConfig, artifacts: Path, arm
         benchmark=read_json(benchmark / "metrics.json", BenchmarkMetrics),
         results=read_json(benchmark / "results.json", dict[str, TaskResult]),
         samples=read_jsonl(benchmark / "samples.jsonl", BenchmarkSample),
+    )
+
+
+def _was_retried(record: Path) -> bool:
+    return record.exists() and read_json(record, dict[str, Any]).get("retry") is not None
+
+
+def _load_baseline(name: str, artifacts: Path) -> Checkpoint:
+    """Return what was measured of a baseline: no suite of a language model's general ability is run on it."""
+    fitted = artifacts / "baseline" / "fitted" / name
+    record = read_json(fitted / "baseline.json", BaselineRecord)
+    training = read_json(fitted / "metrics.json", CheckpointMetrics)
+    return Checkpoint(name, training, BenchmarkMetrics(disk=record.disk), {}, [], baseline=True)
+
+
+def _load_baseline_arm(name: str, examples: dict[str, list[Example]], artifacts: Path) -> Arm:
+    """Return a baseline's answers; it needs all labels of the training split, and knows no other labels."""
+    file = artifacts / "score" / name / "predictions.jsonl"
+    answers = _load_answers(file, examples)
+    return Arm(
+        name=name,
+        checkpoint=name,
+        prompt="",
+        engineered=False,
+        search_seconds=0.0,
+        search_usd=0.0,
+        labels_needed=None,
+        dev=answers.dev,
+        test=answers.test,
+        serving=read_json(file.with_name("metrics.json"), LatencyMetrics),
+        baseline=True,
     )
 
 

@@ -27,10 +27,10 @@ def leaderboard(verdict: Verdict) -> Iterator[dict[str, Any]]:
 
 
 def learning_curve(curve: LearningCurve) -> Iterator[dict[str, Any]]:
-    """Yield a number of labels and a seed a row: the primary metric of both ways on test."""
+    """Yield a number of labels and a seed a row: the primary metric of both ways, and of baselines, on test."""
     for level in curve.levels:
         for place, seed in enumerate(curve.seeds):
-            ways = {"tuned": level.tuned, "prompting": level.prompting}
+            ways = {"tuned": level.tuned, "prompting": level.prompting, **level.baselines}
             scores = {f"{way}_{curve.metric}": found.by_seed[place] for way, found in ways.items()}
             yield {"labels": level.labels, "seed": seed, **scores}
 

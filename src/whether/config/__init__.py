@@ -4,7 +4,7 @@
 (params.yaml). A typo, a value out of range or two fields that contradict each other fail here, before any work.
 """
 
-from whether.config.arms import CheckpointConfig, PromptConfig, TunerConfig, WarmStartConfig
+from whether.config.arms import BaselineConfig, CheckpointConfig, PromptConfig, TunerConfig, WarmStartConfig
 from whether.config.checking import check
 from whether.config.components import argument_types, arguments, bind, build, own_code_errors
 from whether.config.composing import complete_params, compose, load, load_earlier, write_params
@@ -36,6 +36,7 @@ __all__ = [
     "CONF",
     "PARAMS",
     "Arms",
+    "BaselineConfig",
     "BenchmarkConfig",
     "Categorical",
     "CheckpointConfig",

@@ -1,4 +1,4 @@
-"""What arms are made of: prompts, and checkpoints, which are tuned or served."""
+"""What arms are made of: prompts, and checkpoints, which are tuned or served; and baselines, each an arm by itself."""
 
 from dataclasses import field
 from typing import Annotated, Literal
@@ -67,7 +67,7 @@ class TunerConfig:
     """Examples that go through the model at once, at most; None: the whole batch. It bounds memory, not the result."""
     balanced: bool | Literal["auto"] = "auto"
     """Whether every label is drawn equally often, the length of an epoch staying, and the best step chosen by macro-F1
-    on dev. `auto`: where labels are imbalanced (`whether.finetune.data.are_imbalanced`)."""
+    on dev. `auto`: where labels are imbalanced (`whether.records.classes.are_imbalanced`)."""
     retry_collapsed: bool = True
     """Whether a training whose best step gives one label to nearly all of dev is tried once more, with `balanced` and a
     third of the learning rate, and the better of the two kept. Both cost. Tasks with labels only."""
@@ -89,3 +89,17 @@ class CheckpointConfig:
     """The tuned checkpoint of which this is a further training run; None: it is itself compared."""
     run: Count = 1
     """Number of the training run; its seed is the config's + run - 1."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class BaselineConfig:
+    """A small model that answers without a language model: what people would otherwise pick."""
+
+    model: Component
+    """`_target_`, a class like those of whether.baseline, and its settings."""
+    outputs: Annotated[list[str], Field(min_length=1)]
+    """Kinds of output that it can answer, by name; for a task of another kind it is left out."""
+
+    def goes_with(self, output: str) -> bool:
+        """Return whether it can answer a kind of output."""
+        return output in self.outputs

@@ -59,6 +59,9 @@ def uses(config: Config) -> Iterator[Use]:
     for name, checkpoint in config.checkpoints.items():
         if checkpoint.tuner:
             yield Use(f"checkpoints.{name}.tuner.adapter", checkpoint.tuner.adapter, ["model", "task"])
+    for name, baseline in (config.baselines | config.curve.baselines).items():
+        if baseline:
+            yield Use(f"baselines.{name}.model", baseline.model, [])
     for name, metric in config.metrics.items():
         yield Use(f"metrics.{name}.totals", metric.totals, ["task", "answer", "target"])
         for part, component in (("value", metric.value), ("effective_n", metric.effective_n)):

@@ -28,6 +28,7 @@ def compose(overrides: Sequence[str] = (), conf: Path = CONF) -> str:
     from omegaconf import OmegaConf
 
     composed = _hydra_compose(overrides, conf)
+    _add_baselines(composed)
     _add_training_runs(composed)
     add_output_settings(composed, conf)
     _refuse_secrets(OmegaConf.to_container(composed, resolve=False))
@@ -188,6 +189,17 @@ def _constraint_reason(override: str, overrides: Sequence[str], conf: Path) -> s
     except ConfigError as error:
         return str(error)
     return f"override {override}: conf/ has no limit on this metric; to add one, write +{override}"
+
+
+def _add_baselines(composed: Any) -> None:
+    """Add what dvc.yaml reads of baselines where conf/config.yaml is of an earlier version, which has no such group."""
+    from omegaconf import OmegaConf, open_dict
+
+    arms = composed.get("arms")
+    if OmegaConf.is_dict(arms) and "baseline" not in arms:
+        with open_dict(composed):
+            composed.setdefault("baselines", {})
+            arms["baseline"] = list(composed["baselines"] or {})
 
 
 def _add_training_runs(composed: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ByteSize, Field
 from pydantic.dataclasses import dataclass
 
-from whether.config.arms import CheckpointConfig, PromptConfig, TunerConfig
+from whether.config.arms import BaselineConfig, CheckpointConfig, PromptConfig, TunerConfig
 from whether.config.metric import MetricConfig
 from whether.config.optimise import OptimiseConfig
 from whether.config.retrain import RetrainConfig
@@ -55,8 +55,8 @@ class ModelConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class CurveConfig:
-    """Quality against number of labels, tuned and prompted. `tuner` and `prompts` are interpolations of the sections
-    that say it, so that DVC watches those settings and no others; null: the run does not select it."""
+    """Quality against number of labels, tuned and prompted. `tuner`, `prompts` and `baselines` are interpolations of
+    the sections that say it, so that DVC watches those settings and no others; null: the run does not select it."""
 
     labels: list[Count]
     """Numbers of labelled training examples; one above the training split is not measured. Empty: no curve."""
@@ -68,6 +68,8 @@ class CurveConfig:
     """Its settings."""
     prompts: dict[str, PromptConfig | None] = field(default_factory=dict)
     """Prompts that use labels, run on base; the best on dev is compared."""
+    baselines: dict[str, BaselineConfig | None] = field(default_factory=dict)
+    """Baselines fitted on the same labels."""
     min_steps: Count = 16
     """Optimizer steps at least: where the tuner's epochs are fewer, each shows the examples several times."""
     dev: Annotated[int, Field(ge=2)] | None = None
@@ -160,7 +162,7 @@ class PricingConfig:
     usd_per_person_hour: NotNegative | None = None
     """Price of people's time; None: it is not counted."""
     person_hours: dict[str, NotNegative] = field(default_factory=dict)
-    """Checkpoint or prompt → hours of people to build it; one that is not named takes none."""
+    """Checkpoint, prompt or baseline → hours of people to build it; one that is not named takes none."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -171,6 +173,11 @@ class ConstraintConfig:
     """At least, for a metric of which more is better; None: no limit."""
     max: Finite | None = None
     """At most, for a metric of which less is better; None: no limit."""
+
+    @property
+    def limits(self) -> bool:
+        """Return whether a limit is set."""
+        return self.min is not None or self.max is not None
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -216,10 +223,11 @@ class TrackingConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class Arms:
-    """The grid of arms: every checkpoint with every prompt."""
+    """The arms: every checkpoint with every prompt, and every baseline."""
 
     checkpoint: list[str]
     prompt: list[str]
+    baseline: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -248,6 +256,8 @@ class Config:
     search: SearchConfig
     optimise: OptimiseConfig
     retrain: RetrainConfig
+    baselines: dict[str, BaselineConfig] = field(default_factory=dict)
+    """Small models that answer without a language model."""
     training_runs: Count = 1
     """How often each tuned checkpoint is trained, each time from another seed, so that intervals hold what another
     training run would change. `compose` adds the further runs to `checkpoints`."""
@@ -255,7 +265,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.training_runs == 2:
             raise ValueError("training_runs: two runs tell too little about a third one: expected 1, or 3 and more")
-        for section, names in (("checkpoints", self.checkpoints), ("prompts", self.prompts)):
+        sections = (("checkpoints", self.checkpoints), ("prompts", self.prompts), ("baselines", self.baselines))
+        for section, names in sections:
             for name in names:
                 if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
                     raise ValueError(f"{section}: {name!r} must be lower-case letters, digits and _ (it names files)")
@@ -273,9 +284,12 @@ class Config:
                 raise ValueError(
                     f"checkpoints.{name}.repeat_of: {checkpoint.repeat_of!r} is not a tuned checkpoint here"
                 )
-        grid = {"checkpoint": list(self.checkpoints), "prompt": list(self.prompts)}
-        if grid != {"checkpoint": self.arms.checkpoint, "prompt": self.arms.prompt}:
-            raise ValueError("arms follows from checkpoints and prompts: select those, as in prompt=[zero_shot,knn]")
+        if Arms(list(self.checkpoints), list(self.prompts), list(self.baselines)) != self.arms:
+            raise ValueError(
+                "arms follows from checkpoints, prompts and baselines: select those, as in prompt=[zero_shot,knn]"
+            )
+        for name in self.baselines.keys() & self.checkpoints.keys():
+            raise ValueError(f"baselines.{name}: a checkpoint has this name, too: call one of them otherwise")
         if not self.prompts:
             raise ValueError("prompts: select at least one, for example prompt=[zero_shot]")
         self._check_backend()
@@ -306,5 +320,10 @@ class Config:
 
     @cached_property
     def arm_names(self) -> list[str]:
-        """`<checkpoint>-<prompt>` of every arm, in the order of config."""
+        """`<checkpoint>-<prompt>` of every arm in which a language model answers, in the order of config."""
         return [f"{checkpoint}-{prompt}" for checkpoint in self.checkpoints for prompt in self.prompts]
+
+    @property
+    def baseline_names(self) -> list[str]:
+        """Every baseline that can answer the task; each is an arm of its own name."""
+        return [name for name, baseline in self.baselines.items() if baseline.goes_with(self.task.output)]

@@ -1,8 +1,6 @@
 """Training examples as token sequences: the prompt, and the answer to learn."""
 
-import math
-from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from whether.errors import DataError
@@ -10,9 +8,6 @@ from whether.model.tokens import encode, encode_answer
 from whether.records import TrainingExample
 
 _SHOWN = 5
-
-IMBALANCED = 0.75
-"""Effective number of classes over their number, below which `are_imbalanced` says so."""
 
 
 class TrainingRow(NamedTuple):
@@ -32,17 +27,6 @@ class Classes(NamedTuple):
 
     train: list[str]
     dev: list[str]
-
-
-def are_imbalanced(classes: Sequence[Hashable]) -> bool:
-    """Return whether a few classes hold so much of the rows that a model may learn to give nothing else.
-
-    The number of equally frequent classes that are as hard to tell beforehand, the exponential of the entropy (Hill
-    1973), is then below three quarters of the number of classes: of two, where one has more than 86%.
-    """
-    counts = Counter(classes)
-    shares = [count / len(classes) for count in counts.values()]
-    return math.exp(-sum(share * math.log(share) for share in shares)) < IMBALANCED * len(counts)
 
 
 def label_rows(

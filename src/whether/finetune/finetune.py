@@ -12,7 +12,7 @@ from whether.errors import ConfigError, EngineError, RecordError
 from whether.finetune import checkpoints, processes, results
 from whether.finetune.checkpoints import require_disk_space
 from whether.finetune.collapse import Examine, train_with_retry
-from whether.finetune.data import Classes, are_imbalanced, encode_rows, label_rows
+from whether.finetune.data import Classes, encode_rows, label_rows
 from whether.finetune.micro_batches import ADVICE
 from whether.finetune.results import TrainingResult
 from whether.model.loading import load_base, select_device
@@ -22,6 +22,7 @@ from whether.records import (
     STATE,
     TrainingExample,
     TrainingSet,
+    are_imbalanced,
     named_write_errors,
     read_json,
     read_jsonl,

@@ -5,6 +5,7 @@ folder is made next to its place and renamed into it, so a full disk or a kill l
 """
 
 from whether.records.backend import Backend, BackendChoice, BackendMeasurement, BackendSpeed
+from whether.records.baseline import BaselineRecord, BaselineRow, BaselineTask, fitted_baselines
 from whether.records.benchmark import BenchmarkMetrics, BenchmarkSample, TaskResult, UnseenTaskResult
 from whether.records.changes import ArmChange, ChangeConclusion, Changes
 from whether.records.checkpoint import (
@@ -17,6 +18,7 @@ from whether.records.checkpoint import (
     Step,
     TrainingAttempt,
 )
+from whether.records.classes import are_imbalanced
 from whether.records.curve import (
     Crossover,
     CurveAnswer,
@@ -104,6 +106,7 @@ from whether.records.verdict import (
     HEADLINES,
     SCHEMA_VERSION,
     Answer,
+    Approach,
     ArmOutput,
     ArmRecord,
     Aspect,
@@ -133,6 +136,7 @@ __all__ = [
     "WARM",
     "Adherence",
     "Answer",
+    "Approach",
     "ArmChange",
     "ArmOutput",
     "ArmRecord",
@@ -141,6 +145,9 @@ __all__ = [
     "BackendChoice",
     "BackendMeasurement",
     "BackendSpeed",
+    "BaselineRecord",
+    "BaselineRow",
+    "BaselineTask",
     "BenchmarkMetrics",
     "BenchmarkSample",
     "BreakEven",
@@ -219,7 +226,9 @@ __all__ = [
     "Verdict",
     "Violation",
     "append_record",
+    "are_imbalanced",
     "exclusive_lock",
+    "fitted_baselines",
     "mean_known",
     "named_write_errors",
     "output_folder",

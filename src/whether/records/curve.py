@@ -77,6 +77,8 @@ class CurveLevel:
     """Arm of base → seeds for which dev chose it."""
     difference: Measurement
     """Tuned minus prompting, paired by example and seed."""
+    baselines: dict[str, CurveValue] = field(default_factory=dict)
+    """Of each baseline that was fitted on the same labels."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BeforeValidator, Field
 
 from whether.records.files import named_write_errors, read_jsonl, sha256_json, write_jsonl
+from whether.records.verdict import Approach
 
 
 def _renamed(**names: str) -> BeforeValidator:
@@ -153,7 +154,7 @@ class BundleRecord:
     checkpoint: str
     prompt_name: str
     task: str
-    kind: Literal["prompt", "fine_tune", "both"]
+    kind: Approach
     model: str
     model_hash: str
     """SHA-256 of the base's weights."""
@@ -175,6 +176,8 @@ class BundleRecord:
     """Path in the bundle → SHA-256."""
     served: dict[str, Any] | None = None
     """Settings of the served model that answers; None: weights do."""
+    baseline: dict[str, Any] | None = None
+    """`_target_` and settings of the small model that answers without a language model and a prompt."""
 
     @property
     def content_hash(self) -> str:
@@ -182,7 +185,8 @@ class BundleRecord:
         files = {name: digest for name, digest in self.files.items() if name not in MEASUREMENT_FILES}
         # The default backend leaves no trace: earlier bundles, which know no other, keep their hash.
         model = {name: value for name, value in self.model_settings.items() if (name, value) != ("backend", "engine")}
-        return sha256_json([self.arm, self.model_hash, model, self.prompt, self.seed, self.served, files])
+        answers_by = [self.arm, self.model_hash, model, self.prompt, self.seed, self.served, files]
+        return sha256_json(answers_by + ([self.baseline] if self.baseline else []))
 
     @property
     def recipe(self) -> tuple[str, str]:

@@ -20,7 +20,9 @@ def _rename_metrics(metrics: Any) -> Any:
     return [RENAMED_METRICS.get(name, name) for name in metrics] if isinstance(metrics, list) else metrics
 
 
-Answer = Literal["prompt", "fine_tune", "both", "no_difference", "inconclusive"]
+Approach = Literal["prompt", "fine_tune", "both", "neither"]
+"""What choosing an arm would mean; `neither`: a baseline, a small model that answers without a language model."""
+Answer = Literal["prompt", "fine_tune", "both", "neither", "no_difference", "inconclusive"]
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,10 @@ class ArmRecord:
     """One arm in verdict.json."""
 
     checkpoint: str
+    """A baseline's own name where it is one."""
     prompt: str
-    answer: Literal["prompt", "fine_tune", "both"]
+    """Empty for a baseline, which has none."""
+    answer: Approach
     """The answer that choosing this arm would mean."""
     metrics: Annotated[dict[str, Measurement], BeforeValidator(_rename_metrics)]
     """On test, and measured cost; what does not apply to the task is left out."""
@@ -249,7 +253,7 @@ class Verdict:
     baseline: float | None = None
     """The primary metric of always giving the most frequent answer: what an arm must beat to have learnt the task."""
     representatives: dict[str, str] = field(default_factory=dict)
-    """prompt, fine_tune, both → the arm of that kind that dev chose."""
+    """prompt, fine_tune, both, neither → the arm of that kind that dev chose."""
     status: dict[str, Literal["acceptable", "rejected", "undecided"]] = field(default_factory=dict)
     """Of each representative on test: shown not to be worse by the margin, shown to be worse, or neither."""
     excluded: dict[str, str] = field(default_factory=dict)
@@ -291,7 +295,7 @@ class Verdict:
         return sorted(self.arms, key=key)
 
 
-APPROACH_NAMES = {"prompt": "prompt", "fine_tune": "fine-tune", "both": "both"}
+APPROACH_NAMES = {"prompt": "prompt", "fine_tune": "fine-tune", "both": "both", "neither": "neither"}
 """Answer → how it reads."""
 
 
@@ -299,6 +303,7 @@ HEADLINES = {
     "prompt": "Engineer the prompt",
     "fine_tune": "Fine-tune the model",
     "both": "Do both: fine-tune and engineer the prompt",
+    "neither": "Neither: no language model is needed",
     "no_difference": "No difference that matters: take the cheapest",
     "inconclusive": "Inconclusive: the data cannot tell yet",
 }

@@ -25,6 +25,8 @@ def plot_learning_curve(axes: Any, curve: LearningCurve, metric: str, colours: M
     for way, kind in _KINDS.items():
         _fitted(axes, curve, way, colours[kind])
         _measured(axes, curve, way, colours[kind])
+    for name in curve.levels[-1].baselines:
+        _baseline(axes, curve, name, colours["neither"])
     if curve.reference is not None:
         axes.axhline(curve.reference.value, color=colours["prompt"], linestyle=":", linewidth=1.2)
     if curve.crossover is not None and len(labels) > 1:
@@ -55,6 +57,15 @@ def _measured(axes: Any, curve: LearningCurve, way: str, colour: str) -> None:
         axes.plot(place, found.mean.value, _MARKERS[way], color=colour, markersize=6)
         if len(found.by_seed) > 1:
             axes.plot([place] * len(found.by_seed), found.by_seed, "_", color=colour, markersize=7)
+
+
+def _baseline(axes: Any, curve: LearningCurve, name: str, colour: str) -> None:
+    """Draw a baseline as points with intervals; no curve is fitted to it."""
+    places = [level.labels for level in curve.levels]
+    found = [level.baselines[name].mean for level in curve.levels]
+    axes.plot(places, [row.value for row in found], "^--", color=colour, markersize=6, linewidth=0.9)
+    for place, row in zip(places, found, strict=True):
+        axes.plot([place, place], [row.ci_low, row.ci_high], color=colour, linewidth=1.2)
 
 
 def _crossover(axes: Any, crossover: Crossover, labels: list[int], colours: Mapping[str, str]) -> None:

@@ -26,9 +26,9 @@ STYLE = (Path(__file__).with_name("colours.css")).read_text(encoding="utf-8")
 
 PLACEHOLDERS = {
     "ink": "#010203", "muted": "#040506", "line": "#070809", "prompt": "#0a0b0c", "fine_tune": "#0d0e0f",
-    "both": "#101112", "surface": "#131415",
+    "both": "#101112", "neither": "#161718", "surface": "#131415",
 }  # fmt: skip
-MARKERS = {"prompt": "o", "fine_tune": "s", "both": "D"}
+MARKERS = {"prompt": "o", "fine_tune": "s", "both": "D", "neither": "^"}
 _WIDTH = 4.4
 """Inches. Small, so that text stays readable when the picture fills a phone's width."""
 _MOST_LABELS = 24

@@ -115,6 +115,7 @@ def render(data: ReportData, drawings: dict[str, str]) -> str:
             task=data.task,
             curve=verdict.learning_curve,
             headline=HEADLINES[verdict.answer],
+            answers={arm.answer for arm in verdict.arms.values()},
             summary=summary(verdict),
             level=f"{100 * data.level:g}%",
             leaderboards=leaderboards(verdict),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from whether.bundle.bundle import prompt_hash
+from whether.bundle.bundle import NO_PROMPT, prompt_hash
 from whether.config import build
 from whether.outputs.kinds import output_of
 from whether.records import BundleRecord, Champion, Finding, RetrainingRun, sha256_json, to_builtins
@@ -229,19 +229,22 @@ def changed(evidence: Evidence) -> Finding:
     model_hash = evidence.model_hash()
     if model_hash != bundle.model_hash:
         what.append("the base model")
-    wording = prompt_hash(config, bundle.prompt_name) if bundle.prompt_name in config.prompts else None
+    prompt = NO_PROMPT if bundle.baseline else config.prompts.get(bundle.prompt_name)
+    wording = prompt_hash(config, prompt) if prompt else None
     if wording != bundle.prompt_hash:
-        what.append(f"the task's wording or the prompt {bundle.prompt_name}")
+        what.append(f"the task's wording{'' if bundle.baseline else f' or the prompt {bundle.prompt_name}'}")
     checkpoint = config.checkpoints.get(bundle.checkpoint)
     if bundle.served and checkpoint and checkpoint.served:
         now, then = dataclasses.asdict(checkpoint.served), bundle.served
         if any(now[name] != then[name] for name in ("base_url", "model")):
             what.append(f"the served model, which was {then['model']} at {then['base_url']}")
-    if bundle.checkpoint not in config.checkpoints:
+    if bundle.baseline and bundle.arm not in config.baseline_names:
+        what.append(f"the list of baselines, which lacks {bundle.arm}")
+    if not bundle.baseline and bundle.checkpoint not in config.checkpoints:
         what.append(f"the list of checkpoints, which lacks {bundle.checkpoint}")
     serving = to_builtins(checkpoint.served) if checkpoint and checkpoint.served else {}
     seen = [model_hash, wording or "", sorted(config.checkpoints), serving.get("base_url"), serving.get("model")]
-    state = sha256_json(seen)
+    state = sha256_json([*seen, config.baseline_names] if bundle.baseline else seen)
     findings = [found for run in evidence.runs if run.challenger_trained for found in run.findings]
     tried = [found.state for found in findings if found.trigger == evidence.trigger]
     count = float(len(what))

@@ -25,6 +25,9 @@ def with_warm_start(text: str, config: Config) -> tuple[str, Config]:
     bundle = read_champion_bundle(config) if config.retrain.warm_start else None
     if bundle is None:
         return text, config
+    if bundle.record.baseline:
+        logger.info("no warm start: the champion %s is a baseline, which is fitted from nothing", bundle.record.arm)
+        return text, config
     name = bundle.record.checkpoint.removesuffix(WARM)
     tuner = config.checkpoints[name].tuner if name in config.checkpoints else None
     made: dict[str, Any] = read_json(bundle.checkpoint_folder / "checkpoint.json")

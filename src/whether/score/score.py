@@ -21,7 +21,7 @@ from typing import Any, cast
 
 from whether.config import MetricConfig, PromptConfig
 from whether.metrics.metric import Metric, quality_metrics
-from whether.outputs.decoding import ParsedOutput, build_decoding, parse_generations
+from whether.outputs.decoding import ParsedOutput, build_decoding, greedy, parse_generations
 from whether.outputs.kinds import output_of
 from whether.outputs.output import score_answer
 from whether.records import (
@@ -106,6 +106,23 @@ def score(
     if strategy.is_plain and memory is not None and not answers[0].classifier:
         tested = [line for line in predictions if line.split == "test"]
         export(scored.task, arm, tested, folder / "lm_eval", ARTIFACTS / "score" / arm / "lm_eval")
+
+
+def score_baseline(name: str, scored: ScoredTask, *, artifacts: Path, folder: Path) -> None:
+    """Score the answers in artifacts/baseline/fitted/<name>, and write predictions.jsonl and metrics.json."""
+    answered = artifacts / "baseline" / "fitted" / name
+    answers = read_jsonl(answered / "generations.jsonl", Generations)
+    reading = greedy(scored.task, 0)
+    predictions = [
+        prediction(scored.task, cast("Split", one.split), scored.examples[one.id], one.prompt, reply, retrieved=None)
+        for call in calls_of(answers)
+        for one, reply in parse_generations(scored.task, reading, call)
+    ]
+    latency = read_json(answered / "latency.json", Latency)
+    how = {"peak_memory": latency.peak_memory, "dtype": None}
+    seconds = [one.seconds for one in latency.requests]
+    write_jsonl(folder / "predictions.jsonl", predictions)
+    write_json(folder / "metrics.json", _metrics(scored, predictions, seconds) | how)
 
 
 def calls_of(answers: Sequence[Generations]) -> list[list[Generations]]:

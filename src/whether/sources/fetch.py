@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from whether.config import Config
+from whether.config import Component, Config
 from whether.errors import RecordError, SourceError
 from whether.records import ARTIFACTS, DATA, read_json
 from whether.repository.tracked import DATA_DVC, changed_files, require_committed_data
@@ -54,6 +54,18 @@ def fetch_all(config: Config) -> None:
         if "repo" in config.model.source:
             logger.info("fetching model %s ...", config.model.source["repo"])
         prefetch(config.model.source)
+    for name in config.baseline_names:
+        _prefetch_baseline(name, config.baselines[name].model)
+
+
+def _prefetch_baseline(name: str, model: Component) -> None:
+    """Download what a baseline is built from, unless it was fitted before."""
+    if "source" not in model or (ARTIFACTS / "baseline" / "fitted" / name / "baseline.json").exists():
+        return
+    try:
+        prefetch(model["source"])
+    except SourceError as error:
+        raise SourceError(f"baselines.{name}: {error}; or leave it out, as in baseline=[linear]") from error
 
 
 def _is_as_described() -> bool:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from whether.bundle.bundle import bundle_record, write_bundle
 from whether.bundle.champion import read_champion_or_none
-from whether.config import BASE, Config
+from whether.config import Config
 from whether.errors import RecordError
 from whether.records import BundleRecord, Verdict, read_json
 from whether.tracking.models import model_description, model_name, version_tags
@@ -24,18 +24,18 @@ def registered_arms(config: Config, artifacts: Path) -> ModelViews | None:
     recommended = verdict.recommended_arm if verdict.answer != "inconclusive" else None
     arms = [recommended] if recommended else []
     if config.tracking.models == "tuned":
-        arms += [arm for arm in best_of_each_tuned(verdict, config) if arm != recommended]
+        arms += [arm for arm in best_of_each_tuned(verdict) if arm != recommended]
     versions = {arm: _version(arm, verdict, config, artifacts) for arm in arms}
     shown = versions[recommended].content if recommended else None
     task, aliases = config.task.name, _aliases(shown, Path(config.retrain.folder))
     return ModelViews(model_name(task), model_description(task), list(versions.values()), aliases)
 
 
-def best_of_each_tuned(verdict: Verdict, config: Config) -> list[str]:
+def best_of_each_tuned(verdict: Verdict) -> list[str]:
     """Return the arm of each tuned checkpoint that is best on dev; one that breaks a constraint comes last."""
     found: dict[str, list[str]] = {}
     for name, arm in verdict.arms.items():
-        if arm.checkpoint != BASE and config.checkpoints[arm.checkpoint].served is None:
+        if arm.answer in ("fine_tune", "both"):
             found.setdefault(arm.checkpoint, []).append(name)
 
     def rank(name: str) -> tuple[bool, float]:
@@ -58,7 +58,8 @@ def _version_description(arm: str, verdict: Verdict) -> str:
     """Return what a version is, as a sentence."""
     found = verdict.arms[arm].metrics
     quality, price = found[verdict.metric], found.get("usd_per_1k")
-    text = f"`{arm}` on {verdict.model}: {verdict.metric} {quality.value:.3f}"
+    on = f" on {verdict.model}" if verdict.arms[arm].prompt else ", without a language model"
+    text = f"`{arm}`{on}: {verdict.metric} {quality.value:.3f}"
     if quality.ci_low is not None and quality.ci_high is not None:
         text += f" ({quality.ci_low:.3f} to {quality.ci_high:.3f})"
     if price and price.value is not None:

@@ -7,10 +7,11 @@ from whether.tracking.views import MetricPoint
 
 
 def curve_history(curve: LearningCurve, time: datetime) -> list[MetricPoint]:
-    """Return both ways and their difference, each with its interval, at every number of labels as the step."""
+    """Return ways, difference and baselines, each with its interval, at every number of labels as the step."""
     points = []
     for level in curve.levels:
         measured = {"tuned": level.tuned.mean, "prompting": level.prompting.mean, "difference": level.difference}
+        measured |= {name: found.mean for name, found in level.baselines.items()}
         for name, found in measured.items():
             points += [
                 MetricPoint(f"curve/{name}{end}", value, level.labels, time)

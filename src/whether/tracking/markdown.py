@@ -16,7 +16,8 @@ ANSWERS: dict[Answer, str] = {
     "prompt": "Engineer the prompt; fine-tuning is not worth it here.",
     "fine_tune": "Fine-tune the model; the plain prompt is then enough.",
     "both": "Do both: fine-tune the model and engineer its prompt.",
-    "no_difference": "Neither: the ways differ by less than matters, so take the cheapest.",
+    "neither": "Neither: no language model is needed.",
+    "no_difference": "It makes little difference: the ways differ by less than matters, so take the cheapest.",
     "inconclusive": "The data cannot tell yet.",
 }
 

@@ -18,6 +18,8 @@ def prompt_views(config: Config, verdict: Verdict, artifacts: Path, first: Examp
     """
     found: dict[tuple[str, str], PromptView] = {}
     for name, arm in verdict.arms.items():
+        if not arm.prompt:  # a baseline has none
+            continue
         text = with_variables((artifacts / "generate" / name / "prompt.txt").read_text(encoding="utf-8"), first.inputs)
         settings = dataclasses.asdict(config.prompts[arm.prompt])
         content = sha256_json({"text": text, "settings": settings})

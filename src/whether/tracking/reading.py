@@ -79,7 +79,7 @@ class _Records:
         further = [name for name, made in self.config.checkpoints.items() if made.repeat_of in checkpoints]
         stages = [self.checkpoint(name) for name in [*checkpoints, *further]]
         stages += [self.arm(name, arm) for name, arm in self.verdict.arms.items()]
-        stages += [self.benchmark(name) for name in checkpoints]
+        stages += [self.benchmark(name) for name in checkpoints if name not in self.config.baselines]
         if self.verdict.learning_curve and self.verdict.learning_curve.levels:
             stages += [self.curve(self.verdict.learning_curve), *self.curve_points(self.config.curve)]
         prompts = prompt_views(self.config, self.verdict, self.artifacts, self.examples["dev"][0])
@@ -116,7 +116,7 @@ class _Records:
         return f"{self.created:%Y-%m-%d %H:%M} {self.verdict.task} {self.verdict.model} {commit}"
 
     def checkpoint(self, name: str) -> RunView:
-        folder = self.artifacts / "finetune" / name
+        folder = self.made(name)
         file = folder / "history.jsonl"
         rows: list[dict[str, Any]] = read_jsonl(file) if file.exists() else []
         started, ended = self.times(folder, sum(row.get("seconds") or 0 for row in rows))
@@ -128,7 +128,7 @@ class _Records:
                 started=started,
                 ended=ended,
                 note=self.said_of(name),
-                params=self.params_below(f"checkpoints.{name}"),
+                params=self.params_below(f"checkpoints.{name}", f"baselines.{name}"),
                 tags={"checkpoint": name},
                 metrics={f"training/{metric}": value for metric, value in totals.items()} | self.prices(name),
                 history=list(history(rows, started)),
@@ -138,8 +138,16 @@ class _Records:
             folder / CHECKPOINT,
         )
 
+    def made(self, checkpoint: str) -> Path:
+        """Return the folder of what answers."""
+        if checkpoint in self.config.baselines:
+            return self.artifacts / "baseline" / "fitted" / checkpoint
+        return self.artifacts / "finetune" / checkpoint
+
     def said_of(self, checkpoint: str) -> str:
         settings = self.config.checkpoints.get(checkpoint)
+        if checkpoint in self.config.baselines:
+            return "A small model that answers without a language model."
         if settings and settings.served:
             return f"Another model: {settings.served.model} at {settings.served.base_url}."
         if checkpoint == BASE:
@@ -155,7 +163,9 @@ class _Records:
         return {f"cost/training_{name}": value for name, value in numbers(prices).items()}
 
     def arm(self, name: str, arm: ArmRecord) -> RunView:
-        folder, generated = self.artifacts / "score" / name, self.artifacts / "generate" / name
+        folder = self.artifacts / "score" / name
+        generated = self.artifacts / "generate" / name if arm.prompt else self.made(name)
+        who = f"Checkpoint `{arm.checkpoint}` with prompt `{arm.prompt}`" if arm.prompt else f"Baseline `{name}`"
         predictions = read_jsonl(folder / "predictions.jsonl", Prediction)
         started, ended = self.times(generated, sum(prediction.seconds for prediction in predictions))
         return self.stage(
@@ -164,9 +174,10 @@ class _Records:
                 kind="arm",
                 started=started,
                 ended=ended,
-                note=f"Checkpoint `{arm.checkpoint}` with prompt `{arm.prompt}`. Every answer on dev and test, with"
-                " input and target: artifact `predictions.json`.",
-                params=self.params_below(f"checkpoints.{arm.checkpoint}", f"prompts.{arm.prompt}", "serving"),
+                note=f"{who}. Every answer on dev and test, with input and target: artifact `predictions.json`.",
+                params=self.params_below(
+                    f"checkpoints.{arm.checkpoint}", f"prompts.{arm.prompt}", f"baselines.{name}", "serving"
+                ),
                 tags={"checkpoint": arm.checkpoint, "prompt": arm.prompt, "answer": arm.answer},
                 metrics=grouped(numbers(read_json(folder / "metrics.json")), "size")
                 | measured(arm.metrics)
