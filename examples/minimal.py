@@ -48,7 +48,7 @@ def main(overrides: list[str]) -> None:
     base = LocalModel.load(FOLDER / "model", None, config.model)
     prompts = {
         "few_shot": few_shot(task, train, config.seed, examples=14),
-        "knn": knn(task, train, config.seed, examples=16),
+        "knn": knn(task, train, config.seed, examples=8),
     }
     best = max(prompts, key=lambda name: float(score(base, prompts[name], task, dev).mean()))
     prompted = score(base, prompts[best], task, test)

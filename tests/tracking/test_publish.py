@@ -143,7 +143,7 @@ def test_a_checkpoint_shows_its_curves(published: Records) -> None:
 def test_an_arm_shows_its_answers_side_by_side(published: Records) -> None:
     run = named(published)["base-knn"]
     assert (run.data.tags["checkpoint"], run.data.tags["prompt"]) == ("base", "knn")
-    assert run.data.params["prompts.knn.strategy.examples"] == "16"
+    assert run.data.params["prompts.knn.strategy.examples"] == "8"
     assert not any("few_shot" in key or "lora" in key for key in run.data.params)
     assert run.data.metrics["test/accuracy"] == run.data.metrics["dev/accuracy"] == 0.84
     assert run.data.metrics["latency/p50"] == 0.2
