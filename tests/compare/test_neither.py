@@ -86,7 +86,7 @@ def test_a_small_model_that_may_be_good_enough_is_named(tmp_path: Path) -> None:
         reason for reason in verdict.reasons if reason.startswith("Whether a language model is needed is not settled")
     ]
     assert len(said) == 1
-    assert "linear, which is none, may lose up to" in said[0]
+    assert "linear, which answers without one, may lose up to" in said[0]
 
 
 @pytest.mark.heavy

@@ -257,7 +257,7 @@ def _perhaps_no_language_model(name: str, family: Sequence[Comparison], policy: 
     """Say that a baseline which is not recommended may be good enough."""
     other, _, _, high, _ = max(comparisons_with(name, family), key=lambda row: row[3])
     return (
-        f"Whether a language model is needed is not settled: {name}, which is none, may lose up to"
+        f"Whether a language model is needed is not settled: {name}, which answers without one, may lose up to"
         f" {100 * high:.1f} points to {other}, more than the margin of {_margin(policy)}."
     )
 
