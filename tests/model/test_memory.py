@@ -22,8 +22,8 @@ PROMPTS = [[5, 6, 7, *range(8, 8 + number % 5), number] for number in range(10, 
 REQUESTS = [ScoringRequest(tuple(prompt), rest) for prompt in PROMPTS for rest in ((3,), (3, 4), (9, 8, 7))]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak begins anew by /proc/self/clear_refs")
-def test_the_peak_of_memory_begins_anew():
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can restart the peak: /proc/self/clear_refs")
+def test_the_peak_of_memory_can_be_restarted():
     code = (
         "from whether.model.memory import peak_memory, restart_peak_memory; held = b'x' * 3 * 10**8;"
         " before = peak_memory(); del held; restart_peak_memory(); print(before - peak_memory())"
