@@ -33,7 +33,7 @@ class TextVectors:
     def fit(self, texts: Sequence[str]) -> "csr_matrix":
         """Learn the terms of `texts`; return their vectors, shape (n, terms).
 
-        A kind of which there is no term, such as words in texts of emoji, is left out. Raises DataError where all are.
+        A kind that finds no term, as words in texts of emoji do, is left out. Raises DataError where both find none.
         """
         made = {name: _vectorizer(settings) for name, settings in KINDS.items()}
         self._vectorizers = {name: one for name, one in made.items() if any(map(one.build_analyzer(), texts))}
