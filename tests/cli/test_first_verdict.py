@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from whether.cli.first_verdict import parts_to_come, what_changed
-from whether.cli.progress import StageTimes
+from whether.cli.stage_times import StageTimes
 from whether.config import CONF, Config, check, compose
 from whether.metrics.catalogue import measurement
 from whether.records import ArmRecord, Provenance, Verdict

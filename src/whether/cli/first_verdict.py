@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from whether.cli.progress import StageTimes, kind_of, minutes_text
+from whether.cli.progress import minutes_text
+from whether.cli.stage_times import StageTimes, kind_of
 from whether.config import Config
 from whether.metrics.format import compact_interval, format_value
 from whether.records import HEADLINES, Verdict

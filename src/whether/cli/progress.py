@@ -1,7 +1,9 @@
 """How far a run is: one live line in a terminal, elsewhere a line for each stage; and the stages' own messages."""
 
+import logging
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from typing import Any, TextIO
 
 import yaml
 
+from whether.cli.stage_times import StageTimes, kind_of, measured_speed
 from whether.entry import OWN_LINE
 from whether.errors import RecordError
 from whether.records import read_json, write_json
@@ -29,13 +32,6 @@ FIRST_VERDICT_STAGES = (
 """Stages that the first verdict waits for."""
 UNCOUNTED_STAGES = ("compose", "code")
 """Stages that a run has done before DVC starts, or that take no time."""
-DEFAULT_SECONDS = {
-    "model": 15, "prepare": 10, "training_set": 2, "finetune": 120, "finetune@base": 2, "prompt": 5, "backend": 2,
-    "generate": 40, "baseline_data": 3, "baseline": 12, "score": 3, "quick": 5, "robustness": 45, "benchmark": 48,
-    "curve_data": 5, "curve_tune": 38, "curve_generate": 50, "curve_baseline": 8, "compare": 6,
-    "report": 5, "publish": 12,
-}  # fmt: skip
-"""Seconds that a stage of a kind takes in the default run on two cores: what a first run begins with."""
 SHOWN_PREFIXES = ("error: ", "ERROR: ", "WARNING: ")
 """How lines of DVC and of stages begin that are for the user."""
 
@@ -59,43 +55,6 @@ def _resolved(values: Any, params: Mapping[str, Any]) -> Sequence[Any]:
     return list(found)
 
 
-class StageTimes:
-    """How long stages are expected to take: what they took here last, else what their kind does, times this machine."""
-
-    def __init__(self, known: Mapping[str, float]):
-        self.known = dict(known)
-        self._usual: list[tuple[float, float]] = []
-        """Usual and measured seconds of stages of this run that were not known."""
-
-    def expected(self, stage: str) -> float:
-        """Return seconds."""
-        if stage in self.known:
-            return self.known[stage]
-        kind = _alike(stage)
-        same = [seconds for name, seconds in self.known.items() if _alike(name) == kind]
-        if same:
-            return sum(same) / len(same)
-        usual, measured = (sum(column) for column in zip(*self._usual, strict=True)) if self._usual else (1, 1)
-        return float(DEFAULT_SECONDS.get(kind, 5)) * measured / usual
-
-    def took(self, stage: str, seconds: float) -> None:
-        """Keep what a stage took."""
-        kind = _alike(stage)
-        if kind in DEFAULT_SECONDS and not any(_alike(name) == kind for name in self.known):
-            self._usual.append((DEFAULT_SECONDS[kind], seconds))
-        self.known[stage] = seconds
-
-
-def kind_of(stage: str) -> str:
-    """Return a stage's name without its item."""
-    return stage.partition("@")[0]
-
-
-def _alike(stage: str) -> str:
-    """Return what stages have in common that take about the same time: their kind, but base is not trained."""
-    return stage if stage == "finetune@base" else kind_of(stage)
-
-
 class RunProgress:
     """What a user sees while `dvc repro` runs."""
 
@@ -105,7 +64,7 @@ class RunProgress:
     ):  # fmt: skip
         """Write to `out` how far it is, and to `errors` the stages' messages; `live` where `out` is a terminal."""
         self._left = dict.fromkeys(stages)
-        self._total = len(stages)
+        self._stages = frozenset(stages)
         self.times = times
         self._out, self._err, self._live, self._clock = out, errors, live, clock
         self._stage: str | None = None
@@ -114,6 +73,31 @@ class RunProgress:
         self._errors = 0
         self._in_error = False
         self._tail: list[str] = []
+        self._writing = threading.RLock()
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Show that a step which is none of DVC's is under way, once it takes a second; messages stand above the line.
+
+        A terminal sees it; elsewhere the step's own messages have to do.
+        """
+        own_logger, handler, ended = logging.getLogger("whether"), _BeforeMessages(self.clear), threading.Event()
+        drawing = threading.Thread(target=self._draw_until, args=(ended,), daemon=True)
+        self._stage, self._began = name, self._clock()
+        own_logger.handlers.insert(0, handler)
+        drawing.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            drawing.join()
+            self.clear()
+            own_logger.removeHandler(handler)
+            self._stage = None
+
+    def _draw_until(self, ended: threading.Event) -> None:
+        while not ended.wait(1.0):
+            self.tick()
 
     def handle_line(self, line: str) -> None:
         """Read a line of DVC or of a stage, and show what is for the user."""
@@ -139,16 +123,18 @@ class RunProgress:
     def tick(self) -> None:
         """Draw the live line again."""
         if self._live and self._stage is not None:
-            self._out.write(f"\r\033[K{self._line()}")
-            self._out.flush()
-            self._shown = True
+            with self._writing:
+                self._out.write(f"\r\033[K{self._line()}")
+                self._out.flush()
+                self._shown = True
 
     def clear(self) -> None:
         """Take the live line away, for other output."""
-        if self._shown:
-            self._out.write("\r\033[K")
-            self._out.flush()
-            self._shown = False
+        with self._writing:
+            if self._shown:
+                self._out.write("\r\033[K")
+                self._out.flush()
+                self._shown = False
 
     def end(self, status: int, log: Path) -> None:
         """Close with the run; where it failed without an error of ours, with the last lines and where the rest is."""
@@ -168,7 +154,7 @@ class RunProgress:
         """Return minutes to the first verdict (None: it is there) and to the end."""
         spent = self._clock() - self._began
         rest = {stage: self.times.expected(stage) for stage in self._left}
-        if self._stage is not None:
+        if self._stage in self._stages:
             rest[self._stage] = max(1.0, self.times.expected(self._stage) - spent)
         first = [seconds for stage, seconds in rest.items() if kind_of(stage) in FIRST_VERDICT_STAGES]
         return sum(first) / 60 if first else None, sum(rest.values()) / 60
@@ -199,13 +185,24 @@ class RunProgress:
 
     def _where(self) -> str:
         first, whole = self.minutes_left()
-        number = self._total - len(self._left)
-        parts = [f"{number} of {self._total}"]
+        number = len(self._stages) - len(self._left)
+        parts = [f"{number} of {len(self._stages)}"] if number else []
         if first is not None and first < whole:
             parts.append(f"about {minutes_text(first)} to the first verdict, {minutes_text(whole)} to all")
         else:
             parts.append(f"about {minutes_text(whole)} left")
         return "; ".join(parts)
+
+
+class _BeforeMessages(logging.Handler):
+    """Calls a function before another handler prints a message."""
+
+    def __init__(self, act: Callable[[], None]):
+        super().__init__()
+        self._act = act
+
+    def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002 - logging's signature
+        self._act()
 
 
 def minutes_text(minutes: float) -> str:
@@ -216,7 +213,8 @@ def minutes_text(minutes: float) -> str:
 @contextmanager
 def shown_progress(stages: Sequence[str]) -> Iterator[RunProgress]:
     """Yield the progress of a run of `stages`; what they take is kept for the next run."""
-    times = StageTimes(_known_times())
+    known = _known_times()
+    times = StageTimes(known, 1.0 if known else measured_speed())
     progress = RunProgress(stages, times, sys.stdout, sys.stderr, live=sys.stdout.isatty())
     try:
         yield progress

@@ -10,7 +10,8 @@ from textwrap import fill
 import yaml
 
 from whether.cli.first_verdict import parts_to_come, what_changed
-from whether.cli.progress import FIRST_VERDICT_STAGES, LOCK, LOG, RunProgress, kind_of, shown_progress, stage_names
+from whether.cli.progress import FIRST_VERDICT_STAGES, LOCK, LOG, RunProgress, shown_progress, stage_names
+from whether.cli.stage_times import kind_of
 from whether.config import Config, check, compose, require_packages, write_params
 from whether.errors import RecordError, SourceError
 from whether.records import ARTIFACTS, Verdict, exclusive_lock, read_json, write_text
@@ -26,10 +27,11 @@ def quick(overrides: Sequence[str]) -> int:
     """Run what a first verdict needs, and show it: the arms alone. Returns the status of `dvc repro`."""
     config, text = _composed(overrides)
     with _only_run():
-        stages = _prepare(config, text)
+        stages = _stages(text)
         first = [stage for stage in stages if kind_of(stage) in FIRST_VERDICT_STAGES]
         rest = [stage for stage in stages if stage not in first]
         with shown_progress(first) as progress:
+            _prepare(config, text, progress)
             status = _repro(progress, "quick")
             times = progress.times
         if not status:
@@ -48,9 +50,9 @@ def run(overrides: Sequence[str]) -> int:
     """
     config, text = _composed(overrides)
     with _only_run():
-        stages = _prepare(config, text)
         first = FirstVerdictWatch(config)
-        with shown_progress(stages) as progress:
+        with shown_progress(_stages(text)) as progress:
+            _prepare(config, text, progress)
             status = _repro(progress, on_idle=first.look)
         if not status:
             _show_result(config, first.shown)
@@ -98,13 +100,17 @@ def _only_run() -> Iterator[None]:
         yield
 
 
-def _prepare(config: Config, text: str) -> list[str]:
-    """Begin the log, fetch what is missing and write params.yaml; return the stages."""
+def _stages(text: str) -> list[str]:
+    """Return the stages of a run with these settings, the text of params.yaml."""
+    return stage_names(Path("dvc.yaml"), yaml.safe_load(text))
+
+
+def _prepare(config: Config, text: str, progress: RunProgress) -> None:
+    """Begin the log, fetch what is missing and write params.yaml."""
     write_text(LOG, "")
-    with _downloads_in_log():
+    with progress.step("fetching"), _downloads_in_log():
         fetch_all(config)
     write_params(text)
-    return stage_names(Path("dvc.yaml"), yaml.safe_load(text))
 
 
 @contextmanager
