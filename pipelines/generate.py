@@ -10,7 +10,7 @@ from whether.config import ServingConfig, load
 from whether.config.backend import with_chosen_backend
 from whether.generate.generate import generate
 from whether.generate.load import load_checkpoint
-from whether.records import ARTIFACTS, CHECKPOINT, output_folder
+from whether.records import ARTIFACTS, CHECKPOINT, output_folder, raced_arms
 
 
 def main(argv: list[str]) -> None:
@@ -25,7 +25,11 @@ def main(argv: list[str]) -> None:
     loading = partial(load_checkpoint, name, ARTIFACTS / "model", weights, model, checkpoint.served)
     with output_folder(ARTIFACTS / "generate" / arm) as folder:
         requests = ARTIFACTS / "prompt" / prompt / "requests.jsonl"
-        generate(arm, requests, load=loading, serving=serving, folder=folder)
+        lost = prompt in raced_arms(ARTIFACTS, name)
+        generate(
+            arm, requests, load=loading, serving=serving, folder=folder,
+            splits=("calibration", "dev") if lost else None,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

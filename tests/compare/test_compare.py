@@ -25,7 +25,7 @@ PROMISED = {
     "answer", "recommended_arm", "reasons", "task", "model", "arms", "comparisons", "provenance",
 }  # fmt: skip
 OURS = {
-    "further_labels", "metric", "baseline", "representatives", "status", "excluded", "interactions",
+    "further_labels", "metric", "baseline", "representatives", "status", "excluded", "raced", "interactions",
     "unreported_interactions",
     "break_even", "training", "policy",
     "pricing", "learning_curve", "aspects", "retention", "metrics", "schema_version",

@@ -26,8 +26,8 @@ LOCK = STATE / "run.lock"
 TIMES = STATE / "stage_seconds.json"
 """Stage → seconds that it last took here."""
 FIRST_VERDICT_STAGES = (
-    "model", "prepare", "training_set", "finetune", "prompt", "backend", "generate", "baseline_data", "baseline",
-    "score", "quick",
+    "model", "prepare", "training_set", "finetune", "prompt", "backend", "race", "generate", "baseline_data",
+    "baseline", "score", "quick",
 )  # fmt: skip
 """Stages that the first verdict waits for."""
 UNCOUNTED_STAGES = ("compose", "code")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 DEFAULT_SECONDS = {
     "model": 20, "prepare": 4, "training_set": 1, "finetune": 56, "finetune@base": 1, "prompt": 3, "backend": 1,
-    "generate": 26, "generate@zero_shot": 8, "generate@few_shot": 11, "generate@knn": 58,
+    "race": 1, "generate": 26, "generate@zero_shot": 8, "generate@few_shot": 11, "generate@knn": 58,
     "baseline_data": 1, "baseline": 7, "baseline@encoder": 18, "baseline@linear": 3, "score": 2, "quick": 4,
     "robustness": 21, "robustness@zero_shot": 7, "robustness@few_shot": 14, "robustness@knn": 44, "benchmark": 24,
     "curve_data": 3, "curve_tune": 25, "curve_generate": 27, "curve_baseline": 6, "compare": 4, "report": 3,

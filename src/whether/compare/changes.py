@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from whether.compare.decide import conclude
-from whether.compare.measure import clustered
 from whether.config import Config, TaskConfig
 from whether.config.renamed import new_constraints
 from whether.errors import ConfigError, near_matches
@@ -24,6 +23,7 @@ from whether.records import (
     read_json,
     read_jsonl,
 )
+from whether.stats.groups import clustered
 from whether.stats.intervals import InferenceSettings, PairedDifference
 from whether.stats.simultaneous import holm_differences
 from whether.stats.totals import estimate_difference

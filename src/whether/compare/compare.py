@@ -28,7 +28,7 @@ from whether.compare.decide import ArmSummary, Decision, Selection, comparisons,
 from whether.compare.interaction import interactions, unreported_interactions
 from whether.compare.learning_curve import learning_curve
 from whether.compare.provenance import provenance
-from whether.compare.reasons import SeedVariation, collapsed_sentences, reasons
+from whether.compare.reasons import SeedVariation, collapsed_sentences, raced_sentences, reasons
 from whether.compare.results import Results, load_results
 from whether.compare.sample_size import labels_needed, needs_more_runs
 from whether.config import BASE, Config, PolicyConfig
@@ -49,6 +49,7 @@ from whether.records import (
     write_json,
     write_jsonl,
 )
+from whether.stats.groups import clustered
 from whether.stats.inference import unbounded_mean_interval
 from whether.stats.intervals import InferenceSettings, PairedDifference
 from whether.stats.simultaneous import holm_differences
@@ -135,6 +136,7 @@ def reach_verdict(
             {name: measure.collapsed_to(arm, study) for name, arm in study.arms.items() if arm.tuned},
             [name for name, arm in study.arms.items() if study.checkpoints[arm.checkpoint].retried],
         )
+        + raced_sentences(study.raced)
         + [f"The constraint on {name} is not checked yet: it is measured after the arms." for name in unchecked],
         task=study.task.name,
         model=config.model.name,
@@ -147,8 +149,9 @@ def reach_verdict(
         representatives={str(kind): candidate.name for kind, candidate in selection.representatives.items()},
         status=decision.status,
         excluded=selection.excluded,
+        raced=study.raced,
         break_even=_break_even(selection, study, config),
-        interactions=interactions(study, measure.clustered(study.groups, settings)),
+        interactions=interactions(study, clustered(study.groups, settings)),
         unreported_interactions=unreported_interactions(study),
         training={
             name: cost.training_cost(checkpoint.training, config.pricing)
@@ -227,7 +230,7 @@ def compare_representatives(
     family = comparisons(found, metric.name, "decision", policy)
     differences = {pair: row.estimate for pair, row in found.items()}
     baseline = measure.majority_baseline(study.task, metric, [example.target for example in study.examples])
-    unit = measure.clustered(study.groups, settings)
+    unit = clustered(study.groups, settings)
     lows = {name: measure.quality_low(study.arms[name], study.task, metric, unit) for name in names}
     decision = decide(selection, family, lows, baseline, policy)
     further = labels_needed(decision.blocking, representatives, differences, policy, settings.seed)
@@ -307,7 +310,7 @@ def _break_even(selection: Selection, study: Results, config: Config) -> list[Br
         arm = study.arms[name]
         return 1000 * cost.request_usd(arm, study.checkpoints[arm.checkpoint], config.pricing)
 
-    settings = measure.clustered(study.groups, _inference(config))
+    settings = clustered(study.groups, _inference(config))
     return [
         cost.break_even(
             arm.name, prompt.name, (expense(arm.name), expense(prompt.name)), config.pricing, config.policy,

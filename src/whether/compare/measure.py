@@ -17,6 +17,7 @@ from whether.outputs.kinds import output_of
 from whether.outputs.output import ScoredAnswer, answers_and_targets
 from whether.records import Approach, Measurement, Prediction, Task, TaskRetention
 from whether.records.collapse import frequent_answer
+from whether.stats.groups import clustered
 from whether.stats.inference import mean_interval, score_difference, stratified_mean_interval
 from whether.stats.intervals import Floats, InferenceSettings, Interval, PairedDifference, rate_interval
 from whether.stats.simultaneous import FamilyDifference, simultaneous_differences
@@ -53,14 +54,6 @@ def majority_baseline(task: Task, metric: Metric, targets: Sequence[str]) -> flo
     equal = [output_of(task).canonical(target) for target in targets]
     frequent = Counter(equal).most_common(1)[0][0]
     return metric.estimate(metric.table(task, [frequent] * len(equal), equal))
-
-
-def clustered(names: Sequence[str | None], settings: InferenceSettings) -> InferenceSettings:
-    """Return settings under which the groups that examples belong to are the unit; as they are without groups."""
-    if all(name is None for name in names):
-        return settings
-    place = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    return settings._replace(clusters=np.array([place[name] for name in names], dtype=np.int64))
 
 
 def differences(

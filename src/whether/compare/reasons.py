@@ -15,7 +15,7 @@ from whether.metrics.format import (
     format_usd,
     join_names,
 )
-from whether.records import APPROACH_NAMES, Comparison, Measurement, MetricInfo
+from whether.records import APPROACH_NAMES, Comparison, Measurement, MetricInfo, RacedArm
 from whether.stats.simultaneous import TRUE_DIFFERENCE
 
 
@@ -110,6 +110,16 @@ def collapsed_sentences(found: Mapping[str, tuple[str, float] | None], retried: 
         f" {advice[name in tried]}"
         for name, answer in found.items()
         if answer
+    ]
+
+
+def raced_sentences(raced: Mapping[str, RacedArm]) -> list[str]:
+    """Return a sentence for each arm that was not asked for test."""
+    return [
+        f"{name} was not asked for test, which costs money: on the {found.n:,} examples of dev it is worse than"
+        f" {found.better} by {_points(found.difference, found.ci_low, found.ci_high)}, so it could not have stood for"
+        " its kind (policy.racing)."
+        for name, found in raced.items()
     ]
 
 

@@ -1,6 +1,6 @@
 """What the other stages wrote about the arms of this configuration; a folder of any other arm is left alone."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -24,10 +24,12 @@ from whether.records import (
     FormatPlan,
     Generations,
     Prediction,
+    RacedArm,
     Robustness,
     Task,
     TaskResult,
     fitted_baselines,
+    raced_arms,
     read_json,
     read_jsonl,
 )
@@ -139,6 +141,8 @@ class Results:
     """Row of an unseen label → what it belongs to."""
     dtype: Dtype | None = None
     """Precision in which everything was measured; None where no record names it."""
+    raced: dict[str, RacedArm] = field(default_factory=dict)
+    """Arm that was not asked for test, since dev shows it to be worse than another one of its kind; not in `arms`."""
 
     @property
     def groups(self) -> list[str | None]:
@@ -157,7 +161,12 @@ def load_results(config: Config, artifacts: Path, *, arms_alone: bool = False) -
     examples = {split: read_jsonl(prepared / f"{split}.jsonl", Example) for split in ("train", "dev", "test")}
     unseen = prepared / "unseen.jsonl"
     task = read_json(prepared / "task.json", Task)
-    arms, baselines = _load_arms(config, examples, artifacts), fitted_baselines(config.baseline_names, artifacts)
+    raced = {
+        f"{name}-{prompt}": found
+        for name in config.checkpoints
+        for prompt, found in raced_arms(artifacts, name).items()
+    }
+    arms, baselines = _load_arms(config, examples, artifacts, raced), fitted_baselines(config.baseline_names, artifacts)
     if not arms_alone:
         arms = {
             name: replace(arm, robustness=_robustness(arm, config, task, examples["dev"], artifacts))
@@ -178,12 +187,16 @@ def load_results(config: Config, artifacts: Path, *, arms_alone: bool = False) -
         }
         | {name: _load_baseline(name, artifacts) for name in baselines},
         arms=arms,
+        raced=raced,
         dtype=common_precision(config, artifacts, arms_alone=arms_alone),
     )
 
 
-def _load_arms(config: Config, examples: dict[str, list[Example]], artifacts: Path) -> dict[str, Arm]:
-    """Return each arm with its answers; those of further training runs are in the arm of the first one."""
+def _load_arms(
+    config: Config, examples: dict[str, list[Example]], artifacts: Path, raced: Collection[str]
+) -> dict[str, Arm]:
+    """Return each arm that was asked for test, with its answers; those of further training runs are in the first
+    one's arm."""
     return {
         f"{checkpoint}-{prompt}": replace(
             _load_arm(checkpoint, prompt, settings, examples, artifacts),
@@ -197,6 +210,7 @@ def _load_arms(config: Config, examples: dict[str, list[Example]], artifacts: Pa
         for checkpoint, made in config.checkpoints.items()
         if made.repeat_of is None
         for prompt, settings in config.prompts.items()
+        if f"{checkpoint}-{prompt}" not in raced
     }
 
 

@@ -204,6 +204,9 @@ class PolicyConfig:
     """Metric of the catalogue (`whether.metrics.catalogue`) → its hard limit; quality and valid outputs are dev's."""
     training_runs: Count = 1
     """Training runs that a compared tuned arm must have; with fewer the answer is `inconclusive`."""
+    racing: Literal["served", "none"] = "served"
+    """Whether an arm of a served model that dev shows to be worse than another one is spared test, which costs money.
+    With a hard constraint all are asked, since the best one may break it."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -322,6 +325,14 @@ class Config:
     def arm_names(self) -> list[str]:
         """`<checkpoint>-<prompt>` of every arm in which a language model answers, in the order of config."""
         return [f"{checkpoint}-{prompt}" for checkpoint in self.checkpoints for prompt in self.prompts]
+
+    @property
+    def racing_checkpoints(self) -> list[str]:
+        """The served checkpoints whose arms race on dev; none where the policy or a hard constraint rules it out."""
+        served = [name for name, checkpoint in self.checkpoints.items() if checkpoint.served]
+        limited = any(limit and limit.limits for limit in self.policy.constraints.values())
+        at_stake = len(served) * len(self.prompts) > 1
+        return served if self.policy.racing == "served" and at_stake and not limited else []
 
     @property
     def baseline_names(self) -> list[str]:

@@ -12,7 +12,7 @@ empty generations.jsonl alone where nothing is asked.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -32,6 +32,7 @@ from whether.records import (
     Generations,
     Latency,
     Request,
+    RequestSplit,
     read_json,
     read_jsonl,
     to_builtins,
@@ -45,16 +46,17 @@ logger = logging.getLogger(__name__)
 
 
 def generate(
-    arm: str, requests: Path, *, load: Callable[[], LoadedCheckpoint], serving: ServingConfig, folder: Path
-) -> None:
+    arm: str, requests: Path, *, load: Callable[[], LoadedCheckpoint], serving: ServingConfig, folder: Path,
+    splits: Collection[RequestSplit] | None = None,
+) -> None:  # fmt: skip
     """Answer the requests of a file, time some of them alone, and write the records named above into `folder`.
 
-    Of a served model nothing is sent where all of it could cost more than its limit. Raises EngineError for a prompt
-    that does not fit the model's context, and for what the model cannot do.
+    Of `splits` only, where they are given. Of a served model nothing is sent where all of it could cost more than its
+    limit. Raises EngineError for a prompt that does not fit the model's context, and for what the model cannot do.
     """
     from whether.model.memory import peak_memory
 
-    loaded, asked = load(), read_jsonl(requests, Request)
+    loaded, asked = load(), _of_splits(read_jsonl(requests, Request), splits)
     answers = answer_requests(loaded, asked, arm)
     latency = Latency()
     if loaded.served is None:
@@ -64,6 +66,22 @@ def generate(
     write_json(folder / "latency.json", latency)
     write_precision(folder, loaded.dtype)
     write_text(folder / "prompt.txt", next(one.prompt for one in answers if one.split == "dev"))
+
+
+def answer_splits(
+    loaded: LoadedCheckpoint, requests: Path, arm: str, splits: Collection[RequestSplit]
+) -> list[Generations]:
+    """Answer those requests of a file that belong to some splits, where all of the file keeps a served model's limit.
+
+    Raises BudgetExceededError, before anything is sent, where it does not.
+    """
+    asked = read_jsonl(requests, Request)
+    _check_budget(loaded, asked, f"arm {arm}")
+    return answer_requests(loaded, _of_splits(asked, splits), arm)
+
+
+def _of_splits(requests: list[Request], splits: Collection[RequestSplit] | None) -> list[Request]:
+    return requests if splits is None else [one for one in requests if one.split in splits]
 
 
 def generate_point(requests: Path, *, load: Callable[[bool], LoadedCheckpoint], folder: Path) -> None:

@@ -62,6 +62,7 @@ from whether.records.journal import append_record, read_journal
 from whether.records.measurement import Measurement, MetricInfo, mean_known, sum_known
 from whether.records.optimise import CandidateRecord, OptimiseRecord
 from whether.records.precision import Dtype, Precision, read_precision, write_precision
+from whether.records.race import RacedArm, raced_arms
 from whether.records.request import (
     GREEDY,
     OWN,
@@ -205,6 +206,7 @@ __all__ = [
     "Prediction",
     "Provenance",
     "Quarantined",
+    "RacedArm",
     "Request",
     "RequestSplit",
     "RequestTime",
@@ -232,6 +234,7 @@ __all__ = [
     "mean_known",
     "named_write_errors",
     "output_folder",
+    "raced_arms",
     "read_journal",
     "read_json",
     "read_jsonl",

@@ -8,6 +8,7 @@ from pydantic import AliasChoices, BeforeValidator, Field
 from whether.records.curve import LearningCurve
 from whether.records.measurement import Measurement, MetricInfo
 from whether.records.precision import Dtype
+from whether.records.race import RacedArm
 
 RENAMED_METRICS = {"repeatability": "batch_invariance"}
 """Metric in verdicts of an earlier version → its name now: they are read under the new one."""
@@ -258,6 +259,8 @@ class Verdict:
     """Of each representative on test: shown not to be worse by the margin, shown to be worse, or neither."""
     excluded: dict[str, str] = field(default_factory=dict)
     """Arm → the hard constraint that it breaks, as a sentence."""
+    raced: dict[str, RacedArm] = field(default_factory=dict)
+    """Arm of a served model that was not asked for test → why; it is not in `arms`."""
     break_even: list[BreakEven] = field(default_factory=list)
     interactions: list[Interaction] = field(default_factory=list)
     """Of each tuned checkpoint with each engineered prompt, where base has both prompts and no arm fails by form."""

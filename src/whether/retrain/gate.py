@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from whether.compare.measure import clustered, quality, totals_table
+from whether.compare.measure import quality, totals_table
 from whether.config import GateConfig, PolicyConfig
 from whether.metrics.format import format_usd
 from whether.metrics.metric import Metric
 from whether.records import BundleRecord, Example, GateConclusion, GateRecord, GateSide, Prediction, Task, Verdict
+from whether.stats.groups import clustered
 from whether.stats.inference import holm
 from whether.stats.intervals import InferenceSettings, PairedDifference, normal_quantile
 from whether.stats.totals import estimate_difference

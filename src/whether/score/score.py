@@ -3,10 +3,10 @@
 Writes into artifacts/score/<arm>/:
 
 predictions.jsonl   a `whether.records.Prediction` a line, dev before test, then rows of unseen labels, if there are any
-metrics.json        {"dev": …, "test": …} with the metrics of `split_metrics`, then latency_p50, latency_p95, n_dev,
-                    n_test, n_latency (timed requests) and peak_memory; for a served model latency is of all requests,
-                    next to `concurrency - 1` others each, and peak_memory is None. `dtype` is the precision of the
-                    weights that answered; None: a served model's, or not recorded
+metrics.json        {"dev": …, "test": …} with the metrics of `split_metrics` ("test" only where it was asked), then
+                    latency_p50, latency_p95, n_dev, n_test, n_latency (timed requests) and peak_memory; for a served
+                    model latency is of all requests, next to `concurrency - 1` others each, and peak_memory is None.
+                    `dtype` is the precision of the weights that answered; None: a served model's, or not recorded
 adherence.json      outputs that did not have the form asked for, by kind (`whether.records.Adherence`)
 lm_eval/            the test split as a task for stock lm-eval (whether.score.lm_eval_task), for arms that it can
                     repeat: greedy answers, read by the task's own rule
@@ -79,9 +79,32 @@ def score(
     asked, answered = artifacts / "prompt" / prompt_name, artifacts / "generate" / arm
     retrieved = read_json(asked / "retrieval.json", dict[str, bool])
     answers = read_jsonl(answered / "generations.jsonl", Generations)
-    predictions: list[Prediction] = []
     strategy = build_decoding(prompt_name, prompt, scored.task, seed)
-    outputs = list[ParsedOutput]()
+    predictions, outputs = _read(answers, prompt_name, prompt, seed, scored, retrieved=retrieved)
+    seconds, memory = _latency(asked, answered, predictions)
+    write_jsonl(folder / "predictions.jsonl", predictions)
+    how = {"peak_memory": memory, "dtype": read_precision(answered)}
+    write_json(folder / "metrics.json", _metrics(scored, predictions, seconds) | how)
+    write_json(folder / "adherence.json", adherence(scored.task, strategy, outputs))
+    if strategy.is_plain and memory is not None and not answers[0].classifier:
+        tested = [line for line in predictions if line.split == "test"]
+        export(scored.task, arm, tested, folder / "lm_eval", ARTIFACTS / "score" / arm / "lm_eval")
+
+
+def predictions_of(
+    answers: Sequence[Generations], prompt_name: str, prompt: PromptConfig, seed: int, scored: ScoredTask
+) -> list[Prediction]:
+    """Return what the answers of an arm mean, in their order, calibration requests left out."""
+    return _read(answers, prompt_name, prompt, seed, scored, retrieved={})[0]
+
+
+def _read(
+    answers: Sequence[Generations], prompt_name: str, prompt: PromptConfig, seed: int, scored: ScoredTask, *,
+    retrieved: Mapping[str, bool],
+) -> tuple[list[Prediction], list[ParsedOutput]]:  # fmt: skip
+    """Return predictions, and what was parsed of the task's own rows."""
+    predictions, outputs = list[Prediction](), list[ParsedOutput]()
+    strategy = build_decoding(prompt_name, prompt, scored.task, seed)
     for call in calls_of(answers):
         unseen = scored.unseen_task if call[-1].split == "unseen" else None
         task = unseen or scored.task
@@ -98,14 +121,7 @@ def score(
             )
             for one, reply in parsed
         ]
-    seconds, memory = _latency(asked, answered, predictions)
-    write_jsonl(folder / "predictions.jsonl", predictions)
-    how = {"peak_memory": memory, "dtype": read_precision(answered)}
-    write_json(folder / "metrics.json", _metrics(scored, predictions, seconds) | how)
-    write_json(folder / "adherence.json", adherence(scored.task, strategy, outputs))
-    if strategy.is_plain and memory is not None and not answers[0].classifier:
-        tested = [line for line in predictions if line.split == "test"]
-        export(scored.task, arm, tested, folder / "lm_eval", ARTIFACTS / "score" / arm / "lm_eval")
+    return predictions, outputs
 
 
 def score_baseline(name: str, scored: ScoredTask, *, artifacts: Path, folder: Path) -> None:
@@ -168,7 +184,7 @@ def _latency(asked: Path, answered: Path, predictions: Sequence[Prediction]) -> 
 def _metrics(scored: ScoredTask, predictions: Sequence[Prediction], seconds: Sequence[float]) -> dict[str, Any]:
     by_split = {split: [line for line in predictions if line.split == split] for split in EVALUATED_SPLITS}
     metrics: dict[str, Any] = {
-        split: split_metrics(scored.task, lines, scored.metrics) for split, lines in by_split.items()
+        split: split_metrics(scored.task, lines, scored.metrics) for split, lines in by_split.items() if lines
     }
     metrics |= latency_metrics(seconds)
     unseen = [line.score for line in predictions if line.split == "unseen"]

@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,6 +77,14 @@ def effective_sample_size(n: int, variance: float, spread: ErrorEstimate, level:
     """
     count = variance / spread.error**2 if spread.error > 0 else float(spread.units)
     return max(1.0, min(n, count) * (normal_quantile(level) / spread.quantile) ** 2)
+
+
+def clustered(names: Sequence[str | None], settings: InferenceSettings) -> InferenceSettings:
+    """Return settings under which the groups that examples belong to are the unit; as they are without groups."""
+    if all(name is None for name in names):
+        return settings
+    place = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return settings._replace(clusters=np.array([place[name] for name in names], dtype=np.int64))
 
 
 def clustered_mean_interval(values: Floats, clusters: Codes, level: float, bounded: bool) -> Interval | None:
