@@ -102,7 +102,7 @@ def _only_run() -> Iterator[None]:
 def _prepare(config: Config, text: str) -> list[str]:
     """Begin the log, fetch what is missing and write params.yaml; return the stages."""
     write_text(LOG, "")
-    let_dvc_work()
+    let_dvc_work()  # before data/ is looked for in DVC's cache
     with _downloads_in_log():
         fetch_all(config)
     write_params(text)

@@ -34,7 +34,7 @@ def let_dvc_work() -> None:
         write_text(_OURS, "")
         logger.info(
             "this folder is not a git repository, as an unpacked ZIP: DVC runs without one (core.no_scm in"
-            " .dvc/config.local). Records name no commit, and retraining needs one: `git init` makes it a repository"
+            " .dvc/config.local). Records then name no commit, and retraining makes none: `git init` changes that"
         )
 
 
