@@ -38,11 +38,11 @@ env: $(VENV)/.installed ## The virtual environment with the pinned packages that
 dev: $(VENV)/.dev ## The same with what tests and checks need
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@python=""; for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
-	  if command -v $$candidate >/dev/null && $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
-	    python=$$candidate; break; fi; done; \
+	@python=""; for candidate in "$(PYTHON)" python3 python3.13 python3.12 python3.11; do \
+	  if command -v "$$candidate" >/dev/null && "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+	    python="$$candidate"; break; fi; done; \
 	if [ -z "$$python" ]; then echo 'error: Python 3.11 or newer is needed (make env PYTHON=/path/to/python3)' >&2; exit 1; fi; \
-	$(BIN)/python -m pip --version >/dev/null 2>&1 || $$python -m venv --clear $(VENV)
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || "$$python" -m venv --clear $(VENV)
 	@echo 'Installing packages into $(VENV) (a minute the first time) ...'
 	@$(call install)
 	@touch $@

@@ -2,7 +2,7 @@
 
     python benchmarks/drift.py [--series 60] [--runs 500] [--rows 12] [--json]
     python benchmarks/drift.py --quick                         12 series of 200 runs, a few minutes
-    python benchmarks/drift.py --meaning                       with meaning_drift, which is not among the defaults
+    python benchmarks/drift.py --trigger meaning_drift         this one alone: it is not among the defaults
     python benchmarks/drift.py --only "three in ten rows reworded"      one of them
 
 Real rows (SNIPS), the triggers as they are shipped, with their thresholds. A series is --runs retraining runs with
@@ -58,13 +58,16 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--rows", type=int, default=12, help="new rows a run, all labelled")
     parser.add_argument("--quick", action="store_true", help="12 series of 200 runs")
-    parser.add_argument("--meaning", action="store_true", help="with the trigger meaning_drift (extra embeddings)")
+    parser.add_argument(
+        "--trigger", action="append", choices=(*SHIPPED, "meaning_drift"),
+        help="this one instead of the defaults; may be given again. meaning_drift needs the extra embeddings",
+    )  # fmt: skip
     parser.add_argument("--only", action="append", choices=DRIFTS, help="this one; may be given again")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     options = parser.parse_args()
     if options.quick:
         options.series, options.runs = 12, 200
-    triggers = (*SHIPPED, "meaning_drift") if options.meaning else SHIPPED
+    triggers = tuple(options.trigger or SHIPPED)
     drawn = partial(first_alarm, triggers=triggers, count=options.rows)
     # One thread per process: matrices of 300 rows are too small for several threads, which would wait for each other.
     with ProcessPoolExecutor(initializer=threadpool_limits, initargs=(1,)) as pool:

@@ -16,15 +16,16 @@ def main(argv: list[str]) -> None:
     """Fit one baseline and let it answer."""
     (name,) = argv
     config = load()
+    baseline = entry.chosen(config.baselines, name, "baseline")
     if config.model.threads:  # as many as a language model has; torch, which is imported later, reads this once
         os.environ["OMP_NUM_THREADS"] = str(config.model.threads)
     file = CONF / "baseline" / f"{name}.yaml"
     with config_errors_in(file), output_folder(ARTIFACTS / "baseline" / "fitted" / name) as folder:
         run_baseline(
-            name, config.baselines[name], config.seed, config.serving,
+            name, baseline, config.seed, config.serving,
             data=ARTIFACTS / "baseline" / "data", folder=folder,
         )  # fmt: skip
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    entry.run(main, words=("name",))

@@ -12,15 +12,16 @@ from whether.repository.tracked import require_committed_data
 
 def main(argv: list[str]) -> None:
     """Benchmark one checkpoint."""
-    (checkpoint,) = argv
+    (name,) = argv
     config = load()
+    checkpoint = entry.chosen(config.checkpoints, name, "checkpoint")
     require_committed_data()
-    with output_folder(ARTIFACTS / "benchmark" / checkpoint) as folder:
-        if config.checkpoints[checkpoint].served or config.checkpoints[checkpoint].repeat_of:
+    with output_folder(ARTIFACTS / "benchmark" / name) as folder:
+        if checkpoint.served or checkpoint.repeat_of:
             write_unmeasured(folder)
             return
-        benchmark(checkpoint, config.benchmark, config.model, config.seed, artifacts=ARTIFACTS, folder=folder)
+        benchmark(name, config.benchmark, config.model, config.seed, artifacts=ARTIFACTS, folder=folder)
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    entry.run(main, words=("checkpoint",))

@@ -13,4 +13,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    entry.run(main, words=())

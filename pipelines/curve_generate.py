@@ -15,6 +15,8 @@ def main(argv: list[str]) -> None:
     """Answer with the point's checkpoint, and with base for prompts that draw from the point's labels."""
     labels, seed = argv
     config, curve, point = load(), ARTIFACTS / "curve", f"{labels}-{seed}"
+    entry.chosen({str(one): one for one in config.curve.labels}, labels, "value of curve.labels")
+    entry.chosen({str(one): one for one in config.curve.seeds}, seed, "value of curve.seeds")
 
     def loaded(tuned: bool) -> LoadedCheckpoint:
         weights = curve / "checkpoint" / point / CHECKPOINT if tuned else None
@@ -25,4 +27,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    entry.run(main, words=("labels", "seed"))

@@ -15,6 +15,8 @@ def main(argv: list[str]) -> None:
     """Tune one point; of a point that is not measured, the record of base is written."""
     labels, seed = argv
     config, point = load(), f"{labels}-{seed}"
+    entry.chosen({str(one): one for one in config.curve.labels}, labels, "value of curve.labels")
+    entry.chosen({str(one): one for one in config.curve.seeds}, seed, "value of curve.seeds")
     require_packages(config)
     data = ARTIFACTS / "curve" / "data" / point
     file = CONF / "checkpoint" / f"{config.curve.checkpoint}.yaml"
@@ -29,4 +31,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    entry.run(main, words=("labels", "seed"))

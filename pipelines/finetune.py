@@ -19,7 +19,7 @@ def main(argv: list[str]) -> None:
     """
     (name,) = argv
     config = load()
-    checkpoint = config.checkpoints[name]
+    checkpoint = entry.chosen(config.checkpoints, name, "checkpoint")
     if checkpoint.served:
         with output_folder(ARTIFACTS / "finetune" / name) as records:
             write_served(name, checkpoint.served, config.seed, records)
@@ -35,4 +35,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    entry.run(main, words=("checkpoint",))

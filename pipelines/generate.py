@@ -17,7 +17,8 @@ def main(argv: list[str]) -> None:
     """Run one arm."""
     name, prompt = argv
     config, arm = load(), f"{name}-{prompt}"
-    checkpoint = config.checkpoints[name]
+    checkpoint = entry.chosen(config.checkpoints, name, "checkpoint")
+    entry.chosen(config.prompts, prompt, "prompt")
     # Of a further training run, quality is all that is asked.
     serving = config.serving if checkpoint.repeat_of is None else ServingConfig(requests=2, warmup=0)
     weights = ARTIFACTS / "finetune" / name / CHECKPOINT
@@ -33,4 +34,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    entry.run(main, words=("checkpoint", "prompt"))

@@ -17,7 +17,8 @@ def main(argv: list[str]) -> None:
     """Run one arm; of a further training run, and of an arm that lost on dev, this is not measured."""
     name, prompt = argv
     config, arm = load(), f"{name}-{prompt}"
-    checkpoint = config.checkpoints[name]
+    checkpoint = entry.chosen(config.checkpoints, name, "checkpoint")
+    entry.chosen(config.prompts, prompt, "prompt")
     weights = ARTIFACTS / "finetune" / name / CHECKPOINT
     model = with_chosen_backend(config.model, ARTIFACTS)
     loading = partial(load_checkpoint, name, ARTIFACTS / "model", weights, model, checkpoint.served)
@@ -29,4 +30,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    entry.run(main, words=("checkpoint", "prompt"))

@@ -8,11 +8,11 @@ import select
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
-from whether.errors import WhetherError
+from whether.errors import UsageError, WhetherError, near_matches
 from whether.records import named_write_errors
 
 logger = logging.getLogger("whether")
@@ -24,8 +24,14 @@ OWN_LINE = "\x1e"
 """ASCII's record separator."""
 
 
-def run(main: Callable[[list[str]], int | None]) -> NoReturn:
+T = TypeVar("T")
+
+
+def run(main: Callable[[list[str]], int | None], words: Sequence[str] | None = None) -> NoReturn:
     """Call `main` with the command's arguments and exit.
+
+    `words` names the arguments that the command takes, all of them; None: `main` reads what it gets. `--help` then
+    prints what the command's file says at its beginning.
 
     The status is 0 or what `main` returns, that of one of our errors (1, or 2 for a word of the command line), 130
     after Ctrl-C, 143 after SIGTERM, and 141 if nobody reads standard output any more (`whether verdict | head -1`).
@@ -35,7 +41,7 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         with named_write_errors(Path.cwd()):
-            status = main(sys.argv[1:])
+            status = main(sys.argv[1:] if words is None else _checked(sys.argv[1:], words))
             sys.stdout.flush()
     except WhetherError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -49,6 +55,28 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
         print(f"{word}: run the same command again to continue", file=sys.stderr)
         sys.exit(code)
     sys.exit(status or 0)
+
+
+def _checked(argv: list[str], words: Sequence[str]) -> list[str]:
+    """Return the arguments of a command that takes just these. Raises UsageError for one too many or too few."""
+    command = sys.modules["__main__"]
+    if argv and argv[0] in ("-h", "--help"):
+        print(command.__doc__)
+        raise SystemExit(0)
+    if len(argv) != len(words):
+        name = command.__spec__.name if command.__spec__ else Path(sys.argv[0]).name
+        expected = " ".join(f"<{word}>" for word in words) or "no words"
+        missing, surplus = words[len(argv) :], argv[len(words) :]
+        wrong = f"<{missing[0]}> is missing" if missing else f"{surplus[0]!r} is one too many"
+        raise UsageError(f"python -m {name} takes {expected}: {wrong}")
+    return argv
+
+
+def chosen(known: Mapping[str, T], name: str, what: str) -> T:
+    """Return what is known by a name. Raises UsageError for another name, with those that are near."""
+    if name not in known:
+        raise UsageError(f"the settings in params.yaml have no {what} {name!r}{near_matches(name, known)}")
+    return known[name]
 
 
 class TerminatedError(SystemExit):

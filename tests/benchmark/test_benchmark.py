@@ -93,6 +93,24 @@ def test_records(place: Path) -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize("kind", ["weights", "head"])
+def test_what_is_stored_for_a_checkpoint_without_an_adapter_counts(place: Path, kind: str) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    width = 64
+    tensors = {
+        "weights": {"model.norm.weight": torch.ones(width)},
+        "head": {"lm_head.weight": torch.zeros(3, width), "lm_head.bias": torch.zeros(3)},
+    }[kind]
+    folder = Path("artifacts/finetune/base/checkpoint")
+    write_json(folder / "checkpoint.json", {"kind": kind, "labels": ["a", "b", "c"]})
+    save_file(tensors, folder / "weights.safetensors")
+    config = replace(CONFIG, tasks=["numbers"], limit=2, text=None)
+    assert read_json(run(config) / "metrics.json")["disk"] == (folder / "weights.safetensors").stat().st_size
+
+
+@pytest.mark.heavy
 def test_scores_are_those_of_lm_evals_hf_backend(place: Path) -> None:
     import lm_eval
     from lm_eval.models.huggingface import HFLM

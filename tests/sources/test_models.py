@@ -10,7 +10,7 @@ import pytest
 from whether.config import build
 from whether.errors import ConfigError, SourceError
 from whether.records import sha256_folder
-from whether.sources.models import folder, hub, packaged_gguf, prefetch
+from whether.sources.models import hub, make_model, packaged_gguf, prefetch
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -33,9 +33,11 @@ def test_a_folder_is_taken_with_its_checksums(source: Path, made: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     (source / "pytorch_model.bin").write_bytes(b"a pickle")
-    folder(made, path=str(source))
+    origin = {"_target_": "whether.sources.models.folder", "path": str(source)}
+    make_model(origin, made)
     description = json.loads((made / "source.json").read_text())
     model = AutoModelForCausalLM.from_pretrained(made)
+    assert (description["source"], description["system_role"]) == (origin, "own")
     assert description["parameters"] == sum(parameter.numel() for parameter in model.parameters())
     assert description["weights_sha256"] == sha256_folder(source, "*.safetensors")
     assert AutoTokenizer.from_pretrained(made).chat_template
@@ -52,14 +54,14 @@ def test_a_folder_is_taken_with_its_checksums(source: Path, made: Path) -> None:
         ),
         (lambda path: (path / "chat_template.jinja").unlink(), "the tokenizer has no chat template"),
         (lambda path: (path / "config.json").write_text('{"model_type": "unheard-of"}'), "cannot be loaded"),
-        (lambda path: (path / "config.json").write_text("{"), "cannot be loaded"),
+        (lambda path: (path / "config.json").write_text("{"), r"config\.json is not JSON that can be read"),
         (shutil.rmtree, "is not a folder"),
     ],
 )
 def test_a_folder_that_lacks_something_is_refused(source: Path, made: Path, spoil: Any, message: str) -> None:
     spoil(source)
     with pytest.raises(SourceError, match=message):
-        folder(made, path=str(source))
+        make_model({"_target_": "whether.sources.models.folder", "path": str(source)}, made)
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ def hub_cache(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_hub_repository_is_taken_at_its_commit(hub_cache: Path, made: Path) -> None:
-    build({"_target_": "whether.sources.models.hub", "repo": "owner/tiny", "revision": COMMIT}, made)
+    make_model({"_target_": "whether.sources.models.hub", "repo": "owner/tiny", "revision": COMMIT}, made)
     description = json.loads((made / "source.json").read_text())
     assert description["source"]["revision"] == COMMIT
     assert sorted(path.name for path in made.glob("*.safetensors")) == ["model.safetensors"]
@@ -129,7 +131,7 @@ def test_a_wheel_is_converted_once_unless_the_result_was_changed(
 
     def built(name: str) -> str:
         (tmp_path / name).mkdir()
-        packaged_gguf(tmp_path / name, **wheel)
+        make_model({"_target_": "whether.sources.models.packaged_gguf", **wheel}, tmp_path / name)
         assert sorted(path.name for path in (tmp_path / name).iterdir()) == sorted(
             ["source.json", *(path.name for path in tiny_model.iterdir())]
         )

@@ -99,6 +99,8 @@ def test_the_recommended_arm_is_a_version_of_its_arms_run(registered: Records) -
         registered.artifacts / "finetune/lora/checkpoint/adapter" / Path(adapter).name
     )
     assert not list(folder.rglob("*.pkl"))
+    [wheel] = (folder / "wheels").iterdir()
+    assert f"./wheels/{wheel.name}" in (folder / "requirements.txt").read_text().splitlines()
 
 
 @pytest.mark.heavy

@@ -49,7 +49,7 @@ def benchmark(
         n_text_tokens=perplexity.tokens if perplexity else None,
         other=other,
         peak_memory=peak_memory(),
-        disk=_size(artifacts / "finetune" / checkpoint / CHECKPOINT / "adapter"),
+        disk=_size(weights) - _size(weights / "checkpoint.json"),
         model_disk=_size(artifacts / "model"),
         dtype=dtype,
         **speed._asdict(),
@@ -64,6 +64,7 @@ def write_unmeasured(folder: Path) -> None:
     write_json(folder / "metrics.json", BenchmarkMetrics())
 
 
-def _size(folder: Path) -> int:
-    """Return the bytes of the files under a folder; 0 where there is none, as for the base checkpoint's adapter."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+def _size(path: Path) -> int:
+    """Return the bytes of a file, or of the files under a folder."""
+    files = [path] if path.is_file() else path.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())

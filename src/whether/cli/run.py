@@ -16,6 +16,7 @@ from whether.config import Config, check, compose, require_packages, write_param
 from whether.errors import RecordError, SourceError
 from whether.records import ARTIFACTS, Verdict, exclusive_lock, read_json, write_text
 from whether.repository.repro import reproduce
+from whether.repository.without_git import let_dvc_work
 from whether.sources.fetch import fetch_all
 
 REPORT = ARTIFACTS / "report" / "report.html"
@@ -108,6 +109,7 @@ def _stages(text: str) -> list[str]:
 def _prepare(config: Config, text: str, progress: RunProgress) -> None:
     """Begin the log, fetch what is missing and write params.yaml."""
     write_text(LOG, "")
+    let_dvc_work()  # before data/ is looked for in DVC's cache
     with progress.step("fetching"), _downloads_in_log():
         fetch_all(config)
     write_params(text)
@@ -194,4 +196,6 @@ def fetch(overrides: Sequence[str]) -> None:
     """Fetch what a run reads from outside, and check what is there: data/, packages, data sets of the hub."""
     from whether.cli.settings import last_or_composed
 
-    fetch_all(last_or_composed(overrides))
+    config = last_or_composed(overrides)
+    let_dvc_work()
+    fetch_all(config)

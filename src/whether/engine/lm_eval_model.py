@@ -23,7 +23,8 @@ from whether.config import ModelConfig, types
 from whether.engine.prefix_tree import Tokens
 from whether.engine.requests import ScoringRequest
 from whether.errors import EngineError, near_matches
-from whether.records import GREEDY, Decoding, Generation, Sampling
+from whether.model.tokens import render
+from whether.records import GREEDY, Decoding, Generation, Message, Sampling
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -204,19 +205,8 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """Return a chat as one string; without `add_generation_prompt` its last message is left open."""
-        from jinja2 import TemplateError
-
-        try:
-            text = self.tokenizer.apply_chat_template(
-                chat_history,
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                continue_final_message=not add_generation_prompt,
-            )
-        except TemplateError as error:
-            roles = [message["role"] for message in chat_history]
-            raise EngineError(f"the model's chat template refuses messages of the roles {roles}: {error}") from None
-        return str(text)
+        messages = [Message(turn["role"], turn["content"]) for turn in chat_history]  # type: ignore[arg-type]
+        return render(self.tokenizer, messages, continue_last=not add_generation_prompt)
 
     def loglikelihood_rolling(self, requests: "list[Instance]", disable_tqdm: bool = False) -> list[float]:
         """Return the log-likelihood of each text; the windows of all texts are scored together."""

@@ -30,7 +30,7 @@ from whether.metrics.format import (
     format_value,
 )
 from whether.model.loading import load_tokenizer
-from whether.model.tokens import render
+from whether.model.tokens import render, with_template_roles
 from whether.records import ArmRecord, Comparison, Example, Measurement, Message, MetricInfo, to_builtins, write_text
 
 SHOWN = ("valid_rate", "input_tokens", "latency_p50", "usd_per_1k")
@@ -75,7 +75,7 @@ def _environment() -> Environment:
 
 
 def _body(facts: CardData, tokenizer: Any) -> str:
-    verdict, messages = facts.verdict, _example(facts)
+    verdict, messages = facts.verdict, with_template_roles(tokenizer, _example(facts))
     metrics = catalogue(verdict) if verdict else METRICS
     return (
         _environment()

@@ -1,7 +1,6 @@
 """The finetune stage: a checkpoint from its training set, or the record of the base model unchanged."""
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from whether.finetune.collapse import Examine, train_with_retry
 from whether.finetune.data import Classes, encode_rows, label_rows
 from whether.finetune.micro_batches import ADVICE
 from whether.finetune.results import TrainingResult
+from whether.model.info import cpu_count
 from whether.model.loading import load_base, select_device
 from whether.model.memory import is_out_of_memory
 from whether.model.precision import with_native_precision
@@ -322,4 +322,4 @@ def set_threads(threads: int | None) -> None:
     """Use so many CPU threads; None: one for each core that the process may use, shared by those on this machine."""
     import torch
 
-    torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // processes.on_this_machine()))
+    torch.set_num_threads(threads or max(1, cpu_count() // processes.on_this_machine()))

@@ -1,7 +1,6 @@
 """What a machine, a model and a tokenizer report about themselves."""
 
 import os
-import sys
 from typing import Any
 
 from whether.errors import EngineError
@@ -9,7 +8,7 @@ from whether.errors import EngineError
 
 def cpu_count() -> int:
     """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def context_window(model: Any) -> int:

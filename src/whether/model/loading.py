@@ -51,8 +51,9 @@ def load_base(folder: Path, dtype: "torch.dtype") -> tuple[Any, Any]:
     tokenizer = load_tokenizer(folder)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True,
+            trust_remote_code=False,
+        )  # fmt: skip
     except Exception as error:
         raise EngineError(f"{folder} cannot be loaded as a model: {error_summary(error)}") from error
     if report["missing_keys"]:
@@ -69,7 +70,7 @@ def load_tokenizer(folder: Path) -> Any:
     if not (folder / "config.json").is_file():
         raise EngineError(f"{folder} is not a model folder (no config.json): run `dvc repro model` to make it")
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise EngineError(f"{folder} cannot be loaded as a model: {error_summary(error)}") from error
 

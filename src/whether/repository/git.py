@@ -9,6 +9,9 @@ from pathlib import Path
 
 from whether.errors import RecordError
 
+BEGIN = "git init && git add --all && git commit -m begin"
+"""What makes a repository of a folder, such as an unpacked ZIP."""
+
 
 def git(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
     """Return what a git command prints. Raises RecordError with what git says where it fails or cannot be run."""
@@ -20,7 +23,10 @@ def git(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
         raise RecordError(f"git cannot be run: {error}") from None
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()
-        raise RecordError(f"git {arguments[0]} failed: {said[-1] if said else 'it says nothing'}")
+        reason = said[-1] if said else "it says nothing"
+        if "not a git repository" in reason:
+            reason = f"{Path.cwd()} is not a git repository: `{BEGIN}` makes it one"
+        raise RecordError(f"git {arguments[0]} failed: {reason}")
     return done.stdout.strip()
 
 

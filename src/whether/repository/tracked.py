@@ -15,7 +15,10 @@ def require_committed_data() -> None:
 
     So that data that changed under `dvc repro` stops the run until someone has run `git add data.dvc`.
     """
-    shown = subprocess.run(["git", "show", f":./{DATA_DVC}"], capture_output=True, check=False)
+    try:
+        shown = subprocess.run(["git", "show", f":./{DATA_DVC}"], capture_output=True, check=False)
+    except OSError:  # git is not installed
+        return
     if shown.returncode or not DATA_DVC.exists():  # no git, or data.dvc is not known to it yet
         return
     if shown.stdout.split() != DATA_DVC.read_bytes().split():

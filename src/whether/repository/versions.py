@@ -10,6 +10,7 @@ from whether.errors import RecordError, SourceError
 from whether.records import COLLECTED
 from whether.repository.git import git, try_git
 from whether.repository.tracked import DATA_DVC, changed_files
+from whether.repository.without_git import let_dvc_work
 
 
 def version_data() -> bool:
@@ -17,6 +18,7 @@ def version_data() -> bool:
 
     Raises SourceError where something else in data/ changed: nobody has confirmed that this was meant.
     """
+    let_dvc_work()
     different = changed_files()
     strange = [file for file in different if not Path(file).is_relative_to(COLLECTED)]
     if strange:

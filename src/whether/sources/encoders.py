@@ -14,7 +14,7 @@ from pydantic import Field
 
 from whether.errors import SourceError, near_matches
 from whether.records import named_write_errors
-from whether.sources.models import FILES
+from whether.sources.model_files import FILES
 from whether.sources.packages import fetch_package
 
 

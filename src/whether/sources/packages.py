@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -83,7 +84,8 @@ def _reason(requirement: str, sha256: str, stderr: str) -> str:
             " was used. If a mirror is configured, check it; change the pin only if you trust the new file"
         )
     if "No module named pip" in stderr:
-        return f"{requirement} cannot be downloaded: this environment has no pip; run `{sys.executable} -m ensurepip`"
+        command = f"{shlex.quote(sys.executable)} -m ensurepip"
+        return f"{requirement} cannot be downloaded: this environment has no pip; run `{command}`"
     if "Connection" in stderr or "Temporary failure in name resolution" in stderr or "ProxyError" in stderr:
         return (
             f"{requirement} cannot be downloaded: the package index cannot be reached. Check network, proxy and"

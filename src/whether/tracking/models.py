@@ -7,6 +7,7 @@ retraining run moves it.
 
 import logging
 import re
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from whether.errors import RecordError, TrackingError
 from whether.records import BundleRecord, Champion, Example, Task, read_json, read_jsonl, sha256_json
 from whether.tracking.connection import open_experiment
 from whether.tracking.names import flatten, measured_values, without_credentials
+from whether.tracking.own_wheel import write_wheel
 from whether.tracking.reading import experiment_name
 from whether.tracking.store import Experiment
 from whether.tracking.views import ModelView, ModelViews, RunView
@@ -31,6 +33,8 @@ CONTENT = "whether.content"
 """Tag of a version: `BundleRecord.content_hash`."""
 SHORT = 12
 """Characters of a hash where it is shown to people."""
+WHEELS = "wheels"
+"""Folder of a logged model with this package."""
 CODE = "whether.tracking.pyfunc_model"
 
 
@@ -155,13 +159,17 @@ def _bundle_run(store: Experiment, folder: Path, experiment: str) -> str:
 
 
 def save_model(bundle: Path, target: Path) -> None:
-    """Write a bundle as an MLflow model folder: its files, the code that loads them, and the signature."""
+    """Write a bundle as an MLflow model folder: its files, the code that loads them, and the signature.
+
+    This package is in it as a wheel, which its requirements name: no index has it.
+    """
     code = find_spec(CODE)
     if code is None or code.origin is None:
         raise TrackingError(f"{CODE} is not installed")
     task = read_json(bundle / "task.json", Task)
     backend = read_json(bundle / "bundle.json", BundleRecord).model_settings.get("backend")
     pool = read_jsonl(bundle / "train.jsonl", Example)
+    wheel = write_wheel(target.parent)
     for library in ("mlflow.pyfunc", "mlflow.models", "mlflow.utils"):
         logging.getLogger(library).setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -182,8 +190,10 @@ def save_model(bundle: Path, target: Path) -> None:
             artifacts={"bundle": str(bundle.resolve())},
             signature=ModelSignature(Schema([ColSpec("string", name) for name in task.inputs]), Schema(columns)),
             input_example=pd.DataFrame([pool[0].inputs], columns=task.inputs) if pool else None,
-            pip_requirements=["whether[vllm]" if backend == "vllm" else "whether"],
+            pip_requirements=[f"./{WHEELS}/{wheel.name}" + ("[vllm]" if backend == "vllm" else "")],
         )
+    (target / WHEELS).mkdir()
+    shutil.move(wheel, target / WHEELS)
 
 
 def _view(record: BundleRecord, folder: Path, experiment: str) -> RunView:
