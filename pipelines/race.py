@@ -33,4 +33,4 @@ def _answered(config: Config, scored: ScoredTask) -> dict[str, list[Prediction]]
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    entry.run(main, words=())
