@@ -33,18 +33,33 @@ class LoadedCheckpoint(NamedTuple):
     dtype: Dtype | None = None
     """Precision of the weights; None: a served model's is not known."""
 
+    def too_long(self, messages: Sequence[Message], max_new_tokens: int) -> str | None:
+        """Return why a prompt does not fit the model's context together with its answer; None where it does."""
+        if self.context_window is None:
+            return None
+        length = self.count(messages)
+        if length + max_new_tokens <= self.context_window:
+            return None
+        return (
+            f"the prompt has {length} tokens, and with {max_new_tokens} for the answer that is more than the model's"
+            f" context of {self.context_window}: use fewer or shorter examples, or a model with a longer context"
+        )
+
 
 def load_checkpoint(
-    name: str, model_folder: Path, checkpoint_folder: Path | None, model: ModelConfig, served: ServedConfig | None
-) -> LoadedCheckpoint:
+    name: str, model_folder: Path, checkpoint_folder: Path | None, model: ModelConfig, served: ServedConfig | None,
+    *, max_failed: float | None = None,
+) -> LoadedCheckpoint:  # fmt: skip
     """Load a checkpoint's weights, or make ready to ask a served model: within its limit, keeping each answer.
+
+    `max_failed` is the share of a call's requests that a served model may fail to answer; None: all.
 
     Raises EngineError for a folder that cannot be loaded or does not run in `model.backend`, and where the environment
     does not hold the key.
     """
     if served:
         count = base_counter(model_folder)
-        budgeted = BudgetedModel(served, name, count)
+        budgeted = BudgetedModel(served, name, count, max_failed=max_failed)
         return LoadedCheckpoint(budgeted, transcript, count, None, served=budgeted)
     dtype = precision_of(model)
     local = load_model(model_folder, checkpoint_folder, replace(model, dtype=dtype))

@@ -30,6 +30,7 @@ from whether.records.curve import (
     LearningCurve,
     PowerLaw,
 )
+from whether.records.failures import FailedRow, RowPlace, ServerRecord, allowed_failures
 from whether.records.files import (
     ARTIFACTS,
     COLLECTED,
@@ -177,6 +178,7 @@ __all__ = [
     "Dtype",
     "Evaluation",
     "Example",
+    "FailedRow",
     "Finding",
     "FittedPoint",
     "FormatPlan",
@@ -210,8 +212,10 @@ __all__ = [
     "RequestTime",
     "RetrainingRun",
     "Robustness",
+    "RowPlace",
     "Sampling",
     "SearchRecord",
+    "ServerRecord",
     "Split",
     "Step",
     "Task",
@@ -225,6 +229,7 @@ __all__ = [
     "UnseenTaskResult",
     "Verdict",
     "Violation",
+    "allowed_failures",
     "append_record",
     "are_imbalanced",
     "exclusive_lock",

@@ -49,7 +49,8 @@ class CostEstimator:
     ) -> list[list[Generation]]:
         """Return empty answers."""
         missing = self._served.pending_requests(chats, decoding)
-        self._tokens |= {key: (self._count(chat), decoding.max_new_tokens) for key, chat in missing.items()}
+        most = decoding.max_new_tokens + self._served.config.request.thinking_tokens
+        self._tokens |= {key: (self._count(chat), most) for key, chat in missing.items()}
         nothing = Generation(None, "", input_tokens=None, cached_tokens=None, output_tokens=None, seconds=0.0)
         return [[nothing] * decoding.sampling.samples for _ in chats]
 
@@ -64,14 +65,17 @@ class CostEstimator:
 class BudgetedModel:
     """A served model that begins no call which could go beyond `max_cost` (a `ChatModel`)."""
 
-    def __init__(self, config: ServedConfig, name: str, count: CountTokens, setting: str = ""):
+    def __init__(
+        self, config: ServedConfig, name: str, count: CountTokens, setting: str = "", *, max_failed: float | None = None
+    ):
         """`name` is the checkpoint's, `setting` the one that holds the limit, if it is not the checkpoint's.
+        `max_failed` is the share of a call's chats that may fail; None: all.
 
         Raises EngineError if the environment does not hold the key.
         """
         self.config, self.name, self._count = config, name, count
         self._setting = setting or f"checkpoints.{name}.served.max_cost"
-        self.served = ServedModel(config, journal_of(config))
+        self.served = ServedModel(config, journal_of(config), max_failed=max_failed)
 
     def generate(
         self, chats: Sequence[Sequence[Message]], decoding: Decoding, *, progress: str | None = None
