@@ -15,7 +15,7 @@ from whether.config import ServedConfig
 from whether.errors import EngineError
 from whether.records import sha256_json
 from whether.served.access import access_of
-from whether.served.batch import TRIES, RequestBatch, Failure
+from whether.served.batch import TRIES, Failure, RequestBatch
 from whether.served.chat import Unusable
 from whether.served.dialect import Body, Dialect, DialectMemory
 from whether.served.http import Connection, Reply
