@@ -45,7 +45,7 @@ def long_row(example: Example) -> Example:
 def test_too_many_long_examples_are_named_with_their_lines(
     tokenizer: Any, label_task: Task, examples: Sequence[Example]
 ) -> None:
-    long = [long_row(examples[3]), replace(long_row(examples[4]), id="of-no-file")]
+    long = [long_row(examples[3]), replace(long_row(examples[3]), id="of-no-file")]
     length = sum(map(len, encode_rows(tokenizer, asked(label_task, long))[0]))
     places = {long[0].id: RowPlace(long[0].id, "rows.csv", 12)}
     with pytest.raises(

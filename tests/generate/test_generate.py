@@ -126,8 +126,9 @@ def long_one() -> Example:
 def test_a_prompt_that_does_not_fit_is_that_rows_failure(
     make_artifacts, tiny_model, label_task: Task, examples
 ) -> None:
-    artifacts = make_artifacts(tiny_model, label_task, [*examples[:29], long_one()])
-    plain = read_jsonl(run(make_artifacts(tiny_model, label_task, examples)) / "predictions.jsonl", Prediction)
+    artifacts = make_artifacts(tiny_model, label_task, examples)
+    plain = read_jsonl(run(artifacts) / "predictions.jsonl", Prediction)
+    write_jsonl(artifacts / "prepare" / "test.jsonl", [*examples[20:29], long_one()])
     write_jsonl(artifacts / "prepare" / "lines.jsonl", [RowPlace("the-long-one", "data/rows.csv", 31)])
     folder = run(artifacts)
     lines = read_jsonl(folder / "predictions.jsonl", Prediction)
@@ -135,7 +136,7 @@ def test_a_prompt_that_does_not_fit_is_that_rows_failure(
     assert (lines[-1].answer, lines[-1].score, lines[-1].input_tokens) == (None, 0.0, None)
     (failed,) = read_jsonl(folder / "failed.jsonl", FailedRow)
     assert (failed.id, failed.split, failed.file, failed.line) == ("the-long-one", "test", "data/rows.csv", 31)
-    assert re.search(r"the prompt has \d+ tokens.*context of 1024", failed.reason)
+    assert re.search(r"the prompt has \d+ tokens.*context window of 1024", failed.reason)
     metrics = read_json(folder / "metrics.json")
     assert metrics["test"]["failed_rate"] == 0.1
     assert metrics["dev"]["failed_rate"] == 0.0
@@ -152,7 +153,8 @@ def test_more_failures_than_allowed_end_the_arm_before_any_answer(
     artifacts = make_artifacts(tiny_model, label_task, [*examples[:29], long_one()])
     monkeypatch.setattr("whether.generate.generate.answer_call", None)  # nothing is asked
     with pytest.raises(
-        EngineError, match=r"arm base-it: 1 of 20 requests.*max_failed=0 allows 0.*'the-long-one'.*context of 1024"
+        EngineError,
+        match=r"arm base-it: 1 of 20 requests.*max_failed=0 allows 0.*'the-long-one'.*context window of 1024",
     ):
         run(artifacts, max_failed=0.0)
 

@@ -234,7 +234,7 @@ def test_settings_that_make_no_sense_are_refused_without_their_values() -> None:
         {"headers_env": {"x-key": "a-hidden"}},
         {"rename": {"messages": "a-hidden"}},
         {"drop": ["model"]},
-        {"add": {"stream": "a-hidden"}},
+        {"add": {"messages": "a-hidden"}},
         {"content": "a-hidden"},
         {"thinking_effort": "A-hidden"},
         {"thinking_tokens": -1},

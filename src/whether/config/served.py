@@ -33,7 +33,9 @@ SECRET = ConfigDict(**STRICT, hide_input_in_errors=True)
 """Of settings that could hold a secret in the wrong place: no message shows a value."""
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_SECRET_HEADER = re.compile(r"auth|cookie|token|secret|password|credential|(^|[-_])key($|[-_])|apikey", re.IGNORECASE)
+_SECRET_HEADER = re.compile(
+    r"(^|[-_])(auth(orization|entication)?|cookie|token|secret|password|credentials?|key)($|[-_])|apikey", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, config=SECRET)
@@ -64,11 +66,10 @@ class RequestConfig:
     """Tokens that an answer may take for thinking, on top of the prompt's `max_new_tokens`."""
 
     def __post_init__(self) -> None:
-        fixed = {"model", "messages", "stream"} & {*self.rename, *self.rename.values(), *self.drop, *self.add}
+        fixed = {"model", "messages"} & {*self.rename, *self.rename.values(), *self.drop, *self.add}
         if fixed:
             raise ValueError(
-                f"request: {', '.join(sorted(fixed))} cannot be renamed, dropped or added: expected other fields;"
-                " `model` and `request.stream` are settings of their own"
+                f"request: {', '.join(sorted(fixed))} cannot be renamed, dropped or added: expected other fields"
             )
         for name in [*self.headers, *self.headers_env]:
             if not _HEADER.fullmatch(name) or name.lower() in ("host", "content-length", "content-type"):

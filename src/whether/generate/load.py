@@ -42,7 +42,7 @@ class LoadedCheckpoint(NamedTuple):
             return None
         return (
             f"the prompt has {length} tokens, and with {max_new_tokens} for the answer that is more than the model's"
-            f" context of {self.context_window}: use fewer or shorter examples, or a model with a longer context"
+            f" context window of {self.context_window}: use fewer or shorter examples, or a model with a longer context"
         )
 
 

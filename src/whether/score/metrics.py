@@ -20,7 +20,7 @@ def split_metrics(
     quality = measure_quality(metrics, task, *answers_and_targets(output_of(task), predictions))
     answered = [prediction for prediction in predictions if not prediction.error]
     return quality | {
-        "failed_rate": 1 - len(answered) / len(predictions),
+        "failed_rate": (len(predictions) - len(answered)) / len(predictions),
         "valid_rate": mean_known([prediction.valid for prediction in answered]) if answered else None,
         "input_tokens": mean_known([prediction.input_tokens for prediction in answered]) if answered else None,
         "computed_tokens": mean_known([prediction.computed_tokens for prediction in answered]) if answered else None,

@@ -10,23 +10,24 @@ from whether.records import Decoding, Generation
 from whether.served.http import Reply
 
 _THOUGHT_BEGINS, _THOUGHT_ENDS = "<think>", "</think>"
+_RAN_OUT = ("length", "max_tokens", "max_output_tokens")
+_FILTERED = ("content_filter", "safety", "recitation", "prohibited_content", "sensitive", "blocklist")
+"""What servers call the end of an answer, in lower case."""
 
 
 def _joined(value: Any) -> Any:
-    """Return a content's text, where it is a list of parts; the parts of a thought are left out."""
-    if not isinstance(value, list):
+    """Return a content's text, where it is a part or a list of parts; the parts of a thought are left out."""
+    if not isinstance(value, (list, dict)):
         return value
-    texts = [
-        part.get("text") for part in value if isinstance(part, dict) and part.get("type") in ("text", "output_text")
-    ]
-    return "".join(text for text in texts if isinstance(text, str))
+    parts = [part for part in (value if isinstance(value, list) else [value]) if isinstance(part, dict)]
+    said = [part.get("text") for part in parts if not re.search("think|reason", str(part.get("type")))]
+    return "".join(text for text in said if isinstance(text, str))
 
 
 def _called(value: Any) -> Any:
-    """Return the names of the tools that an answer calls."""
-    if not isinstance(value, list):
-        return []
-    named = [one.get("function") if isinstance(one, dict) else one for one in value]
+    """Return the names of the tools that an answer calls: in a list, or one by itself as servers once had it."""
+    calls = value if isinstance(value, list) else [value] if isinstance(value, dict) else []
+    named = [one.get("function", one) if isinstance(one, dict) else one for one in calls]
     return [str(one.get("name")) if isinstance(one, dict) else str(one) for one in named]
 
 
@@ -88,7 +89,9 @@ class ChatMessage:
     """What it wrote before its answer, apart from it."""
     refusal: str | None = None
     """Why the model does not answer, in its own words."""
-    tool_calls: Annotated[list[str], BeforeValidator(_called)] = field(default_factory=list)
+    tool_calls: Annotated[
+        list[str], BeforeValidator(_called), Field(validation_alias=AliasChoices("tool_calls", "function_call"))
+    ] = field(default_factory=list)
     """Names of the tools that it calls."""
 
 
@@ -134,7 +137,11 @@ class ChatReply:
     @property
     def ran_out(self) -> bool:
         """Whether the answer ended because it had reached its most tokens."""
-        return self.choices[0].finish_reason == "length"
+        return self._end in _RAN_OUT
+
+    @property
+    def _end(self) -> str:
+        return (self.choices[0].finish_reason or "").lower()
 
     @property
     def cut_in_thought(self) -> bool:
@@ -150,10 +157,11 @@ class ChatReply:
         choice = self.choices[0]
         if self.cut_in_thought:
             return Unusable(CUT_IN_THOUGHT, failed=False)
-        if choice.finish_reason == "error" and not self.text.strip():
+        if self._end == "error" and not self.text.strip():
             return Unusable("the server could not finish the answer (finish_reason error)")
-        if choice.finish_reason == "content_filter":
-            return Unusable("the server's content filter ended the answer (finish_reason content_filter)", by_row=True)
+        if self._end in _FILTERED:
+            said = f"the server's content filter ended the answer (finish_reason {choice.finish_reason})"
+            return Unusable(said, by_row=True)
         if choice.message.tool_calls and not self.text.strip():
             return Unusable(
                 f"the server answers with a call of the tool {choice.message.tool_calls[0]}, though none was offered:"

@@ -190,7 +190,10 @@ class Connection:
             raise _TransientError(reason, of_request=True) from None
         seconds = time.perf_counter() - start
         if _is_transient(response.status_code):
-            self._raise_transient(response.status_code, self._refusal(response).words, _retry_after(response))
+            refusal = self._refusal(response)
+            if response.status_code == 429 and refusal.is_too_large:  # however long one waits
+                raise RefusedError(refusal)
+            self._raise_transient(response.status_code, refusal.words, _retry_after(response))
         return Reply(read(response), seconds)
 
     def _raise_transient(self, status: int, words: str, retry_after: float) -> NoReturn:
@@ -205,7 +208,7 @@ class Connection:
         """Return a response's content, or raise what its status means."""
         if response.status_code != 200:
             self._raise(response.status_code, self._refusal(response), response.headers.get("location"))
-        text = response.text
+        text = response.text.removeprefix("\ufeff")
         try:
             kind = response.headers.get("content-type", "")
             found = join_stream(text) if is_stream(kind, text) else json.loads(text)

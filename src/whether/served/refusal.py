@@ -34,7 +34,12 @@ class Refusal(NamedTuple):
     @property
     def is_too_long(self) -> bool:
         """Whether the text is longer than the model's context."""
-        return self.status == 413 or bool(_TOO_LONG.search(f"{self.code} {self.words}"))
+        return self.is_too_large or bool(_TOO_LONG.search(f"{self.code} {self.words}"))
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether this one request is more than the server takes at any time."""
+        return self.status == 413 or bool(re.search(r"request (is )?too large", self.words, re.IGNORECASE))
 
     @property
     def is_filtered_by_code(self) -> bool:

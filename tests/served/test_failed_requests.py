@@ -34,6 +34,9 @@ ROW_FAULTS = {
     "filter": (refused("stopped by the content filter", "prompt", "content_filter"), "content filter"),
     "too long": (refused("maximum context length is 9 tokens", "messages", "context_length_exceeded"), "context"),
     "too large": (refused("payload too large", status=413), r"\(413\)"),
+    "more than a minute's": (refused("Request too large for m: limit 9 tokens per min", status=429), r"\(429\)"),
+    "safety": (said("", "SAFETY"), "SAFETY"),
+    "function": (said(None, "function_call", function_call={"name": "sort", "arguments": "{}"}), "tool sort"),
     "moderation": (refused("Your input was flagged", status=403), r"\(403\): Your input was flagged"),
     "no reason": (refused("bad request"), r"\(400\): bad request"),
     "broken": (refused("internal error", status=500), "answers 500: internal error"),
@@ -150,6 +153,28 @@ def test_a_model_that_refuses_in_words_has_answered() -> None:
     with scripted(lambda _: said(None, refusal="I cannot say that.")) as server:
         ((answer,),) = ServedModel(served(server.url)).generate(chats(1), Decoding(4))
     assert (answer.text, answer.error) == ("I cannot say that.", None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"type": "text", "text": "ye"}, {"type": "text", "text": "s"}], [{"text": "yes"}],
+        {"type": "text", "text": "yes"},
+        [{"type": "thinking", "thinking": [{"type": "text", "text": "no"}]}, {"type": "text", "text": "yes"}],
+    ],
+)  # fmt: skip
+def test_parts_of_an_answer_are_its_text(content: Any) -> None:
+    with scripted(lambda _: said(content)) as server:
+        ((answer,),) = ServedModel(served(server.url)).generate(chats(1), Decoding(4))
+    assert answer.text == "yes"
+
+
+def test_an_added_stream_is_read() -> None:
+    kind = {"Content-Type": "text/event-stream"}
+    with scripted(lambda _: Answer(STREAM.encode(), 200, kind)) as server:
+        config = served(server.url, request=RequestConfig(add={"stream": True}))
+        ((answer,),) = ServedModel(config).generate(chats(1), Decoding(4))
+    assert (answer.text, server.bodies[0]["stream"]) == ("yes", True)
 
 
 @pytest.mark.parametrize(
