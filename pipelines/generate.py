@@ -22,11 +22,10 @@ def main(argv: list[str]) -> None:
     serving = config.serving if checkpoint.repeat_of is None else ServingConfig(requests=2, warmup=0)
     weights = ARTIFACTS / "finetune" / name / CHECKPOINT
     model = with_chosen_backend(config.model, ARTIFACTS)
-    most = config.policy.max_failed
-    loading = partial(load_checkpoint, name, ARTIFACTS / "model", weights, model, checkpoint.served, max_failed=most)
+    loading = partial(load_checkpoint, name, ARTIFACTS / "model", weights, model, checkpoint.served)
     with output_folder(ARTIFACTS / "generate" / arm) as folder:
         requests = ARTIFACTS / "prompt" / prompt / "requests.jsonl"
-        generate(arm, requests, load=loading, serving=serving, folder=folder, max_failed=most)
+        generate(arm, requests, load=loading, serving=serving, folder=folder, max_failed=config.policy.max_failed)
 
 
 if __name__ == "__main__":

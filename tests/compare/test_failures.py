@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from synthetic_study import settings, verdict_of, write_study
 
+from whether.compare.compare import compare
 from whether.records import FailedRow, Prediction, Verdict, read_jsonl, write_jsonl
+from whether.report.report import write_report
 
 ARMS = {"base-zero_shot": 0.5, "base-knn": 0.8}
 FAILED = ["test-3", "test-40", "dev-7"]
@@ -71,3 +73,13 @@ def test_the_reasons_say_how_many_of_each_arm(verdict) -> None:
 def test_nothing_is_said_where_all_were_answered(tmp_path: Path, config) -> None:
     found = verdict_of(config, write_study(tmp_path, accuracies=ARMS))
     assert not any("did not answer" in reason for reason in found.reasons)
+
+
+def test_the_page_tells_them_from_answers_of_the_wrong_form(artifacts, config, verdict, tmp_path: Path) -> None:
+    folder = tmp_path / "compare"
+    compare(config, artifacts=artifacts, folder=folder)
+    write_report(folder, artifacts=artifacts, folder=folder)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page.count("– not answered") == 2
+    assert f'<span class="invalid-text">{REASON}</span>' in page
+    assert "did not answer 3 of 312 rows" in page

@@ -52,7 +52,7 @@ def test_one_text_fails_and_the_others_are_answered(name: str, place: int, monke
     monkeypatch.setattr("whether.served.http.MAX_BACKOFF", 0.01)
     fault, reason = ROW_FAULTS[name]
     with scripted(lambda body: fault if bad(body) else said()) as server:
-        answers = ServedModel(served(server.url), max_failed=0.02).generate(chats(6, place), Decoding(4))
+        answers = ServedModel(served(server.url), most_failed=1).generate(chats(6, place), Decoding(4))
     found = [one for (one,) in answers]
     assert [one.text for one in found] == ["" if number == place else "yes" for number in range(6)]
     assert [number for number, one in enumerate(found) if one.error] == [place]
@@ -65,7 +65,7 @@ def test_too_many_failures_end_the_call_with_their_number(tmp_path: Path) -> Non
         scripted(lambda body: fault if bad(body) else said()) as server,
         pytest.raises(EngineError, match=r"3 of 10 requests have failed, more than the 2 that policy\.max_failed"),
     ):
-        ServedModel(served(server.url), max_failed=0.02).generate(chats(10, 1, 3, 5, 7, 9), Decoding(4))
+        ServedModel(served(server.url), most_failed=2).generate(chats(10, 1, 3, 5, 7, 9), Decoding(4))
     with scripted(lambda body: fault if bad(body) else said()) as server:  # without a limit all are told apart
         answers = ServedModel(served(server.url)).generate(chats(10, 1, 3, 5, 7, 9), Decoding(4))
     assert sum(bool(one.error) for (one,) in answers) == 5
@@ -75,7 +75,7 @@ def test_samples_of_one_failed_text_count_once() -> None:
     fault = ROW_FAULTS["filter"][0]
     sampling = Sampling(temperature=1.0, samples=5)
     with scripted(lambda body: fault if bad(body) else said()) as server:
-        answers = ServedModel(served(server.url), max_failed=0.02).generate(
+        answers = ServedModel(served(server.url), most_failed=2).generate(
             chats(8, 2, 3), Decoding(4, sampling=sampling)
         )
     assert [sum(bool(one.error) for one in samples) for samples in answers] == [0, 0, 5, 5, 0, 0, 0, 0]
@@ -122,7 +122,7 @@ def test_an_answer_cut_off_while_thinking_is_cut_off_and_its_tokens_are_paid(tmp
     usage = {"prompt_tokens": 20, "completion_tokens": 4, "completion_tokens_details": {"reasoning_tokens": 4}}
     cut = said(None, "length", reasoning_content="Well, the writer", usage=usage)
     with scripted(lambda body: cut if bad(body) else said(reasoning="Easy.", usage=usage)) as server:
-        model = ServedModel(served(server.url), tmp_path / "j.jsonl", max_failed=0.0)
+        model = ServedModel(served(server.url), tmp_path / "j.jsonl", most_failed=0)
         (first,), (second,) = model.generate(chats(2, 1), Decoding(4))
         assert (first.text, first.thinking, first.thinking_tokens, first.finished) == ("yes", "Easy.", 4, True)
         assert (second.text, second.thinking, second.finished) == ("", "Well, the writer", False)

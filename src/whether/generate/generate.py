@@ -101,6 +101,8 @@ def answer_requests(
     long = _too_long(loaded, requests)
     _check_failures(_records(loaded, [requests[n] for n in long], [*long.values()]), len(requests), arm, max_failed)
     _check_budget(loaded, requests, f"arm {arm}")
+    if loaded.served:  # no more is paid where the arm fails
+        loaded.served.served.most_failed = allowed_failures(len(requests), max_failed)
     answers: list[Generations] = []
     for number, call in enumerate(calls_of(requests)):
         title = arm if number == 0 else f"{arm}, {call[-1].split} rows"

@@ -47,19 +47,16 @@ class LoadedCheckpoint(NamedTuple):
 
 
 def load_checkpoint(
-    name: str, model_folder: Path, checkpoint_folder: Path | None, model: ModelConfig, served: ServedConfig | None,
-    *, max_failed: float | None = None,
-) -> LoadedCheckpoint:  # fmt: skip
+    name: str, model_folder: Path, checkpoint_folder: Path | None, model: ModelConfig, served: ServedConfig | None
+) -> LoadedCheckpoint:
     """Load a checkpoint's weights, or make ready to ask a served model: within its limit, keeping each answer.
-
-    `max_failed` is the share of a call's requests that a served model may fail to answer; None: all.
 
     Raises EngineError for a folder that cannot be loaded or does not run in `model.backend`, and where the environment
     does not hold the key.
     """
     if served:
         count = base_counter(model_folder)
-        budgeted = BudgetedModel(served, name, count, max_failed=max_failed)
+        budgeted = BudgetedModel(served, name, count)
         return LoadedCheckpoint(budgeted, transcript, count, None, served=budgeted)
     dtype = precision_of(model)
     local = load_model(model_folder, checkpoint_folder, replace(model, dtype=dtype))

@@ -218,6 +218,8 @@ class ArmOutput:
     """What was understood; None where nothing valid was found."""
     score: float
     valid: bool = True
+    error: str | None = None
+    """Why the arm did not answer; None where it did."""
 
 
 @dataclass(frozen=True)

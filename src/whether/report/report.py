@@ -316,7 +316,7 @@ def _outcome_tags(answers: dict[str, ArmOutput], verdict: Verdict) -> list[str]:
         "disagree": len({_shown(answers[name]) for name in compared.values()}) > 1,
         "gained": prompt is False and any(tuned),
         "lost": prompt is True and not all(tuned),
-        "invalid": any(not answer.valid for answer in answers.values()),
+        "invalid": any(not answer.valid and not answer.error for answer in answers.values()),
     }
     return [name for name, holds in tags.items() if holds]
 
@@ -327,13 +327,18 @@ def _groups(answers: dict[str, ArmOutput], order: Sequence[str]) -> list[dict[st
     for name in order:
         answer = answers[name]
         text = _shown(answer)
-        group = {"text": _truncate(text, _LONGEST_OUTPUT), "score": answer.score, "valid": answer.valid, "arms": []}
+        group = {
+            "text": _truncate(text, _LONGEST_OUTPUT), "score": answer.score, "valid": answer.valid,
+            "failed": answer.error is not None, "arms": [],
+        }  # fmt: skip
         groups.setdefault(text, group)["arms"].append(name)
     return sorted(groups.values(), key=lambda group: (-group["score"], not group["valid"]))
 
 
 def _shown(answer: ArmOutput) -> str:
-    """Return what was understood, or the raw output where nothing was."""
+    """Return what was understood, or the raw output where nothing was, or why there is none."""
+    if answer.error:
+        return answer.error
     return answer.answer if answer.answer is not None else answer.output
 
 

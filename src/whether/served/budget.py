@@ -65,17 +65,14 @@ class CostEstimator:
 class BudgetedModel:
     """A served model that begins no call which could go beyond `max_cost` (a `ChatModel`)."""
 
-    def __init__(
-        self, config: ServedConfig, name: str, count: CountTokens, setting: str = "", *, max_failed: float | None = None
-    ):
+    def __init__(self, config: ServedConfig, name: str, count: CountTokens, setting: str = ""):
         """`name` is the checkpoint's, `setting` the one that holds the limit, if it is not the checkpoint's.
-        `max_failed` is the share of a call's chats that may fail; None: all.
 
         Raises EngineError if the environment does not hold the key.
         """
         self.config, self.name, self._count = config, name, count
         self._setting = setting or f"checkpoints.{name}.served.max_cost"
-        self.served = ServedModel(config, journal_of(config), max_failed=max_failed)
+        self.served = ServedModel(config, journal_of(config))
 
     def generate(
         self, chats: Sequence[Sequence[Message]], decoding: Decoding, *, progress: str | None = None

@@ -19,7 +19,6 @@ from whether.records import (
     Message,
     Sampling,
     ServerRecord,
-    allowed_failures,
 )
 from whether.served.batch import Failure
 from whether.served.chat import CUT_IN_THOUGHT, ChatReply, TokenUsage, generation, is_other_model
@@ -56,12 +55,12 @@ class ServedModel:
     process: the same call sends only what it lacks. It never holds the key.
     """
 
-    def __init__(self, config: ServedConfig, journal: Path | None = None, *, max_failed: float | None = None):
+    def __init__(self, config: ServedConfig, journal: Path | None = None, *, most_failed: int | None = None):
         """Raise EngineError if the environment does not hold the key that `config` names; nothing is sent yet.
 
-        `max_failed` is the share of a call's chats that may fail (`whether.records.allowed_failures`); None: all.
+        `most_failed` is how many chats of one call may fail before it ends with an EngineError; None: all.
         """
-        self.config, self._max_failed = config, max_failed
+        self.config, self.most_failed = config, most_failed
         self._endpoint = Endpoint(config, journal)
         self._answered_by: dict[str, None] = {}
 
@@ -81,7 +80,7 @@ class ServedModel:
         sampling, constraint = decoding.sampling, decoding.constraint
         check = _constraint_check(decoding, constraint) if constraint and decoding.constraint_required else None
         each = _requests_a_chat(sampling)
-        allowed = None if self._max_failed is None else each * allowed_failures(len(chats), self._max_failed)
+        allowed = None if self.most_failed is None else each * self.most_failed
         outcomes = self._endpoint.post(
             CHAT, self._bodies(chats, decoding), ChatReply, judge=lambda reply: reply.unusable,
             optional=_optional_fields(decoding), check=check, most_failed=allowed, progress=progress,
