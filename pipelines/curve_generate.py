@@ -23,7 +23,8 @@ def main(argv: list[str]) -> None:
         return load_checkpoint(BASE, ARTIFACTS / "model", weights, with_chosen_backend(config.model, ARTIFACTS), None)
 
     with output_folder(curve / "generate" / point) as folder:
-        generate_point(curve / "data" / point / "requests", load=loaded, folder=folder)
+        requests = curve / "data" / point / "requests"
+        generate_point(requests, load=loaded, folder=folder, max_failed=config.policy.max_failed)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ def main(argv: list[str]) -> None:
         finetune(
             f"curve@{point}", config.curve.tuner, config.model, int(seed),
             model_folder=ARTIFACTS / "model", training_set=data / "training_set", folder=folder,
+            max_failed=config.policy.max_failed, lines=ARTIFACTS / "prepare" / "lines.jsonl",
         )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ def main(argv: list[str]) -> None:
         finetune(
             name, checkpoint.tuner, config.model, config.seed + checkpoint.run - 1,
             model_folder=ARTIFACTS / "model", training_set=ARTIFACTS / "training_set" / name, folder=folder,
+            max_failed=config.policy.max_failed, lines=ARTIFACTS / "prepare" / "lines.jsonl",
         )  # fmt: skip
 
 

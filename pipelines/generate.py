@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
         requests = ARTIFACTS / "prompt" / prompt / "requests.jsonl"
         lost = prompt in raced_arms(ARTIFACTS, name)
         generate(
-            arm, requests, load=loading, serving=serving, folder=folder,
+            arm, requests, load=loading, serving=serving, folder=folder, max_failed=config.policy.max_failed,
             splits=("calibration", "dev") if lost else None,
         )  # fmt: skip
 

@@ -27,7 +27,9 @@ def _answered(config: Config, scored: ScoredTask) -> dict[str, list[Prediction]]
         served = load_checkpoint(name, ARTIFACTS / "model", None, config.model, config.checkpoints[name].served)
         for prompt, settings in config.prompts.items():
             requests = ARTIFACTS / "prompt" / prompt / "requests.jsonl"
-            answers = answer_splits(served, requests, f"{name}-{prompt}", ("calibration", "dev"))
+            answers = answer_splits(
+                served, requests, f"{name}-{prompt}", ("calibration", "dev"), config.policy.max_failed
+            )
             found[f"{name}-{prompt}"] = predictions_of(answers, prompt, settings, config.seed, scored)
     return found
 

@@ -30,7 +30,7 @@ __all__ = ["ask", "run_arm"]
 def run_arm(
     checkpoint: str, prompt: PromptConfig, model: ModelConfig, serving: ServingConfig, seed: int,
     *, name: str, artifacts: Path, folder: Path, robustness: RobustnessConfig | None = None,
-    served: ServedConfig | None = None,
+    served: ServedConfig | None = None, max_failed: float = 0.02,
 ) -> None:  # fmt: skip
     """Run `prompt`, `generate`, `robustness` and `score`; `folder` gets what score and the analysis of formats say."""
     prompt_name = name.removeprefix(f"{checkpoint}-")
@@ -44,7 +44,7 @@ def run_arm(
     weights = artifacts / "finetune" / checkpoint / CHECKPOINT
     load = partial(load_checkpoint, checkpoint, artifacts / "model", weights, model, served)
     with output_folder(artifacts / "generate" / name) as made:
-        generate(name, asked / "requests.jsonl", load=load, serving=serving, folder=made)
+        generate(name, asked / "requests.jsonl", load=load, serving=serving, folder=made, max_failed=max_failed)
     with output_folder(artifacts / "robustness" / name) as made:
         generate_formats(name, asked / "formats.jsonl", load=load, folder=made)
     scored = read_task(artifacts / "prepare", CONFIGS)

@@ -39,4 +39,13 @@ def make_checkpoint(
     """Tune on what artifacts/prepare holds now."""
     training_set = artifacts / "training_set" / name
     write_training_set(name, tuner, seed, prepared=artifacts / "prepare", folder=training_set)
-    finetune(name, tuner, model, seed, model_folder=artifacts / "model", training_set=training_set, folder=folder)
+    finetune(
+        name,
+        tuner,
+        model,
+        seed,
+        model_folder=artifacts / "model",
+        training_set=training_set,
+        folder=folder,
+        max_failed=0.02,
+    )

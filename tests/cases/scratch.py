@@ -154,7 +154,11 @@ class Scratch:
 
     def _arm(self, kind: Path, case: Case, checkpoint: str, settings: Sequence[str]) -> Ended:
         place, prompt = self._repository(kind, case), case.get("prompt", "zero_shot")
-        stages = [stage.format(checkpoint, prompt) for stage in ARM]
+        stages = [
+            stage.format(name, prompt)
+            for stage in ARM
+            for name in (dict.fromkeys(["base", checkpoint]) if "{0}" in stage else [checkpoint])
+        ]  # score reads every arm of the run
         done = self._stages(place, case, stages, [f"prompt=[{prompt}]", *settings])
         facts = done.facts = _prepared(place)
         source = place / (case.get("task", {}).get("source", {}).get("path") or case["files"][0])

@@ -145,7 +145,7 @@ def test_records_agree_with_each_other_and_with_the_weights(
     model = PeftModel.from_pretrained(base, folder / "checkpoint" / "adapter").eval()
     data = training_data(artifacts)
     right = 0
-    for row in encode_rows(tokenizer, data.dev, 128, "dev"):
+    for row in encode_rows(tokenizer, data.dev):
         written = model.generate(
             input_ids=torch.tensor([row.prompt]), max_new_tokens=len(row.answer), do_sample=False, pad_token_id=2,
             attention_mask=torch.ones(1, len(row.prompt), dtype=torch.int64),

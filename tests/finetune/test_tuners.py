@@ -106,7 +106,7 @@ def answers(local: LocalModel, artifacts: Path) -> list[str]:
 
 
 def dev_loss(local: LocalModel, artifacts: Path) -> float:
-    rows = encode_rows(local.tokenizer, training_data(artifacts).dev, 128, "dev")
+    rows = encode_rows(local.tokenizer, training_data(artifacts).dev)
     scores = local.loglikelihoods([ScoringRequest(tuple(row.prompt), tuple(row.answer)) for row in rows])
     return -sum(score.log_likelihood for score in scores) / sum(score.tokens for score in scores)
 

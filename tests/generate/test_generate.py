@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,11 +9,22 @@ from references import model_config
 
 from tests.shipped_metrics import CONFIGS
 from whether.chat.messages import zero_shot_messages
-from whether.config import PromptConfig, ServingConfig
+from whether.config import PromptConfig, RobustnessConfig, ServingConfig
 from whether.errors import DataError, EngineError, RecordError
 from whether.metrics.catalogue import METRICS
 from whether.model.tokens import encode
-from whether.records import Example, Prediction, Task, read_json, read_jsonl, write_json, write_jsonl, write_text
+from whether.records import (
+    Example,
+    FailedRow,
+    Prediction,
+    RowPlace,
+    Task,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 
 MODEL = model_config()
 ZERO_SHOT = PromptConfig(strategy={"_target_": "whether.prompt.strategies.zero_shot"}, engineered=False)
@@ -20,9 +32,13 @@ FEW_SHOT = PromptConfig(strategy={"_target_": "whether.prompt.strategies.few_sho
 SERVING = ServingConfig(requests=3, warmup=1)
 
 
-def run(artifacts: Path, prompt: PromptConfig = FEW_SHOT, serving: ServingConfig = SERVING) -> Path:
+def run(
+    artifacts: Path, prompt: PromptConfig = FEW_SHOT, serving: ServingConfig = SERVING, max_failed: float = 0.02
+) -> Path:
     folder = artifacts / "score" / "base-it"
-    run_arm("base", prompt, MODEL, serving, 0, name="base-it", artifacts=artifacts, folder=folder)
+    run_arm(
+        "base", prompt, MODEL, serving, 0, name="base-it", artifacts=artifacts, folder=folder, max_failed=max_failed
+    )
     return folder
 
 
@@ -103,13 +119,61 @@ def test_latency_goes_round_where_dev_is_short(make_artifacts, tiny_model, label
     assert read_json(folder / "metrics.json")["n_latency"] == 14
 
 
-def test_a_prompt_that_does_not_fit_names_arm_and_example(
+def long_one() -> Example:
+    return Example("the-long-one", {"text": "payment " * 2000}, "billing")
+
+
+def test_a_prompt_that_does_not_fit_is_that_rows_failure(
     make_artifacts, tiny_model, label_task: Task, examples
 ) -> None:
-    long = Example("the-long-one", {"text": "payment " * 2000}, "billing")
-    artifacts = make_artifacts(tiny_model, label_task, [*examples[:29], long])
-    with pytest.raises(EngineError, match=r"arm base-it: .*'the-long-one' has \d+ tokens.*context of 1024"):
-        run(artifacts)
+    artifacts = make_artifacts(tiny_model, label_task, examples)
+    plain = read_jsonl(run(artifacts) / "predictions.jsonl", Prediction)
+    write_jsonl(artifacts / "prepare" / "test.jsonl", [*examples[20:29], long_one()])
+    write_jsonl(artifacts / "prepare" / "lines.jsonl", [RowPlace("the-long-one", "data/rows.csv", 31)])
+    folder = run(artifacts)
+    lines = read_jsonl(folder / "predictions.jsonl", Prediction)
+    assert [line.output for line in lines[:-1]] == [line.output for line in plain[:-1]]
+    assert (lines[-1].answer, lines[-1].score, lines[-1].input_tokens) == (None, 0.0, None)
+    (failed,) = read_jsonl(folder / "failed.jsonl", FailedRow)
+    assert (failed.id, failed.split, failed.file, failed.line) == ("the-long-one", "test", "data/rows.csv", 31)
+    assert re.search(r"the prompt has \d+ tokens.*context window of 1024", failed.reason)
+    metrics = read_json(folder / "metrics.json")
+    assert metrics["test"]["failed_rate"] == 0.1
+    assert metrics["dev"]["failed_rate"] == 0.0
+    answered = [line for line in lines if line.split == "test" and not line.error]
+    assert metrics["test"]["valid_rate"] == sum(line.valid for line in answered) / 9
+    assert metrics["test"]["accuracy"] == sum(line.score for line in answered) / 10
+    assert metrics["test"]["input_tokens"] == sum(line.input_tokens or 0 for line in answered) / 9
+    assert "the-long-one" not in (folder / "adherence.json").read_text()
+
+
+def test_more_failures_than_allowed_end_the_arm_before_any_answer(
+    make_artifacts, tiny_model, label_task: Task, examples, monkeypatch
+) -> None:
+    artifacts = make_artifacts(tiny_model, label_task, [*examples[:29], long_one()])
+    monkeypatch.setattr("whether.generate.generate.answer_call", None)  # nothing is asked
+    with pytest.raises(
+        EngineError,
+        match=r"arm base-it: 1 of 20 requests.*max_failed=0 allows 0.*'the-long-one'.*context window of 1024",
+    ):
+        run(artifacts, max_failed=0.0)
+
+
+def test_a_failed_row_fails_in_robustness_too_and_formats_are_compared(
+    make_artifacts, tiny_model, label_task: Task, examples
+) -> None:
+    rows = [*examples[:19], replace(long_one(), target="other"), *examples[20:]]
+    artifacts = make_artifacts(tiny_model, label_task, rows)
+    robustness = RobustnessConfig(examples=10, formats=["input_colon"], samples=2)
+    folder = artifacts / "score" / "base-it"
+    run_arm(
+        "base", ZERO_SHOT, MODEL, SERVING, 0, name="base-it", artifacts=artifacts, folder=folder, robustness=robustness
+    )
+    found = read_json(folder / "robustness.json")
+    assert found["examples"] == 10
+    assert found["batch_invariance"] == 1.0
+    assert (list(found["formats"]), found["skipped"]) == (["input_colon"], {})
+    assert 0 <= found["consistency"] <= 1
 
 
 def test_a_split_without_examples_is_an_error(make_artifacts, tiny_model, label_task: Task, examples) -> None:

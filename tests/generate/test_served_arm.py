@@ -122,7 +122,7 @@ def test_beyond_the_limit_nothing_is_sent(artifacts, server, folder) -> None:
 
 @pytest.mark.heavy
 def test_a_run_that_broke_off_sends_what_is_missing(artifacts, server, folder) -> None:
-    with Proxy(server, [None] * 7 + [status(400, "no more")]) as proxy:
+    with Proxy(server, [None] * 7 + [status(402, "no more")]) as proxy:
         served = far(proxy, folder, concurrency=1)
         with pytest.raises(EngineError, match="no more"):
             run(artifacts, served)

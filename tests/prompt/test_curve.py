@@ -44,7 +44,7 @@ def measure(point: str, curve: CurveConfig, model: ModelConfig, artifacts: Path)
         if (data / "training_set" / "train.jsonl").exists():
             finetune(
                 f"curve@{point}", curve.tuner, model, 0, model_folder=artifacts / "model",
-                training_set=data / "training_set", folder=folder,
+                training_set=data / "training_set", folder=folder, max_failed=0.0,
             )  # fmt: skip
         else:
             write_base("base", model.name, 0, folder)
@@ -53,7 +53,7 @@ def measure(point: str, curve: CurveConfig, model: ModelConfig, artifacts: Path)
         return load_checkpoint(BASE, artifacts / "model", made / CHECKPOINT if tuned else None, model, None)
 
     with output_folder(artifacts / "curve" / "generate" / point) as folder:
-        generate_point(data / "requests", load=load, folder=folder)
+        generate_point(data / "requests", load=load, folder=folder, max_failed=0.0)
     return artifacts / "curve" / "generate" / point
 
 

@@ -55,6 +55,19 @@ def test_tokens_that_a_server_did_not_tell_are_none_and_not_zero(label_task: Tas
     assert metrics["output_tokens"] is None
 
 
+def test_a_row_that_was_not_answered_is_wrong_and_says_nothing_else(label_task: Task) -> None:
+    failed = predicted(
+        "tech", None, output="", input_tokens=None, cached_tokens=None, output_tokens=None, seconds=0.0, error="why"
+    )
+    metrics = split_metrics(label_task, [predicted("tech", "tech"), predicted("tech", None), failed, failed])
+    assert (metrics["accuracy"], metrics["failed_rate"], metrics["valid_rate"]) == (0.25, 0.5, 0.5)
+    assert (metrics["input_tokens"], metrics["output_tokens"], metrics["seconds_per_request"]) == (100, 3, 0.5)
+    nothing = split_metrics(label_task, [failed])
+    assert (nothing["accuracy"], nothing["failed_rate"]) == (0.0, 1.0)
+    assert (nothing["valid_rate"], nothing["input_tokens"], nothing["seconds_per_request"]) == (None, None, None)
+    assert latency_metrics([]) == {}
+
+
 def test_text_and_json_have_exact_match_only(label_task: Task) -> None:
     metrics = split_metrics(replace(label_task, output="text", labels=[]), [predicted("a", "a"), predicted("b", "c")])
     assert metrics["exact_match"] == 0.5

@@ -289,7 +289,7 @@ def test_attempts_come_to_an_end(server, config, fault, message):
     assert len(proxy.arrived) == 3
 
 
-@pytest.mark.parametrize("code", [400, 402, 405, 408, 409, 413, 422])
+@pytest.mark.parametrize("code", [402, 405, 410, 418])
 def test_other_statuses_end_the_call_at_once(server, config, code):
     with (
         Proxy(server, [status(code, "this is why")], delay=0.1) as proxy,

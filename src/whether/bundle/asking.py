@@ -13,10 +13,11 @@ def ask(
     model: ChatModel, task: Task, strategy: Strategy, decoding: DecodingStrategy, examples: Sequence[Example],
     *, progress: str | None = None,
 ) -> list[ParsedOutput]:  # fmt: skip
-    """Return what a model answers to each example, asked in one call. Raises EngineError for what it cannot do."""
+    """Return what a model answers to each example, asked in one call; one that it did not give has an `error`.
+
+    Raises EngineError for what it cannot do.
+    """
     requests = requests_of(strategy, decoding, examples, "dev")
     samples = answer_call(model, requests, progress=progress) if requests else []
-    answers = [
-        Generations(one.id, one.split, one.call, "", found) for one, found in zip(requests, samples, strict=True)
-    ]
+    answers = [Generations.of(one, "", found) for one, found in zip(requests, samples, strict=True)]
     return [reply for _, reply in parse_generations(task, decoding, answers)] if answers else []

@@ -16,9 +16,9 @@ from whether.compare.provenance import model_hash
 from whether.config import PricingConfig, ServedConfig
 from whether.errors import EngineError
 from whether.generate.load import connect, load_checkpoint
-from whether.outputs.decoding import greedy, parse_generations
+from whether.outputs.decoding import ParsedOutput, greedy, parse_generations
 from whether.prompt.build import build_prompt, contains_answer
-from whether.records import BaselineRow, Example, Message, Prediction, Split, Task
+from whether.records import BaselineRow, Example, Generation, Prediction, Split, Task
 from whether.score.score import prediction
 
 
@@ -62,12 +62,13 @@ class BundlePredictor:
         return self._task
 
     def answer(self, examples: Sequence[Example], split: Split = "recent", progress: bool = True) -> list[Prediction]:
-        """Return an answer to each example. One whose prompt does not fit the model's context gets an empty answer,
-        which counts as wrong and not valid."""
+        """Return an answer to each example. One that the model cannot answer, such as one whose prompt does not fit its
+        context, has the reason in `error` and counts as wrong."""
         if self._baseline is not None:
             return self._answer_without_model(self._baseline, examples, split)
         chats = {example.id: self._strategy(example) for example in examples}
-        short = [example for example in examples if self._fits_context(chats[example.id])]
+        long = {key: self._opened.too_long(chat, self._decoding.max_new_tokens) for key, chat in chats.items()}
+        short = [example for example in examples if long[example.id] is None]
         replies = ask(
             self._opened.model, self._task, lambda example: chats.get(example.id) or self._strategy(example),
             self._decoding, short, progress=self._name if progress else None,
@@ -77,7 +78,12 @@ class BundlePredictor:
             retrieved = contains_answer(self._strategy, example)
             prompt = self._opened.show(chats[example.id])
             found[example.id] = prediction(self._task, split, example, prompt, reply, retrieved=retrieved)
-        return [found.get(example.id) or _empty_prediction(example, split) for example in examples]
+        for example in examples:
+            reason = long[example.id]
+            if reason is not None:
+                reply = ParsedOutput(Generation.failed(reason), None)
+                found[example.id] = prediction(self._task, split, example, "", reply, retrieved=None)
+        return [found[example.id] for example in examples]
 
     def _answer_without_model(self, baseline: Baseline, examples: Sequence[Example], split: Split) -> list[Prediction]:
         """Return a baseline's answers."""
@@ -117,6 +123,9 @@ class BundlePredictor:
     def _measure_served(self, examples: Sequence[Example], requests: int, served: ServedConfig) -> dict[str, float]:
         chosen = list({example.id: example for example in examples}.values())[:requests]
         replies = ask(connect(served).model, self._task, self._strategy, self._decoding, chosen)
+        replies = [reply for reply in replies if not reply.generation.error]
+        if not replies:
+            return {}
         found = {"latency_p95": float(np.percentile([reply.generation.seconds for reply in replies], 95))}
         counts = [
             (one.input_tokens, one.output_tokens, one.cached_tokens or 0)
@@ -127,10 +136,6 @@ class BundlePredictor:
             found["usd_per_1k"] = 1000 * float(np.mean(usd))
         return found
 
-    def _fits_context(self, chat: Sequence[Message]) -> bool:
-        window = self._opened.context_window
-        return window is None or self._opened.count(chat) + self._decoding.max_new_tokens <= window
-
 
 def load_baseline(bundle: Bundle) -> Baseline | None:
     """Return the small model that a bundle answers with; None where a language model does."""
@@ -139,7 +144,3 @@ def load_baseline(bundle: Bundle) -> Baseline | None:
     model = make_model(bundle.record.baseline, f"bundle {bundle.record.id}: baseline")
     model.load(bundle.checkpoint_folder)
     return model
-
-
-def _empty_prediction(example: Example, split: Split) -> Prediction:
-    return Prediction(example.id, split, "", None, example.target, 0.0, False, "", None, None, None, 0.0)

@@ -29,7 +29,8 @@ class BundleProcess:
             fresh = self._run(bundle, missing)
             answers |= {(line.id, line.target): line for line in fresh}
             if self._keep:
-                write_jsonl(file, [*(read_jsonl(file, Prediction) if file.exists() else []), *fresh])
+                given = [line for line in fresh if not line.error]  # the others may be answered another time
+                write_jsonl(file, [*(read_jsonl(file, Prediction) if file.exists() else []), *given])
         return [answers[example.id, example.target] for example in examples]
 
     def measure(self, bundle: str, examples: Sequence[Example], requests: int) -> dict[str, float]:

@@ -14,7 +14,8 @@ from whether.sources.tables import location, read_rows
 
 
 def predict(file: Path, bundle: str | None) -> None:
-    """Print an answer for each row as a JSON line: inputs, answer, whether it is valid, and the model's own output.
+    """Print an answer for each row as a JSON line: inputs, answer, whether it is valid, and the model's own output; of
+    a row that was not answered the reason, as `error`.
 
     `bundle` names a folder of retrain/bundles/; None is the champion. Raises DataError for a row that lacks a column.
     """
@@ -27,6 +28,7 @@ def predict(file: Path, bundle: str | None) -> None:
     answers = BundlePredictor(found, ARTIFACTS / "model").answer(examples)
     for example, answer in zip(examples, answers, strict=True):
         shown = {"inputs": example.inputs, "answer": answer.answer, "valid": answer.valid, "output": answer.output}
+        shown |= {"error": answer.error} if answer.error else {}
         print(json.dumps(shown, ensure_ascii=False))
 
 

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from whether.compare import cost, measure, tables
 from whether.compare.curve_points import Points, load_points, means
 from whether.compare.decide import ArmSummary, Decision, Selection, comparisons, decide, select
+from whether.compare.failures import failed_sentences
 from whether.compare.interaction import interactions, unreported_interactions
 from whether.compare.learning_curve import learning_curve
 from whether.compare.provenance import provenance
@@ -137,6 +138,7 @@ def reach_verdict(
             [name for name, arm in study.arms.items() if study.checkpoints[arm.checkpoint].retried],
         )
         + raced_sentences(study.raced)
+        + failed_sentences(study, artifacts)
         + [f"The constraint on {name} is not checked yet: it is measured after the arms." for name in unchecked],
         task=study.task.name,
         model=config.model.name,
@@ -292,6 +294,7 @@ def _arm_record(name: str, study: Results, config: Config, metric: Metric, setti
         metrics=measure.measure(arm, study, config, settings),
         dev=measure.dev_quality(arm, study),
         by_run=measure.quality_by_run(arm, study.task, metric),
+        failed=sum(bool(row.error) for row in [*arm.dev, *arm.test]),
     )
 
 

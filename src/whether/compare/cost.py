@@ -7,7 +7,7 @@ because every arm needs them to be measured at all.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -265,15 +265,24 @@ def request_usd(arm: Arm, checkpoint: Checkpoint, pricing: PricingConfig) -> Flo
     """Return what each test request costs, shape (n,); the mean is the arm's running cost.
 
     On a machine of ours a batch has a time and a request has none: it gets the share of the tokens that were computed
-    for it and that it wrote. So an interval is over what is asked, at the speed that was measured.
+    for it and that it wrote. So an interval is over what is asked, at the speed that was measured. A request that was
+    not answered counts as the mean of the others.
     """
     if checkpoint.price:
         return _token_usd(arm, checkpoint.price)
-    counts = [(row.computed_tokens, row.output_tokens) for row in arm.test]
+    counts = [(row.computed_tokens, row.output_tokens) for row in arm.test if not row.error]
     tokens = [read + written for read, written in counts if read is not None and written is not None]
     known = len(tokens) == len(counts) and any(tokens)
-    shares = np.array(tokens if known else [1] * len(counts), dtype=np.float64)
+    shares = _with_mean(arm, tokens if known else [1] * len(counts))
     return np.asarray(shares / shares.mean() * usd_for_seconds(seconds_per_request(arm), pricing))
+
+
+def _with_mean(arm: Arm, values: Sequence[float]) -> Floats:
+    """Return a value for each test row, shape (n,): those of the answered rows, and their mean for the others."""
+    known = np.array(values, dtype=np.float64)
+    found = np.full(len(arm.test), known.mean() if len(known) else 1.0)
+    found[[not row.error for row in arm.test]] = known
+    return found
 
 
 def _token_usd(arm: Arm, price: TokenPrice) -> Floats:
@@ -281,16 +290,17 @@ def _token_usd(arm: Arm, price: TokenPrice) -> Floats:
     if not (price.usd_per_1m_input or price.usd_per_1m_output):
         return np.zeros(len(arm.test))
     found = []
-    for row in arm.test:
+    for row in (row for row in arm.test if not row.error):
         if row.input_tokens is None or row.output_tokens is None:
             raise RecordError(
                 f"{arm.name}: the server did not report how many tokens the answer to {row.id} took, so its cost is not"
                 " known; if it costs nothing, set its prices to 0"
             )
         found.append(price.usd(row.input_tokens, row.output_tokens, row.cached_tokens or 0))
-    return np.array(found, dtype=np.float64)
+    return _with_mean(arm, found)
 
 
 def seconds_per_request(arm: Arm) -> float:
-    """Return the mean over test; a request's seconds are its share of its batch's, so they have no interval."""
-    return float(np.mean([row.seconds for row in arm.test]))
+    """Return the mean over the answered rows of test; seconds are a share of their batch's, and have no interval."""
+    seconds = [row.seconds for row in arm.test if not row.error]
+    return float(np.mean(seconds)) if seconds else 0.0

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from whether.compare.measure import plain_arm, run_scores
+from whether.compare.measure import plain_arm, run_scores, valid_share
 from whether.compare.results import Arm, Results
 from whether.config import BASE
 from whether.records import Interaction
@@ -93,7 +93,7 @@ def _squares(study: Results) -> Iterator[_Square]:
 
 def _valid_rate(arm: Arm) -> float:
     """Return the share of valid answers on test, over all training runs."""
-    return float(np.mean([row.valid for answers in arm.runs for row in answers.test]))
+    return valid_share([row for answers in arm.runs for row in answers.test])
 
 
 def _listed(failing: Sequence[Arm]) -> str:

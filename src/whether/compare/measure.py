@@ -83,8 +83,13 @@ def measure(arm: Arm, study: Results, config: Config, settings: InferenceSetting
     documents, settings = settings, clustered(study.groups, settings)
     checkpoint, test = study.checkpoints[arm.checkpoint], arm.test
     found = {name: _test_quality(arm, study.task, metric, settings) for name, metric in study.metrics.items()}
-    is_valid = [np.array([row.valid for row in answers.test], dtype=np.float64) for answers in arm.runs]
-    found["valid_rate"] = measurement("valid_rate", *_mean(_by_run(is_valid), settings))
+    is_failed = [np.array([bool(row.error) for row in answers.test], dtype=np.float64) for answers in arm.runs]
+    found["failed_rate"] = measurement("failed_rate", *_mean(_by_run(is_failed), settings))
+    # What is said of outputs is of the rows that were answered, in every training run.
+    answered = [place for place in range(len(test)) if not any(answers.test[place].error for answers in arm.runs)]
+    unit = clustered([study.groups[place] for place in answered], documents)
+    is_valid = [np.array([answers.test[n].valid for n in answered], dtype=np.float64) for answers in arm.runs]
+    found["valid_rate"] = measurement("valid_rate", *(_mean(_by_run(is_valid), unit) if answered else (None,)))
     columns: dict[str, Callable[[Prediction], float | None]] = {
         "input_tokens": lambda row: row.input_tokens,
         "computed_tokens": lambda row: row.computed_tokens,
@@ -92,9 +97,9 @@ def measure(arm: Arm, study: Results, config: Config, settings: InferenceSetting
         "retrieval_recall": lambda row: row.retrieved,
     }
     for name, column in columns.items():
-        values = [column(row) for row in test]
-        known = None not in values
-        found[name] = measurement(name, *(_mean(np.array(values, dtype=np.float64), settings) if known else (None,)))
+        values = [column(test[place]) for place in answered]
+        known = bool(values) and None not in values
+        found[name] = measurement(name, *(_mean(np.array(values, dtype=np.float64), unit) if known else (None,)))
     seconds = None if checkpoint.served else seconds_per_request(arm)  # of a served one they are no machine time
     found["seconds_per_request"] = measurement("seconds_per_request", seconds, n=len(test))
     found |= costs(arm, checkpoint, study.pool, settings, config)
@@ -176,9 +181,9 @@ def _recall(predictions: Sequence[Prediction]) -> float | None:
 
 def _tokens(predictions: Sequence[Prediction]) -> float:
     """Return the mean of computed and written tokens; infinity if not all are known, so that a tie is lost."""
-    counts = [(row.computed_tokens, row.output_tokens) for row in predictions]
+    counts = [(row.computed_tokens, row.output_tokens) for row in predictions if not row.error]
     known = [computed + written for computed, written in counts if computed is not None and written is not None]
-    return sum(known) / len(known) if len(known) == len(counts) else math.inf
+    return sum(known) / len(known) if known and len(known) == len(counts) else math.inf
 
 
 def plain_arm(study: Results) -> Arm | None:
@@ -198,12 +203,18 @@ def arm_kind(arm: Arm) -> Approach:
 def dev_quality(arm: Arm, study: Results) -> dict[str, float]:
     """Return the quality metrics of an arm on dev, the mean of its training runs."""
     devs = [answers.dev for answers in arm.runs]
-    valid = float(np.mean([row.valid for dev in devs for row in dev]))
+    valid = valid_share([row for dev in devs for row in dev])
     found = {
         name: float(np.mean([quality(study.task, metric, dev) for dev in devs]))
         for name, metric in study.metrics.items()
     }
     return found | {"valid_rate": valid}
+
+
+def valid_share(predictions: Sequence[Prediction]) -> float:
+    """Return the share of outputs with the right form, among the rows that were answered; 0 where none was."""
+    answered = [row.valid for row in predictions if not row.error]
+    return sum(answered) / len(answered) if answered else 0.0
 
 
 def retention_changes(

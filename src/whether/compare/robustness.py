@@ -44,8 +44,10 @@ def measure_robustness(
     found, skipped = dict[str, FormatScore](), dict(plan.skipped)
     for form in plan.formats:
         generations = by_variant[form.name]
-        error = generations[0].error
-        if error:  # too long, for example: the arm itself has answered, and is kept
+        # Too long, for example. A row that the arm does not answer in its own format either is as it is there.
+        own = {one.id for one in by_variant[OWN] if one.error}
+        error = next((one.error for one in generations if one.error and one.id not in own), None)
+        if error:
             skipped[form.name] = error
             continue
         # A classifier's labels are those of the task, in every format.
@@ -88,14 +90,20 @@ def _consistency(
         return {}
     parse_text = output_of(task).parse if drawn[0].classifier else strategy.parse_text
     counts = [Counter(parse_text(one.text) for one in answers.samples) for answers in drawn]
-    pairs = plan.samples * (plan.samples - 1)
-    majority = [max(count, key=lambda answer: count[answer]) for count in counts]
+    majority = [max(count, key=lambda answer: count[answer]) if count else None for count in counts]
+    counts = [count for count in counts if count.total() > 1]  # without the rows that could not be answered
+    if not counts:
+        return {}
     return {
         "samples": plan.samples,
         "temperature": plan.temperature,
-        "consistency": fmean(sum(times * (times - 1) for times in count.values()) / pairs for count in counts),
+        "consistency": fmean(
+            sum(times * (times - 1) for times in count.values()) / (count.total() * (count.total() - 1))
+            for count in counts
+        ),
         "majority_score": _score(task, subset, majority),
         "answer_entropy": fmean(
-            -sum(times / plan.samples * math.log2(times / plan.samples) for times in count.values()) for count in counts
+            -sum(times / count.total() * math.log2(times / count.total()) for times in count.values())
+            for count in counts
         ),
     }

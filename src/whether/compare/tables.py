@@ -39,5 +39,5 @@ def outputs(study: Results) -> Iterator[OutputRow]:
     """Yield each test example with every arm's answer to it."""
     for index, example in enumerate(study.examples):
         rows = {name: arm.test[index] for name, arm in study.arms.items()}
-        arms = {name: ArmOutput(row.output, row.answer, row.score, row.valid) for name, row in rows.items()}
+        arms = {name: ArmOutput(row.output, row.answer, row.score, row.valid, row.error) for name, row in rows.items()}
         yield OutputRow(example.id, dict(example.inputs), example.target, arms, example.group)

@@ -26,7 +26,7 @@ from whether.config.sections import (
     ServingConfig,
     TrackingConfig,
 )
-from whether.config.served import ServedConfig, TokenPrice
+from whether.config.served import RequestConfig, ServedConfig, TokenPrice
 from whether.config.task import DataConfig, SourceConfig, SplitConfig, TaskConfig
 from whether.config.types import BASE, CONF, PARAMS, Component
 from whether.config.yaml_lines import line_of
@@ -54,6 +54,7 @@ __all__ = [
     "PromptConfig",
     "Range",
     "ReflectConfig",
+    "RequestConfig",
     "RetrainConfig",
     "RobustnessConfig",
     "SearchConfig",

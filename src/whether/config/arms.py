@@ -62,7 +62,7 @@ class TunerConfig:
     patience: Count
     """Evaluations without improvement on dev before training stops."""
     max_length: Annotated[int, Field(ge=8)]
-    """Longest training sequence in tokens; a longer one is an error."""
+    """Longest training sequence in tokens; a longer one is left out and recorded, or an error (`policy.max_failed`)."""
     micro_batch_size: Count | None = None
     """Examples that go through the model at once, at most; None: the whole batch. It bounds memory, not the result."""
     balanced: bool | Literal["auto"] = "auto"

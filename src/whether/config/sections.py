@@ -14,7 +14,18 @@ from whether.config.optimise import OptimiseConfig
 from whether.config.retrain import RetrainConfig
 from whether.config.search import SearchConfig
 from whether.config.task import DataConfig, TaskConfig
-from whether.config.types import BASE, STRICT, Component, Count, Finite, NotNegative, Positive, Seed, Truncation
+from whether.config.types import (
+    BASE,
+    STRICT,
+    Component,
+    Count,
+    Finite,
+    Fraction,
+    NotNegative,
+    Positive,
+    Seed,
+    Truncation,
+)
 
 NOT_IN_VLLM = {
     "whether.finetune.adapters.linear_probe": "a linear probe",
@@ -202,6 +213,9 @@ class PolicyConfig:
     """An arm counts as cheaper than another only by more than this share of its cost: measured times are noisy."""
     constraints: dict[str, ConstraintConfig | None] = field(default_factory=dict)
     """Metric of the catalogue (`whether.metrics.catalogue`) → its hard limit; quality and valid outputs are dev's."""
+    max_failed: Fraction = 0.02
+    """Share of an arm's rows that may fail to be answered, and of a training set's to be trained on, before the run
+    ends (up to three may in any case, if they are at most a quarter); 0: none. Those of an arm count as wrong."""
     training_runs: Count = 1
     """Training runs that a compared tuned arm must have; with fewer the answer is `inconclusive`."""
     racing: Literal["served", "none"] = "served"

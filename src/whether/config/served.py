@@ -1,7 +1,8 @@
 """A model behind an API: where it is, how it is asked, and what its tokens cost."""
 
 import re
-from typing import Annotated
+from dataclasses import field
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field
@@ -28,7 +29,64 @@ class TokenPrice:
         return (fresh + cached_tokens * cached + output_tokens * self.usd_per_1m_output) / 1e6
 
 
-@dataclass(frozen=True, config=ConfigDict(**STRICT, hide_input_in_errors=True))
+SECRET = ConfigDict(**STRICT, hide_input_in_errors=True)
+"""Of settings that could hold a secret in the wrong place: no message shows a value."""
+VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_SECRET_HEADER = re.compile(
+    r"(^|[-_])(auth(orization|entication)?|cookie|token|secret|password|credentials?|key)($|[-_])|apikey", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, config=SECRET)
+class RequestConfig:
+    """How a server's requests differ from the common form. What is left at its default is learnt from the server's
+    own refusals (docs/served.md)."""
+
+    rename: dict[str, str] = field(default_factory=dict)
+    """Field of the request → its name at this server, such as `max_tokens: max_completion_tokens`."""
+    drop: list[str] = field(default_factory=list)
+    """Fields that are not sent, such as `seed`."""
+    add: dict[str, Any] = field(default_factory=dict)
+    """Further fields of every request, as JSON; answers are kept under them, since they can change an answer."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Header of every request → its value, which is no secret."""
+    headers_env: dict[str, str] = field(default_factory=dict)
+    """Header → name of the environment variable that holds its value. Never the value itself."""
+    content: Literal["auto", "text", "parts"] = "auto"
+    """Whether a message's content is a text or a list of parts; `auto`: text, until the server wants parts."""
+    system: Literal["auto", "system", "developer", "user"] = "auto"
+    """Role of the instruction; `user`: it goes at the head of the first user message. `auto`: `system`, until the
+    server refuses that role."""
+    stream: Literal["auto"] | bool = "auto"
+    """Whether answers come as a stream; `auto`: only where the server has no other way."""
+    thinking_effort: Annotated[str, Field(pattern="^[a-z]+$")] | None = None
+    """Sent as `reasoning_effort`, such as none, minimal, low, medium or high; None: not sent."""
+    thinking_tokens: Annotated[int, Field(ge=0)] = 0
+    """Tokens that an answer may take for thinking, on top of the prompt's `max_new_tokens`."""
+
+    def __post_init__(self) -> None:
+        fixed = {"model", "messages"} & {*self.rename, *self.rename.values(), *self.drop, *self.add}
+        if fixed:
+            raise ValueError(
+                f"request: {', '.join(sorted(fixed))} cannot be renamed, dropped or added: expected other fields"
+            )
+        for name in [*self.headers, *self.headers_env]:
+            if not _HEADER.fullmatch(name) or name.lower() in ("host", "content-length", "content-type"):
+                raise ValueError("request.headers: expected names of headers such as x-project, not host or content-*")
+        for name in self.headers:
+            if _SECRET_HEADER.search(name):
+                raise ValueError(
+                    f"request.headers: {name} looks like a secret: write headers_env: {{{name}: NAME_OF_A_VARIABLE}},"
+                    " and put its value into the environment"
+                )
+        if any(not value.isascii() or not value.isprintable() for value in self.headers.values()):
+            raise ValueError("request.headers: a value holds characters that no header can have")
+        if any(not VARIABLE.fullmatch(variable) for variable in self.headers_env.values()):
+            raise ValueError("request.headers_env must hold names of environment variables, such as MY_KEY, no values")
+
+
+@dataclass(frozen=True, config=SECRET)
 class ServedConfig:
     """A model behind an OpenAI-compatible HTTP API, and how requests are sent to it."""
 
@@ -48,6 +106,8 @@ class ServedConfig:
     """None: not known; a checkpoint of a run needs it."""
     max_cost: NotNegative | None = 1.0
     """USD that all answers of this model may cost, in all runs on this machine; None: no limit."""
+    request: RequestConfig = field(default_factory=RequestConfig)
+    """What this server wants otherwise than most."""
 
     def __post_init__(self) -> None:
         url = urlsplit(self.base_url)
@@ -56,7 +116,7 @@ class ServedConfig:
             raise ValueError("base_url must hold no password, query or fragment: a key goes into the environment")
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ValueError("base_url must be an address such as http://127.0.0.1:8000/v1")
-        if self.api_key_env is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.api_key_env):
+        if self.api_key_env is not None and not VARIABLE.fullmatch(self.api_key_env):
             raise ValueError(
                 "api_key_env must be the name of an environment variable, such as OPENAI_API_KEY, not a key"
             )

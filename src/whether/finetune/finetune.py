@@ -11,15 +11,16 @@ from whether.errors import ConfigError, EngineError, RecordError
 from whether.finetune import checkpoints, processes, results
 from whether.finetune.checkpoints import require_disk_space
 from whether.finetune.collapse import Examine, train_with_retry
-from whether.finetune.data import Classes, encode_rows, label_rows
+from whether.finetune.data import Classes, LeftOut, encode_rows, fitting, label_rows
 from whether.finetune.micro_batches import ADVICE
 from whether.finetune.results import TrainingResult
 from whether.model.info import cpu_count
-from whether.model.loading import load_base, select_device
+from whether.model.loading import load_base, load_tokenizer, select_device
 from whether.model.memory import is_out_of_memory
 from whether.model.precision import with_native_precision
 from whether.records import (
     STATE,
+    RowPlace,
     TrainingExample,
     TrainingSet,
     are_imbalanced,
@@ -30,6 +31,7 @@ from whether.records import (
     sha256_folder,
     sha256_json,
     to_builtins,
+    write_jsonl,
 )
 
 logger = logging.getLogger(__name__)
@@ -37,14 +39,18 @@ logger = logging.getLogger(__name__)
 
 def finetune(
     name: str, tuner: TunerConfig | None, model: ModelConfig, seed: int,
-    *, model_folder: Path, training_set: Path, folder: Path | None,
+    *, model_folder: Path, training_set: Path, folder: Path | None, max_failed: float, lines: Path | None = None,
 ) -> None:  # fmt: skip
     """Make checkpoint `name` from a base model and a training set (`whether.records.training_set`) into `folder`.
 
+    Examples that are longer than the tuner allows are left out, up to the share `max_failed` of a split, and recorded
+    in left_out.jsonl with the lines of the data that `lines` (artifacts/prepare/lines.jsonl) gives them. That file is
+    for people alone: what is trained does not depend on it.
+
     A run that was killed resumes from its last whole checkpoint in .state/finetune/ and gives the same result. A
     training that has collapsed is tried once more (`whether.finetune.collapse`). Of several processes that train
-    together the main one has the `folder` and the others None. Raises DataError for examples longer than the tuner
-    allows, EngineError if training diverges or has too little memory, and RecordError if the disk is full.
+    together the main one has the `folder` and the others None. Raises DataError for too many examples longer than the
+    tuner allows, EngineError if training diverges or has too little memory, and RecordError if the disk is full.
     """
     if tuner is None:
         if folder is not None:
@@ -52,7 +58,7 @@ def finetune(
         return
     processes.begin()
     model = with_native_precision(model)
-    data = read_data(training_set)
+    data, left_out = within_length(read_data(training_set), tuner.max_length, model_folder, max_failed, lines)
     states = STATE / "finetune"
     state = states / f"{name}-{state_key(tuner, model, seed, data, model_folder)[:16]}"
 
@@ -64,6 +70,8 @@ def finetune(
         return
     with require_disk_space(folder, sum(file.stat().st_size for file in trained.best.iterdir())):
         results.write_tuned(name, tuner, model, seed, trained=trained, folder=folder)
+    if left_out:
+        write_jsonl(folder / "left_out.jsonl", (one._asdict() for one in left_out))
     for finished in states.glob(f"{name}-*"):
         checkpoints.delete_state(finished)
 
@@ -74,6 +82,19 @@ class TrainingData(NamedTuple):
     task: TrainingSet
     train: list[TrainingExample]
     dev: list[TrainingExample]
+
+
+def within_length(
+    data: TrainingData, max_length: int, model_folder: Path, max_failed: float, lines: Path | None
+) -> tuple[TrainingData, list[LeftOut]]:
+    """Return the data without the examples that are too long, and those. Raises DataError where they are too many."""
+    places = {place.id: place for place in read_jsonl(lines, RowPlace)} if lines and lines.exists() else {}
+    tokenizer = load_tokenizer(model_folder)
+    train, dev = (
+        fitting(tokenizer, examples, max_length, split, max_failed=max_failed, places=places)
+        for split, examples in (("train", data.train), ("dev", data.dev))
+    )
+    return TrainingData(data.task, train.kept, dev.kept), [*train.left_out, *dev.left_out]
 
 
 def read_data(training_set: Path) -> TrainingData:
@@ -128,8 +149,8 @@ def train(
     set_threads(model.threads)
     device = select_device(model.device)
     base, tokenizer = load_base(model_folder, getattr(torch, model.dtype))
-    train_rows = encode_rows(tokenizer, data.train, tuner.max_length, "train")
-    dev_rows = encode_rows(tokenizer, data.dev, tuner.max_length, "dev")
+    train_rows = encode_rows(tokenizer, data.train)
+    dev_rows = encode_rows(tokenizer, data.dev)
     # 2. What is trained: the adapter, and rows of labels where it has a head for them.
     set_seed(seed)
     adapted = build(tuner.adapter, base, data.task, where="tuner.adapter")

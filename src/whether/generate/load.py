@@ -33,6 +33,18 @@ class LoadedCheckpoint(NamedTuple):
     dtype: Dtype | None = None
     """Precision of the weights; None: a served model's is not known."""
 
+    def too_long(self, messages: Sequence[Message], max_new_tokens: int) -> str | None:
+        """Return why a prompt does not fit the model's context together with its answer; None where it does."""
+        if self.context_window is None:
+            return None
+        length = self.count(messages)
+        if length + max_new_tokens <= self.context_window:
+            return None
+        return (
+            f"the prompt has {length} tokens, and with {max_new_tokens} for the answer that is more than the model's"
+            f" context window of {self.context_window}: use fewer or shorter examples, or a model with a longer context"
+        )
+
 
 def load_checkpoint(
     name: str, model_folder: Path, checkpoint_folder: Path | None, model: ModelConfig, served: ServedConfig | None

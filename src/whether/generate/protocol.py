@@ -35,7 +35,8 @@ class ChatModel(Protocol):
     ) -> list[list[Generation]]:
         """Return `decoding.sampling.samples` answers to each chat, in the order of the chats.
 
-        Raises EngineError for what this kind of model cannot do, before the first chat is sent.
+        One that the model did not give has the reason in its `error`. Raises EngineError for what this kind of model
+        cannot do, before the first chat is sent.
         """
         ...
 

@@ -8,6 +8,12 @@ METRICS: dict[str, MetricInfo] = {
     "valid_rate": MetricInfo(
         "valid outputs", "fraction", True, "share of outputs that have the form the task asks for"
     ),
+    "failed_rate": MetricInfo(
+        "not answered",
+        "fraction",
+        False,
+        "share of rows that were not answered, such as by a content filter; they count as wrong",
+    ),
     "input_tokens": MetricInfo("input tokens", "tokens/request", False, "tokens of the whole prompt"),
     "computed_tokens": MetricInfo(
         "computed tokens", "tokens/request", False, "prompt tokens left to compute when the shared prefix is cached"
@@ -106,6 +112,7 @@ ROBUSTNESS = (
 
 ASPECTS = (
     Aspect("Do they have the form that the task asks for?", ["valid_rate"]),
+    Aspect("Is every row answered?", ["failed_rate"]),
     Aspect("How far is its behaviour from that of base?", ["changed_outputs"]),
     Aspect(
         "Does it hold under harmless changes of the prompt, and over repeated samples?",

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from whether.chat.messages import render_input, user_message
 from whether.config import ReflectConfig
-from whether.errors import ConfigError, MissingPackageError, WhetherError
+from whether.errors import ConfigError, EngineError, MissingPackageError, WhetherError
 from whether.optimise.candidates import PromptCandidate
 from whether.optimise.evaluator import Evaluator
 from whether.prompt.build import build_prompt
@@ -118,6 +118,8 @@ class _Reflector:
             [[reply]] = self._model.generate(
                 [[Message("user", prompt)]], Decoding(self._config.max_new_tokens, sampling=self._sampling)
             )
+            if reply.error:
+                raise EngineError(f"the reflector did not answer: {reply.error}")
         except BudgetExceededError as error:
             logger.warning("rewriting ends here: %s", error)
             self.ended = True

@@ -88,13 +88,18 @@ def parse_generations(
 ) -> list[tuple[Generations, ParsedOutput]]:
     """Return each request's samples and what they mean, in order, the calibration requests left out.
 
-    A classifier's label is read by the task's own rule, however the request asked for it.
+    A classifier's label is read by the task's own rule, however the request asked for it. A request that failed has no
+    answer, and the reason in `generation.error`.
     """
     chosen = greedy(task, 0) if any(one.classifier for one in answers) else strategy
     parse = chosen.parse
     if chosen.calibrate:
         parse = chosen.calibrate([one.samples for one in answers if one.split == "calibration"])
-    return [(one, parse(one.samples)) for one in answers if one.split != "calibration"]
+    return [
+        (one, ParsedOutput(Generation.failed(one.error), None) if one.error else parse(one.samples))
+        for one in answers
+        if one.split != "calibration"
+    ]
 
 
 def greedy(

@@ -7,6 +7,7 @@ unseen.jsonl, unseen_task.json         rows of `task.unseen_labels`, and the tas
 profile.json                           see whether.prepare.profile
 label_balance.svg, token_lengths.svg   the profile as pictures
 rejected.jsonl                         `rows.Rejected`: line, reason, row
+lines.jsonl                            `records.RowPlace`: where each example of a split stands in the data
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from whether.prepare.plots import draw_profile
 from whether.prepare.profile import describe_conflicts, describe_splits, token_lengths
 from whether.prepare.rows import SourceRow, read_examples
 from whether.prepare.splits import draw_sample, split
-from whether.records import COLLECTED, Example, Task, to_builtins, write_json, write_jsonl
+from whether.records import COLLECTED, Example, RowPlace, Task, to_builtins, write_json, write_jsonl
 
 
 def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, collected: Path = COLLECTED) -> None:
@@ -91,6 +92,11 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, co
     write_json(folder / "task.json", record)
     write_json(folder / "profile.json", profile)
     write_jsonl(folder / "rejected.jsonl", (bad._asdict() for bad in table.rejected))
+    came = {id(row) for row in later}
+    write_jsonl(
+        folder / "lines.jsonl",
+        (RowPlace(row.example.id, str(file if id(row) in came else task.source.path), row.line) for row in far.kept),
+    )
     draw_profile(folder, record, splits, profile, lengths)
 
 

@@ -30,6 +30,7 @@ from whether.records.curve import (
     LearningCurve,
     PowerLaw,
 )
+from whether.records.failures import FailedRow, RowPlace, ServerRecord, allowed_failures
 from whether.records.files import (
     ARTIFACTS,
     COLLECTED,
@@ -178,6 +179,7 @@ __all__ = [
     "Dtype",
     "Evaluation",
     "Example",
+    "FailedRow",
     "Finding",
     "FittedPoint",
     "FormatPlan",
@@ -212,8 +214,10 @@ __all__ = [
     "RequestTime",
     "RetrainingRun",
     "Robustness",
+    "RowPlace",
     "Sampling",
     "SearchRecord",
+    "ServerRecord",
     "Split",
     "Step",
     "Task",
@@ -227,6 +231,7 @@ __all__ = [
     "UnseenTaskResult",
     "Verdict",
     "Violation",
+    "allowed_failures",
     "append_record",
     "are_imbalanced",
     "exclusive_lock",

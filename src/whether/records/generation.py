@@ -1,9 +1,10 @@
 """What a model answered, and how likely it finds given answers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from whether.records.request import RequestSplit
+from whether.records.request import Request, RequestSplit
 
 
 class ContinuationScore(NamedTuple):
@@ -39,11 +40,24 @@ class Generation(NamedTuple):
     """Whether it ended by itself, by a stop string or by its constraint; False: it was cut at the most new tokens."""
     scores: list[ContinuationScore] | None = None
     """How likely each answer of `Decoding.score` is; None where an answer was written."""
+    thinking: str = ""
+    """What a served model wrote before its answer, where the server keeps it apart."""
+    thinking_tokens: int | None = None
+    """Of `output_tokens`, those of thinking; None where a server does not report them."""
+    error: str | None = None
+    """Why there is no answer, such as a content filter; then there is no text, and tokens only where some were paid."""
+
+    @classmethod
+    def failed(cls, reason: str) -> "Generation":
+        """Return what stands in the place of an answer that was not given."""
+        return cls(None, "", input_tokens=None, cached_tokens=None, output_tokens=None, seconds=0.0, error=reason)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return it as JSON has it; what only some served models have is left out of the others'."""
         scores = None if self.scores is None else [score._asdict() for score in self.scores]
-        return self._asdict() | {"scores": scores}
+        rare = ("thinking", "thinking_tokens", "error")
+        found = {key: value for key, value in self._asdict().items() if key not in rare or value}
+        return found | {"scores": scores}
 
 
 class LabelScores(NamedTuple):
@@ -71,13 +85,25 @@ class Generations:
     prompt: str
     """As the model got it, chat template included; of a served model its messages."""
     samples: list[Generation] = field(default_factory=list)
-    """As many as the request's decoding asks for; none where there is an error."""
+    """As many as the request's decoding asks for; where some of several failed, those that came; none where there is
+    an error."""
     variant: str = ""
     """As in the request."""
     classifier: bool = False
     """Whether a classifier answered with a label, however the request asked for it."""
     error: str | None = None
-    """Why the model could not answer, such as a prompt that is too long; in formats.jsonl alone."""
+    """Why the model could not answer, such as a prompt that is too long, or a server's content filter."""
+
+    @classmethod
+    def of(
+        cls, request: Request, prompt: str, samples: Sequence[Generation], *, classifier: bool = False
+    ) -> "Generations":
+        """Return what came back for a request: the samples that were given, or why there is none."""
+        given = [sample for sample in samples if not sample.error]
+        error = samples[0].error if samples and not given else None
+        return cls(
+            request.id, request.split, request.call, prompt, given, request.variant, classifier=classifier, error=error
+        )
 
     def as_line(self) -> dict[str, Any]:
         """Return the JSON of its line."""

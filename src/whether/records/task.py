@@ -81,6 +81,10 @@ class Prediction:
     retrieved: bool | None = None
     """Whether the passages that the prompt shows hold the answer; None where it shows none, or that is not known."""
 
+    error: str | None = None
+    """Why the arm could not answer, such as a prompt that is too long; then it counts as wrong, and says nothing of the
+    form of outputs, of tokens and of seconds."""
+
     @property
     def computed_tokens(self) -> int | None:
         """Tokens of the prompt that were left to compute."""

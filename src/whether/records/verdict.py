@@ -43,6 +43,8 @@ class ArmRecord:
     by_run: list[float] = field(default_factory=list)
     """The primary metric on test of each training run of the checkpoint, the one that is kept first; their mean is in
     `metrics`. Empty where there was one run, or none."""
+    failed: int = 0
+    """Rows of dev and test that were not answered and count as wrong; artifacts/score/<arm>/failed.jsonl names them."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,8 @@ class ArmOutput:
     """What was understood; None where nothing valid was found."""
     score: float
     valid: bool = True
+    error: str | None = None
+    """Why the arm did not answer; None where it did."""
 
 
 @dataclass(frozen=True)

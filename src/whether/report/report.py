@@ -49,7 +49,7 @@ from whether.report.plots import STYLE, plot_all, with_style
 _HERE = Path(__file__).parent
 TABLES = {
     "Quality and cost": (
-        "valid_rate", "latency_p50", "latency_p95", "usd_per_1k", "usd_to_build",
+        "valid_rate", "failed_rate", "latency_p50", "latency_p95", "usd_per_1k", "usd_to_build",
         "usd_per_month",
     ),
     "Tokens, general ability and footprint": (
@@ -61,6 +61,8 @@ TABLES = {
 """The leaderboard in tables that fit a page. Metrics of answers come before these, the primary one first."""
 HIDDEN_IF_UNMEASURED = ("retrieval_recall", "unseen_labels", *ROBUSTNESS)
 """Left out where no arm has them: they do not apply then, or were switched off."""
+HIDDEN_IF_ZERO = ("failed_rate",)
+"""Left out where it is 0 for every arm."""
 MAX_EXAMPLES = 200
 """Examples shown side by side; outputs.jsonl holds all of them."""
 _LONGEST_INPUT, _LONGEST_OUTPUT = 600, 240
@@ -171,7 +173,9 @@ def leaderboards(verdict: Verdict) -> list[dict[str, Any]]:
         shown = [
             name
             for name in (*own, *names)
-            if name in measured and (name not in HIDDEN_IF_UNMEASURED or _is_known(name, verdict))
+            if name in measured
+            and (name not in HIDDEN_IF_UNMEASURED or _is_known(name, verdict))
+            and (name not in HIDDEN_IF_ZERO or any(arm.metrics[name].value for arm in verdict.arms.values()))
         ]
         columns = sorted(shown, key=lambda name: name != verdict.metric)
         if not columns:
@@ -312,7 +316,7 @@ def _outcome_tags(answers: dict[str, ArmOutput], verdict: Verdict) -> list[str]:
         "disagree": len({_shown(answers[name]) for name in compared.values()}) > 1,
         "gained": prompt is False and any(tuned),
         "lost": prompt is True and not all(tuned),
-        "invalid": any(not answer.valid for answer in answers.values()),
+        "invalid": any(not answer.valid and not answer.error for answer in answers.values()),
     }
     return [name for name, holds in tags.items() if holds]
 
@@ -323,13 +327,18 @@ def _groups(answers: dict[str, ArmOutput], order: Sequence[str]) -> list[dict[st
     for name in order:
         answer = answers[name]
         text = _shown(answer)
-        group = {"text": _truncate(text, _LONGEST_OUTPUT), "score": answer.score, "valid": answer.valid, "arms": []}
+        group = {
+            "text": _truncate(text, _LONGEST_OUTPUT), "score": answer.score, "valid": answer.valid,
+            "failed": answer.error is not None, "arms": [],
+        }  # fmt: skip
         groups.setdefault(text, group)["arms"].append(name)
     return sorted(groups.values(), key=lambda group: (-group["score"], not group["valid"]))
 
 
 def _shown(answer: ArmOutput) -> str:
-    """Return what was understood, or the raw output where nothing was."""
+    """Return what was understood, or the raw output where nothing was, or why there is none."""
+    if answer.error:
+        return answer.error
     return answer.answer if answer.answer is not None else answer.output
 
 

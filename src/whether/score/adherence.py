@@ -25,12 +25,13 @@ def adherence(task: Task, decoding: DecodingStrategy, replies: Sequence[ParsedOu
 def violation(task: Task, decoding: DecodingStrategy, reply: ParsedOutput) -> str:
     """Return in a few words what is wrong with an output that was not understood."""
     text = reply.generation.text
+    cut = "" if reply.generation.finished else ", cut at the most new tokens"
     if not text.strip():
-        return "empty"
+        thought = reply.generation.thinking or reply.generation.thinking_tokens
+        return "cut off while thinking, before an answer" if cut and thought else f"empty{cut}"
     prefix = decoding.answer_prefix
     if prefix is not None and prefix not in text:
-        return f"{prefix!r} is missing" + ("" if reply.generation.finished else ", cut at the most new tokens")
-    cut = "" if reply.generation.finished else ", cut at the most new tokens"
+        return f"{prefix!r} is missing{cut}"
     kind = output_of(task)
     found = kind.violation(text) if decoding.schema is None else json_violation(text, decoding.schema)
     return f"{found}{cut}"

@@ -7,13 +7,14 @@ metrics.json        {"dev": …, "test": …} with the metrics of `split_metrics
                     latency_p50, latency_p95, n_dev, n_test, n_latency (timed requests) and peak_memory; for a served
                     model latency is of all requests, next to `concurrency - 1` others each, and peak_memory is None.
                     `dtype` is the precision of the weights that answered; None: a served model's, or not recorded
+failed.jsonl        a `whether.records.FailedRow` a line: the rows that were not answered, with file, line and reason
 adherence.json      outputs that did not have the form asked for, by kind (`whether.records.Adherence`)
 lm_eval/            the test split as a task for stock lm-eval (whether.score.lm_eval_task), for arms that it can
                     repeat: greedy answers, read by the task's own rule
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
@@ -28,9 +29,11 @@ from whether.records import (
     ARTIFACTS,
     BuildTimes,
     Example,
+    FailedRow,
     Generations,
     Latency,
     Prediction,
+    RowPlace,
     Split,
     Task,
     read_json,
@@ -57,6 +60,8 @@ class ScoredTask:
     """None where no labels were left out."""
     metrics: dict[str, Metric]
     """Metrics of answers that the task has."""
+    places: dict[str, RowPlace] = field(default_factory=dict)
+    """Where each example stands in the data, by id."""
 
 
 def read_task(prepared: Path, metrics: Mapping[str, MetricConfig]) -> ScoredTask:
@@ -64,11 +69,14 @@ def read_task(prepared: Path, metrics: Mapping[str, MetricConfig]) -> ScoredTask
     unseen, task = (prepared / "unseen.jsonl").exists(), read_json(prepared / "task.json", Task)
     files = [*EVALUATED_SPLITS, *(["unseen"] if unseen else [])]
     examples = [one for name in files for one in read_jsonl(prepared / f"{name}.jsonl", Example)]
+    lines = prepared / "lines.jsonl"
+    places = read_jsonl(lines, RowPlace) if lines.exists() else []  # not there in records of before 0.5
     return ScoredTask(
         task,
         {one.id: one for one in examples},
         read_json(prepared / "unseen_task.json", Task) if unseen else None,
         quality_metrics(metrics, task.output, output_of(task).metrics),
+        {place.id: place for place in places},
     )
 
 
@@ -85,6 +93,8 @@ def score(
     write_jsonl(folder / "predictions.jsonl", predictions)
     how = {"peak_memory": memory, "dtype": read_precision(answered)}
     write_json(folder / "metrics.json", _metrics(scored, predictions, seconds) | how)
+    write_jsonl(folder / "failed.jsonl", failed_rows(predictions, scored.places))
+    outputs = [reply for reply in outputs if not reply.generation.error]
     write_json(folder / "adherence.json", adherence(scored.task, strategy, outputs))
     if strategy.is_plain and memory is not None and not answers[0].classifier:
         tested = [line for line in predictions if line.split == "test"]
@@ -166,7 +176,19 @@ def prediction(
         seconds=generation.seconds,
         samples=reply.samples,
         retrieved=retrieved,
+        error=generation.error,
     )
+
+
+def failed_rows(predictions: Sequence[Prediction], places: Mapping[str, RowPlace]) -> list[FailedRow]:
+    """Return the rows that were not answered; `places` says by id where they stand in the data."""
+    failed = []
+    for line in predictions:
+        if line.error:
+            place = places.get(line.id)
+            where = (place.file, place.line) if place else (None, None)
+            failed.append(FailedRow(line.id, line.split, line.error, *where))
+    return failed
 
 
 def _latency(asked: Path, answered: Path, predictions: Sequence[Prediction]) -> tuple[list[float], int | None]:
@@ -176,7 +198,7 @@ def _latency(asked: Path, answered: Path, predictions: Sequence[Prediction]) -> 
     """
     latency = read_json(answered / "latency.json", Latency)
     if not latency.requests:
-        return [line.seconds for line in predictions], None
+        return [line.seconds for line in predictions if not line.error], None
     building = {one.id: one.seconds for one in read_json(asked / "timing.json", BuildTimes).requests}
     return [one.seconds + building.get(one.id, 0.0) for one in latency.requests], latency.peak_memory
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from whether.config import BASE, Config, TunerConfig
 from whether.errors import ConfigError, RecordError, near_matches
 from whether.finetune import checkpoints
-from whether.finetune.finetune import TrainingData, read_data
+from whether.finetune.finetune import TrainingData, read_data, within_length
 from whether.model.precision import with_native_precision
 from whether.records import (
     STATE,
@@ -64,6 +64,8 @@ def search(name: str, config: Config, *, artifacts: Path, restart: bool = False)
     from whether.search.trial import SearchSetup
 
     data, model_folder = read_data(artifacts / "training_set" / name), artifacts / "model"
+    lines = artifacts / "prepare" / "lines.jsonl"
+    data, _ = within_length(data, tuner.max_length, model_folder, config.policy.max_failed, lines)
     record = _record(name, tuner, config, data, model_folder)
     folder, state = artifacts / "search" / name, STATE / "search" / name
     question = SearchSetup(record, space, config.search, config.model, data, model_folder, state)

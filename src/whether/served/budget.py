@@ -49,7 +49,8 @@ class CostEstimator:
     ) -> list[list[Generation]]:
         """Return empty answers."""
         missing = self._served.pending_requests(chats, decoding)
-        self._tokens |= {key: (self._count(chat), decoding.max_new_tokens) for key, chat in missing.items()}
+        most = decoding.max_new_tokens + self._served.config.request.thinking_tokens
+        self._tokens |= {key: (self._count(chat), most) for key, chat in missing.items()}
         nothing = Generation(None, "", input_tokens=None, cached_tokens=None, output_tokens=None, seconds=0.0)
         return [[nothing] * decoding.sampling.samples for _ in chats]
 

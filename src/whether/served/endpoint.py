@@ -1,7 +1,7 @@
 """Many requests to an OpenAI-compatible server: side by side, each answered exactly once, over a restart too."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,11 @@ from tqdm import tqdm
 from whether.config import ServedConfig
 from whether.errors import EngineError
 from whether.records import sha256_json
-from whether.served.http import Body, Connection, Reply, api_key
+from whether.served.access import access_of
+from whether.served.batch import TRIES, Failure, RequestBatch
+from whether.served.chat import Unusable
+from whether.served.dialect import Body, Dialect, DialectMemory
+from whether.served.http import Connection, Reply
 from whether.served.journal import Entry, Journal
 
 T = TypeVar("T")
@@ -36,8 +40,14 @@ class Endpoint:
         """Raise EngineError if the environment does not hold the key that `config` names."""
         self.config = config
         self.url = config.base_url.rstrip("/") + "/"
-        self._key = api_key(config.api_key_env)
+        self._access = access_of(config)
         self._journal = Journal(journal) if journal else None
+        self._dialects = DialectMemory(config.request, journal.with_suffix(".dialect.json") if journal else None)
+
+    @property
+    def dialect(self) -> Dialect:
+        """How requests are sent to this server."""
+        return self._dialects.now
 
     def post(
         self,
@@ -45,15 +55,19 @@ class Endpoint:
         bodies: Sequence[Body],
         kind: type[T],
         *,
+        judge: Callable[[T], Unusable | None],
         optional: OptionalFields | None = None,
         check: Callable[[T], object] | None = None,
+        most_failed: int | None = None,
         progress: str | None = None,
-    ) -> list[Reply[T]]:
-        """Send each distinct body once and return a reply of type `kind` to each, in the order of the bodies.
+    ) -> list[Reply[T] | Failure]:
+        """Send each distinct body once and return a reply of type `kind` to each, or why it has none, in their order.
 
-        Replies that the journal holds are not asked for again. `check` raises EngineError for a reply that is of no
-        use; it is then not recorded, and nothing more is sent. The server is asked for the fields that it knows only
-        where something is `optional` and has to be sent. Raises EngineError for what trying again does not mend.
+        Replies that the journal holds are not asked for again. `judge` says which replies cannot be read as answers;
+        where the first ones are all such, the call ends before more are paid. `check` raises EngineError for a reply
+        that is of no use; it is then not recorded, and nothing more is sent. The server is asked for the fields that it
+        knows only where something is `optional` and has to be sent. Raises EngineError for what trying again does not
+        mend, and where more than `most_failed` requests fail.
         """
         adapter = TypeAdapter(kind)
         keys = [self._key_of(path, body, optional) for body in bodies]
@@ -61,26 +75,35 @@ class Endpoint:
         journal = self._journal
         hidden = True if progress is None else None  # None: where there is no terminal
         bar = tqdm(total=len(keys), desc=progress, unit="prompt", disable=hidden)
+        found: dict[str, Reply[T] | Failure] = {}
         with bar, journal.open() if journal else nullcontext():
             known = [journal.entries[key] for key in asked if key in journal.entries] if journal else []
-            replies = {entry.key: Reply(adapter.validate_python(entry.reply), entry.seconds) for entry in known}
-            bar.update(sum(asked[key] for key in replies))
+            found |= {entry.key: Reply(adapter.validate_python(entry.reply), entry.seconds) for entry in known}
+            bar.update(sum(asked[key] for key in found))
 
             def receive(key: str, reply: Reply[T]) -> None:
-                if check:
+                if check and not judge(reply.content):
                     check(reply.content)
                 if journal:
                     journal.add(Entry(key, reply.seconds, adapter.dump_python(reply.content, mode="json")))
-                replies[key] = reply
+                found[key] = reply
                 bar.update(asked[key])
 
-            missing = {key: body for key, body in zip(keys, bodies, strict=True) if key not in replies}
-            if missing and optional:
-                added = optional.fields(self._known_fields)
-                missing = {key: {**body, **added} for key, body in missing.items()}
+            missing = {key: body for key, body in zip(keys, bodies, strict=True) if key not in found}
             if missing:
-                self._run(self._send_all, path, missing, adapter, receive)
-        return [replies[key] for key in keys]
+                _check_kept([judge(reply.content) for reply in found.values() if isinstance(reply, Reply)])
+                added = optional.fields(self._known_fields) if optional else {}
+                missing = {key: {**body, **added} for key, body in missing.items()}
+
+                def batch(connection: Connection) -> RequestBatch[T]:
+                    return RequestBatch(
+                        connection, path, adapter, self._dialects, optional=frozenset(added), judge=judge,
+                        receive=receive, most_failed=most_failed,
+                    )  # fmt: skip
+
+                failures = self._run(self._send, batch, missing, len(found))
+                found = {**failures, **found}  # a reply that came says more
+        return [found[key] for key in keys]
 
     def missing(self, path: str, bodies: Sequence[Body], optional: OptionalFields | None = None) -> dict[str, Body]:
         """Return those of the bodies, by their keys, that `post` would send: each once, and none the journal holds."""
@@ -96,6 +119,7 @@ class Endpoint:
             return dict(self._journal.entries)
 
     def _key_of(self, path: str, body: Body, optional: OptionalFields | None) -> str:
+        """Return what a reply is kept under: the request in its common form, however this server wants it."""
         wish = {"optional": dict(optional.wish)} if optional else {}
         return sha256_json({"url": self.url, "path": path, "body": dict(body), **wish})
 
@@ -123,28 +147,21 @@ class Endpoint:
             return portal.call(function, *arguments)
 
     async def _get(self, url: str) -> Any:
-        async with Connection.open(self.config, self.url, self._key) as connection:
+        async with Connection.open(self.config, self.url, self._access) as connection:
             return await connection.get(url)
 
-    async def _send_all(
-        self,
-        path: str,
-        bodies: Mapping[str, Body],
-        adapter: TypeAdapter[T],
-        receive: Callable[[str, Reply[T]], None],
-    ) -> None:
-        """Send bodies, `config.concurrency` at a time; the first error stops them all."""
-        from anyio import create_task_group
+    async def _send(
+        self, make_batch: Callable[[Connection], RequestBatch[T]], bodies: Mapping[str, Body], answered: int
+    ) -> dict[str, Failure]:
+        """Send bodies, `config.concurrency` at a time, and return those that failed; an error stops them all."""
+        async with Connection.open(self.config, self.url, self._access) as connection:
+            batch = make_batch(connection)
+            await batch.send(bodies, answered=answered)
+            return batch.failures
 
-        waiting: Iterator[tuple[str, Body]] = iter(bodies.items())
 
-        async def work(connection: Connection) -> None:
-            for key, body in waiting:
-                receive(key, await connection.post(path, body, adapter))
-
-        try:
-            async with Connection.open(self.config, self.url, self._key) as connection, create_task_group() as group:
-                for _ in range(min(self.config.concurrency, len(bodies))):
-                    group.start_soon(work, connection)
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+def _check_kept(judged: Sequence[Unusable | None]) -> None:
+    """Raise EngineError where what is kept of a call shows already that its answers cannot be read."""
+    strange = [one.reason for one in judged if one and not one.by_row]
+    if len(strange) >= TRIES and len(strange) == len(judged):
+        raise EngineError(f"{strange[0]} (the first {len(strange)} requests alike; nothing more was sent)")

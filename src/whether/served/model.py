@@ -4,11 +4,10 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from pydantic import Field, TypeAdapter
+from pydantic import TypeAdapter
 
 from whether.config import ServedConfig
 from whether.errors import EngineError
@@ -19,55 +18,17 @@ from whether.records import (
     JsonSchema,
     Message,
     Sampling,
+    ServerRecord,
 )
+from whether.served.batch import Failure
+from whether.served.chat import CUT_IN_THOUGHT, ChatReply, TokenUsage, generation, is_other_model
+from whether.served.dialect import Body
 from whether.served.endpoint import Endpoint, OptionalFields
-from whether.served.http import Body, Reply
+from whether.served.http import Reply
 
 logger = logging.getLogger(__name__)
 
 CHAT = "chat/completions"
-
-
-@dataclass(frozen=True)
-class _PromptDetails:
-    cached_tokens: int | None = None
-
-
-@dataclass(frozen=True)
-class _Usage:
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _PromptDetails | None = None
-
-
-@dataclass(frozen=True)
-class _Message:
-    content: str | None = None
-    """None where the model wrote nothing but its reasoning, or refused."""
-
-
-@dataclass(frozen=True)
-class _ChatChoice:
-    message: _Message
-    finish_reason: str | None = None
-
-
-@dataclass(frozen=True)
-class ChatReply:
-    """What of an answer to /chat/completions is used."""
-
-    choices: Annotated[list[_ChatChoice], Field(min_length=1)]
-    usage: _Usage | None = None
-
-    @property
-    def text(self) -> str:
-        """What the model wrote."""
-        return self.choices[0].message.content or ""
-
-    @property
-    def ran_out(self) -> bool:
-        """Whether the answer ended because it had reached its most tokens."""
-        return self.choices[0].finish_reason == "length"
 
 
 class Usage(NamedTuple):
@@ -94,10 +55,14 @@ class ServedModel:
     process: the same call sends only what it lacks. It never holds the key.
     """
 
-    def __init__(self, config: ServedConfig, journal: Path | None = None):
-        """Raise EngineError if the environment does not hold the key that `config` names; nothing is sent yet."""
-        self.config = config
+    def __init__(self, config: ServedConfig, journal: Path | None = None, *, most_failed: int | None = None):
+        """Raise EngineError if the environment does not hold the key that `config` names; nothing is sent yet.
+
+        `most_failed` is how many chats of one call may fail before it ends with an EngineError; None: all.
+        """
+        self.config, self.most_failed = config, most_failed
         self._endpoint = Endpoint(config, journal)
+        self._answered_by: dict[str, None] = {}
 
     def generate(
         self, chats: Sequence[Sequence[Message]], decoding: Decoding, *, progress: str | None = None
@@ -105,18 +70,57 @@ class ServedModel:
         """Return `decoding.sampling.samples` answers to each chat, in the order of the chats (`ChatModel`).
 
         `token_ids` is None: the API has none. Samples of greedy decoding are one request. A constraint that is not
-        required goes along where the server says that it can keep to it. Raises EngineError for choices that are
-        required, before the first chat is sent, where it does not say so; for an answer that does not keep to a
-        required constraint though it was not cut short; for a server that is not there, refuses the key, does not know
-        the model or answers an error `config.attempts` times.
+        required goes along where the server says that it can keep to it. An answer that the server refuses to this one
+        text, such as by a content filter, has the reason in `error` and no text. Raises EngineError for choices that
+        are required, before the first chat is sent, where the server does not say that it can keep to them; for an
+        answer that does not keep to a required constraint though it was not cut short; for a server that is not there,
+        refuses the key or what all requests have in common, or does not know the model; and where more chats fail
+        than may.
         """
         sampling, constraint = decoding.sampling, decoding.constraint
         check = _constraint_check(decoding, constraint) if constraint and decoding.constraint_required else None
-        bodies, optional = self._bodies(chats, decoding), _optional_fields(decoding)
-        replies = self._endpoint.post(CHAT, bodies, ChatReply, optional=optional, check=check, progress=progress)
-        answers = [_generation(reply, decoding) for reply in replies]
         each = _requests_a_chat(sampling)
+        allowed = None if self.most_failed is None else each * self.most_failed
+        outcomes = self._endpoint.post(
+            CHAT, self._bodies(chats, decoding), ChatReply, judge=lambda reply: reply.unusable,
+            optional=_optional_fields(decoding), check=check, most_failed=allowed, progress=progress,
+        )  # fmt: skip
+        answers = [
+            Generation.failed(outcome.reason) if isinstance(outcome, Failure) else generation(outcome, decoding)
+            for outcome in outcomes
+        ]
+        self._say(outcomes, answers)
         return [answers[start : start + each] * (sampling.samples // each) for start in range(0, len(answers), each)]
+
+    def _say(self, outcomes: Sequence[Reply[ChatReply] | Failure], answers: Sequence[Generation]) -> None:
+        """Log what a reader of the numbers has to know of a call."""
+        name, count = self.config.model, len(answers)
+        replies = [outcome.content for outcome in outcomes if isinstance(outcome, Reply)]
+        failed = [answer.error for answer in answers if answer.error]
+        if failed:
+            logger.warning(
+                "%s: %d of %d requests were not answered; the first: %s", name, len(failed), count, failed[0]
+            )
+        cut = sum(reply.cut_in_thought for reply in replies)
+        if cut:
+            logger.warning("%s: %d of %d answers were %s", name, cut, count, CUT_IN_THOUGHT)
+        told = dict.fromkeys(reply.model for reply in replies if reply.model)
+        for other in told.keys() - self._answered_by.keys():
+            if is_other_model(name, other):
+                logger.warning(
+                    "%s says that %s answered, not %s: the numbers are that model's", self._endpoint.url, other, name
+                )
+        self._answered_by |= told
+
+    @property
+    def record(self) -> ServerRecord:
+        """How the server was asked, and what it says of itself, so far."""
+        dialect = self._endpoint.dialect
+        return ServerRecord(
+            asked=self.config.model, answered_by=sorted(self._answered_by), learnt=list(dialect.found),
+            rename=dialect.rename, drop=dialect.drop, content=dialect.content, system=dialect.system,
+            stream=dialect.stream,
+        )  # fmt: skip
 
     def pending_requests(self, chats: Sequence[Sequence[Message]], decoding: Decoding) -> dict[str, list[Message]]:
         """Return the requests that `generate` would send, each once: its key and its chat. None of them is sent."""
@@ -132,19 +136,20 @@ class ServedModel:
         """Return the tokens of all answers that the journal holds. Raises EngineError where a server reports none."""
         total = Usage(0, 0, 0)
         for entry in self._endpoint.kept().values():
-            used = TypeAdapter(_Usage).validate_python(entry.reply.get("usage") or {})
-            if used.prompt_tokens is None or used.completion_tokens is None:
+            used = TypeAdapter(TokenUsage).validate_python(entry.reply.get("usage") or {})
+            if used.prompt_tokens is None or used.written is None:
                 raise EngineError(
                     f"the server at {self._endpoint.url} does not report how many tokens an answer took, so its cost"
                     " is not known; if it costs nothing, set its prices to 0"
                 )
-            total = total.plus(used.prompt_tokens, used.completion_tokens, _cached(used) or 0)
+            total = total.plus(used.prompt_tokens, used.written, used.cached or 0)
         return total
 
     def _settings(self, decoding: Decoding) -> dict[str, Any]:
         """Return what all requests of a call have in common."""
-        sampling = decoding.sampling
-        fields: dict[str, Any] = {"model": self.config.model, "max_tokens": decoding.max_new_tokens}
+        sampling, request = decoding.sampling, self.config.request
+        length = decoding.max_new_tokens + request.thinking_tokens
+        fields: dict[str, Any] = {"model": self.config.model, "max_tokens": length}
         fields["temperature"] = sampling.temperature
         if decoding.stop:
             fields["stop"] = list(decoding.stop)
@@ -152,7 +157,9 @@ class ServedModel:
             fields["top_p"] = sampling.top_p
             if sampling.top_k:
                 fields["top_k"] = sampling.top_k  # not OpenAI's; vLLM and others know it
-        return fields
+        if request.thinking_effort:
+            fields["reasoning_effort"] = request.thinking_effort
+        return fields | request.add
 
     def _constraint_fields(self, constraint: Choice | JsonSchema | None) -> dict[str, Any]:
         """Return what asks a server to keep an answer to a constraint; EngineError if it does not say that it can."""
@@ -243,20 +250,3 @@ def _constraint_check(decoding: Decoding, constraint: Choice | JsonSchema) -> Ca
             )
 
     return check
-
-
-def _generation(reply: Reply[ChatReply], decoding: Decoding) -> Generation:
-    usage = reply.content.usage or _Usage()
-    return Generation(
-        token_ids=None,
-        text=decoding.cut(reply.content.text),
-        input_tokens=usage.prompt_tokens,
-        cached_tokens=_cached(usage),
-        output_tokens=usage.completion_tokens,
-        seconds=reply.seconds,
-        finished=not reply.content.ran_out,
-    )
-
-
-def _cached(usage: _Usage) -> int | None:
-    return usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
