@@ -9,6 +9,7 @@ from whether.chat.templates import render_template
 from whether.config import TaskConfig
 from whether.errors import DataError, near_matches
 from whether.outputs.kinds import output_of
+from whether.prepare.spelling import known_spelling
 from whether.records import Example, sha256_json
 from whether.sources.tables import location, read_rows
 
@@ -70,11 +71,11 @@ def read_examples(task: TaskConfig) -> Table:
 
 def example_reader(task: TaskConfig, path: Path) -> Callable[[dict[str, Any]], Example]:
     """Return what makes an example of a row's columns; a ValueError says why a row does not fit the task."""
-    kind = output_of(task)
+    kind, spell = output_of(task), known_spelling(task)
 
     def read(columns: dict[str, Any]) -> Example:
         inputs = read_inputs(task, columns)
-        target = kind.parse_target(target_text(task, columns, path))
+        target = kind.parse_target(spell(target_text(task, columns, path)))
         if not isinstance(target, str):
             raise ValueError(
                 f"{type(kind).__qualname__} (output: {task.output}) reads its target as {target!r}, no text"
