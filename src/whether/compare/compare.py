@@ -135,7 +135,8 @@ def reach_verdict(
             {name: measure.collapsed_to(arm, study) for name, arm in study.arms.items() if arm.tuned},
             [name for name, arm in study.arms.items() if study.checkpoints[arm.checkpoint].retried],
         )
-        + [f"The constraint on {name} is not checked yet: it is measured after the arms." for name in unchecked],
+        + [f"The constraint on {name} is not checked yet: it is measured after the arms." for name in unchecked]
+        + study.profile.get("warnings", []),
         task=study.task.name,
         model=config.model.name,
         arms=arms,

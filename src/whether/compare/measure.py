@@ -56,11 +56,15 @@ def majority_baseline(task: Task, metric: Metric, targets: Sequence[str]) -> flo
 
 
 def clustered(names: Sequence[str | None], settings: InferenceSettings) -> InferenceSettings:
-    """Return settings under which the groups that examples belong to are the unit; as they are without groups."""
-    if all(name is None for name in names):
+    """Return settings under which the groups that examples belong to are the unit; as they are without groups.
+
+    An example that belongs to nothing (None) is a unit by itself.
+    """
+    if len({name for name in names if name is not None}) + names.count(None) == len(names):
         return settings
-    place = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    return settings._replace(clusters=np.array([place[name] for name in names], dtype=np.int64))
+    units = [("example", number) if name is None else ("group", name) for number, name in enumerate(names)]
+    place = {unit: number for number, unit in enumerate(dict.fromkeys(units))}
+    return settings._replace(clusters=np.array([place[unit] for unit in units], dtype=np.int64))
 
 
 def differences(

@@ -8,7 +8,7 @@ from whether.config import TaskConfig
 from whether.errors import ConfigError, DataError
 from whether.outputs.kinds import output_of
 from whether.prepare.rows import SourceRow
-from whether.prepare.spelling import shown, variants
+from whether.prepare.spelling import folded, shown, variants
 
 SHOWN = 5
 """Labels with variants that an error message names."""
@@ -46,6 +46,37 @@ def respelled(rows: Sequence[SourceRow], spelling: Mapping[str, str]) -> list[So
         else row
         for row in rows
     ]
+
+
+class LabelSpelling:
+    """The labels that are known, as they are spelled, for rows that arrive later."""
+
+    def __init__(self, task: TaskConfig, labels: Sequence[str]):
+        self._merges = task.normalise_labels
+        self._has_labels = output_of(task).classes is not None
+        self._known = {folded(label): label for label in task.labels or labels}
+        self._all = {*(task.labels or labels)}
+
+    def known(self, label: str) -> str:
+        """Return the label as it is known, where the task merges variants."""
+        return self._known.get(folded(label), label) if self._merges and self._has_labels else label
+
+    def add(self, label: str | None) -> None:
+        """Know a label from now on, unless a variant of it is known."""
+        if label is not None and self._has_labels:
+            self._known.setdefault(folded(label), label)
+            self._all.add(label)
+
+    def check(self, label: str | None) -> None:
+        """Know a label from now on. Raises ValueError for another spelling of one that is known."""
+        if label is not None and self._has_labels and label not in self._all:
+            other = self._known.get(folded(label), label)
+            if other != label:
+                raise ValueError(
+                    f"label {shown(label)} differs from {shown(other)} only by case, white space or Unicode form:"
+                    " correct the row, or write `normalise_labels: true` into the task, and put it into the inbox again"
+                )
+            self.add(label)
 
 
 def _message(task: TaskConfig, found: list[list[str]], counts: Counter[str], own: Sequence[SourceRow]) -> str:

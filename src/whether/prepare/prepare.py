@@ -65,7 +65,7 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, co
     profile = _profile(task, read, cleaned)
     profile["rows"] |= {"recent": len(recent), "unseen": len(unseen), "used": len(cleaned.rows)}
     profile |= {"units": describe_units(splits), "splits": describe_splits(splits, record, lengths)}
-    profile["warnings"] = warnings(profile)
+    profile |= {"warnings": warnings(profile), "notes": list(last_lines(profile))}
     # 4. The files.
     for name, examples in (splits | {"recent": recent, "unseen": unseen}).items():
         if examples or name in SPLITS:
@@ -77,7 +77,7 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, co
     write_jsonl(folder / "rejected.jsonl", (bad._asdict() for bad in read.rejected))
     draw_profile(folder, record, splits, profile, lengths)
     # 5. What a person should know.
-    for line in last_lines(profile):
+    for line in profile["notes"]:
         logger.info("%s", line)
     for line in profile["warnings"]:
         logger.warning("WARNING: %s See artifacts/prepare/profile.json.", line)

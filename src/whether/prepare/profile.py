@@ -11,7 +11,7 @@ near_duplicates  threshold; rows that resemble another, groups that they form, l
                  have some); templates: rows that are too many to be near-duplicates of each other, with the threshold
                  above which they stay together, and the first two
 units            by split: groups, and rows without one: what intervals count
-warnings         sentences that a person has to see
+warnings, notes  sentences: what a person has to see; what `prepare` says at its end
 splits           by split: examples; labels (label → count) and majority_share (accuracy of always giving the most
                  frequent label), both null where the task has no labels; input_tokens and target_tokens
                  (mean, p50, p95, max), in the model's tokens, without the prompt around them

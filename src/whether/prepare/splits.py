@@ -61,12 +61,8 @@ def split(
         _stratum(stratum[0], labels): apportion(len(stratum), astuple(shares), minimum)
         for stratum in _strata(examples, seed, labels)
     }
-    placed = [
-        Placed(rows, _place_group(rows, room, labels, draw))
-        for _, draw, _, rows in sorted(
-            ((-len(rows), _draw(name, seed), name, rows) for name, rows in groups.items()), key=lambda item: item[:3]
-        )
-    ]
+    order = sorted(groups, key=lambda name: (-len(groups[name]), _rank(name, seed)))
+    placed = [Placed(groups[name], _place_group(groups[name], room, labels, _draw(name, seed))) for name in order]
     for stratum in _strata(alone, seed, labels):
         placed += _fill(stratum, room[_stratum(stratum[0], labels)])
     fill_gaps(placed, labels, minimum)
@@ -158,8 +154,8 @@ def _stratum(example: Example, labels: Sequence[str]) -> str:
 
 
 def _draw(name: str, seed: int) -> float:
-    """Return the rank of a group as a number in [0, 1)."""
-    return int(_rank(name, seed)[:12], 16) / 16**12
+    """Return a number in [0, 1) that is independent of the rank, in which its first digits count."""
+    return int(_rank(name, seed)[-12:], 16) / 16**12
 
 
 def _rank(name: str, seed: int) -> str:

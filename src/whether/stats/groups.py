@@ -67,7 +67,9 @@ def left_out_means(values: Floats, clusters: Codes) -> Floats:
     groups = int(clusters.max()) + 1
     if groups < 2:
         return np.full((*values.shape[:-1], groups), np.nan)
-    return np.stack([values[..., clusters != group].mean(-1) for group in range(groups)], axis=-1)
+    order, sizes = np.argsort(clusters, kind="stable"), np.bincount(clusters)
+    sums = np.add.reduceat(values[..., order], np.cumsum(sizes) - sizes, axis=-1)
+    return np.asarray((values.sum(-1)[..., None] - sums) / (values.shape[-1] - sizes), dtype=np.float64)
 
 
 def effective_sample_size(n: int, variance: float, spread: ErrorEstimate, level: float) -> float:
