@@ -26,7 +26,7 @@ def test_at_one_only_equal_texts_belong_together() -> None:
     assert parts(found.numbers) == {frozenset({0, 2}), frozenset({1}), frozenset({3})}
 
 
-@pytest.mark.parametrize(("rows", "most"), [(3, 2), (20, 2), (60, 6), (100, 10), (693, 13), (100_000, 2000)])
+@pytest.mark.parametrize(("rows", "most"), [(3, 3), (20, 3), (60, 6), (100, 10), (693, 13), (100_000, 2000)])
 def test_the_largest_cluster(rows: int, most: int) -> None:
     assert largest_cluster(rows) == most
 

@@ -37,8 +37,9 @@ class Clusters(NamedTuple):
 
 
 def largest_cluster(rows: int) -> int:
-    """Return the most rows that near-duplicates of each other may be: a fiftieth, or ten in a set of 100 to 500."""
-    return max(2, rows // 50, min(10, rows // 10))
+    """Return the most rows that near-duplicates of each other may be: a fiftieth, but in a set of less than 500 rows
+    ten, or a tenth, or three."""
+    return max(3, rows // 50, min(10, rows // 10))
 
 
 def cluster(texts: Sequence[str], threshold: float) -> Clusters:
