@@ -58,6 +58,7 @@ def main() -> None:
     """Measure every size and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--smallest", type=float, default=0, help="leave out sizes below this")
     parser.add_argument("--largest", type=float, default=max(SIZES.values()), help="leave out sizes above this")
     parser.add_argument("--model", type=Path, default=ROOT / "artifacts" / "model", help="folder with a tokenizer")
     options = parser.parse_args()
@@ -66,7 +67,7 @@ def main() -> None:
         print("| rows | seconds | of processors | peak memory, MiB | planted near-duplicates found |")
         print("|---:|---:|---:|---:|---:|")
     for name, size in SIZES.items():
-        if size > options.largest:
+        if not options.smallest <= size <= options.largest:
             continue
         measured = measure(size, options.model.resolve())
         found |= {f"{key}_{name}": value for key, value in measured.items()}

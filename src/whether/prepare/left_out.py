@@ -75,14 +75,14 @@ def last_lines(profile: dict[str, Any]) -> Iterator[str]:
     if near["rows"]:
         yield (
             f"near-duplicates: {near['rows']:,} rows in {near['groups']:,} groups (task.near_duplicate="
-            f"{near['threshold']:g}), the largest of {near['largest']:,}; each group is in one split, and intervals"
-            f" count groups; {near['different_answers']:,} groups have different answers"
+            f"{near['threshold']:g}), the largest of {near['largest']:,} rows; {near['different_answers']:,} groups"
+            " have different answers; each group is in one split, and intervals count groups"
         )
     for template in near["templates"]:
         yield (
-            f"template: {template['rows']:,} rows such as {_text(template['first'][0])} are all similar at"
-            f" task.near_duplicate={near['threshold']:g}, too many to be the same; only those more than"
-            f" {template['threshold']:.0%} similar stay together"
+            f"template: {template['rows']:,} rows such as {_text(template['first'][0])} resemble each other at"
+            f" task.near_duplicate={near['threshold']:g}, too many to be the same text; only those that are more than"
+            f" {template['threshold']:.1%} similar stay together"
         )
 
 
