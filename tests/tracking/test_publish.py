@@ -104,7 +104,8 @@ def test_the_pipeline_says_the_verdict(published: Records) -> None:
     artifacts = Path(client(published).download_artifacts(parent.info.run_id, ""))
     assert artifacts.is_relative_to(published.root / "mlartifacts")
     assert {str(file.relative_to(artifacts)) for file in artifacts.rglob("*") if file.is_file()} == {
-        "curve_points.json", "leaderboard.csv", "learning_curve.csv", "metrics.json", "params.yaml", "report.html",
+        "curve_points.json", "data.txt", "leaderboard.csv", "learning_curve.csv", "metrics.json", "params.yaml",
+        "report.html",
         "verdict.json", "plots/accuracy.svg", "plots/learning_curve.svg",
         "prepare/labels.svg", "prepare/profile.json", "prepare/task.json",
     }  # fmt: skip

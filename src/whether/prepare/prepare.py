@@ -66,7 +66,7 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, co
     profile["rows"] |= {"recent": len(recent), "unseen": len(unseen), "used": len(cleaned.rows)}
     profile |= {"units": describe_units(splits), "splits": describe_splits(splits, record, lengths)}
     profile |= {"warnings": warnings(profile), "notes": list(last_lines(profile))}
-    # 4. The files.
+    # 4. The files, and what a person should know.
     for name, examples in (splits | {"recent": recent, "unseen": unseen}).items():
         if examples or name in SPLITS:
             write_jsonl(folder / f"{name}.jsonl", map(_plain, examples))
@@ -76,7 +76,10 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, co
     write_json(folder / "profile.json", profile)
     write_jsonl(folder / "rejected.jsonl", (bad._asdict() for bad in read.rejected))
     draw_profile(folder, record, splits, profile, lengths)
-    # 5. What a person should know.
+    _log(profile)
+
+
+def _log(profile: dict[str, Any]) -> None:
     for line in profile["notes"]:
         logger.info("%s", line)
     for line in profile["warnings"]:

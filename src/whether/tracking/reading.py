@@ -105,9 +105,16 @@ class _Records:
             tags=self.tags | {"answer": verdict.answer, "recommended_arm": verdict.recommended_arm or "none"},
             metrics=(measured(recommended.metrics) if recommended else {}) | self.data(),
             files=files,
-            texts={PARAMS.name: without_credentials(params_file.read_text("utf-8"))} if params_file.exists() else {},
+            texts=({PARAMS.name: without_credentials(params_file.read_text("utf-8"))} if params_file.exists() else {})
+            | self.data_notes(),
             datasets=self.datasets("train", "dev", "test"),
         )
+
+    def data_notes(self) -> dict[str, str]:
+        """Return what `prepare` said of the data at its end, with examples, as a file's text by its name."""
+        profile: dict[str, Any] = read_json(self.artifacts / "prepare" / "profile.json")
+        lines = [*profile.get("warnings", []), *profile.get("notes", [])]
+        return {"data.txt": "".join(f"{line}\n" for line in lines)} if lines else {}
 
     def data(self) -> dict[str, float]:
         """Return what became of the task's rows, with a number for each reason why some are left out."""
