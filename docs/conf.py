@@ -12,6 +12,7 @@ NAVIGATION = {
     "How it decides": ["docs/statistics", "docs/learning_curve", "docs/robustness", "docs/over_time"],
     "Guides": [
         "docs/extending",
+        "docs/duplicates",
         "docs/prompts",
         "docs/baselines",
         "docs/optimise",

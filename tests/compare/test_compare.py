@@ -8,17 +8,21 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydantic import TypeAdapter
 from synthetic_study import REALISTIC, ROOT, compare_and_report, settings, verdict_of, write_study
 
 from whether.compare import measure
 from whether.compare.compare import compare
+from whether.compare.measure import clustered
 from whether.compare.provenance import provenance
 from whether.compare.results import load_results
 from whether.config import Config
 from whether.errors import ConfigError, RecordError
 from whether.records import Verdict, output_folder, read_json, read_jsonl, write_json, write_jsonl
+from whether.stats.inference import mean_interval
+from whether.stats.intervals import InferenceSettings
 
 SCHEMA = ROOT / "docs" / "verdict.schema.json"
 PROMISED = {
@@ -292,6 +296,22 @@ def test_groups_of_test_examples_widen_every_interval_of_quality(artifacts, fold
     assert new.ci_high - new.ci_low > 1.5 * (old.ci_high - old.ci_low)
     assert read_jsonl(tmp_path / "compare" / "outputs.jsonl")[0]["group"].startswith("customer")
     assert after.arms["base-few_shot"].metrics["retention"] == before.arms["base-few_shot"].metrics["retention"]
+
+
+def test_an_example_without_a_group_is_a_unit_by_itself():
+    settings = InferenceSettings()
+    assert clustered([None, None, "x"], settings).clusters is None
+    assert clustered(["x", "y"], settings).clusters is None
+    assert clustered([None, "x", None, "x", "y"], settings).clusters.tolist() == [0, 1, 2, 1, 3]
+
+
+def test_few_near_duplicates_change_an_interval_little():
+    """Of 300 examples six are three pairs: the interval is nearly that of 300 independent ones."""
+    values = np.random.default_rng(0).random(300) < 0.8
+    groups = [f"pair {number // 2}" if number < 6 else None for number in range(300)]
+    alone = mean_interval(values.astype(float), InferenceSettings())
+    paired = mean_interval(values.astype(float), clustered(groups, InferenceSettings()))
+    assert paired == pytest.approx(alone, abs=0.01)
 
 
 @pytest.mark.heavy

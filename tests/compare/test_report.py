@@ -22,7 +22,7 @@ from whether.metrics.format import (
     format_signed,
     format_usd,
 )
-from whether.records import Verdict, read_json, read_jsonl, write_jsonl
+from whether.records import Verdict, read_json, read_jsonl, write_json, write_jsonl
 from whether.report.terminal import print_verdict
 
 ATTACK = "</p><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7 * 7 }}"
@@ -91,6 +91,27 @@ def test_format_and_chance_are_shown(page, folder):
     # Of 30 examples 28 have four right samples of five (12 of 20 ordered pairs agree); two have none that is valid.
     assert metrics["consistency"].value == pytest.approx((28 * 12 / 20 + 2) / 30)
     assert metrics["sensitivity_worst"].n == 30
+
+
+@pytest.mark.heavy
+def test_rows_that_were_left_out_are_a_warning_on_the_page_and_a_reason(tmp_path):
+    artifacts = write_study(tmp_path / "artifacts", sizes=(20, 10, 30))
+    warning = "519 of 735 rows (71%) were left out of the data: 519 <b>."
+    file = artifacts / "prepare" / "profile.json"
+    profile = read_json(file)
+    profile |= {"warnings": [warning], "notes": ["left out: 519 & more"]}
+    profile["units"]["test"] = 25
+    write_json(file, profile)
+    compare_and_report(settings("policy.resamples=100"), artifacts, tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    shown = warning.replace("<b>", "&lt;b&gt;")
+    assert page.count(shown) == 1
+    assert page.index(shown) < page.index('<ul class="reasons">')
+    assert "<li>left out: 519 &amp; more</li>" in page
+    assert (
+        "The 30 test examples are 25 groups of rows that belong together, and intervals and tests count groups." in page
+    )
+    assert warning in read_json(tmp_path / "out" / "verdict.json", Verdict).reasons
 
 
 @pytest.mark.heavy

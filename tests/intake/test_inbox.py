@@ -66,12 +66,12 @@ def test_rows_of_every_kind(config):
         {"text": "will it thunder", "label": "weather"},
         {"text": "play thriller", "label": None},
         {"text": "is there sun", "label": "weather"},
-        {"text": "IS  there rain", "label": "music"},
+        {"text": "is  there rain", "label": "music"},
         {"text": "", "label": "music"},
         {"label": "music"},
         "not json",
         ["a list"],
-        {"text": "will it THUNDER", "label": "weather"},
+        {"text": "will it  thunder", "label": "weather"},
         {"text": ["x"], "label": "music"},
     )
     deliver("b.csv", "text,label", "play bad,music", "one,two,three", "play nothing,", '"play, comma",music')
@@ -121,7 +121,7 @@ def test_inputs_that_come_again_are_arrivals_for_drift_only(config, tiny_model, 
     deliver(
         "a.jsonl",
         {"text": "will it thunder", "label": "weather"},
-        {"text": "will it THUNDER"},
+        {"text": "will  it thunder "},
         {"text": "is there rain", "label": "weather"},  # in the task's own file
         {"text": "is there rain", "label": "weather"},
         {"text": "play thriller"},
@@ -130,11 +130,11 @@ def test_inputs_that_come_again_are_arrivals_for_drift_only(config, tiny_model, 
     assert (counts.labelled, counts.unlabelled, counts.duplicates) == (1, 1, 3)
     repeats = [row for row in collected() if row.destination == "duplicate"]
     assert [(row.row["text"], row.labelled_in_run) for row in repeats] == [
-        ("will it THUNDER", None), ("is there rain", 1), ("is there rain", 1),
+        ("will  it thunder ", None), ("is there rain", 1), ("is there rain", 1),
     ]  # fmt: skip
     items = observed_rows(config, collected())[known:]
     assert sorted((item.text, item.label, item.is_duplicate) for item in items) == sorted(
-        [("will it thunder", "weather", False), ("play thriller", None, False), ("will it THUNDER", None, True)]
+        [("will it thunder", "weather", False), ("play thriller", None, False), ("will  it thunder ", None, True)]
         + 2 * [("is there rain", "weather", True)],
         key=str,
     )

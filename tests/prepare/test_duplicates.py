@@ -1,41 +1,50 @@
-import random
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from rapidfuzz import fuzz
 
-from whether.prepare import duplicates
-from whether.prepare.duplicates import drop_duplicates, drop_near_duplicates, normalised
-from whether.prepare.rows import SourceRow
+from whether.prepare.duplicates import contradictions, drop_duplicates, near_duplicates, normalised, with_groups
+from whether.prepare.rows import SourceRow, example_id
 from whether.records import Example
 
 
-def rows(texts: Sequence[str], targets: Sequence[str] | None = None) -> list[SourceRow]:
+def rows(
+    texts: Sequence[str], targets: Sequence[str] | None = None, groups: Sequence[str | None] | None = None
+) -> list[SourceRow]:
     return [
-        SourceRow(line, Example(str(line), {"text": text}, targets[line - 1] if targets else "a"))
+        SourceRow(
+            line,
+            Example(
+                example_id({"text": text}), {"text": text}, targets[line - 1] if targets else "a",
+                groups[line - 1] if groups else None,
+            ),
+        )
         for line, text in enumerate(texts, 1)
-    ]
+    ]  # fmt: skip
 
 
 def lines(kept: Sequence[SourceRow]) -> list[int]:
     return [row.line for row in kept]
 
 
-def greedy(table: Sequence[SourceRow], threshold: float) -> list[int]:
-    """What is meant, written in the plainest way."""
-    kept: list[SourceRow] = []
-    for row in table:
-        if all(fuzz.token_sort_ratio(normalised(row), normalised(other)) < threshold * 100 for other in kept):
-            kept.append(row)
-    return lines(kept)
+def test_only_equal_rows_with_equal_answers_are_dropped() -> None:
+    found = drop_duplicates(rows(["Play  it", "Play it\n", "play it", "Play it", "stop"], ["a", "a", "a", "b", "c"]))
+    assert lines(found.kept) == [1, 3, 4, 5]
+    assert found.places == [0, 2, 3, 4]
+    assert [(drop.row.line, drop.kept.line) for drop in found.dropped] == [(2, 1)]
 
 
-def test_case_and_white_space_do_not_make_a_difference() -> None:
-    found = drop_duplicates(rows(["Play  it", "play it\n", "stop"], ["a", "b", "c"]))
-    assert lines(found.kept) == [1, 3]
-    assert [(drop.row.line, drop.kept.line, drop.conflict) for drop in found.dropped] == [(2, 1, True)]
+def test_a_text_in_two_unicode_forms_is_one() -> None:
+    assert lines(drop_duplicates(rows(["café", "cafe\u0301", "cafe"])).kept) == [1, 3]
+
+
+def test_earlier_rows_count() -> None:
+    earlier = rows(["play it", "stop"])
+    found = drop_duplicates(rows(["stop", "wait", "play it"], ["a", "a", "b"]), earlier)
+    assert [row.example.inputs["text"] for row in found.kept] == ["wait", "play it"]
+    assert [drop.kept for drop in found.dropped] == [earlier[1]]
+    assert len({row.example.id for row in [*earlier, *found.kept]}) == 4
 
 
 def test_two_inputs_do_not_run_into_each_other() -> None:
@@ -46,32 +55,55 @@ def test_two_inputs_do_not_run_into_each_other() -> None:
     assert lines(drop_duplicates(table).kept) == [1, 2]
 
 
-def test_the_first_of_similar_rows_stays() -> None:
-    table = rows(["Show me movie schedules.", "Will it rain?", "Show me movie schedule.", "it will rain?"])
-    found = drop_near_duplicates(table, 0.9)
-    assert lines(found.kept) == [1, 2]
-    assert [(drop.row.line, drop.kept.line) for drop in found.dropped] == [(3, 1), (4, 2)]
+def test_equal_inputs_with_different_answers_are_told_and_have_ids_of_their_own() -> None:
+    kept = drop_duplicates(rows(["it", "it", "other", "It", "it"], ["a", "b", "a", "c", "c"])).kept
+    assert [lines(same) for same in contradictions(kept)] == [[1, 2, 5]]
+    assert len({row.example.id for row in kept}) == 5
+    assert kept[2].example.id == example_id({"text": "other"})
+    assert drop_duplicates(rows(["it", "it"], ["b", "a"])).kept[0].example.id == kept[1].example.id
 
 
-def test_at_one_only_equal_inputs_count() -> None:
-    assert lines(drop_near_duplicates(rows(["rain will it", "it will rain"]), 1.0).kept) == [1, 2]
+def test_near_duplicates_are_kept_in_one_group() -> None:
+    table = rows(["Show me movie schedules.", "Will it rain?", "show me movie schedule.", "it will rain?", "stop"])
+    found = near_duplicates(table, 0.9)
+    groups = [row.example.group for row in with_groups(table, found.numbers.tolist())]
+    assert groups[0] == groups[2] != groups[1] == groups[3]
+    assert groups[4] is None
+    assert None not in groups[:4]
 
 
-@pytest.mark.heavy
-@pytest.mark.parametrize("threshold", [0.5, 0.8, 0.9])
-@pytest.mark.parametrize("block", [1, 7, 1024])
-def test_blocks_and_lengths_change_nothing(monkeypatch: pytest.MonkeyPatch, threshold: float, block: int) -> None:
-    monkeypatch.setattr(duplicates, "BLOCK", block)
-    generator = random.Random(block)
-    words = ["play", "the", "song", "book", "a", "table", "for", "two", "rain", "tomorrow"]
-    table = rows([" ".join(generator.choices(words, k=generator.randint(1, 9))) for _ in range(300)])
-    found = drop_near_duplicates(table, threshold)
-    assert lines(found.kept) == greedy(table, threshold)
+def test_at_one_only_equal_inputs_belong_together() -> None:
+    table = rows(["rain will it", "it will rain", "Stop", "STOP", "STOP "], list("abcde"))
+    numbers = near_duplicates(table, 1.0).numbers.tolist()
+    assert numbers[3] == numbers[4]
+    assert len(set(numbers)) == 4
+
+
+def test_groups_of_the_task_and_near_duplicates_are_joined_through_each_other() -> None:
+    table = rows(list("uvwxyz"), groups=["k", "k", "b", "b", None, None])
+    found = with_groups(table, [1, 2, 2, 3, 3, 4])
+    assert [row.example.group for row in found] == ["b", "b", "b", "b", "b", None]
+    lone = with_groups(rows(["u", "v"], groups=["k", None]), [1, 2])
+    assert [row.example.group for row in lone] == ["k", None]
+
+
+def test_the_name_of_a_group_does_not_depend_on_the_order_of_rows() -> None:
+    table = rows(["show me it", "show me its"])
+    names = {row.example.group for row in with_groups(table, [0, 0])}
+    assert names == {row.example.group for row in with_groups(table[::-1], [0, 0])}
+    assert len(names) == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from(["x", " x", "X", "é", "e\u0301", "y  z", "y z"]), st.sampled_from("ab"))))
+def test_every_row_is_kept_or_like_one_that_is(pairs: list[tuple[str, str]]) -> None:
+    table = rows([text for text, _ in pairs], [target for _, target in pairs])
+    found = drop_duplicates(table)
+    keys = [(normalised(row), row.example.target) for row in found.kept]
+    assert len(keys) == len(set(keys)) == len({row.example.id for row in found.kept})
     assert len(found.kept) + len(found.dropped) == len(table)
+    assert all((normalised(drop.row), drop.row.example.target) in keys for drop in found.dropped)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.text(alphabet="ab c", min_size=1, max_size=24), max_size=12), st.sampled_from([0.6, 0.75, 0.9]))
-def test_no_two_kept_rows_are_similar(texts: list[str], threshold: float) -> None:
-    table = rows(texts)
-    assert lines(drop_near_duplicates(table, threshold).kept) == greedy(table, threshold)
+@pytest.mark.parametrize("threshold", [0.9, 1.0])
+def test_no_rows(threshold: float) -> None:
+    assert with_groups([], near_duplicates([], threshold).numbers.tolist()) == []

@@ -30,11 +30,11 @@ def done(task: TaskConfig, model: Path, folder: Path, seed: int = 0) -> Path:
 
 @pytest.fixture
 def table(tmp_path: Path) -> TaskConfig:
-    """A label task over a CSV of our own: 2 labels, an exact and a near duplicate, a conflict."""
+    """A label task over a CSV of our own: 2 labels, an equal row, near-duplicates of one label and of both."""
     words = ["sun", "rain", "snow", "wind", "fog", "hail", "storm", "frost", "heat", "cloud"]
     lines = [f"is there {word},weather" for word in words]
     lines += [f"{word} by abba,music" for word in words]
-    lines += ["Is there  SUN,weather", "is there storms,music"]
+    lines += ["is there  sun,weather", "is there storms,music", "Is there SUN,weather"]
     (tmp_path / "rows.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
     return TaskConfig(
         name="t", source=SourceConfig(path=str(tmp_path / "rows.csv")), inputs={"text": "text"}, target="label",
@@ -46,19 +46,24 @@ def table(tmp_path: Path) -> TaskConfig:
 def test_everything_that_later_stages_read_is_there(table: TaskConfig, tiny_model: Path, tmp_path: Path) -> None:
     folder = done(table, tiny_model, tmp_path / "out")
     splits = {name: read_jsonl(folder / f"{name}.jsonl", Example) for name in ("train", "dev", "test")}
-    assert {name: len(examples) for name, examples in splits.items()} == {"train": 12, "dev": 2, "test": 6}
+    assert {name: len(examples) for name, examples in splits.items()} == {"train": 12, "dev": 4, "test": 6}
     task = read_json(folder / "task.json", Task)
     assert task.labels == ["music", "weather"]
     assert task.instruction == "Which of music, weather?"
     profile = read_json(folder / "profile.json")
     assert profile["rows"] == {
-        "read": 22, "collected": 0, "bad": 0, "duplicates": 1, "not_sampled": 0, "near_duplicates": 1, "recent": 0,
-        "unseen": 0, "used": 20,
+        "read": 23, "collected": 0, "bad": 0, "duplicates": 1, "other_split": 0, "not_sampled": 0, "recent": 0,
+        "unseen": 0, "used": 22,
     }  # fmt: skip
-    assert profile["conflicts"]["count"] == 1
-    assert profile["conflicts"]["first"][0] | {"inputs": None, "kept_inputs": None} == {
-        "line": 23, "inputs": None, "target": "music", "kept_line": 8, "kept_inputs": None, "kept_target": "weather",
-    }  # fmt: skip
+    assert profile["left_out"]["duplicates"]["first"] == [
+        {"line": 22, "inputs": {"text": "is there  sun"}, "target": "weather", "like_line": 2}
+    ]
+    near = profile["near_duplicates"]
+    assert (near["rows"], near["groups"], near["largest"], near["different_answers"]) == (4, 2, 2, 1)
+    assert profile["units"]["test"] <= profile["splits"]["test"]["examples"]
+    where = {row.inputs["text"]: (name, row.group) for name, rows in splits.items() for row in rows}
+    assert where["is there storm"] == where["is there storms"] != where["is there sun"] == where["Is there SUN"]
+    assert where["is there fog"][1] is None
     train = profile["splits"]["train"]
     assert train["majority_share"] == max(train["labels"].values()) / train["examples"]
     assert 0 < train["input_tokens"]["p50"] <= train["input_tokens"]["p95"] <= train["input_tokens"]["max"]
@@ -144,12 +149,76 @@ def test_fewer_rows_than_splits_need(table: TaskConfig, tiny_model: Path, tmp_pa
 
 
 @pytest.mark.heavy
+def test_equal_inputs_with_different_answers_are_kept_together_and_told(
+    table: TaskConfig, tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = Path(table.source.path)
+    path.write_text(path.read_text() + "rain by abba,weather\nfog by abba,weather\n")
+    folder = done(replace(table, near_duplicate=1.0), tiny_model, tmp_path / "out")
+    splits = {name: read_jsonl(folder / f"{name}.jsonl", Example) for name in ("train", "dev", "test")}
+    both = [(name, row) for name, rows in splits.items() for row in rows if row.inputs["text"] == "rain by abba"]
+    assert {row.target for _, row in both} == {"music", "weather"}
+    assert len({name for name, _ in both}) == len({row.group for _, row in both}) == 1
+    assert len({row.id for rows in splits.values() for row in rows}) == 24
+    conflicts = read_json(folder / "profile.json")["conflicts"]
+    assert (conflicts["count"], conflicts["rows"], conflicts["ceiling"]) == (2, 4, 22 / 24)
+    assert conflicts["first"][0]["answers"] == [{"line": 13, "target": "music"}, {"line": 25, "target": "weather"}]
+    assert "2 inputs have different answers, such as 'rain by abba' (line 13: music, line 25: weather)" in caplog.text
+    assert "no model can get more than 91.7% of the rows right" in caplog.text
+
+
+@pytest.mark.heavy
+def test_more_than_a_tenth_left_out_is_a_warning(
+    table: TaskConfig, tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = Path(table.source.path)
+    path.write_text(path.read_text() + "sun by abba,music\n" * 3 + ",music\n")
+    folder = done(replace(table, max_bad_rows=1), tiny_model, tmp_path / "out")
+    (warning,) = read_json(folder / "profile.json")["warnings"]
+    assert warning.startswith(
+        "5 of 27 rows (19%) were left out of the data: 1 set aside as bad (rejected.jsonl); 4 equal"
+    )
+    assert f"WARNING: {warning}" in caplog.text
+    assert "left out: 4 equal inputs and equal answer as an earlier row; such as line 22, like line 2" in caplog.text
+
+
+@pytest.mark.heavy
+def test_a_sample_is_counted_and_no_warning(table: TaskConfig, tiny_model: Path, tmp_path: Path) -> None:
+    profile = read_json(done(replace(table, max_rows=12), tiny_model, tmp_path / "out") / "profile.json")
+    assert profile["rows"]["not_sampled"] == profile["left_out"]["not_sampled"]["count"] == 10
+    assert profile["warnings"] == []
+
+
+@pytest.mark.heavy
+def test_rows_of_a_template_are_told_and_are_not_one_group(tiny_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    lines = [
+        f"What is {a} times {b}?,{'even' if a * b % 2 == 0 else 'odd'}" for a in range(11, 21) for b in range(31, 39)
+    ]
+    path.write_text("text,label\n" + "\n".join(lines) + "\n")
+    task = TaskConfig(
+        name="t", source=SourceConfig(path=str(path)), inputs={"text": "text"}, target="label", output="label",
+        instruction="Which of {labels}?", max_new_tokens=64,
+    )  # fmt: skip
+    profile = read_json(done(task, tiny_model, tmp_path / "out") / "profile.json")
+    (template,) = profile["near_duplicates"]["templates"]
+    assert template["rows"] == profile["rows"]["used"] == 80
+    assert profile["near_duplicates"]["largest"] <= 8
+    assert any("template: 80 rows such as 'What is 11 times 31?'" in note for note in profile["notes"])
+    assert {name: split["examples"] for name, split in profile["splits"].items()} == {
+        "train": 44,
+        "dev": 12,
+        "test": 24,
+    }
+
+
+@pytest.mark.heavy
 def test_rejected_rows_are_kept_for_the_user(table: TaskConfig, tiny_model: Path, tmp_path: Path) -> None:
     with Path(table.source.path).open("a") as stream:
         stream.write(",music\n")
     folder = done(replace(table, max_bad_rows=1), tiny_model, tmp_path / "out")
     assert [json.loads(line) for line in (folder / "rejected.jsonl").read_text().splitlines()] == [
-        {"line": 24, "reason": "the input is empty (text)", "row": {"text": "", "label": "music"}}
+        {"line": 25, "reason": "the input is empty (text)", "row": {"text": "", "label": "music"}}
     ]
 
 
@@ -176,11 +245,11 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
-        ("snips", (689, 345)),
-        ("snips_json", (689, 345)),
+        ("snips", (693, 347)),
+        ("snips_json", (693, 346)),
         ("negation", (600, 180)),
         ("arithmetic", (600, 180)),
-        ("fever", (691, 207)),
+        ("fever", (700, 210)),
     ],
 )
 def test_shipped_tasks_prepare_and_their_targets_count_as_right(

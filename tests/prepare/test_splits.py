@@ -119,3 +119,75 @@ def test_a_split_without_a_label_is_one_error() -> None:
     sizes = {f"customer{number}": 1 for number in range(7)} | {"rare": 7}
     with pytest.raises(DataError, match="none of b"):
         split(grouped(sizes), SplitConfig(), 0, ["a", "b"])
+
+
+def clustered(rows: int, seed: int) -> list[Example]:
+    """Return rows of three labels of which about two in five are in clusters of 2 to 12, some with several labels."""
+    generator = random.Random(seed)
+    examples: list[Example] = []
+    while len(examples) < rows:
+        size = generator.choice([1] * 12 + [2, 2, 3, 4, 12])
+        label, name = generator.choice("aaabbc"), f"group {seed}-{len(examples)}"
+        for _ in range(size):
+            number = len(examples)
+            target = label if generator.random() < 0.8 else generator.choice("abc")
+            examples.append(Example(f"{seed}-{number}", {"t": str(number)}, target, name if size > 1 else None))
+    return examples
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_clusters_stay_together_and_shares_and_labels_are_as_asked(seed: int) -> None:
+    examples = clustered(600, seed)
+    shares = SplitConfig(train=0.55, dev=0.15, test=0.3)
+    splits = split(examples, shares, seed, list("abc"))
+    groups = {name: {row.group for row in splits[name]} - {None} for name in SPLITS}
+    assert not groups["train"] & groups["dev"] | groups["train"] & groups["test"] | groups["dev"] & groups["test"]
+    assert sum(map(len, splits.values())) == len(examples)
+    whole = Counter(row.target for row in examples)
+    for name in SPLITS:
+        share = getattr(shares, name)
+        assert len(splits[name]) == pytest.approx(share * len(examples), abs=2)
+        for label, count in Counter(row.target for row in splits[name]).items():
+            assert count == pytest.approx(share * whole[label], abs=3)
+
+
+def test_clusters_are_drawn_into_every_split_in_proportion() -> None:
+    """A split that gets none of the clusters would be another kind of test."""
+    examples = [row for seed in range(40) for row in clustered(200, seed)]
+    splits = split(examples, SplitConfig(), 0, list("abc"))
+    inside = {name: sum(row.group is not None for row in rows) / len(rows) for name, rows in splits.items()}
+    whole = sum(row.group is not None for row in examples) / len(examples)
+    assert inside == pytest.approx(dict.fromkeys(SPLITS, whole), abs=0.06)
+
+
+def test_clusters_change_no_split_of_the_others_much() -> None:
+    examples = make({"a": 200, "b": 200})
+    before = split(examples, SplitConfig(), 0, ["a", "b"])
+    pairs = [
+        Example(row.id, row.inputs, row.target, f"pair {row.target} {int(row.id[1:]) // 2}") for row in examples[:8]
+    ]
+    after = split([*pairs, *examples[8:]], SplitConfig(), 0, ["a", "b"])
+    where = {row.id: name for name, rows in after.items() for row in rows}
+    assert sum(where[row.id] != name for name, rows in before.items() for row in rows) <= 12
+
+
+def test_a_split_without_a_label_takes_a_group_that_another_can_spare() -> None:
+    """Three groups have all rows of the label c, so each split needs one of them, whatever is drawn."""
+    examples = make({"a": 60, "b": 60})
+    rare = [Example(f"c{number}", {"t": "c"}, "c", f"rare {number // 4}") for number in range(12)]
+    for seed in range(20):
+        splits = split([*examples, *rare], SplitConfig(), seed, list("abc"))
+        assert {name: sum(row.target == "c" for row in rows) for name, rows in splits.items()} == dict.fromkeys(
+            SPLITS, 4
+        )
+
+
+def test_a_label_that_is_one_cluster_is_an_error_that_says_what_to_do() -> None:
+    examples = [*make({"a": 60, "b": 60}), *(Example(f"c{number}", {}, "c", "alike") for number in range(6))]
+    with pytest.raises(DataError, match=r"none of c: add rows .*task\.near_duplicate=1\.0"):
+        split(examples, SplitConfig(), 0, list("abc"))
+
+
+def test_a_text_task_with_clusters() -> None:
+    examples = [Example(str(n), {"t": str(n)}, f"answer {n}", f"g{n // 3}" if n < 12 else None) for n in range(40)]
+    assert [len(part) for part in split(examples, SplitConfig(), 0, []).values()] == pytest.approx([22, 6, 12], abs=1)

@@ -76,7 +76,8 @@ class Records:
             write_jsonl(folder / f"{split}.jsonl", rows)
         task = Task("snips", "label", "accuracy", "Which intent?", "", LABELS, None, None, 16, inputs=["text"])
         write_json(folder / "task.json", task)
-        write_json(folder / "profile.json", {"rows": {"train": 60, "dev": 15, "test": 30}, "labels": LABELS})
+        rows = {"read": 110, "duplicates": 5, "used": 105}
+        write_json(folder / "profile.json", {"rows": rows, "units": {"test": 28}, "notes": ["5 left out"]})
         write_text(folder / "labels.svg", SVG)
 
     def write_finetune(self, name: str, seed: int = 0) -> None:

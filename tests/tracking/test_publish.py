@@ -104,7 +104,8 @@ def test_the_pipeline_says_the_verdict(published: Records) -> None:
     artifacts = Path(client(published).download_artifacts(parent.info.run_id, ""))
     assert artifacts.is_relative_to(published.root / "mlartifacts")
     assert {str(file.relative_to(artifacts)) for file in artifacts.rglob("*") if file.is_file()} == {
-        "curve_points.json", "leaderboard.csv", "learning_curve.csv", "metrics.json", "params.yaml", "report.html",
+        "curve_points.json", "data.txt", "leaderboard.csv", "learning_curve.csv", "metrics.json", "params.yaml",
+        "report.html",
         "verdict.json", "plots/accuracy.svg", "plots/learning_curve.svg",
         "prepare/labels.svg", "prepare/profile.json", "prepare/task.json",
     }  # fmt: skip
@@ -430,7 +431,8 @@ def test_without_git_dvc_or_a_recommended_arm(records: Records) -> None:
     publish_records(records)
     parent = named(records)["pipeline"]
     assert parent.info.run_name.endswith("no-commit")
-    assert parent.data.metrics == {}
+    counted = {"data/read": 110, "data/duplicates": 5, "data/used": 105, "data/test_groups": 28}
+    assert parent.data.metrics == counted
     assert "About 1,200 more labelled test examples" in parent.data.tags["mlflow.note.content"]
     assert parent.inputs.dataset_inputs[0].dataset.digest == "a" * 32
 

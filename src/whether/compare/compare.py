@@ -139,7 +139,8 @@ def reach_verdict(
         )
         + raced_sentences(study.raced)
         + failed_sentences(study, artifacts)
-        + [f"The constraint on {name} is not checked yet: it is measured after the arms." for name in unchecked],
+        + [f"The constraint on {name} is not checked yet: it is measured after the arms." for name in unchecked]
+        + study.profile.get("warnings", []),
         task=study.task.name,
         model=config.model.name,
         arms=arms,

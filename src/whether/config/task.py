@@ -97,14 +97,18 @@ class TaskConfig:
     """Most tokens of an answer."""
     group: str | None = None
     """Column whose equal values belong together (a customer, a document): they go into one split, and intervals and
-    tests take the group as their unit. None: every row is independent of the others."""
+    tests take the group as their unit. None: only near-duplicates belong together (`near_duplicate`)."""
     splits: SplitConfig = field(default_factory=SplitConfig)
     max_rows: Annotated[int, Field(ge=10)] | None = None
     """Use a seeded, stratified sample of at most so many rows; None: all."""
     max_bad_rows: Annotated[int, Field(ge=0)] = 0
     """So many bad rows are set aside (artifacts/prepare/rejected.jsonl) before prepare stops."""
     near_duplicate: Annotated[float, Field(gt=0, le=1)] = 0.9
-    """Two inputs at least this similar (rapidfuzz token-sort ratio / 100) count as one; 1.0: only equal ones."""
+    """Rows whose inputs are as similar as this (rapidfuzz token-sort ratio / 100) stay in one split and count as one
+    group; 1.0: only those with equal inputs. None is left out for it."""
+    normalise_labels: bool = False
+    """Merge labels that differ only by case, white space or Unicode form, under the spelling of `labels`, or else the
+    most frequent one. False: such labels are an error."""
 
     def __post_init__(self) -> None:
         if not self.inputs:

@@ -19,6 +19,7 @@ from whether.errors import RecordError
 from whether.outputs.kinds import output_of
 from whether.prepare.collected import collected_file, read_collected
 from whether.prepare.duplicates import normalised
+from whether.prepare.labels import LabelSpelling, one_spelling, respelled
 from whether.prepare.rows import SourceRow, example_id, example_reader, read_examples, read_inputs, target_text
 from whether.records import (
     CollectedRow,
@@ -70,7 +71,8 @@ def plan_intake(config: Config, run: int, now: datetime, collected: Path | None 
     task = config.task
     file = collected or collected_file(task)
     before = read_collected(file)
-    known = _KnownRows(task, read_examples(task).rows, before, file)
+    source = read_examples(task).rows
+    known = _KnownRows(task, respelled(source, one_spelling(task, source)), before, file)
     plan = IntakePlan(list(before), IntakeCounts(), arrived_files(Path(config.retrain.inbox)))
     for path in plan.files:
         for line in read_lines(path):
@@ -137,6 +139,9 @@ class _KnownRows:
         self._source = {normalised(row): row.example.target for row in source}
         self.source_labels = {row.example.target for row in source}
         self.rows = [row for row in collected if row.destination != "duplicate"]
+        self._spelling = LabelSpelling(task, sorted(self.source_labels))
+        for row in self.rows:
+            self._spelling.add(self.target(row))
         self.duplicate_rows = [row for row in collected if row.destination == "duplicate"]
         self._read_before = Counter((row.id, row.labelled_in_run or row.run, row.file) for row in collected)
         """Arrivals of a run from a file: they are there already when a run that was killed reads the file again."""
@@ -150,13 +155,14 @@ class _KnownRows:
             raise ValueError(line.reason)
         inputs = read_inputs(self._task, line.row)
         labelled = _has_target(self._task, line.row)
-        target = self._read(line.row).target if labelled else None
+        target = self._spelling.known(self._read(line.row).target) if labelled else None
         if target is not None and self._task.labels is not None and target not in self._task.labels:
             self.unknown[target] += 1
             raise ValueError(
                 f"label {target!r} is not among task.labels: add it to conf/task, or correct the row, and put it"
                 " into the inbox again"
             )
+        self._spelling.check(target)
         key = self._key(inputs)
         place = self._place.get(key)
         answer = self._source.get(key) if place is None else self.target(self.rows[place])
@@ -191,7 +197,7 @@ class _KnownRows:
 
     def target(self, row: CollectedRow) -> str | None:
         """Return the right answer to a collected row; None where it is unlabelled."""
-        return None if row.destination == "unlabelled" else self._read(row.row).target
+        return None if row.destination == "unlabelled" else self._spelling.known(self._read(row.row).target)
 
     def _key(self, inputs: dict[str, str]) -> str:
         return normalised(SourceRow(0, Example("", inputs, "")))

@@ -1,117 +1,120 @@
-"""Inputs that are there twice, exactly or nearly: one of them would give away the other's answer across splits."""
+"""Rows that are there twice, and rows that resemble each other: what is dropped, what is noise, what stays together.
 
-import math
-from bisect import bisect_left, bisect_right
+Equal inputs with equal answers are one row, and one of them is kept. Equal inputs with different answers are all kept:
+they are noise in the labels, which no model can get right. Inputs that are nearly the same are kept too, since one word
+may be what the answer depends on; they form a group, so that none of them gives away another across splits.
+"""
+
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
+from whether.prepare.clusters import Template, cluster, joined
 from whether.prepare.rows import SourceRow
-
-BLOCK = 1024
-"""Rows compared at once; memory is BLOCK × rows bytes at most."""
+from whether.prepare.similar import Codes
+from whether.records import sha256_json
 
 
 class Dropped(NamedTuple):
-    """A row that resembles an earlier one."""
+    """A row that is left out because of another one."""
 
     row: SourceRow
     kept: SourceRow
-
-    @property
-    def conflict(self) -> bool:
-        """Whether the two disagree about the answer."""
-        return self.row.example.target != self.kept.example.target
 
 
 class Distinct(NamedTuple):
     """What is left, in the order of the file, and what was dropped."""
 
     kept: list[SourceRow]
+    """No two have the same id."""
+    places: list[int]
+    """Of these, among the rows that were given."""
     dropped: list[Dropped]
 
 
+class NearDuplicates(NamedTuple):
+    """Which of some rows resemble each other."""
+
+    numbers: Codes
+    """Of each row, the number of its cluster, shape (rows,)."""
+    templates: list[Template]
+
+
 def normalised(row: SourceRow) -> str:
-    """Return a row's inputs as they are compared: case and runs of white space do not count."""
-    return "\n".join(" ".join(text.casefold().split()) for text in row.example.inputs.values())
+    """Return a row's inputs as far as two have to agree to be equal: white space and Unicode forms do not count."""
+    return "\n".join(_plain(text) for text in row.example.inputs.values())
 
 
-def drop_duplicates(rows: Sequence[SourceRow]) -> Distinct:
-    """Keep the first of all rows with equal normalised inputs."""
-    first: dict[str, SourceRow] = {}
-    dropped = [Dropped(row, kept) for row in rows if (kept := first.setdefault(normalised(row), row)) is not row]
-    return Distinct(list(first.values()), dropped)
+def drop_duplicates(rows: Sequence[SourceRow], earlier: Sequence[SourceRow] = ()) -> Distinct:
+    """Keep the first of all rows with equal inputs and equal answers, none that is among `earlier` ones already.
 
-
-def drop_near_duplicates(rows: Sequence[SourceRow], threshold: float) -> Distinct:
-    """Keep a row if it is less similar than `threshold` to every row kept before it, so that no two kept ones are.
-
-    Similarity is rapidfuzz's token-sort ratio / 100 of the normalised inputs: 1 minus the share of characters that an
-    edit by insertions and deletions touches, with words sorted. Quadratic in the number of rows, with memory for one
-    block; two texts whose lengths alone rule the similarity out are not compared. At 1.0 nothing is dropped: equal
-    inputs are gone already, and the same words in another order are not equal.
+    Rows with the same inputs and different answers, which are both kept, get ids of inputs and answer.
     """
+    first = {(normalised(row), row.example.target): row for row in reversed(earlier)}
+    origins = [first.setdefault((normalised(row), row.example.target), row) for row in rows]
+    places = [place for place, (row, origin) in enumerate(zip(rows, origins, strict=True)) if row is origin]
+    dropped = [Dropped(row, origin) for row, origin in zip(rows, origins, strict=True) if row is not origin]
+    seen = Counter(row.example.id for row in first.values())
+    kept = [row if seen[row.example.id] == 1 else _with_own_id(row) for row in map(rows.__getitem__, places)]
+    return Distinct(kept, places, dropped)
+
+
+def contradictions(rows: Sequence[SourceRow]) -> list[list[SourceRow]]:
+    """Return the rows of equal inputs that have different answers, a list for each input."""
+    answers: defaultdict[str, list[SourceRow]] = defaultdict(list)
+    for row in rows:
+        answers[normalised(row)].append(row)
+    return [found for found in answers.values() if len({row.example.target for row in found}) > 1]
+
+
+def near_duplicates(rows: Sequence[SourceRow], threshold: float) -> NearDuplicates:
+    """Return which rows belong together: at least `threshold` similar, directly or through others; at 1, equal ones.
+
+    Similarity is rapidfuzz's token-sort ratio / 100 of the inputs in small letters: 1 minus the share of characters
+    that an edit by insertions and deletions touches, with words sorted. `whether.prepare.clusters` says what becomes of
+    a cluster that takes in too many rows.
+    """
+    equal = [normalised(row) for row in rows]
     if threshold == 1:
-        return Distinct(list(rows), [])
-    texts = [" ".join(sorted(normalised(row).split())) for row in rows]
-    kept: list[int] = []  # by length of text
-    resembled: dict[int, int] = {}
-    for start in range(0, len(rows), BLOCK):
-        block = range(start, min(start + BLOCK, len(rows)))
-        resembled |= _near_duplicates_kept(sorted(block, key=lambda index: len(texts[index])), kept, texts, threshold)
-        fresh = [index for index in block if index not in resembled]
-        resembled |= _near_duplicates_earlier(fresh, texts, threshold)
-        kept = sorted([*kept, *(index for index in fresh if index not in resembled)], key=lambda i: len(texts[i]))
-    return Distinct(
-        [row for index, row in enumerate(rows) if index not in resembled],
-        [Dropped(rows[index], rows[other]) for index, other in sorted(resembled.items())],
-    )
+        return NearDuplicates(*cluster(equal, 1))
+    found = cluster([" ".join(sorted(text.casefold().split())) for text in equal], threshold)
+    return NearDuplicates(*found)
 
 
-def _near_duplicates_kept(
-    block: Sequence[int], kept: Sequence[int], texts: Sequence[str], threshold: float
-) -> dict[int, int]:
-    """Return index → most similar kept index, for what is too similar. Both sequences go by length of text."""
-    lengths = [len(texts[index]) for index in kept]
-    # A difference in length alone costs similarity: |a - b| / (a + b) of it.
-    reach = (2 - threshold) / threshold
-    found = {}
-    for start in range(0, len(block), 64):
-        part = block[start : start + 64]
-        low = bisect_left(lengths, math.floor(len(texts[part[0]]) / reach))
-        window = kept[low : bisect_right(lengths, math.ceil(len(texts[part[-1]]) * reach))]
-        if not window:
-            continue
-        similarity = _similarity([texts[index] for index in part], [texts[index] for index in window], threshold)
-        best = similarity.argmax(axis=1)
-        for position, index in enumerate(part):
-            if similarity[position, best[position]] > 0:
-                found[index] = window[best[position]]
-    return found
+def with_groups(rows: Sequence[SourceRow], numbers: Sequence[object]) -> list[SourceRow]:
+    """Return rows with the group of each: what its cluster and the task's own group join, None for a single row.
+
+    `numbers` has the cluster of each.
+    It has the name of the task's group, the first one by name where near-duplicates join several.
+    """
+    own = [row.example.group for row in rows]
+    together = joined(len(rows), numbers, own)
+    sizes = np.bincount(together, minlength=1)
+    names: dict[int, str] = {}
+    for number, row in zip(together.tolist(), rows, strict=True):
+        if sizes[number] > 1 or row.example.group is not None:
+            # A digit before the name puts those of the task first.
+            name = f"1{row.example.id}" if row.example.group is None else f"0{row.example.group}"
+            names[number] = min(name, names.get(number, name))
+    return [
+        _in_group(row, names[number]) if number in names else row
+        for number, row in zip(together.tolist(), rows, strict=True)
+    ]
 
 
-def _near_duplicates_earlier(indices: Sequence[int], texts: Sequence[str], threshold: float) -> dict[int, int]:
-    """Return index → earlier index that stays, for what is too similar among `indices` themselves."""
-    selected = [texts[index] for index in indices]
-    similar = _similarity(selected, selected, threshold) > 0
-    found: dict[int, int] = {}
-    stays = np.zeros(len(indices), dtype=bool)
-    for position, index in enumerate(indices):
-        matches = np.flatnonzero(similar[position] & stays)
-        if len(matches):
-            found[index] = indices[int(matches[0])]
-        else:
-            stays[position] = True
-    return found
+def _in_group(row: SourceRow, name: str) -> SourceRow:
+    group = name[1:] if name[0] == "0" else f"near-duplicates of {name[1:]}"
+    return row._replace(example=replace(row.example, group=group))
 
 
-def _similarity(
-    queries: list[str], choices: list[str], threshold: float
-) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
-    """Return similarities, [len(queries), len(choices)]; 0 below the threshold."""
-    from rapidfuzz import fuzz, process
+def _with_own_id(row: SourceRow) -> SourceRow:
+    example = row.example
+    return row._replace(example=replace(example, id=sha256_json([example.inputs, example.target])[:12]))
 
-    return process.cdist(
-        queries, choices, scorer=fuzz.ratio, score_cutoff=threshold * 100, dtype=np.float32, workers=-1
-    )
+
+def _plain(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split())

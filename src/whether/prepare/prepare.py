@@ -10,7 +10,8 @@ rejected.jsonl                         `rows.Rejected`: line, reason, row
 lines.jsonl                            `records.RowPlace`: where each example of a split stands in the data
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,86 +19,94 @@ from whether.config import TaskConfig
 from whether.config.output import output_component
 from whether.errors import ConfigError, DataError, near_matches
 from whether.outputs.kinds import output_of
-from whether.prepare.collected import collected_file, partition, read_collected, rows_of_split, usable
-from whether.prepare.duplicates import drop_duplicates, drop_near_duplicates
+from whether.prepare.clean import Cleaned, Rows, clean, read_all
+from whether.prepare.collected import Arrived, collected_file
+from whether.prepare.gaps import SPLITS
+from whether.prepare.left_out import last_lines, warnings
 from whether.prepare.plots import draw_profile
-from whether.prepare.profile import describe_conflicts, describe_splits, token_lengths
-from whether.prepare.rows import SourceRow, read_examples
-from whether.prepare.splits import draw_sample, split
+from whether.prepare.profile import (
+    describe_conflicts,
+    describe_near_duplicates,
+    describe_splits,
+    describe_units,
+    token_lengths,
+)
+from whether.prepare.rows import SourceRow
 from whether.records import COLLECTED, Example, RowPlace, Task, to_builtins, write_json, write_jsonl
+
+logger = logging.getLogger(__name__)
 
 
 def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, collected: Path = COLLECTED) -> None:
     """Read, check, clean, sample, split and describe a task's rows, and add those that were collected since.
 
-    The sample is drawn before near duplicates are dropped, a step whose cost is quadratic, so it may end up smaller
-    than `max_rows`. Raises DataError for rows that do not fit the task or are too few, ConfigError for a task that
-    does not fit them.
+    What was left out, and what a person should know of the data, is logged. Raises DataError for rows that do not fit
+    the task or are too few, ConfigError for a task that does not fit them.
     """
     from transformers import AutoTokenizer
 
-    # 1. Rows of the task's file, those that were collected since, and the labels of both.
-    table = read_examples(task)
-    file = collected_file(task, collected)
-    arrived = usable(task, read_collected(file), file)
-    later = [row for rows in arrived.values() for row in rows]
-    labels = _labels(task, [*table.rows, *later])
+    # 1. Rows, labels, and what is used of them.
+    read = read_all(task, collected)
+    labels = _labels(task, read.rows)
     _check_unseen(task, labels)
-    own_labels = _labels_of_source(labels, table.rows, later)
-    # 2. Duplicates go before the sample is drawn, near duplicates after it. Collected rows are never sampled out.
-    distinct = drop_duplicates([*table.rows, *later])
-    own, kept_later = partition(distinct.kept, arrived)
-    sample = draw_sample(own, task.max_rows, seed, own_labels)
-    far = drop_near_duplicates([*sample, *kept_later], task.near_duplicate)
-    own, fresh = partition(far.kept, arrived)
-    # 3. The splits: own rows by chance, collected ones where they were put when they arrived.
-    splits = split([row.example for row in own], task.splits, seed, own_labels)
-    for name in ("train", "dev"):
-        splits[name] += rows_of_split(name, fresh, arrived, splits["test"])
-    recent = rows_of_split("recent", fresh, arrived, splits["test"])
-    # 4. Rows of labels that are left out of everything but a test of their own.
-    labels = _labels_with_examples(labels, far.kept, later)
+    cleaned = clean(task, seed, read, labels)
+    # 2. Rows of labels that are left out of everything but a test of their own.
+    splits = cleaned.splits
+    labels = _labels_with_examples(labels, cleaned.rows, read.later)
     seen = [label for label in labels if label not in task.unseen_labels]
     unseen = [row for name in ("dev", "test") for row in splits[name] if row.target in task.unseen_labels]
-    for rows in (*splits.values(), recent):
+    for rows in splits.values():
         rows[:] = [row for row in rows if row.target not in task.unseen_labels]
+    recent = splits.pop("recent")
 
-    # 5. The task as all later stages read it, and the profile.
+    # 3. The task as all later stages read it, and the profile.
     record = _task(task, seen)
     tokenizer = AutoTokenizer.from_pretrained(model_folder, local_files_only=True)
-    lengths = token_lengths(tokenizer, record, far.kept)
-    profile = {
-        "rows": {
-            "read": len(table.rows) + len(table.rejected),
-            "collected": len(later),
-            "bad": len(table.rejected),
-            "duplicates": len(distinct.dropped),
-            "not_sampled": len(distinct.kept) - len(kept_later) - len(sample),
-            "near_duplicates": len(far.dropped),
-            "recent": len(recent),
-            "unseen": len(unseen),
-            "used": len(far.kept),
-        },
-        "conflicts": describe_conflicts([*distinct.dropped, *far.dropped]),
-        "splits": describe_splits(splits, record, lengths),
-    }
-    # 6. The files.
-    for name, examples in splits.items():
-        write_jsonl(folder / f"{name}.jsonl", map(_plain, examples))
-    if recent:
-        write_jsonl(folder / "recent.jsonl", map(_plain, recent))
+    lengths = token_lengths(tokenizer, record, cleaned.rows)
+    profile = _profile(task, read, cleaned)
+    profile["rows"] |= {"recent": len(recent), "unseen": len(unseen), "used": len(cleaned.rows)}
+    profile |= {"units": describe_units(splits), "splits": describe_splits(splits, record, lengths)}
+    profile |= {"warnings": warnings(profile), "notes": list(last_lines(profile))}
+    # 4. The files, and what a person should know.
+    for name, examples in (splits | {"recent": recent, "unseen": unseen}).items():
+        if examples or name in SPLITS:
+            write_jsonl(folder / f"{name}.jsonl", map(_plain, examples))
     if unseen:
-        write_jsonl(folder / "unseen.jsonl", map(_plain, unseen))
         write_json(folder / "unseen_task.json", _task(task, labels))
     write_json(folder / "task.json", record)
     write_json(folder / "profile.json", profile)
-    write_jsonl(folder / "rejected.jsonl", (bad._asdict() for bad in table.rejected))
-    came = {id(row) for row in later}
-    write_jsonl(
-        folder / "lines.jsonl",
-        (RowPlace(row.example.id, str(file if id(row) in came else task.source.path), row.line) for row in far.kept),
-    )
+    write_jsonl(folder / "rejected.jsonl", (bad._asdict() for bad in read.rejected))
+    write_jsonl(folder / "lines.jsonl", _places(task, cleaned, collected_file(task, collected)))
     draw_profile(folder, record, splits, profile, lengths)
+    _log(profile)
+
+
+def _places(task: TaskConfig, cleaned: Cleaned, collected: Path) -> Iterator[RowPlace]:
+    """Yield where each row that is used stands."""
+    for row in cleaned.own:
+        yield RowPlace(row.example.id, str(task.source.path), row.line)
+    for arrived in cleaned.later:
+        yield RowPlace(arrived.row.example.id, str(collected), arrived.row.line)
+
+
+def _log(profile: dict[str, Any]) -> None:
+    for line in profile["notes"]:
+        logger.info("%s", line)
+    for line in profile["warnings"]:
+        logger.warning("WARNING: %s See artifacts/prepare/profile.json.", line)
+
+
+def _profile(task: TaskConfig, read: Rows, cleaned: Cleaned) -> dict[str, Any]:
+    """Return what the profile says of the rows as a whole."""
+    counts = {reason: cleaned.left_out[reason]["count"] for reason in cleaned.left_out}
+    return {
+        "rows": {"read": len(read.own) + len(read.rejected), "collected": len(read.later), **counts},
+        "left_out": cleaned.left_out,
+        "conflicts": describe_conflicts(cleaned.rows, cleaned.splits["test"]),
+        "near_duplicates": describe_near_duplicates(
+            cleaned.rows, cleaned.clusters, cleaned.templates, task.near_duplicate
+        ),
+    }
 
 
 def _plain(example: Example) -> dict[str, Any]:
@@ -124,15 +133,9 @@ def _check_unseen(task: TaskConfig, labels: list[str]) -> None:
         raise ConfigError("task.unseen_labels: at least two labels have to be left")
 
 
-def _labels_of_source(labels: list[str], rows: Sequence[SourceRow], later: Sequence[SourceRow]) -> list[str]:
-    """Return the labels that the task's own file has to have examples of: not those that only came later."""
-    came, own = {row.example.target for row in later}, {row.example.target for row in rows}
-    return [label for label in labels if label in own or label not in came]
-
-
-def _labels_with_examples(labels: list[str], kept: Sequence[SourceRow], later: Sequence[SourceRow]) -> list[str]:
+def _labels_with_examples(labels: list[str], kept: Sequence[SourceRow], later: Sequence[Arrived]) -> list[str]:
     """Return the labels without those that only came later and whose rows all resemble others, so that none is left."""
-    came, left = {row.example.target for row in later}, {row.example.target for row in kept}
+    came, left = {arrived.row.example.target for arrived in later}, {row.example.target for row in kept}
     return [label for label in labels if label in left or label not in came]
 
 

@@ -9,6 +9,8 @@ from whether.chat.templates import render_template
 from whether.config import TaskConfig
 from whether.errors import DataError, near_matches
 from whether.outputs.kinds import output_of
+from whether.outputs.output import OutputKind
+from whether.prepare.spelling import known_spelling
 from whether.records import Example, sha256_json
 from whether.sources.tables import location, read_rows
 
@@ -70,11 +72,11 @@ def read_examples(task: TaskConfig) -> Table:
 
 def example_reader(task: TaskConfig, path: Path) -> Callable[[dict[str, Any]], Example]:
     """Return what makes an example of a row's columns; a ValueError says why a row does not fit the task."""
-    kind = output_of(task)
+    kind, spell = output_of(task), known_spelling(task)
 
     def read(columns: dict[str, Any]) -> Example:
         inputs = read_inputs(task, columns)
-        target = kind.parse_target(target_text(task, columns, path))
+        target = kind.parse_target(spell(target_text(task, columns, path, kind)))
         if not isinstance(target, str):
             raise ValueError(
                 f"{type(kind).__qualname__} (output: {task.output}) reads its target as {target!r}, no text"
@@ -117,11 +119,14 @@ def _group(task: TaskConfig, columns: dict[str, Any]) -> str | None:
     return group
 
 
-def target_text(task: TaskConfig, columns: dict[str, Any], path: Path) -> str:
-    """Return a row's target as it is in the data. Raises ValueError where it is missing."""
+def target_text(task: TaskConfig, columns: dict[str, Any], path: Path, kind: OutputKind | None = None) -> str:
+    """Return a row's target as it is in the data. Raises ValueError where it is missing.
+
+    `kind` is that of the task's output, which takes longer to make than a row to read.
+    """
     if "{{" in task.target:
         target = render_template(task.target, columns, f"task.target over the columns of {path}")
-    elif output_of(task).structured and isinstance(columns.get(task.target), (dict, list)):
+    elif (kind or output_of(task)).structured and isinstance(columns.get(task.target), (dict, list)):
         target = json.dumps(columns[task.target])
     else:
         target = _text(columns, task.target)

@@ -19,7 +19,7 @@ class Example:
     target: str
     """The right answer as text; canonical JSON for a `json` task."""
     group: str | None = None
-    """What it belongs to, such as a customer or a document, where the task's `group` names a column."""
+    """What it belongs to: its near-duplicates, and a customer or a document where the task's `group` names a column."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from whether.bundle.process import BundleProcess
 from whether.compare.provenance import model_hash
 from whether.config import Config
 from whether.prepare.collected import collected_file
+from whether.prepare.labels import LabelSpelling, one_spelling, respelled
 from whether.prepare.rows import example_reader, read_examples, read_inputs
 from whether.records import ARTIFACTS, Champion, CollectedRow, Example, Finding, RetrainingRun
 from whether.retrain.triggers import Evidence, ObservedRow, evaluate
@@ -93,11 +94,15 @@ def _model_hash(config: Config, bundle: Bundle | None) -> str:
 
 def observed_rows(config: Config, rows: Sequence[CollectedRow]) -> list[ObservedRow]:
     """Return every row as triggers see it, as often as it came: first those that the task started with."""
-    found = [_observed(row.example, 0, 0, labelled=True) for row in read_examples(config.task).rows]
+    source = read_examples(config.task).rows
+    source = respelled(source, one_spelling(config.task, source))
+    spelling = LabelSpelling(config.task, sorted({row.example.target for row in source}))
+    found = [_observed(row.example, 0, 0, labelled=True) for row in source]
     read = example_reader(replace(config.task, labels=None, definitions={}), Path("collected"))
     for row in rows:
         labelled = row.labelled_in_run is not None
         example = read(row.row) if labelled else Example(row.id, read_inputs(config.task, row.row), "")
+        example = replace(example, target=spelling.known(example.target))
         item = _observed(example, row.run, row.labelled_in_run or 0, labelled=labelled)
         found.append(replace(item, is_duplicate=row.destination == "duplicate"))
     return found

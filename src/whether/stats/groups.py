@@ -67,7 +67,9 @@ def left_out_means(values: Floats, clusters: Codes) -> Floats:
     groups = int(clusters.max()) + 1
     if groups < 2:
         return np.full((*values.shape[:-1], groups), np.nan)
-    return np.stack([values[..., clusters != group].mean(-1) for group in range(groups)], axis=-1)
+    order, sizes = np.argsort(clusters, kind="stable"), np.bincount(clusters)
+    sums = np.add.reduceat(values[..., order], np.cumsum(sizes) - sizes, axis=-1)
+    return np.asarray((values.sum(-1)[..., None] - sums) / (values.shape[-1] - sizes), dtype=np.float64)
 
 
 def effective_sample_size(n: int, variance: float, spread: ErrorEstimate, level: float) -> float:
@@ -80,11 +82,15 @@ def effective_sample_size(n: int, variance: float, spread: ErrorEstimate, level:
 
 
 def clustered(names: Sequence[str | None], settings: InferenceSettings) -> InferenceSettings:
-    """Return settings under which the groups that examples belong to are the unit; as they are without groups."""
-    if all(name is None for name in names):
+    """Return settings under which the groups that examples belong to are the unit; as they are without groups.
+
+    An example that belongs to nothing (None) is a unit by itself.
+    """
+    if len({name for name in names if name is not None}) + names.count(None) == len(names):
         return settings
-    place = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    return settings._replace(clusters=np.array([place[name] for name in names], dtype=np.int64))
+    units = [("example", number) if name is None else ("group", name) for number, name in enumerate(names)]
+    place = {unit: number for number, unit in enumerate(dict.fromkeys(units))}
+    return settings._replace(clusters=np.array([place[unit] for unit in units], dtype=np.int64))
 
 
 def clustered_mean_interval(values: Floats, clusters: Codes, level: float, bounded: bool) -> Interval | None:

@@ -166,8 +166,9 @@ def _left_out(totals: Floats, estimator: Estimator, clusters: Codes | None) -> F
     """
     n, parts, sizes = totals.shape[-2], totals, np.ones(totals.shape[-2])
     if clusters is not None:
-        members = (np.arange(int(clusters.max()) + 1)[:, None] == clusters).astype(np.float64)
-        parts, sizes = members @ totals, members.sum(1)
+        order, counts = np.argsort(clusters, kind="stable"), np.bincount(clusters)
+        parts = np.add.reduceat(totals[..., order, :], np.cumsum(counts) - counts, axis=-2)
+        sizes = counts.astype(np.float64)
     if len(sizes) < 2:
         return np.full((*totals.shape[:-2], len(sizes)), np.nan)
     return np.asarray(estimator.value(totals.sum(-2)[..., None, :] - parts, n - sizes), dtype=np.float64)

@@ -103,11 +103,31 @@ class _Records:
             ended=self.created,
             params=self.params,
             tags=self.tags | {"answer": verdict.answer, "recommended_arm": verdict.recommended_arm or "none"},
-            metrics=measured(recommended.metrics) if recommended else {},
+            metrics=(measured(recommended.metrics) if recommended else {}) | self.data(),
             files=files,
-            texts={PARAMS.name: without_credentials(params_file.read_text("utf-8"))} if params_file.exists() else {},
+            texts=({PARAMS.name: without_credentials(params_file.read_text("utf-8"))} if params_file.exists() else {})
+            | self.data_notes(),
             datasets=self.datasets("train", "dev", "test"),
         )
+
+    def data_notes(self) -> dict[str, str]:
+        """Return what `prepare` said of the data at its end, with examples, as a file's text by its name."""
+        profile: dict[str, Any] = read_json(self.artifacts / "prepare" / "profile.json")
+        lines = [*profile.get("warnings", []), *profile.get("notes", [])]
+        return {"data.txt": "".join(f"{line}\n" for line in lines)} if lines else {}
+
+    def data(self) -> dict[str, float]:
+        """Return what became of the task's rows, with a number for each reason why some are left out."""
+        profile: dict[str, Any] = read_json(self.artifacts / "prepare" / "profile.json")
+        conflicts, near = profile.get("conflicts", {}), profile.get("near_duplicates", {})
+        found = profile.get("rows", {}) | {
+            "test_groups": profile.get("units", {}).get("test"),
+            "inputs_with_different_answers": conflicts.get("count"),
+            "accuracy_ceiling": conflicts.get("ceiling"),
+            "near_duplicate_rows": near.get("rows"),
+            "near_duplicate_groups": near.get("groups"),
+        }
+        return numbers(found, "data/")
 
     def run_name(self) -> str:
         provenance = self.verdict.provenance
