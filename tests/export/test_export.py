@@ -25,6 +25,7 @@ from whether.errors import ConfigError, EngineError, RecordError
 from whether.export.export import _check_weights, export
 from whether.model.tokens import encode, encode_answer
 from whether.records import Decoding, Example, Task, output_folder, read_json, read_jsonl, write_json
+from whether.sources.folder_check import check_model_folder
 
 
 def weights_of(study: Study, name: str) -> Path:
@@ -87,6 +88,7 @@ def answers_like_the_engine(study: Study, folder: Path, name: str = "lora", coun
 
 def test_the_folder_is_complete_and_plain(study: Study) -> None:
     export("lora", study.config, artifacts=study.artifacts, folder=Path("out/merged"))
+    assert check_model_folder(Path("out/merged"), "out").system_role == "own", "as a model source it passes"
     names = {file.name for file in Path("out/merged").iterdir()}
     assert names == {
         "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",

@@ -132,7 +132,15 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
     "another name": (lambda path: (path / WEIGHTS).rename(path / "w.safetensors"), "rename the one to model"),
     "a missing tensor": (weights(lambda held: held.pop(Q_PROJ)), f"lack 1 tensors that config.*{Q_PROJ}"),
     "an untied head that is missing": (config(tie_word_embeddings=False), r"such as lm_head\.weight.*tie_word_embed"),
-    "other shapes": (config(intermediate_size=96), "cannot be loaded by transformers"),
+    "other shapes": (
+        config(intermediate_size=96),
+        r"mlp\.\w+_proj\.weight of the weights has the shape \[.*128.*\], and config\.json describes \[.*96",
+    ),
+    "another vocabulary": (config(vocab_size=500), r"embed_tokens\.weight .* \[400, 64\], .* describes \[500, 64\]"),
+    "fewer layers than the weights have": (
+        config(num_hidden_layers=2),
+        r"hold 9 tensors of further layers, such as model\.layers\.2\..*config\.json describes fewer",
+    ),
     "NaN": (
         weights(lambda held: held[Q_PROJ].__setitem__((0, 0), NAN)),
         f"1 of 4,096 numbers of {Q_PROJ} are infinite or NaN",

@@ -5,6 +5,7 @@ all numbers, read once in pieces. Each fault is one error that names the file an
 """
 
 import logging
+import re
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 _WRITERS = ("CausalLM", "LMHead", "ConditionalGeneration")
 """Parts of the names of classes that write text."""
 _SHOWN = 3
+_NUMBERS = re.compile(r"\d+")
+"""The number of a layer in the name of a tensor."""
 
 
 class ModelFacts(NamedTuple):
@@ -93,17 +96,12 @@ def _load_without_weights(folder: Path, what: str) -> Any:
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder, device_map={"": "meta"}, local_files_only=True, use_safetensors=True, trust_remote_code=False,
-            output_loading_info=True,
+            output_loading_info=True, ignore_mismatched_sizes=True,  # told below, by name and shapes
         )  # fmt: skip
     except Exception as error:
         raise SourceError(_unloadable(folder, what, error, code)) from error
-    missing, unknown = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
-    if missing:
-        raise SourceError(
-            f"model {what}: the weights lack {len(missing)} tensors that config.json describes, such as {missing[0]}:"
-            " take config.json and weights from one repository (an output head that shares the input embeddings needs"
-            " tie_word_embeddings: true)"
-        )
+    _require_fit(model, report, what)
+    unknown = sorted(report["unexpected_keys"])
     if unknown and code:
         raise SourceError(_needs_code(folder, what, f"the weights hold tensors such as {unknown[0]}"))
     if unknown:
@@ -115,6 +113,30 @@ def _load_without_weights(folder: Path, what: str) -> Any:
         logger.info("model %s: its own code (auto_map) is not run; transformers knows the architecture", what)
     _require_window(model, what)
     return model
+
+
+def _require_fit(model: Any, report: Any, what: str) -> None:
+    """Raise SourceError where the weights are not those of the model that config.json describes."""
+    together = "take config.json and weights from one repository"
+    missing = sorted(report["missing_keys"])
+    if report["mismatched_keys"]:
+        name, held, described = sorted(report["mismatched_keys"])[0]
+        raise SourceError(
+            f"model {what}: {name} of the weights has the shape {list(held)}, and config.json describes"
+            f" {list(described)}: {together}"
+        )
+    if missing:
+        raise SourceError(
+            f"model {what}: the weights lack {len(missing)} tensors that config.json describes, such as {missing[0]}:"
+            f" {together} (an output head that shares the input embeddings needs tie_word_embeddings: true)"
+        )
+    known = {_NUMBERS.sub("0", name) for name, _ in model.named_parameters()}
+    further = sorted(name for name in report["unexpected_keys"] if _NUMBERS.sub("0", name) in known)
+    if further:
+        raise SourceError(
+            f"model {what}: the weights hold {len(further)} tensors of further layers, such as {further[0]}, and"
+            f" config.json describes fewer: {together}"
+        )
 
 
 def _check_numbers(model: Any, tensors: list[Tensor], what: str) -> None:
