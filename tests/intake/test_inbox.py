@@ -80,7 +80,7 @@ def test_rows_of_every_kind(config):
     assert [row.reason for row in quarantined()] == [
         "these inputs are known with the answer 'weather', and this row says 'music'",
         "the input is empty (text)",
-        "column 'text' is missing",
+        "column 'text' is missing; known: label",
         "not JSON: Expecting value at column 1",
         "a JSON object with the columns was expected, and it is '[\"a list\"]'",
         "column 'text' holds a list, and text was expected",

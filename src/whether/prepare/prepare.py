@@ -6,7 +6,7 @@ task.json                              `records.Task`
 unseen.jsonl, unseen_task.json         rows of `task.unseen_labels`, and the task with these labels; where there are any
 profile.json                           see whether.prepare.profile
 label_balance.svg, token_lengths.svg   the profile as pictures
-rejected.jsonl                         `rows.Rejected`: line, reason, row
+rejected.jsonl                         `rows.Rejected`: line, reason, row or text
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from whether.errors import ConfigError, DataError, near_matches
 from whether.outputs.kinds import output_of
 from whether.prepare.collected import collected_file, partition, read_collected, rows_of_split, usable
 from whether.prepare.duplicates import drop_duplicates, drop_near_duplicates
+from whether.prepare.lengths import answer_length_check
 from whether.prepare.plots import draw_profile
 from whether.prepare.profile import describe_conflicts, describe_splits, token_lengths
 from whether.prepare.rows import SourceRow, read_examples
@@ -36,7 +37,7 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, co
     from transformers import AutoTokenizer
 
     # 1. Rows of the task's file, those that were collected since, and the labels of both.
-    table = read_examples(task)
+    table = read_examples(task, answer_length_check(model_folder, task.max_new_tokens))
     file = collected_file(task, collected)
     arrived = usable(task, read_collected(file), file)
     later = [row for rows in arrived.values() for row in rows]
@@ -90,7 +91,7 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, co
         write_json(folder / "unseen_task.json", _task(task, labels))
     write_json(folder / "task.json", record)
     write_json(folder / "profile.json", profile)
-    write_jsonl(folder / "rejected.jsonl", (bad._asdict() for bad in table.rejected))
+    write_jsonl(folder / "rejected.jsonl", (bad.record() for bad in table.rejected))
     draw_profile(folder, record, splits, profile, lengths)
 
 

@@ -7,6 +7,7 @@ that was replaced or was not.
 
 import logging
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ from whether.records import (
     RetrainingRun,
     Task,
     Verdict,
+    named_write_errors,
     read_json,
     read_jsonl,
     read_runs,
@@ -133,6 +135,9 @@ def run(work: RunState, text: str, *, forced: bool = False) -> RetrainingRun:
         outcome, reason = _run_steps(work, text, forced)
     except WhetherError as error:
         outcome, reason = "failed", f"{work.step}: {error}"
+    except Exception as error:  # noqa: BLE001 - a run that ends for a reason that nobody thought of has its record, too
+        outcome, reason = "failed", f"{work.step}: unexpected {type(error).__name__}: {error}; {work.log} says where"
+        _keep_traceback(work.log)
     champion = read_champion_or_none(work.folder)
     if outcome == "failed":
         logger.error("failed while at %s", reason)
@@ -159,6 +164,14 @@ def run(work: RunState, text: str, *, forced: bool = False) -> RetrainingRun:
     )
     write_runs(work.folder, [*work.runs, record])
     return record
+
+
+def _keep_traceback(log: Path) -> None:
+    """Add the traceback of what was raised to the run's log."""
+    with named_write_errors(log):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.write(traceback.format_exc())
 
 
 def _run_steps(work: RunState, text: str, forced: bool) -> tuple[Outcome, str]:
