@@ -69,17 +69,19 @@ def _plain_object(value: Any) -> Any:
         return plain(float(str(value)) if short else value.tolist())
     if library == "pyarrow":
         return plain(value.as_py())
+    if isinstance(value, Decimal):
+        return _decimal(value)
     if isinstance(value, dt.timedelta):
         return whole(value / dt.timedelta(seconds=1))
     if value != value:  # noqa: PLR0124 - NaN and NaT, of any library
         return None
-    if isinstance(value, (dt.date, dt.time)):
-        return value.isoformat()
-    return _decimal(value) if isinstance(value, Decimal) else str(value)
+    return value.isoformat() if isinstance(value, (dt.date, dt.time)) else str(value)
 
 
-def _decimal(value: Decimal) -> int | float | str:
-    if not value.is_finite():
+def _decimal(value: Decimal) -> int | float | str | None:
+    if value.is_nan():
+        return None
+    if value.is_infinite():
         return float(value)
     return int(value) if value == value.to_integral_value() else format(value, "f")
 

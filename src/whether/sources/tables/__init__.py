@@ -5,8 +5,6 @@ its text is in an encoding (encodings) and holds records (delimited, json_rows, 
 Line whose cells are in the types of JSON, and `cell_text` makes text of a cell.
 """
 
-import lzma
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 from whether.config import SourceConfig
 from whether.errors import DataError, near_matches
 from whether.sources.tables.cells import cell_text, require_text
-from whether.sources.tables.content import NAMES, NUMBERED_BY_ROW, PACKED_NAMES, examine, is_named_as_rows
+from whether.sources.tables.content import DAMAGE, NAMES, NUMBERED_BY_ROW, PACKED_NAMES, examine, is_named_as_rows
 from whether.sources.tables.delimited import read_delimited
 from whether.sources.tables.json_rows import read_json_lines, read_json_values
 from whether.sources.tables.lines import Line, UnreadableError, unreadable
@@ -63,7 +61,7 @@ def read_lines(path: Path, settings: SourceConfig | None = None) -> Iterator[Lin
         yield from _lines(path, settings)
     except UnreadableError as error:
         yield unreadable(str(error))
-    except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+    except DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         yield unreadable(f"what is packed in it is damaged or cut off: {error}")
@@ -93,6 +91,6 @@ def location(path: Path, number: int) -> str:
     """Return how a message names a row: "data/a.csv, line 3"."""
     try:
         unit = "row" if examine(path).form in NUMBERED_BY_ROW else "line"
-    except (UnreadableError, OSError):
+    except (UnreadableError, *DAMAGE):
         unit = "line"
     return f"{path}, {unit} {number}"

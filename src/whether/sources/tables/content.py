@@ -7,6 +7,7 @@ import json
 import lzma
 import re
 import zipfile
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple, cast
@@ -24,6 +25,9 @@ HEAD = 2**16
 Form = Literal["delimited", "json_lines", "json_values", "parquet", "workbook"]
 NUMBERED_BY_ROW: frozenset[Form] = frozenset(["parquet", "workbook"])
 
+_CONTROLS = bytes({*range(32)} - {*b"\t\n\v\f\r\x1b"})
+DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError)
+"""What a packed file raises that is damaged or cut off."""
 _PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 _OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OTHERS = {
@@ -99,7 +103,7 @@ def _text_content(path: Path, start: bytes, settings: SourceConfig | None, open_
             raise UnreadableError(
                 f"it looks like UTF-16 without a byte-order mark: save it as UTF-8, or set task.source.encoding: {wide}"
             )
-        if start.count(0) > len(start) / 10:
+        if len(start.translate(None, _CONTROLS)) < 0.9 * len(start):
             raise UnreadableError(f"it is not text, and no other kind of file that holds rows; {READ}")
     head, is_whole = decode_head(start, encoding), len(start) < HEAD
     for pattern, what in _MARKUP:
@@ -151,13 +155,21 @@ def _form_of_objects(text: str, *, is_whole: bool) -> Form:
     first, _, rest = text.partition("\n")
     if _is_json(first):
         return "json_lines"
-    try:
-        _, end = json.JSONDecoder().raw_decode(text)
-    except (ValueError, RecursionError):
+    end = _end_of_value(text)
+    if end is None:
         unfinished = not is_whole and (not rest or first.rstrip().endswith(("{", "[", ",")))
         return "json_values" if unfinished else "json_lines"
-    over_lines, again = end > len(first), text[end:].lstrip().startswith(("{", ","))
-    return "json_values" if over_lines or again else "json_lines"
+    others = text[end:].lstrip(", \t\r\n")
+    again = others.startswith("{") and _end_of_value(others) is not None
+    return "json_values" if end > len(first) or again else "json_lines"
+
+
+def _end_of_value(text: str) -> int | None:
+    """Return where the JSON value ends with which a text begins, None where it does not end."""
+    try:
+        return json.JSONDecoder().raw_decode(text)[1]
+    except (ValueError, RecursionError):
+        return None
 
 
 def _is_json(line: str) -> bool:

@@ -187,9 +187,10 @@ class _Values:
             except RecursionError as error:
                 return unreadable(_reason(error), self._number), len(self._text)
             except ValueError as error:
-                if len(self._text) - self._at < LONGEST and self._more():
-                    continue
-                return self._broken(error), len(self._text)
+                if len(self._text) - self._at > LONGEST or self._is_all:
+                    return self._broken(error), len(self._text)
+                self._more()
+                continue
             if end == len(self._text) and not isinstance(value, dict) and self._more():
                 continue  # a number may go on
             text = self._text[self._at : end]
