@@ -360,6 +360,14 @@ def test_another_spelling_of_a_label_is_no_new_class(config):
     }
 
 
+def test_a_number_is_one_class_however_it_is_written(config):
+    Path("rows.csv").write_text("text,label\n" + "".join(f"{word},{n % 2}.0\n" for n, word in enumerate(WEATHER)))
+    deliver("a.jsonl", {"text": "one", "label": 1}, {"text": "two", "label": "1.0"}, {"text": "three", "label": "01"})
+    counts = take_in(config)
+    assert (counts.labelled, counts.quarantined) == (2, 1)
+    assert quarantined()[0].reason == "label '1' is spelt '1.0' in earlier rows: one class has one spelling"
+
+
 def test_a_template_that_fails_for_a_row_sets_it_aside(config):
     config = replace(config, task=replace(config.task, target="{{ label.split(': ')[1] }}", labels=None))
     Path("rows.csv").write_text("text,label\n" + "".join(f"{word},is: weather\n" for word in WEATHER))

@@ -147,6 +147,25 @@ def test_backslashes_mean_themselves_where_the_record_can_be_read(tmp_path: Path
     assert "not with a backslash" in lost[0].reason
 
 
+def test_quotes_between_tabs_may_be_text(tmp_path: Path) -> None:
+    content = 'text\tlabel\n"Best" thing\ta\n"never closed\tb\nsaid "x"\ta\n"two\nlines"\tb\n"5\tb\n'
+    assert list(read_rows(write(tmp_path / "a.tsv", content))) == [
+        (2, {"text": '"Best" thing', "label": "a"}),
+        (3, {"text": '"never closed', "label": "b"}),
+        (4, {"text": 'said "x"', "label": "a"}),
+        (5, {"text": "two\nlines", "label": "b"}),
+        (7, {"text": '"5', "label": "b"}),
+    ]
+
+
+def test_a_record_that_no_way_reads_is_reported_as_it_was(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.csv", 'text,label\n"a \\"b\n" c,d\ne,f\n')
+    (line,) = read_lines(file)
+    assert (line.number, line.ends, line.text) == (2, True, '"a \\"b\n" c,d\ne,f\n')
+    file = write(tmp_path / "b.csv", 'text,label\n"a ""b""\nc",d,e\n"x\ny",z\n')
+    assert [(line.number, line.row) for line in read_lines(file)] == [(2, None), (4, {"text": "x\ny", "label": "z"})]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [

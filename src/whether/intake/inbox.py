@@ -6,6 +6,7 @@ replaced as a whole, and a file leaves the inbox only after its rows are there: 
 
 import hashlib
 import logging
+import re
 import shutil
 import unicodedata
 from collections import Counter
@@ -256,6 +257,9 @@ def _spellings(task: TaskConfig, labels: Iterable[str | None]) -> dict[str, str]
 
 
 def _folded(label: str) -> str:
+    """Return what is alike in all spellings of a label: upper and lower case, and 1 and 1.0."""
+    if re.fullmatch(r"-?(0|[1-9]\d*)\.\d+", label):
+        label = label.rstrip("0").removesuffix(".")
     return unicodedata.normalize("NFKC", label).casefold()
 
 

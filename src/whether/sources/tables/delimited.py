@@ -1,7 +1,7 @@
 """Rows of CSV and its relatives: which separator and which line ends a file has is found from its beginning.
 
 A record ends at a line feed (or CR LF), and in a file without any at a carriage return. Quotes within quotes are
-doubled (RFC 4180), or have a backslash before them where a record can only be read so.
+doubled (RFC 4180); where a record cannot be read so, they have a backslash before them, or between tabs are text.
 """
 
 import csv
@@ -168,10 +168,11 @@ def _line(lines: _Lines, fields: list[str], error: str, header: Header) -> Line:
             row = header.row(fields)
         except ValueError as found:
             reason = str(found)
-    escaped = bool(reason) and any('\\"' in line for line in lines.pulled)
-    if escaped and (again := _with_backslashes(lines, header)) is not None:
+    quoted = bool(reason) and any('"' in line for line in lines.pulled)
+    if quoted and (again := _read_again(lines, header)) is not None:
         row, error, reason = again, "", ""
     if error:
+        escaped = any('\\"' in line for line in lines.pulled)
         reason = f"not CSV from here on: {error} (a quote that is never closed?)"
         reason += "; a quote within quotes is written twice, not with a backslash" if escaped else ""
         return Line(number, None, lines.fault or reason, shown(lines.rest()), ends=True)
@@ -180,21 +181,35 @@ def _line(lines: _Lines, fields: list[str], error: str, header: Header) -> Line:
     return Line(number, {name: lines.restored(cell) for name, cell in row.items()})
 
 
-def _with_backslashes(lines: _Lines, header: Header) -> dict[str, str] | None:
-    """Return a record in which a backslash before a quote means a quote, None where it is none.
+def _read_again(lines: _Lines, header: Header) -> dict[str, str] | None:
+    """Return a record as the tools write it that do not double quotes, None where it is none.
 
     Lines that were taken for a part of it, and are not, come again.
     """
-    taken, fault = len(lines.pulled), lines.fault
-    lines.give_back(taken)
-    lines.fault = ""
-    reader = csv.reader((line.replace('\\"', '""') for line in lines), strict=True, delimiter=lines.separator)
-    try:
-        return header.row(next(reader))
-    except (csv.Error, ValueError, StopIteration):
-        lines.give_back(len(lines.pulled) - taken)
-        lines.fault = fault
-        return None
+    taken = len(lines.pulled)
+    for read in (_with_backslashes, _without_quotes):
+        lines.give_back(len(lines.pulled))
+        lines.fault = ""
+        try:
+            return header.row(read(lines))
+        except (csv.Error, ValueError, StopIteration):
+            continue
+    lines.give_back(len(lines.pulled))
+    for _ in zip(range(taken), lines, strict=False):
+        pass  # as it was
+    return None
+
+
+def _with_backslashes(lines: _Lines) -> list[str]:
+    """Return the fields of a record in which a backslash before a quote means a quote."""
+    return next(csv.reader((line.replace('\\"', '""') for line in lines), strict=True, delimiter=lines.separator))
+
+
+def _without_quotes(lines: _Lines) -> list[str]:
+    """Return the fields of a line between tabs, where quotes may be a part of the text. Raises ValueError."""
+    if lines.separator != "\t":
+        raise ValueError("a comma or a semicolon may be a part of the text, too")
+    return next(iter(lines)).rstrip("\r\n").split("\t")
 
 
 def _stand_in(lines: list[str]) -> str:
