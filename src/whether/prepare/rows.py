@@ -89,10 +89,10 @@ def _require_rows(task: TaskConfig, table: Table, columns: Iterable[str], path: 
     if columns := list(columns):
         require_columns(task, columns, path, usable=bool(table.rows))
     if len(table.rejected) > task.max_bad_rows:
-        shown = [f"  {location(path, bad.line)}: {bad.reason}" for bad in table.rejected[:SHOWN]]
+        shown = [f"{location(path, bad.line)}: {bad.reason}" for bad in table.rejected[:SHOWN]]
         raise DataError(
             f"{path} has more bad rows than task.max_bad_rows={task.max_bad_rows} allows; correct them, or allow"
-            " more to be set aside:\n" + "\n".join(shown)
+            " more to be set aside. The first: " + "\n  ".join(shown)
         )
     if not table.rows:
         raise DataError(f"{path} has no row that fits the task; the first is {table.rejected[0].reason}")
