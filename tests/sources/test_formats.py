@@ -256,6 +256,20 @@ def test_deep_and_strange_values_are_the_rows_error(tmp_path: Path) -> None:
     assert all("nested deeper than 64" in line.reason for line in list(read_lines(file))[:2])
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": "x", "spans": [{"at": 1}, {"at": 2}]},
+        {"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}], "tools": [{}, {}]},
+        {"prompt": [{"role": "user", "content": "Q"}], "completion": [{"role": "assistant", "content": "A"}]},
+        {"data": []},
+    ],
+)
+def test_a_file_of_one_row(tmp_path: Path, row: dict[str, object]) -> None:
+    for text in (json.dumps(row), json.dumps(row, indent=2), json.dumps([row])):
+        assert rows(write(tmp_path / "a.json", text)) == [row]
+
+
 def test_a_folder_of_parts(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -26,6 +26,8 @@ Form = Literal["delimited", "json_lines", "json_values", "parquet", "workbook"]
 NUMBERED_BY_ROW: frozenset[Form] = frozenset(["parquet", "workbook"])
 
 _CONTROLS = bytes({*range(32)} - {*b"\t\n\v\f\r\x1b"})
+_STRAY = 64
+"""So many bytes that no text has may stand in one all the same."""
 DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError)
 """What a packed file raises that is damaged or cut off."""
 _PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
@@ -103,7 +105,7 @@ def _text_content(path: Path, start: bytes, settings: SourceConfig | None, open_
             raise UnreadableError(
                 f"it looks like UTF-16 without a byte-order mark: save it as UTF-8, or set task.source.encoding: {wide}"
             )
-        if len(start.translate(None, _CONTROLS)) < 0.9 * len(start):
+        if len(start.translate(None, _CONTROLS)) < 0.9 * len(start) - _STRAY:
             raise UnreadableError(f"it is not text, and no other kind of file that holds rows; {READ}")
     head, is_whole = decode_head(start, encoding), len(start) < HEAD
     for pattern, what in _MARKUP:

@@ -116,18 +116,20 @@ def read_json_values(content: Content) -> Iterator[Line]:
 
 
 def _alone(line: Line) -> Line:
-    """Return the only object of a file, unless it holds the rows instead of being one."""
-    for key, value in (line.row or {}).items():
-        if isinstance(value, list) and value and not is_chat(value) and all(isinstance(one, dict) for one in value):
-            return unreadable(
-                f"it is one JSON object, whose {key!r} holds a list of {len(value)} objects: write this list alone"
-            )
-    columns = list((line.row or {}).values())
-    if len(columns) > 1 and all(isinstance(one, (dict, list)) and len(one) > 1 for one in columns):
+    """Return the only object of a file, unless it can only hold the rows instead of being one."""
+    cells = line.row or {}
+    if any(not isinstance(cell, (dict, list)) or len(cell) < 2 or is_chat(cell) for cell in cells.values()):
+        return line
+    if len(cells) > 1:
         return unreadable(
-            f"it is one JSON object that holds columns ({', '.join(line.row or {})}): write one object for each row"
-            " (pandas: orient='records', lines=True)"
+            f"it is one JSON object that holds columns ({', '.join(cells)}): write one object for each row (pandas:"
+            " orient='records', lines=True)"
         )
+    for key, cell in cells.items():
+        if isinstance(cell, list) and all(isinstance(one, dict) for one in cell):
+            return unreadable(
+                f"it is one JSON object, whose {key!r} holds a list of {len(cell)} objects: write this list alone"
+            )
     return line
 
 
