@@ -4,6 +4,7 @@ import bz2
 import gzip
 import json
 import lzma
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whether.config import SourceConfig
-from whether.errors import DataError
+from whether.errors import DataError, MissingPackageError
 from whether.sources.tables import Line, is_named_as_rows, location, read_lines, read_rows
 
 ROWS = [{"text": "Straße, 5", "label": "a"}, {"text": 'say "x"', "label": "b"}, {"text": "two\nlines", "label": "a"}]
@@ -323,3 +324,37 @@ def test_a_line_is_not_its_neighbours_fault(tmp_path: Path) -> None:
         (7, {"text": "g", "label": "h"}),
     ]
     assert isinstance(next(read_lines(file)), Line)
+
+
+PIECES = [
+    b"text,label\n", b"a,b\n", b'"', b"\\", b"\r", b"\n", b";", b"\t", b"{", b"}", b"[", b"]", b":", b'{"text": "x"}',
+    b",", b"\xff", b"\xff\xfe", b"\xef\xbb\xbf", b"\0", b"PAR1", b"PK\x03\x04", b"\x1f\x8b\x08", b"BZh9", b"sep=;\n",
+    b"<html", b"1e999", b"NaN", b"\xed\xa0\x80", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b'"\\ud83d"', b"  ",
+    b"\xe2\x80\xa8",
+]  # fmt: skip
+
+
+@given(
+    pieces=st.lists(st.sampled_from(PIECES) | st.binary(max_size=4), max_size=12),
+    name=st.sampled_from(["a.csv", "a.jsonl", "a.json", "a.tsv", "a.parquet", "a.txt", "a.csv.gz"]),
+    encoding=st.sampled_from([None, "cp1252", "utf-16-le", "shift_jis"]),
+    packed=st.booleans(),
+)
+def test_whatever_the_bytes_are_they_are_rows_or_reasons(
+    tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes], name: str, encoding: str | None, packed: bool
+) -> None:
+    content = b"".join(pieces)
+    file = write(tmp_path_factory.mktemp("any") / name, gzip.compress(content) if packed else content)
+    try:
+        lines = list(read_lines(file, SourceConfig(path=name, encoding=encoding)))
+    except MissingPackageError:
+        return
+    assert all(bool(line.reason) == (line.row is None) for line in lines)
+    assert not any(line.ends for line in lines[:-1])
+    numbers = [line.number for line in lines]
+    assert numbers == sorted(numbers)
+    if not location(file, 1).endswith("row 1"):
+        assert (
+            max(numbers, default=1) <= len(re.split(r"\r\n|\r|\n", content.decode("latin-1")))
+            or encoding == "utf-16-le"
+        )
