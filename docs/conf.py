@@ -11,6 +11,7 @@ NAVIGATION = {
     "Start": ["README", "docs/life_of_a_row", "docs/architecture"],
     "How it decides": ["docs/statistics", "docs/learning_curve", "docs/robustness", "docs/over_time"],
     "Guides": [
+        "docs/data",
         "docs/extending",
         "docs/duplicates",
         "docs/prompts",

@@ -72,14 +72,14 @@ def test_a_missing_file_says_how_to_make_it(tmp_path: Path) -> None:
 def test_a_failed_stage_leaves_nothing_and_keeps_the_old(tmp_path: Path) -> None:
     with output_folder(tmp_path / "stage") as folder:
         write_json(folder / "metrics.json", {"old": 1})
-    with pytest.raises(ValueError, match="not JSON"), output_folder(tmp_path / "stage") as folder:
+    with pytest.raises(RecordError, match="not JSON"), output_folder(tmp_path / "stage") as folder:
         write_json(folder / "metrics.json", {"new": float("inf")})
     assert read_json(tmp_path / "stage" / "metrics.json") == {"old": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["stage"]
 
 
 def test_not_a_number_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
+    with pytest.raises(RecordError, match=r"metrics\.json cannot be written: .*not JSON compliant"):
         write_json(tmp_path / "metrics.json", {"loss": float("nan")})
     assert not (tmp_path / "metrics.json").exists()
 

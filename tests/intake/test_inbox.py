@@ -1,6 +1,7 @@
 """What is done with rows that arrive."""
 
 import json
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -8,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from workbooks import write_workbook
 
 from whether.config import CONF, SourceConfig, TaskConfig, check, compose
 from whether.errors import RecordError
 from whether.intake import inbox
+from whether.intake.describe import attention_messages
 from whether.prepare.collected import read_collected
 from whether.prepare.prepare import prepare
 from whether.prepare.rows import example_id
@@ -80,7 +83,7 @@ def test_rows_of_every_kind(config):
     assert [row.reason for row in quarantined()] == [
         "these inputs are known with the answer 'weather', and this row says 'music'",
         "the input is empty (text)",
-        "column 'text' is missing",
+        "column 'text' is missing; known: label",
         "not JSON: Expecting value at column 1",
         "a JSON object with the columns was expected, and it is '[\"a list\"]'",
         "column 'text' holds a list, and text was expected",
@@ -284,12 +287,146 @@ def test_the_test_split_never_changes(config, tiny_model, tmp_path):
     assert near not in {row.inputs["text"] for row in train}
 
 
-def test_other_files_are_ignored(config):
+def test_other_files_are_left_and_reported(config):
     for name in (".hidden.jsonl", "half.jsonl.part", "notes.txt"):
         Path("inbox", name).write_text("{}\n")
+    Path("inbox/parts.parquet").mkdir()
+    plan = inbox.plan_intake(config, 1, NOW)
+    (message,) = attention_messages(plan, Path("retrain"), "t")
+    assert message.startswith(
+        "not taken out of the inbox: half.jsonl.part, notes.txt, parts.parquet. Files are taken in"
+    )
+    assert ".csv" in message
     assert take_in(config).files == 0
-    assert len(list(Path("inbox").iterdir())) == 3
+    assert len(list(Path("inbox").iterdir())) == 4
     assert not Path("data").exists()
+
+
+def test_files_of_every_kind_are_taken_in(config):
+    import gzip
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"text": ["play parquet"], "label": ["music"]}), "inbox/A.PARQUET")
+    Path("inbox/b.CSV").write_text("text;label\nplay b;music\n")
+    Path("inbox/c.json").write_text('[{"text": "play c", "label": "music"}]')
+    Path("inbox/d.tsv").write_bytes("text\tlabel\nplay d\tmusic\n".encode("utf-16"))
+    Path("inbox/e.jsonl.gz").write_bytes(gzip.compress(b'{"text": "play e", "label": "music"}\n'))
+    counts = take_in(config)
+    assert (counts.files, counts.labelled, counts.quarantined) == (5, 5, 0)
+    assert [row.row for row in collected()] == [
+        {"text": f"play {name}", "label": "music"} for name in ("parquet", "b", "c", "d", "e")
+    ]
+    assert not list(Path("inbox").iterdir())
+
+
+def test_a_file_that_holds_no_rows_is_set_aside_once(config, monkeypatch):
+    monkeypatch.setitem(sys.modules, "python_calamine", None)
+    Path("inbox/a.csv").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    Path("inbox/b.parquet").write_bytes(b"PAR1")
+    Path("inbox/c.csv").write_bytes("text,catégorie\nplay c,music\n".encode("latin-1"))
+    write_workbook(Path("inbox/d.xlsx"), {"s": [["text", "label"], ["play d", "music"]]})
+    counts = take_in(config)
+    assert (counts.files, counts.labelled, counts.unlabelled, counts.quarantined) == (4, 0, 0, 4)
+    for row, reason in zip(quarantined(), ("git lfs pull", "not a Parquet file", "not UTF-8", "[excel]"), strict=True):
+        assert reason in row.reason
+    assert not list(Path("inbox").iterdir())
+
+
+def test_a_label_column_of_nearly_the_right_name_makes_no_unlabelled_rows(config, caplog):
+    for number, name in enumerate(("Label", "label ", "LABEL", " label", "_label_")):
+        deliver(f"{number}.csv", f"text,{name}", f"play {number},music")
+    deliver("5.jsonl", {"text": "play 5", "Label": "music"}, {"text": "play 6", "label": None, "Label": "music"})
+    deliver("6.csv", "text,queue", "play 7,music")
+    with caplog.at_level("INFO", "whether"):
+        counts = take_in(config)
+    assert (counts.labelled, counts.unlabelled, counts.quarantined) == (0, 2, 6)
+    assert quarantined()[0].reason == "column 'label' is missing, and 'Label' is there: rename it, or correct the task"
+    assert (
+        "6.csv has rows without the column 'label', which count as unlabelled; their columns are 'text', 'queue'"
+        in (caplog.text)
+    )
+
+
+def test_another_spelling_of_a_label_is_no_new_class(config):
+    deliver("a.csv", "text,label", "play bad,Music", "play good,MUSIC", "a goal,Sport", "a match,sport", "a set,Sport")
+    counts = take_in(config)
+    assert (counts.labelled, counts.quarantined) == (2, 3)
+    assert {row.reason for row in quarantined()} == {
+        "label 'Music' is spelt 'music' in earlier rows: one class has one spelling",
+        "label 'MUSIC' is spelt 'music' in earlier rows: one class has one spelling",
+        "label 'sport' is spelt 'Sport' in earlier rows: one class has one spelling",
+    }
+
+
+def test_a_number_is_one_class_however_it_is_written(config):
+    Path("rows.csv").write_text("text,label\n" + "".join(f"{word},{n % 2}.0\n" for n, word in enumerate(WEATHER)))
+    deliver("a.jsonl", {"text": "one", "label": 1}, {"text": "two", "label": "1.0"}, {"text": "three", "label": "01"})
+    counts = take_in(config)
+    assert (counts.labelled, counts.quarantined) == (2, 1)
+    assert quarantined()[0].reason == "label '1' is spelt '1.0' in earlier rows: one class has one spelling"
+
+
+def test_a_template_that_fails_for_a_row_sets_it_aside(config):
+    config = replace(config, task=replace(config.task, target="{{ label.split(': ')[1] }}", labels=None))
+    Path("rows.csv").write_text("text,label\n" + "".join(f"{word},is: weather\n" for word in WEATHER))
+    deliver(
+        "a.jsonl",
+        {"text": "one", "label": "is: music"},
+        {"text": "two", "label": "music"},
+        {"text": "three", "label": ""},
+        {"text": "four"},
+        {"text": "five", "Label": "is: music"},
+    )
+    counts = take_in(config)
+    assert (counts.labelled, counts.unlabelled, counts.quarantined) == (1, 2, 2)
+    assert [(row.line, row.reason) for row in quarantined()] == [
+        (2, "task.target: list object has no element 1"),
+        (5, "column 'label' is missing, and 'Label' is there: rename it, or correct the task"),
+    ]
+
+
+def test_values_without_json_are_kept_readable(config):
+    Path("inbox/a.jsonl").write_text(
+        '{"text": "play one", "label": "music", "n": 1e999, "s": "cut \\ud83d", "x": NaN}\n'
+        '{"text": "cut \\ud83d", "label": "music"}\n'
+        '{"text": "play two", "label": 1e999, "d": 1.0}\n'
+    )
+    counts = take_in(config)
+    assert (counts.labelled, counts.quarantined) == (1, 2)
+    assert [row.row for row in collected()] == [
+        {"text": "play one", "label": "music", "n": "Infinity", "s": "cut \ufffd", "x": None}
+    ]
+    assert [(row.line, row.row) for row in quarantined()] == [
+        (2, {"text": "cut \ufffd", "label": "music"}),
+        (3, {"text": "play two", "label": "Infinity", "d": 1}),
+    ]
+
+
+def test_a_target_that_is_too_long_is_set_aside_when_it_arrives(config, tiny_model):
+    Path("artifacts").mkdir()
+    Path("artifacts/model").symlink_to(tiny_model)
+    config = replace(config, task=replace(config.task, output="text", max_new_tokens=64))
+    deliver("a.jsonl", {"text": "one", "label": "word " * 100}, {"text": "two", "label": "word"})
+    counts = take_in(config)
+    assert (counts.labelled, counts.quarantined) == (1, 1)
+    assert "tokens, and task.max_new_tokens is 64" in quarantined()[0].reason
+
+
+def test_rows_for_drift_only_are_bounded_over_all_runs(config):
+    config = replace(config, retrain=replace(config.retrain, max_unlabelled_rows=5, max_drift_rows=12, triggers={}))
+    deliver("0.jsonl", {"text": "will it thunder", "label": "weather"})
+    take_in(config)
+    for run in range(2, 7):
+        deliver(f"{run}.jsonl", *({"text": f"play {run} {number}"} for number in range(5)))
+        take_in(config, run)
+    kept = [row.run for row in collected()]
+    assert [kept.count(run) for run in range(1, 7)] == [1, 0, 0, 2, 5, 5]
+    before = collected()
+    deliver("6.jsonl", *({"text": f"play 6 {number}"} for number in range(5)))
+    take_in(config, 6)
+    assert collected() == before
 
 
 def test_an_inbox_that_is_a_file(config):

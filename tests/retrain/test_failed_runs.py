@@ -43,6 +43,27 @@ def test_a_run_that_failed_after_the_pipeline_made_no_challenger(
     assert read_runs(tmp_path) == [done]
 
 
+def test_a_run_that_ends_unexpectedly_has_its_record(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(work: job.RunState, _text: str, _forced: bool) -> tuple[str, str]:
+        work.step = "taking in"
+        raise TypeError("nobody thought of this")
+
+    monkeypatch.setattr(job, "_run_steps", fails)
+    (tmp_path / "champion.json").write_text("{broken")
+    work = job.start(replace(config, retrain=replace(config.retrain, folder=str(tmp_path))), NOW)
+    done = job.run(work, "")
+    assert done.outcome == "failed"
+    log = tmp_path / "logs" / "000001.log"
+    assert done.reason.startswith(
+        f"taking in: unexpected TypeError: nobody thought of this; {log} says where; and the cha"
+    )
+    assert "champion.json" in done.reason
+    assert "in fails" in log.read_text()
+    assert read_runs(tmp_path) == [done]
+
+
 def test_a_run_after_those_of_an_earlier_version(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,21 @@ def test_rows_arrive_in_the_format_of_the_path(dataset: Path, suffix: str) -> No
     assert sorted(file.name for file in path.parent.iterdir()) == [path.name, f"{path.name}.source.json"]
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
+def test_classes_arrive_by_name(dataset: Path, suffix: str) -> None:
+    import datasets
+
+    features = datasets.Features(
+        {"label": datasets.ClassLabel(names=["ham", "spam"]), "text": datasets.Value("string")}
+    )
+    made = datasets.Dataset.from_dict({"label": [1, 0], "text": ["a", "b"]}, features=features)
+    (dataset / "train.jsonl").unlink()
+    made.to_parquet(dataset / "train.parquet")
+    path = Path(f"downloads/a.{suffix}")
+    fetch_rows(config(dataset, path=str(path)))
+    assert [row for _, row in read_rows(path)] == [{"label": "spam", "text": "a"}, {"label": "ham", "text": "b"}]
+
+
 def test_what_is_there_is_not_fetched_again(dataset: Path) -> None:
     fetch_rows(config(dataset))
     (dataset / "train.jsonl").unlink()

@@ -5,9 +5,8 @@ that a checkpoint cannot fail for its form of answer alone.
 """
 
 import hashlib
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from whether.chat.messages import zero_shot_messages
 from whether.config import TaskConfig
@@ -15,7 +14,7 @@ from whether.engine.requests import ScoringRequest
 from whether.errors import ConfigError, DataError, near_matches
 from whether.model.tokens import encode, encode_answer
 from whether.records import Example, Task, UnseenTaskResult
-from whether.sources.tables import read_rows
+from whether.sources.tables import cell_text, location, read_rows
 
 if TYPE_CHECKING:
     from whether.engine.local import LocalModel
@@ -50,14 +49,18 @@ def _read(config: TaskConfig) -> tuple[Task, list[Example]]:
         )
     path = Path(config.source.path)
     rows = []
-    for line, columns in read_rows(path):
+    for line, columns in read_rows(path, config.source):
         for column in (*config.inputs.values(), config.target):
             if column not in columns:
                 raise DataError(
                     f"{path} has no column {column!r}, which benchmark.other names{near_matches(column, columns)}"
                 )
-        inputs = {variable: _text(columns[column]) for variable, column in config.inputs.items()}
-        rows.append(Example(str(line), inputs, _text(columns[config.target]).strip()))
+        try:
+            inputs = {variable: cell_text(columns[column], column) for variable, column in config.inputs.items()}
+            target = cell_text(columns[config.target], config.target, "target").strip()
+        except ValueError as error:
+            raise DataError(f"{location(path, line)}: {error}") from None
+        rows.append(Example(str(line), inputs, target))
     labels = config.labels or sorted({row.target for row in rows})
     task = Task(
         name=config.name,
@@ -72,7 +75,3 @@ def _read(config: TaskConfig) -> tuple[Task, list[Example]]:
         inputs=list(config.inputs),
     )
     return task, [row for row in rows if row.target in labels]
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -18,6 +18,7 @@ from jinja2 import (
 from jinja2.exceptions import SecurityError
 from jinja2.exceptions import TemplateError as JinjaError
 from jinja2.filters import do_join
+from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
@@ -161,6 +162,21 @@ def render_template(template: str, variables: dict[str, Any], where: str) -> str
     except (JinjaError, ArithmeticError, TypeError, ValueError, LookupError, RecursionError) as error:
         raise TemplateError(where, _line(error), _reason(error, variables)) from None
     return "".join(parts)
+
+
+def check_template(template: str, where: str) -> None:
+    """Raise TemplateError, which begins with `where`, for a template that no variables could make a text."""
+    try:
+        _template(template)
+    except TemplateSyntaxError as error:
+        raise TemplateError(where, error.lineno, error.message or "syntax error") from None
+
+
+@cache
+def template_variables(template: str) -> frozenset[str]:
+    """Return the names of the variables that a template reads. Raises TemplateError for one that cannot be read."""
+    check_template(template, "template")
+    return frozenset(find_undeclared_variables(_environment().parse(template))) - {_TICK, _CONCATENATE}
 
 
 def _line(error: BaseException) -> int:

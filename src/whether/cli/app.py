@@ -195,7 +195,7 @@ def verdict(
 )
 def predict(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help=".jsonl, .csv or .parquet with the columns that the task reads")
+        Path, typer.Argument(metavar="FILE", help="CSV, JSON, Parquet or Excel with the columns that the task reads")
     ],
     bundle: Annotated[
         str | None, typer.Option(metavar="ID", help="another folder of retrain/bundles/ than the champion's")

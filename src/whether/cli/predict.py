@@ -35,7 +35,7 @@ def predict(file: Path, bundle: str | None) -> None:
 def read_examples(file: Path, config: Config) -> list[Example]:
     """Return the rows of a file as examples without a target."""
     examples = []
-    for line, row in read_rows(file):
+    for line, row in read_rows(file, config.task.source):
         try:
             inputs = read_inputs(config.task, row)
         except ValueError as error:

@@ -27,7 +27,8 @@ class RetrainConfig:
     """The job `whether retrain run`: where rows arrive, how they are split, what makes it retrain."""
 
     inbox: str = "inbox"
-    """Folder where .jsonl and .csv files arrive; other files, and those that begin with a dot, are ignored."""
+    """Folder where files of rows arrive, of any kind that a task's own file may be; those that begin with a dot are
+    ignored, and what else lies there is reported."""
     folder: str = "retrain"
     """Folder of what the job keeps: champion, bundles, retraining runs, originals of what arrived, quarantine."""
     time: str | None = None
@@ -45,6 +46,8 @@ class RetrainConfig:
     max_unlabelled_rows: Count | None = 1000
     """Rows of a run without a label, or with inputs that were known, that are kept at most, drawn by a hash of run and
     inputs; None: all. They are used for drift only, by each trigger up to its `max_rows`."""
+    max_drift_rows: Count | None = 20000
+    """Of those, rows of all runs together that are kept at most, the newest; None: all."""
     collect: list[str] = field(default_factory=list)
     """Command with arguments that fetches new rows into the inbox when a run starts; {inbox} is replaced by that
     folder, {since} by the start of the last run that did not fail (empty at first)."""
@@ -71,6 +74,11 @@ class RetrainConfig:
         if self.holdout_share + self.dev >= 1:
             raise ValueError(
                 f"holdout_share + dev must leave a share for train, and are {self.holdout_share} + {self.dev}"
+            )
+        if self.max_drift_rows is not None and self.max_drift_rows < (self.max_unlabelled_rows or 1):
+            raise ValueError(
+                f"max_drift_rows must be at least max_unlabelled_rows={self.max_unlabelled_rows}, the rows of one run,"
+                f" and is {self.max_drift_rows}"
             )
         for name, trigger in self.triggers.items():
             max_rows, kept = trigger.get("max_rows"), self.max_unlabelled_rows

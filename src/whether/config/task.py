@@ -36,12 +36,29 @@ class SplitConfig:
             )
 
 
+def require_text_encoding(name: str) -> None:
+    """Raise ValueError for a name that is not one of a text encoding."""
+    try:
+        "a".encode(name)
+    except LookupError:
+        raise ValueError(
+            f"encoding: {name!r} is not a text encoding that Python knows, such as cp1252, utf-16-le or shift_jis"
+        ) from None
+
+
 @dataclass(frozen=True, config=STRICT)
 class SourceConfig:
     """Where a task's rows come from."""
 
     path: str
-    """File in the repository: .csv, .jsonl or .parquet. For a hub data set, where `fetch` puts it (not in data/)."""
+    """File in the repository: CSV, JSON, Parquet or Excel, as its content says. For a hub data set, where `fetch` puts
+    it: a .csv, .jsonl or .parquet file that is not in data/."""
+    encoding: str | None = None
+    """Encoding of a text that is not UTF-8 and has no byte-order mark, such as `cp1252`; None: every text is UTF-8."""
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """Separator of a CSV; None: the one of comma, semicolon, tab and | that fits its first lines."""
+    sheet: str | None = None
+    """Sheet of a workbook; None: the only one that is not empty."""
     hub: str | None = None
     """Hub id of a data set (`owner/name`); None for a file that is there already."""
     revision: str | None = None
@@ -52,8 +69,10 @@ class SourceConfig:
     """Split of the hub data set."""
 
     def __post_init__(self) -> None:
-        if Path(self.path).suffix not in (".csv", ".jsonl", ".parquet"):
-            raise ValueError(f"path must end in .csv, .jsonl or .parquet, and is {self.path!r}")
+        if self.hub and Path(self.path).suffix not in (".csv", ".jsonl", ".parquet"):
+            raise ValueError(f"path must end in .csv, .jsonl or .parquet where hub is set, and is {self.path!r}")
+        if self.encoding is not None:
+            require_text_encoding(self.encoding)
         if self.hub and not (self.revision and self.split):
             raise ValueError("hub needs revision (a commit hash) and split, too")
         if not self.hub and (self.revision or self.name or self.split):

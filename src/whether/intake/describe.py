@@ -4,6 +4,7 @@ from pathlib import Path
 
 from whether.intake.inbox import IntakePlan
 from whether.records import IntakeCounts
+from whether.sources.tables import NAMES, PACKED_NAMES
 
 
 def describe_intake(counts: IntakeCounts) -> str:
@@ -35,6 +36,12 @@ def attention_messages(plan: IntakePlan, folder: Path, task: str) -> list[str]:
         messages.append(
             f"{counts.quarantined} rows are in {folder / 'quarantine'}/, such as {first.file}, line {first.line}:"
             f" {first.reason}"
+        )
+    if plan.left:
+        names = ", ".join(entry.name for entry in plan.left[:5]) + (" and others" if len(plan.left) > 5 else "")
+        messages.append(
+            f"not taken out of the inbox: {names}. Files are taken in whose names end in {', '.join(NAMES)}, also with"
+            f" {', '.join(PACKED_NAMES)}"
         )
     if counts.unknown_labels:
         unknown = ", ".join(f"{label!r} ({count} rows)" for label, count in counts.unknown_labels.items())

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from whether.config import Config, TaskConfig
-from whether.errors import RecordError
+from whether.errors import MissingPackageError, RecordError
 from whether.outputs.kinds import output_of
 from whether.prepare.collected import collected_file, read_collected
 from whether.prepare.duplicates import normalised
 from whether.prepare.labels import LabelSpelling, one_spelling, respelled
-from whether.prepare.rows import SourceRow, example_id, example_reader, read_examples, read_inputs, target_text
+from whether.prepare.lengths import answer_length_check
+from whether.prepare.rows import SourceRow, example_id, example_reader, has_target, read_examples, read_inputs
 from whether.records import (
+    ARTIFACTS,
     CollectedRow,
     Destination,
     Example,
@@ -31,11 +33,10 @@ from whether.records import (
     to_builtins,
     write_jsonl,
 )
-from whether.sources.tables import Line, read_lines
+from whether.records.values import storable
+from whether.sources.tables import Line, is_named_as_rows, read_lines
 
 logger = logging.getLogger(__name__)
-
-SUFFIXES = (".jsonl", ".csv")
 
 
 @dataclass
@@ -47,20 +48,25 @@ class IntakePlan:
     counts: IntakeCounts
     files: list[Path] = field(default_factory=list)
     """Of the inbox."""
+    left: list[Path] = field(default_factory=list)
+    """Of the inbox, and not taken in: their names are not those of files of rows."""
     quarantined: list[Quarantined] = field(default_factory=list)
     changed: bool = False
     """Whether `rows` differs from what is on disk."""
 
 
-def arrived_files(inbox: Path) -> list[Path]:
-    """Return the files that have arrived, sorted by name. A folder that does not exist counts as empty."""
+def arrived_files(inbox: Path) -> tuple[list[Path], list[Path]]:
+    """Return the files of rows that have arrived, and what else lies there, sorted by name.
+
+    A folder that does not exist counts as empty; what begins with a dot is still on its way, or none of ours.
+    """
     if not inbox.exists():
-        return []
+        return [], []
     if not inbox.is_dir():
         raise RecordError(f"retrain.inbox: {inbox} is a file, and a folder was expected")
-    return sorted(
-        file for file in inbox.iterdir() if file.is_file() and not file.name.startswith(".") and file.suffix in SUFFIXES
-    )
+    there = sorted(entry for entry in inbox.iterdir() if not entry.name.startswith("."))
+    rows = [entry for entry in there if entry.is_file() and is_named_as_rows(entry)]
+    return rows, [entry for entry in there if entry not in rows]
 
 
 def plan_intake(config: Config, run: int, now: datetime, collected: Path | None = None) -> IntakePlan:
@@ -73,16 +79,18 @@ def plan_intake(config: Config, run: int, now: datetime, collected: Path | None 
     before = read_collected(file)
     source = read_examples(task).rows
     known = _KnownRows(task, respelled(source, one_spelling(task, source)), before, file)
-    plan = IntakePlan(list(before), IntakeCounts(), arrived_files(Path(config.retrain.inbox)))
+    plan = IntakePlan(list(before), IntakeCounts(), *arrived_files(Path(config.retrain.inbox)))
     for path in plan.files:
-        for line in read_lines(path):
+        for line in _lines(path, task):
             try:
                 known.take(line, path.name, run, _received(line.row, config.retrain.time, now))
             except ValueError as error:
-                plan.quarantined.append(Quarantined(path.name, line.number, str(error), line.row, line.text))
+                row = None if line.row is None else storable(line.row)
+                plan.quarantined.append(Quarantined(path.name, line.number, str(error), row, line.text))
+        known.report_unlabelled(path)
     placed, joined = _with_destinations(known, config)
     placed += known.duplicate_rows
-    rows = _sampled(placed, run, config.retrain.max_unlabelled_rows)
+    rows = _bounded(_sampled(placed, run, config.retrain.max_unlabelled_rows), config.retrain.max_drift_rows)
     plan.rows = rows
     plan.changed = rows != before
     plan.counts = IntakeCounts(
@@ -129,13 +137,21 @@ def withdraw(config: Config, runs: Sequence[int], run: int) -> int:
     return len(out)
 
 
+def _lines(path: Path, task: TaskConfig) -> Iterator[Line]:
+    """Yield a file's lines; for one that needs a package that is not installed, the line that says so."""
+    try:
+        yield from read_lines(path, task.source)
+    except MissingPackageError as error:
+        yield Line(1, None, str(error), ends=True)
+
+
 class _KnownRows:
     """The rows that are known, and what is done with each new one."""
 
     def __init__(self, task: TaskConfig, source: Sequence[SourceRow], collected: Sequence[CollectedRow], file: Path):
         self._task = task
         self._read: Callable[[dict[str, Any]], Example] = example_reader(_without_label_check(task), file)
-        self._file = file
+        self._check_length = answer_length_check(ARTIFACTS / "model", task.max_new_tokens)
         self._source = {normalised(row): row.example.target for row in source}
         self.source_labels = {row.example.target for row in source}
         self.rows = [row for row in collected if row.destination != "duplicate"]
@@ -146,6 +162,8 @@ class _KnownRows:
         self._read_before = Counter((row.id, row.labelled_in_run or row.run, row.file) for row in collected)
         """Arrivals of a run from a file: they are there already when a run that was killed reads the file again."""
         self._place = {self._key(read_inputs(task, row.row)): place for place, row in enumerate(self.rows)}
+        self._without_column: list[str] | None = None
+        """Columns of a row of the present file in which the target's column is missing."""
         self.labelled = self.unlabelled = self.duplicates = 0
         self.unknown: Counter[str] = Counter()
 
@@ -153,16 +171,11 @@ class _KnownRows:
         """Add a row. Raises ValueError for one that has to be set aside."""
         if line.row is None:
             raise ValueError(line.reason)
-        inputs = read_inputs(self._task, line.row)
-        labelled = _has_target(self._task, line.row)
-        target = self._spelling.known(self._read(line.row).target) if labelled else None
-        if target is not None and self._task.labels is not None and target not in self._task.labels:
-            self.unknown[target] += 1
-            raise ValueError(
-                f"label {target!r} is not among task.labels: add it to conf/task, or correct the row, and put it"
-                " into the inbox again"
-            )
-        self._spelling.check(target)
+        inputs, row = read_inputs(self._task, line.row), storable(line.row)
+        labelled = has_target(self._task, line.row)
+        target = self._checked_target(line.row) if labelled else None
+        if not labelled and self._task.target not in line.row:
+            self._without_column = list(line.row)
         key = self._key(inputs)
         place = self._place.get(key)
         answer = self._source.get(key) if place is None else self.target(self.rows[place])
@@ -170,21 +183,45 @@ class _KnownRows:
             self._place[key] = len(self.rows)
             destination: Destination = "pending" if labelled else "unlabelled"
             since = run if labelled else None
-            self.rows.append(CollectedRow(example_id(inputs), destination, received, run, since, file, line.row))
+            self.rows.append(CollectedRow(example_id(inputs), destination, received, run, since, file, row))
         elif target is None or target == answer:
             self.duplicates += 1
             since = run if labelled else None
-            self._add_duplicate(CollectedRow(example_id(inputs), "duplicate", received, run, since, file, line.row))
+            self._add_duplicate(CollectedRow(example_id(inputs), "duplicate", received, run, since, file, row))
             return
         elif place is not None and answer is None:  # known without a label, and here it is
             old = self.rows[place]
-            self.rows[place] = replace(old, destination="pending", labelled_in_run=run, file=file, row=line.row)
+            self.rows[place] = replace(old, destination="pending", labelled_in_run=run, file=file, row=row)
         else:
             raise ValueError(f"these inputs are known with the answer {answer!r:.80}, and this row says {target!r:.80}")
         if labelled:
             self.labelled += 1
         else:
             self.unlabelled += 1
+
+    def _checked_target(self, row: dict[str, Any]) -> str:
+        """Return a row's answer. Raises ValueError for one that cannot be used."""
+        example = self._read(row)
+        target = self._spelling.known(example.target)
+        if self._task.labels is not None and target not in self._task.labels:
+            self.unknown[target] += 1
+            raise ValueError(
+                f"label {target!r} is not among task.labels: add it to conf/task, or correct the row, and put it"
+                " into the inbox again"
+            )
+        self._spelling.check(target)
+        if (ARTIFACTS / "model").exists():
+            self._check_length(example)
+        return target
+
+    def report_unlabelled(self, path: Path) -> None:
+        """Say which columns a file has whose rows count as unlabelled, since the target's is not among them."""
+        if self._without_column is not None and "{{" not in self._task.target:
+            logger.info(
+                "%s has rows without the column %r, which count as unlabelled; their columns are %s",
+                path, self._task.target, ", ".join(map(repr, self._without_column)),
+            )  # fmt: skip
+        self._without_column = None
 
     def _add_duplicate(self, row: CollectedRow) -> None:
         """Keep inputs that come again: a source repeats its frequent texts, and without them each run would see only
@@ -206,17 +243,6 @@ class _KnownRows:
 def _without_label_check(task: TaskConfig) -> TaskConfig:
     """Return the task without its list of labels: an unlisted label is reported differently from a broken one."""
     return task if output_of(task).classes is None else replace(task, labels=None, definitions={})
-
-
-def _has_target(task: TaskConfig, row: dict[str, Any]) -> bool:
-    """Return whether a row has an answer: its column is there and not empty."""
-    if "{{" in task.target:
-        try:
-            return bool(target_text(task, row, Path("inbox")).strip())
-        except Exception:  # noqa: BLE001 - a template over columns that are not there: no answer
-            return False
-    value = row.get(task.target)
-    return value is not None and (not isinstance(value, str) or bool(value.strip()))
 
 
 def _received(row: dict[str, Any] | None, column: str | None, now: datetime) -> str:
@@ -313,6 +339,22 @@ def _sampled(rows: list[CollectedRow], run: int, max_rows: int | None) -> list[C
             seen[row.id] += 1
             drawn.append((hashlib.sha256(f"{run}:{row.id}:{seen[row.id]}".encode()).digest(), place))
     beyond = {place for _, place in sorted(drawn)[len(drawn) if max_rows is None else max_rows :]}
+    return [row for place, row in enumerate(rows) if place not in beyond]
+
+
+def _bounded(rows: list[CollectedRow], most: int | None) -> list[CollectedRow]:
+    """Return the rows without the oldest of those for drift only, of all runs, beyond `most`.
+
+    The rows of one run are in no order but that of a hash of run and inputs, as in `_sampled`.
+    """
+    seen = Counter[tuple[int, str]]()
+    drawn = []
+    for place, row in enumerate(rows):
+        if row.destination in ("unlabelled", "duplicate"):
+            seen[row.run, row.id] += 1
+            key = f"{row.run}:{row.id}:{seen[row.run, row.id]}"
+            drawn.append((-row.run, hashlib.sha256(key.encode()).digest(), place))
+    beyond = {place for *_, place in sorted(drawn)[len(drawn) if most is None else most :]}
     return [row for place, row in enumerate(rows) if place not in beyond]
 
 

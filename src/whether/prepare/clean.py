@@ -1,6 +1,6 @@
 """From all rows to those that are used: what is there twice is taken out, and near-duplicates stay in one split."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,9 +46,12 @@ class Cleaned(NamedTuple):
         return [*self.own, *(arrived.row for arrived in self.later)]
 
 
-def read_all(task: TaskConfig, collected: Path) -> Rows:
-    """Read a task's rows. Raises DataError, for labels that differ only in spelling too."""
-    table, file = read_examples(task), collected_file(task, collected)
+def read_all(task: TaskConfig, collected: Path, check: Callable[[Example], None]) -> Rows:
+    """Read a task's rows; `check` raises ValueError for one of the task's file that cannot be used.
+
+    Raises DataError, for labels that differ only in spelling too.
+    """
+    table, file = read_examples(task, check), collected_file(task, collected)
     later = usable(task, read_collected(file), file)
     spelling = one_spelling(task, table.rows, [arrived.row for arrived in later])
     respelled_later = respelled([arrived.row for arrived in later], spelling)

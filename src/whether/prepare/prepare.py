@@ -6,7 +6,7 @@ task.json                              `records.Task`
 unseen.jsonl, unseen_task.json         rows of `task.unseen_labels`, and the task with these labels; where there are any
 profile.json                           see whether.prepare.profile
 label_balance.svg, token_lengths.svg   the profile as pictures
-rejected.jsonl                         `rows.Rejected`: line, reason, row
+rejected.jsonl                         `rows.Rejected`: line, reason, row or text
 lines.jsonl                            `records.RowPlace`: where each example of a split stands in the data
 """
 
@@ -23,6 +23,7 @@ from whether.prepare.clean import Cleaned, Rows, clean, read_all
 from whether.prepare.collected import Arrived, collected_file
 from whether.prepare.gaps import SPLITS
 from whether.prepare.left_out import last_lines, warnings
+from whether.prepare.lengths import answer_length_check
 from whether.prepare.plots import draw_profile
 from whether.prepare.profile import (
     describe_conflicts,
@@ -46,7 +47,7 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, co
     from transformers import AutoTokenizer
 
     # 1. Rows, labels, and what is used of them.
-    read = read_all(task, collected)
+    read = read_all(task, collected, answer_length_check(model_folder, task.max_new_tokens))
     labels = _labels(task, read.rows)
     _check_unseen(task, labels)
     cleaned = clean(task, seed, read, labels)
@@ -75,7 +76,7 @@ def prepare(task: TaskConfig, seed: int, *, model_folder: Path, folder: Path, co
         write_json(folder / "unseen_task.json", _task(task, labels))
     write_json(folder / "task.json", record)
     write_json(folder / "profile.json", profile)
-    write_jsonl(folder / "rejected.jsonl", (bad._asdict() for bad in read.rejected))
+    write_jsonl(folder / "rejected.jsonl", (bad.record() for bad in read.rejected))
     write_jsonl(folder / "lines.jsonl", _places(task, cleaned, collected_file(task, collected)))
     draw_profile(folder, record, splits, profile, lengths)
     _log(profile)

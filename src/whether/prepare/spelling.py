@@ -1,5 +1,6 @@
 """How a label is spelled, and which spellings are most likely one label."""
 
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -10,8 +11,11 @@ from whether.config import TaskConfig
 def folded(label: str) -> str:
     """Return what is left of a label without case, white space around it and between words, and Unicode form.
 
-    Characters that are not seen, such as a zero-width space, are left out; full-width letters become plain ones.
+    Characters that are not seen, such as a zero-width space, are left out; full-width letters become plain ones, and
+    1.0 is 1.
     """
+    if re.fullmatch(r"-?(0|[1-9]\d*)\.\d+", label.strip()):
+        label = label.strip().rstrip("0").removesuffix(".")
     text = "".join(letter for letter in label if unicodedata.category(letter) != "Cf")
     return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).split())
 

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from whether.errors import RecordError, WhetherError
+from whether.records.values import SURROGATE, storable
 
 ARTIFACTS = Path("artifacts")
 DATA = Path("data")
@@ -74,13 +75,23 @@ def _parse(path: Path, where: str, text: bytes, kind: type[T]) -> T:
 
 def write_json(path: Path, record: Any) -> None:
     """Write one record, atomically, with sorted meaning kept: keys in the order of the type."""
-    write_text(path, json.dumps(to_builtins(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, _json(path, record, indent=2) + "\n")
 
 
 def write_jsonl(path: Path, records: Iterable[Any]) -> None:
     """Write one record a line, atomically."""
-    lines = (json.dumps(to_builtins(record), ensure_ascii=False, allow_nan=False) for record in records)
-    write_text(path, "".join(line + "\n" for line in lines))
+    write_text(path, "".join(_json(path, record) + "\n" for record in records))
+
+
+def _json(path: Path, record: Any, indent: int | None = None) -> str:
+    """Return a record as JSON: dates, decimals and the scalars of numpy and Arrow by their value.
+
+    Raises RecordError for a number that JSON does not have: it would be a measurement that failed.
+    """
+    try:
+        return json.dumps(to_builtins(record), indent=indent, ensure_ascii=False, allow_nan=False, default=storable)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path} cannot be written: {error}, and JSON has no such value") from None
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
@@ -93,14 +104,17 @@ def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[s
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file atomically: a full disk or a kill leaves the old content or none."""
+    """Write a file atomically: a full disk or a kill leaves the old content or none.
+
+    Half of a character, which UTF-8 cannot hold, becomes U+FFFD.
+    """
     with named_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         temporary = Path(name)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
+                stream.write(text if text.isascii() else SURROGATE.sub("\ufffd", text))
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.chmod(0o644)
@@ -181,4 +195,6 @@ def sha256_folder(path: Path, pattern: str = "**/*") -> str:
 
 def sha256_json(value: Mapping[str, Any] | list[Any] | str) -> str:
     """Return the SHA-256 of a JSON value in canonical form (sorted keys), in hex."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    ).hexdigest()

@@ -7,11 +7,13 @@ that was replaced or was not.
 
 import logging
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from whether.bundle.bundle import Bundle, load_bundle, make_bundle
 from whether.bundle.champion import promote, prune, read_champion_or_none
@@ -37,6 +39,7 @@ from whether.records import (
     RetrainingRun,
     Task,
     Verdict,
+    named_write_errors,
     read_json,
     read_jsonl,
     read_runs,
@@ -128,12 +131,17 @@ def run(work: RunState, text: str, *, forced: bool = False) -> RetrainingRun:
 
     Raises WhetherError where not even the record can be written; every other failure is a run with that outcome.
     """
-    config, started = work.config, time.time()
+    config, started, champion = work.config, time.time(), _ChampionState()
     try:
         outcome, reason = _run_steps(work, text, forced)
-    except WhetherError as error:
-        outcome, reason = "failed", f"{work.step}: {error}"
-    champion = read_champion_or_none(work.folder)
+    except Exception as error:  # noqa: BLE001 - whatever ends a run, it leaves its record
+        outcome, reason = "failed", f"{work.step}: {_explained(error, work.log)}"
+    try:
+        champion = _champion_state(work)
+    except Exception as error:  # noqa: BLE001 - the same
+        explained = _explained(error, work.log)
+        reason = f"{reason}; and the champion: {explained}" if outcome == "failed" else f"champion: {explained}"
+        outcome = "failed"
     if outcome == "failed":
         logger.error("failed while at %s", reason)
     commit = _commit(work, outcome, reason) if outcome != "failed" else None
@@ -149,16 +157,43 @@ def run(work: RunState, text: str, *, forced: bool = False) -> RetrainingRun:
         challenger_trained=work.challenger_trained and outcome != "failed",
         challenger=work.challenger,
         gate=work.gate,
-        champion=champion.champion if champion else None,
-        champion_arm=load_bundle(work.folder / "bundles" / champion.champion).record.arm if champion else None,
+        champion=champion.bundle,
+        champion_arm=champion.arm,
         champion_new=work.champion_new,
-        champion_recent=_champion_recent(work, champion),
+        champion_recent=champion.recent,
         commit=commit,
         task=config.task.name,
         seconds={name: round(value, 2) for name, value in work.seconds.items()},
     )
     write_runs(work.folder, [*work.runs, record])
     return record
+
+
+class _ChampionState(NamedTuple):
+    """The champion after a run; None where there is none, or where it cannot be read."""
+
+    bundle: str | None = None
+    arm: str | None = None
+    recent: MeanScore | None = None
+
+
+def _champion_state(work: RunState) -> _ChampionState:
+    champion = read_champion_or_none(work.folder)
+    if champion is None:
+        return _ChampionState()
+    arm = load_bundle(work.folder / "bundles" / champion.champion).record.arm
+    return _ChampionState(champion.champion, arm, _champion_recent(work, champion))
+
+
+def _explained(error: Exception, log: Path) -> str:
+    """Return what a person needs of an error; where one of ours is none, its traceback is in the run's log."""
+    if isinstance(error, WhetherError):
+        return str(error)
+    with named_write_errors(log):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.write("".join(traceback.format_exception(error)))
+    return f"unexpected {type(error).__name__}: {error}; {log} says where"
 
 
 def _run_steps(work: RunState, text: str, forced: bool) -> tuple[Outcome, str]:
@@ -304,11 +339,11 @@ def _mean_score(scores: Sequence[float], config: Config) -> MeanScore | None:
     return MeanScore(sum(scores) / len(scores), low, high, len(scores))
 
 
-def _champion_recent(work: RunState, champion: Champion | None) -> MeanScore | None:
+def _champion_recent(work: RunState, champion: Champion) -> MeanScore | None:
     """Return the champion's mean score on the rows of the recent window that it has answered."""
-    file = work.folder / "answers" / f"{champion.champion}.jsonl" if champion else None
+    file = work.folder / "answers" / f"{champion.champion}.jsonl"
     collected = collected_file(work.config.task)
-    if file is None or not file.exists() or not collected.exists():
+    if not file.exists() or not collected.exists():
         return None
     recent = {row.id for row in read_jsonl(collected, CollectedRow) if row.destination == "holdout"}
     scores = [line.score for line in read_jsonl(file, Prediction) if line.id in recent]

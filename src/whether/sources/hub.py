@@ -77,7 +77,21 @@ def _load(source: SourceConfig) -> Any:
 def _write(rows: Any, path: Path) -> None:
     if path.suffix == ".parquet":
         rows.to_parquet(path)
-    elif path.suffix == ".jsonl":
+        return
+    rows = _with_class_names(rows)
+    if path.suffix == ".jsonl":
         rows.to_json(path, lines=True, force_ascii=False)
     else:
         rows.to_csv(path, index=False)
+
+
+def _with_class_names(rows: Any) -> Any:
+    """Return rows whose classes are names: text files have no place for what the numbers mean."""
+    from datasets import ClassLabel
+
+    order = rows.column_names
+    for name, feature in rows.features.items():
+        if isinstance(feature, ClassLabel):
+            names = [None if cell is None or cell < 0 else feature.int2str(cell) for cell in rows[name]]
+            rows = rows.remove_columns(name).add_column(name, names)
+    return rows.select_columns(order)
