@@ -188,11 +188,19 @@ def prompt_hash(config: Config, prompt: PromptConfig) -> str:
     return sha256_json([settings, *wording, task.max_new_tokens])
 
 
+def _inside(folder: Path, name: str) -> Path:
+    """Return a file of a bundle. Raises RecordError for a name, or a link, that leads out of the folder."""
+    file = folder / name
+    if Path(name).is_absolute() or not file.resolve().is_relative_to(folder.resolve()):
+        raise RecordError(f"{folder / 'bundle.json'}, files: {name!r} is not in the bundle's own folder; roll back")
+    return file
+
+
 def load_bundle(folder: Path) -> Bundle:
     """Read a bundle and check every file of it. Raises RecordError for one that is incomplete."""
     record = read_json(folder / "bundle.json", BundleRecord)
     for name, expected in record.files.items():
-        file = folder / name
+        file = _inside(folder, name)
         if not file.is_file() or sha256_file(file) != expected:
             state = "is not what was put there" if file.is_file() else "is missing"
             raise RecordError(f"{file} {state}: the bundle {record.id} cannot answer; roll back, or promote another")

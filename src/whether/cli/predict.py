@@ -9,6 +9,7 @@ from whether.bundle.predictor import BundlePredictor
 from whether.config import Config, load
 from whether.errors import DataError, UsageError
 from whether.prepare.rows import example_id, read_inputs
+from whether.printing.terminal import say
 from whether.records import ARTIFACTS, Example
 from whether.sources.tables import location, read_rows
 
@@ -27,7 +28,7 @@ def predict(file: Path, bundle: str | None) -> None:
     answers = BundlePredictor(found, ARTIFACTS / "model").answer(examples)
     for example, answer in zip(examples, answers, strict=True):
         shown = {"inputs": example.inputs, "answer": answer.answer, "valid": answer.valid, "output": answer.output}
-        print(json.dumps(shown, ensure_ascii=False))
+        say(json.dumps(shown, ensure_ascii=False))
 
 
 def read_examples(file: Path, config: Config) -> list[Example]:

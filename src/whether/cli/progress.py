@@ -13,6 +13,7 @@ import yaml
 
 from whether.entry import OWN_LINE
 from whether.errors import RecordError
+from whether.printing.terminal import say
 from whether.records import read_json, write_json
 
 STATE = Path(".state")
@@ -191,7 +192,7 @@ class RunProgress:
 
     def _print(self, text: str, where: TextIO) -> None:
         self.clear()
-        print(text, file=where, flush=True)
+        say(text, file=where)
 
     def _line(self) -> str:
         spent = self._clock() - self._began

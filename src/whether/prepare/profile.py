@@ -16,7 +16,7 @@ import numpy as np
 
 from whether.chat.messages import render_input
 from whether.errors import DataError
-from whether.model.tokens import encode_answer
+from whether.model.tokens import encode_answer, encode_text
 from whether.prepare.duplicates import Dropped
 from whether.prepare.rows import SourceRow
 from whether.records import Example, Split, Task
@@ -53,7 +53,7 @@ def token_lengths(tokenizer: Any, task: Task, rows: Sequence[SourceRow]) -> dict
     lengths = {}
     for line, example in rows:
         text = render_input(task, example)
-        asked = len(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+        asked = len(encode_text(tokenizer, text))
         answer = len(encode_answer(tokenizer, example.target)) - 1  # without the token that ends the turn
         if answer > task.max_new_tokens:
             raise DataError(

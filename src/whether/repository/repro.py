@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from whether.entry import MARK_LINES
 from whether.errors import EngineError
+from whether.printing.terminal import say
 
 if TYPE_CHECKING:
     import psutil
@@ -117,7 +118,7 @@ def dvc_repro(log: Path, *stages: str) -> None:
         last = ""
         try:
             for text in _lines(process):
-                print(text, file=sys.stderr, flush=True)
+                say(text, file=sys.stderr)
                 kept.write(text + "\n")
                 kept.flush()
                 last = text if text.startswith("error: ") else last
