@@ -21,6 +21,7 @@ Inputs that went wrong are kept in --keep, each with what was printed.
 
 import argparse
 import json
+import random
 import re
 import shutil
 import subprocess
@@ -112,19 +113,19 @@ def check_that_right_inputs_pass(places: Places, families: Sequence[Family]) -> 
 
 def draw(family: Family, count: int, number: int) -> list[Made]:
     """Draw inputs of a family, the same for the same number."""
-    found: list[Made] = []
+    found: dict[str, Made] = {}  # hypothesis draws some again, or nearly
 
     @seed(number)
     @settings(
-        max_examples=count, phases=[Phase.generate], database=None, deadline=None,
+        max_examples=4 * count, phases=[Phase.generate], database=None, deadline=None,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(family.drawn)
     def each(made: Made) -> None:
-        found.append(made)
+        found.setdefault(repr(made), made)
 
     each()
-    return found[:count]
+    return random.Random(number).sample(list(found.values()), min(count, len(found)))
 
 
 def attempt(places: Places, family: Family, made: Made, place: Path, keep: Path) -> Ended:

@@ -34,7 +34,8 @@ for _ in range(200):
 
 def values() -> st.SearchStrategy[Any]:
     """A value that was not expected."""
-    return st.sampled_from(VALUES) | st.text(max_size=20) | st.integers() | st.floats() | st.just(DEEP)
+    # A copy: a later change may go into it.
+    return st.sampled_from([*VALUES, DEEP]).map(copy.deepcopy) | st.text(max_size=20) | st.integers() | st.floats()
 
 
 @st.composite

@@ -3,8 +3,10 @@
 import csv
 import json
 import zipfile
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,6 +20,11 @@ from whether.sources.packages import cache_folder, fetch_package
 
 ROOT = Path(__file__).parents[2]
 HASH = "0" * 64
+ModelSettings = dict[str, Any]
+TASK = json.dumps(
+    {"name": "t", "output": "text", "metric": "m", "instruction": "", "input_template": "", "labels": [],
+     "schema": None, "answer_pattern": None, "max_new_tokens": 1}
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -93,6 +100,31 @@ def test_a_bundle_names_only_its_own_files(bundle: Path, tmp_path: Path) -> None
         write_json(bundle / "bundle.json", record)
         with pytest.raises(RecordError, match="not in the bundle's own folder"):
             load_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "field"),
+    [
+        ("model_settings", {}, "model_settings"), ("prompt", {"strategy": "x"}, "prompt.strategy"),
+        ("prompt", {}, "prompt"),
+        ("served", {"base_url": 1}, "served"), ("served", {}, "served"), ("seed", "x", "seed"),
+    ],
+)  # fmt: skip
+def test_a_bundle_with_other_settings_is_told_by_its_field(
+    bundle: Path, config: ModelSettings, key: str, value: object, field: str
+) -> None:
+    record = json.loads((bundle / "bundle.json").read_text()) | config | {key: value}
+    write_json(bundle / "bundle.json", record)
+    for name, content in (("task.json", TASK), ("train.jsonl", "")):
+        (bundle / name).write_text(content)
+    with pytest.raises(RecordError, match=rf"bundle\.json, .*{field}"):
+        load_bundle(bundle)
+
+
+@pytest.fixture
+def config() -> ModelSettings:
+    made = check(yaml.safe_load(compose(["baseline=[]"], conf=ROOT / "conf")))
+    return {"model_settings": asdict(made.model), "prompt": asdict(made.prompts["zero_shot"])}
 
 
 @pytest.fixture
