@@ -28,9 +28,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,13 +84,16 @@ class Outcome:
     lost: int = 0
     doubled: int = 0
     problems: list[str] = field(default_factory=list)
+    ended: int | None = None
+    """Status of the command whose disk was full."""
 
     def line(self) -> str:
         """Return it for a reader."""
         said = "; ".join(
             [*self.problems, *([f"{self.lost} lost, {self.doubled} doubled"] * bool(self.lost or self.doubled))]
         )
-        return f"{self.kind:18} after {self.after:5.1f} s: {said or 'nothing lost, doubled or different'}"
+        how = "" if self.ended is None else f", status {self.ended}"
+        return f"{self.kind:18} after {self.after:5.1f} s{how}: {said or 'nothing lost, doubled or different'}"
 
 
 def campaign(kills: int, seed: int, folder: Path, kinds: Sequence[str], tell: Callable[[str], None]) -> list[Outcome]:
@@ -203,12 +208,9 @@ def disturb(place: Workplace, case: Case, outcome: Outcome, drawn: random.Random
     with contextlib.suppress(subprocess.TimeoutExpired):
         running[0].wait(outcome.after)
     if case.fills:
-        filler = place.path.parent / "filler"
-        with contextlib.suppress(OSError), filler.open("wb") as stream:
-            while True:
-                os.write(stream.fileno(), bytes(2**20))
-        said = [process.communicate() for process in running]
-        filler.unlink()
+        with full(place.path.parent):
+            said = [process.communicate() for process in running]
+        outcome.ended = running[0].returncode
         if any("Traceback" in text for pair in said for text in pair):
             outcome.problems.append("a traceback when the disk is full")
     for process in running:
@@ -216,6 +218,32 @@ def disturb(place: Workplace, case: Case, outcome: Outcome, drawn: random.Random
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     wait_until_quiet(place.path)
+
+
+@contextlib.contextmanager
+def full(disk: Path) -> Iterator[None]:
+    """Leave no space on a file system: what others give back is taken too."""
+    filler, ended = disk / "filler", threading.Event()
+
+    def fill() -> None:
+        with filler.open("wb") as stream:
+            for size in chain([2**20], repeat(2**12)):
+                while not ended.is_set():
+                    try:
+                        os.write(stream.fileno(), bytes(size))
+                    except OSError:
+                        break
+                if ended.wait(0.01):
+                    return
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        filler.unlink()
 
 
 def start(place: Workplace, command: Sequence[str]) -> "subprocess.Popen[str]":

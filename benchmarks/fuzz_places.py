@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import yaml
 from hypothesis import strategies as st
@@ -69,10 +69,19 @@ class Made:
     files: dict[str, bytes] = field(default_factory=dict)
     """Path in the repository → content."""
     words: list[str] = field(default_factory=list)
-    rows: int | None = None
-    """How many rows went in, where that is known: none of them may vanish."""
+    rows: list[Row] | None = None
+    """The rows that went in, where they have the columns that the task reads: none may vanish or become another."""
     reply: tuple[int, bytes] | None = None
     """Status and body of every answer of the API."""
+
+
+class Found(NamedTuple):
+    """What records say of the rows that went in."""
+
+    accounted: int
+    """Rows that are kept, or counted as something else."""
+    kept: list[tuple[str, str | None]]
+    """Text and label of each that is kept."""
 
 
 @dataclass
@@ -85,8 +94,8 @@ class Family:
     drawn: st.SearchStrategy[Made]
     commands: list[list[str]]
     """Words after `python -m`; `...` stands for the words of the input."""
-    accounts: Callable[[Path], int] | None = None
-    """From a repository to the number of rows that the records account for."""
+    found: Callable[[Path], Found] | None = None
+    """From a repository to what its records say of the rows."""
     fails: bool = False
     """Whether the last command ends with status 1 by design (the stub in place of a pipeline)."""
 
@@ -169,7 +178,7 @@ def of_table(name: str, write: Callable[[Sequence[Row]], bytes], rows: Sequence[
 
     def made(changed: list[Row]) -> Made:
         same_columns = bool(changed) and all(row.keys() == {"text", "label"} for row in changed)
-        return Made({name: write(changed)}, rows=len(changed) if same_columns else None)
+        return Made({name: write(changed)}, rows=changed if same_columns else None)
 
     return either(
         lambda: changed_rows(rows).map(made), lambda: changed_bytes(write(rows)).map(lambda whole: Made({name: whole}))
@@ -234,6 +243,13 @@ class Places:
         assert source["rows"]["read"] == len(ROWS)
         self._run("-c", BUNDLE, where=self.whole)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.api.shutdown()
+        self.api.server_close()
+
     def families(self) -> list[Family]:
         """Return them all."""
         whole, generate = self.whole, "pipelines.generate"
@@ -290,21 +306,27 @@ class Places:
             raise RuntimeError(f"{' '.join(words)}\n{done.stdout}{done.stderr}")
 
 
-def accounted(place: Path) -> int:
-    """Return the rows that prepare's profile accounts for, if its files hold as many as it says."""
+def accounted(place: Path) -> Found:
+    """Return what prepare's profile and its files say."""
     folder = place / "artifacts" / "prepare"
     rows = json.loads((folder / "profile.json").read_text())["rows"]
-    files = sum(len((folder / f"{name}.jsonl").read_bytes().splitlines()) for name in ("train", "dev", "test"))
+    kept = [one for name in ("train", "dev", "test") for one in json_lines(folder / f"{name}.jsonl")]
     named = ("bad", "duplicates", "not_sampled", "near_duplicates", "recent", "unseen")
-    return int(sum(rows[name] for name in named) + files)
+    return Found(
+        sum(rows[name] for name in named) + len(kept), [(one["inputs"]["text"], one["target"]) for one in kept]
+    )
 
 
-def taken(place: Path) -> int:
-    """Return the rows that the retraining run's record accounts for, if its files hold as many as it says."""
-    counts = json.loads((place / "retrain" / "runs.jsonl").read_text().splitlines()[-1])["intake"]
-    kept = [
-        json.loads(line) for file in (place / "data" / "collected").glob("*") for line in file.read_bytes().splitlines()
-    ]
-    aside = sum(len(file.read_bytes().splitlines()) for file in (place / "retrain" / "quarantine").glob("*"))
+def taken(place: Path) -> Found:
+    """Return what the retraining run's record and its files say."""
+    counts = json_lines(place / "retrain" / "runs.jsonl")[-1]["intake"]
+    kept = [row for file in (place / "data" / "collected").glob("*") for row in json_lines(file)]
+    aside = sum(len(json_lines(file)) for file in (place / "retrain" / "quarantine").glob("*"))
     duplicates = sum(row["destination"] in ("duplicate", "repeat") for row in kept)
-    return int(len(kept) - duplicates + counts["duplicates"] + aside)
+    labelled = [(row["row"]["text"], row["row"].get("label")) for row in kept]
+    return Found(len(kept) - duplicates + counts["duplicates"] + aside, labelled)
+
+
+def json_lines(file: Path) -> list[Any]:
+    """Return the values of a JSONL file."""
+    return [json.loads(line) for line in file.read_bytes().splitlines()]
