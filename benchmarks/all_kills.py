@@ -84,6 +84,8 @@ class Outcome:
     lost: int = 0
     doubled: int = 0
     problems: list[str] = field(default_factory=list)
+    said: str = ""
+    """What the command printed that was run again."""
     ended: int | None = None
     """Status of the command whose disk was full."""
 
@@ -96,8 +98,10 @@ class Outcome:
         return f"{self.kind:18} after {self.after:5.1f} s{how}: {said or 'nothing lost, doubled or different'}"
 
 
-def campaign(kills: int, seed: int, folder: Path, kinds: Sequence[str], tell: Callable[[str], None]) -> list[Outcome]:
-    """Try `kills` cases, the kinds in turn."""
+def campaign(
+    kills: int, seed: int, folder: Path, kinds: Sequence[str], *, tell: Callable[[str], None], keep: Path
+) -> list[Outcome]:
+    """Try `kills` cases, the kinds in turn; keep the repositories in which something went wrong."""
     drawn, found = random.Random(seed), list[Outcome]()
     with warm_python(folder / "warm") as warm, a_disk(folder / "disk") as can_fill:
         grounds = Grounds(folder, warm)
@@ -106,6 +110,9 @@ def campaign(kills: int, seed: int, folder: Path, kinds: Sequence[str], tell: Ca
             name = chosen[number % len(chosen)]
             found.append(grounds.attempt(name, CASES[name], drawn))
             tell(found[-1].line())
+            if found[-1].lost or found[-1].doubled or found[-1].problems:
+                shutil.copytree(grounds.place.path, keep / f"{number}", symlinks=True, dirs_exist_ok=True)
+                (keep / f"{number}" / "said.txt").write_text(found[-1].said)
     return found
 
 
@@ -178,8 +185,9 @@ class Grounds:
         outcome = Outcome(name, drawn.uniform(0, self.lengths[tuple(case.command)]))
         disturb(place, case, outcome, drawn)
         done = finish(place, case.command)
-        said = (done.stdout + done.stderr).strip().splitlines()
-        if done.returncode or "Traceback" in done.stdout + done.stderr:
+        outcome.said = done.stdout + done.stderr
+        said = outcome.said.strip().splitlines()
+        if done.returncode or "Traceback" in outcome.said:
             outcome.problems.append(f"the next one ends with {done.returncode}: {said[-1] if said else ''}")
         elif is_job:
             compare_job(place, texts, outcome)

@@ -34,7 +34,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fuzz_places import Family, Made, Places
+from fuzz_places import Family, Made, Places, json_lines
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from mutations import Row
 
@@ -241,7 +241,7 @@ def whole(place: Path) -> bool:
     made = [file for name in ("prepare", "generate") for file in (place / "artifacts" / name).rglob("*.json*")]
     try:
         for file in made:
-            [json.loads(text) for text in ([file.read_text()] if file.suffix == ".json" else file.open())]
+            _ = json.loads(file.read_text()) if file.suffix == ".json" else json_lines(file)
     except ValueError:
         return False
     return True

@@ -58,6 +58,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, help="20 by default, with --all 100")
     parser.add_argument("--all", action="store_true", help="kill the run, publishing, retraining and intake")
     parser.add_argument("--quick", action="store_true", help="with --all: 8 kills")
+    parser.add_argument(
+        "--keep", type=Path, default=Path(".state/kills"), help="with --all: where cases that fail are kept"
+    )
     parser.add_argument("--only", nargs="+", default=[""], help="with --all: the kinds whose names begin so")
     parser.add_argument("--model", choices=("tiny", "real"), default="tiny", help="real: artifacts/model")
     parser.add_argument("--rows", type=int, default=32, help="training rows of the real task to use")
@@ -85,7 +88,7 @@ def kill_all(kills: int, options: argparse.Namespace) -> int:
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         tell = (lambda _: None) if options.json else partial(print, flush=True)
-        found = campaign(kills, options.seed, Path(name), options.only, tell)
+        found = campaign(kills, options.seed, Path(name), options.only, tell=tell, keep=options.keep)
     counts = {
         "kills": len(found),
         "lost": sum(one.lost for one in found),
