@@ -3,6 +3,8 @@
     python benchmarks/kills.py                                # 20 kills of a tiny random model, about five minutes
     python benchmarks/kills.py --model real --rows 32         # the default model on a part of the default task
     python benchmarks/kills.py --json                         # one JSON object: kills, same
+    python benchmarks/kills.py --all                          # 100 kills of everything else: benchmarks/all_kills.py
+    python benchmarks/kills.py --all --quick                  # 8 of them; --json: kills, lost, doubled, different
 
 Each kill is a case of its own: the stage is started afresh, killed at a moment between its first sign of life and its
 usual end, and run again to the end. A case counts if the adapter's weights have the bytes, and the metrics and the
@@ -21,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,23 +55,48 @@ class Kill(NamedTuple):
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills", type=int, help="20 by default, with --all 100")
+    parser.add_argument("--all", action="store_true", help="kill the run, publishing, retraining and intake")
+    parser.add_argument("--quick", action="store_true", help="with --all: 8 kills")
+    parser.add_argument(
+        "--keep", type=Path, default=Path(".state/kills"), help="with --all: where cases that fail are kept"
+    )
+    parser.add_argument("--only", nargs="+", default=[""], help="with --all: the kinds whose names begin so")
     parser.add_argument("--model", choices=("tiny", "real"), default="tiny", help="real: artifacts/model")
     parser.add_argument("--rows", type=int, default=32, help="training rows of the real task to use")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     options = parser.parse_args()
     entry.prepare_process()
+    if options.all:
+        return kill_all(options.kills or (8 if options.quick else 100), options)
     with tempfile.TemporaryDirectory() as name:
         case = Case(*(tiny if options.model == "tiny" else real)(Path(name), options.rows))
         os.chdir(name)
-        cases = list(killed_at(case, options.kills, random.Random(options.seed), quiet=options.json))
+        cases = list(killed_at(case, options.kills or 20, random.Random(options.seed), quiet=options.json))
     good = sum(kill.same for kill in cases)
     if options.json:
         print(json.dumps({"kills": len(cases), "same": good}))
     else:
         print(f"{good} of {len(cases)} resumed runs ended with the bytes and the metrics of the uninterrupted run")
     return 0 if good == len(cases) else 1
+
+
+def kill_all(kills: int, options: argparse.Namespace) -> int:
+    """Run the campaign of benchmarks/all_kills.py and print what came of it."""
+    from all_kills import campaign
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        tell = (lambda _: None) if options.json else partial(print, flush=True)
+        found = campaign(kills, options.seed, Path(name), options.only, tell=tell, keep=options.keep)
+    counts = {
+        "kills": len(found),
+        "lost": sum(one.lost for one in found),
+        "doubled": sum(one.doubled for one in found),
+        "different": sum(bool(one.problems) for one in found),
+    }
+    print(json.dumps(counts) if options.json else counts)
+    return int(any(counts[key] for key in ("lost", "doubled", "different")))
 
 
 class Case(NamedTuple):

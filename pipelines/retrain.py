@@ -32,6 +32,7 @@ from whether.bundle.champion import read_champion, read_champion_or_none
 from whether.config import Config, check, compose, load
 from whether.errors import ConfigError, near_matches
 from whether.intake import inbox
+from whether.printing.terminal import message, say
 from whether.records import ARTIFACTS, RetrainingRun, read_runs, to_builtins
 from whether.repository import versions
 from whether.retrain import job
@@ -78,7 +79,7 @@ def main(argv: list[str]) -> int:
             text, config = with_warm_start(text, config)
             return ACTIONS[request.action](config, text, request, now)
     except LockedError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {message(error)}", file=sys.stderr)
         return LOCKED
 
 
@@ -95,7 +96,7 @@ def run(config: Config, text: str, request: JobRequest, now: datetime) -> int:
 def dry_run(config: Config, request: JobRequest, now: datetime) -> int:
     """Print what a retraining run would do."""
     for sentence in job.dry_run(job.start(config, now), forced=request.force):
-        print(sentence)
+        say(sentence)
     return 0
 
 

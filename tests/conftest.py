@@ -75,6 +75,22 @@ def make_tiny_model(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def make_able_model(tiny_model: Path, folder: Path) -> Path:
+    """Write the tiny model with an embedding for the token that ends a turn: as its padding token it has zeros, and so
+    (input and output embeddings are one) no answer could ever end."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.save_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    with torch.no_grad():
+        torch.manual_seed(0)
+        model.get_input_embeddings().weight[tokenizer.eos_token_id].normal_(std=0.2)
+    model.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="module", autouse=True)
 def unswept() -> Iterator[None]:
     """What libraries and fixtures made stays: without this each collection of garbage looks through all of torch."""
@@ -121,20 +137,8 @@ def vocabulary(tiny: "LocalModel") -> int:
 
 @pytest.fixture(scope="session")
 def able_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with an embedding for the token that ends a turn: as its padding token it has zeros, and so
-    (input and output embeddings are one) no answer could ever end."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    folder = tmp_path_factory.mktemp("model") / "able"
-    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    tokenizer.save_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(tiny_model)
-    with torch.no_grad():
-        torch.manual_seed(0)
-        model.get_input_embeddings().weight[tokenizer.eos_token_id].normal_(std=0.2)
-    model.save_pretrained(folder)
-    return folder
+    """The tiny model, as `make_able_model` changes it."""
+    return make_able_model(tiny_model, tmp_path_factory.mktemp("model") / "able")
 
 
 @pytest.fixture(scope="session")

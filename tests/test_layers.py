@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-FOUNDATION = ("whether.config", "whether.records", "whether.errors", "whether.entry")
+FOUNDATION = ("whether.config", "whether.records", "whether.errors", "whether.entry", "whether.printing")
 """Formats and settings, under every stage: an edit there shows in what a stage writes or reads, or in nothing."""
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 

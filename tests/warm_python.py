@@ -113,6 +113,7 @@ def start(address: Path, held: int, log: Path) -> None:
 
 def serve(address: Path) -> None:
     """Fork for each connection until nobody holds standard input open."""
+    sys.path.insert(0, str(PROJECT.parent))  # whatever is installed: what is imported here is what `PROJECT` names
     for name in PRELOADED:
         importlib.import_module(name)
     for file in sorted(PROJECT.rglob("*.py")):

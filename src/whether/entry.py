@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from whether.errors import UsageError, WhetherError, near_matches
+from whether.printing.terminal import message
 from whether.records import named_write_errors
 
 logger = logging.getLogger("whether")
@@ -44,7 +45,7 @@ def run(main: Callable[[list[str]], int | None], words: Sequence[str] | None = N
             status = main(sys.argv[1:] if words is None else _checked(sys.argv[1:], words))
             sys.stdout.flush()
     except WhetherError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {message(error)}", file=sys.stderr)
         sys.exit(error.status)
     except BrokenPipeError:
         if not _reader_has_gone():
@@ -98,7 +99,14 @@ def _reader_has_gone() -> bool:
     return gone
 
 
-class _MarkedFormatter(logging.Formatter):
+class _SafeFormatter(logging.Formatter):
+    """What rows and servers wrote cannot act on the terminal, and no secret is shown."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return message(super().format(record))
+
+
+class _MarkedFormatter(_SafeFormatter):
     """Marks each line of a message as ours."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -127,7 +135,7 @@ def prepare_process() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logger.setLevel(os.environ.get("WHETHER_LOG", "INFO").upper())
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_MarkedFormatter() if os.environ.get(MARK_LINES) else logging.Formatter("%(message)s"))
+    handler.setFormatter(_MarkedFormatter() if os.environ.get(MARK_LINES) else _SafeFormatter("%(message)s"))
     handler.setLevel(logger.level)  # a logger below may keep more in a file
     logger.handlers = [handler]
     logger.propagate = False

@@ -17,10 +17,10 @@ from repository import Study
 from whether.errors import RecordError
 from whether.export.card import card
 from whether.export.facts import CardData, read_card_data
-from whether.export.markdown import code, escaped, fenced, without_paths
 from whether.metrics.catalogue import catalogue
 from whether.metrics.format import compact_interval, format_value
 from whether.model.loading import load_tokenizer
+from whether.printing.markdown import code, escaped, fenced, without_paths
 from whether.records import Verdict, read_json, write_json
 
 TABLES = MarkdownIt("commonmark").enable("table")

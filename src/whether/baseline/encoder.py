@@ -73,7 +73,10 @@ class _Classifier:
     def embed(self, texts: list[str]) -> "torch.Tensor":
         """Return the mean of the last hidden states over each text's tokens, float32 [texts, features]."""
         longest = min(self.max_length, self.tokenizer.model_max_length)
-        batch = self.tokenizer(texts, padding=True, truncation=True, max_length=longest, return_tensors="pt")
+        batch = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=longest, return_tensors="pt",
+            split_special_tokens=True,  # "[SEP]" in a row is text
+        )  # fmt: skip
         hidden = self.encoder(**batch).last_hidden_state  # [texts, tokens, features]
         mask = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)
         mean: torch.Tensor = (hidden * mask).sum(dim=1) / mask.sum(dim=1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic.dataclasses import dataclass
 
 from whether.errors import DataError
+from whether.model.tokens import encode_text
 from whether.records import read_jsonl
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def measure_perplexity(local: "LocalModel", path: Path, max_tokens: int) -> Perp
     """
     texts, room = [], max_tokens
     for passage in read_jsonl(path, TextPassage):
-        texts.append(local.tokenizer(passage.input, add_special_tokens=False)["input_ids"][:room])
+        texts.append(encode_text(local.tokenizer, passage.input)[:room])
         room -= len(texts[-1])
     scores = local.rolling_loglikelihoods([text for text in texts if text])
     tokens = sum(score.tokens for score in scores)

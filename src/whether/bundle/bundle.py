@@ -18,9 +18,9 @@ import dataclasses
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from whether.config import Config, ModelConfig, PromptConfig, ServedConfig
 from whether.config.backend import with_chosen_backend
@@ -44,6 +44,7 @@ from whether.records import (
     write_json,
 )
 
+T = TypeVar("T")
 NO_PROMPT = PromptConfig(strategy={"_target_": "whether.prompt.strategies.zero_shot"}, engineered=False)
 """What a baseline's bundle has in the place of its prompt; it is not asked with it."""
 
@@ -188,23 +189,41 @@ def prompt_hash(config: Config, prompt: PromptConfig) -> str:
     return sha256_json([settings, *wording, task.max_new_tokens])
 
 
+def _inside(folder: Path, name: str) -> Path:
+    """Return a file of a bundle. Raises RecordError for a name, or a link, that leads out of the folder."""
+    file = folder / name
+    if Path(name).is_absolute() or not file.resolve().is_relative_to(folder.resolve()):
+        raise RecordError(f"{folder / 'bundle.json'}, files: {name!r} is not in the bundle's own folder; roll back")
+    return file
+
+
 def load_bundle(folder: Path) -> Bundle:
     """Read a bundle and check every file of it. Raises RecordError for one that is incomplete."""
     record = read_json(folder / "bundle.json", BundleRecord)
     for name, expected in record.files.items():
-        file = folder / name
+        file = _inside(folder, name)
         if not file.is_file() or sha256_file(file) != expected:
             state = "is not what was put there" if file.is_file() else "is missing"
             raise RecordError(f"{file} {state}: the bundle {record.id} cannot answer; roll back, or promote another")
-    prompt: dict[str, Any] = with_new_names(record.prompt, ("prompts", record.prompt_name))
-    if prompt["strategy"].get("folder"):
-        prompt["strategy"] = prompt["strategy"] | {"folder": str(folder / "knowledge")}
+    prompt = _settings(folder, "prompt", PromptConfig, with_new_names(record.prompt, ("prompts", record.prompt_name)))
+    if prompt.strategy.get("folder"):
+        prompt = dataclasses.replace(prompt, strategy=prompt.strategy | {"folder": str(folder / "knowledge")})
     return Bundle(
         folder,
         record,
         read_json(folder / "task.json", Task),
         read_jsonl(folder / "train.jsonl", Example),
-        TypeAdapter(PromptConfig).validate_python(prompt),
-        TypeAdapter(ModelConfig).validate_python(record.model_settings),
-        TypeAdapter(ServedConfig | None).validate_python(record.served),
+        prompt,
+        _settings(folder, "model_settings", ModelConfig, record.model_settings),
+        _settings(folder, "served", ServedConfig, record.served) if record.served is not None else None,
     )
+
+
+def _settings(folder: Path, key: str, kind: type[T], values: Any) -> T:
+    """Return settings that a bundle was made with. Raises RecordError naming the field that does not fit."""
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in (key, *first["loc"]))
+        raise RecordError(f"{folder / 'bundle.json'}, {field}: {first['msg']}; roll back, or promote another") from None

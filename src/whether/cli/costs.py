@@ -11,6 +11,7 @@ import yaml
 from whether.cli.settings import last_or_composed
 from whether.config import ServedConfig
 from whether.errors import ConfigError
+from whether.printing.terminal import say
 from whether.records import ARTIFACTS, Request, Task, read_json
 from whether.report.terminal import print_table
 
@@ -78,8 +79,8 @@ def price(model: str, url: str | None) -> None:
     from whether.served.prices import listed_price
 
     found = listed_price(model, url, datetime.now(UTC).date())
-    print(f"# {found.model}, {found.provider}")
+    say(f"# {found.model}, {found.provider}")
     for remark in found.remarks:
-        print(f"# {' '.join(remark.split())}")
+        say(f"# {' '.join(remark.split())}")
     fields = {name: value for name, value in dataclasses.asdict(found.price).items() if value is not None}
     print(yaml.safe_dump({"price": fields}, sort_keys=False, allow_unicode=True, width=200), end="")

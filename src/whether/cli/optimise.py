@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from whether.config import BASE, load
 from whether.optimise.best import write_prompt
 from whether.optimise.optimise import optimise
+from whether.printing.terminal import say
 from whether.records import ARTIFACTS, OptimiseRecord, read_json
 
 
@@ -14,7 +15,7 @@ def optimise_prompt(checkpoint: str | None, overrides: Sequence[str], *, write: 
     config = load(section="optimise", overrides=overrides)
     folder = optimise(checkpoint, config, artifacts=ARTIFACTS, restart=restart)
     text = (folder / "best.yaml").read_text(encoding="utf-8")
-    print(text)
+    say(text)
     record = read_json(folder / "optimise.json", OptimiseRecord)
     if record.difference is not None and record.difference <= 0:
         print(f"{record.by_hand}, written by hand, is as good on dev: nothing to write")

@@ -9,6 +9,7 @@ from whether.bundle.predictor import BundlePredictor
 from whether.config import Config, load
 from whether.errors import DataError, UsageError
 from whether.prepare.rows import example_id, read_inputs
+from whether.printing.terminal import say
 from whether.records import ARTIFACTS, Example
 from whether.sources.tables import location, read_rows
 
@@ -29,7 +30,7 @@ def predict(file: Path, bundle: str | None) -> None:
     for example, answer in zip(examples, answers, strict=True):
         shown = {"inputs": example.inputs, "answer": answer.answer, "valid": answer.valid, "output": answer.output}
         shown |= {"error": answer.error} if answer.error else {}
-        print(json.dumps(shown, ensure_ascii=False))
+        say(json.dumps(shown, ensure_ascii=False))
 
 
 def read_examples(file: Path, config: Config) -> list[Example]:

@@ -7,6 +7,7 @@ import yaml
 
 from whether.config import check, compose
 from whether.errors import ConfigError, RecordError, near_matches
+from whether.printing.terminal import say
 from whether.prompt.preview import preview
 from whether.records import ARTIFACTS, Task, read_json
 
@@ -22,7 +23,7 @@ def show_prompt(prompt: str, overrides: Sequence[str], rows: int) -> None:
         raise ConfigError(f"no prompt {prompt!r} in these settings{near_matches(prompt, config.prompts)}")
     _require_rows(config.task.name, overrides)
     for text in preview(prompt, config.prompts[prompt], config.seed, rows=rows, artifacts=ARTIFACTS):
-        print(text)
+        say(text)
 
 
 def _require_rows(task: str, overrides: Sequence[str]) -> None:

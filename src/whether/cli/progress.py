@@ -16,6 +16,7 @@ import yaml
 from whether.cli.stage_times import StageTimes, kind_of, measured_speed
 from whether.entry import OWN_LINE
 from whether.errors import RecordError
+from whether.printing.terminal import say
 from whether.records import read_json, write_json
 
 STATE = Path(".state")
@@ -177,7 +178,7 @@ class RunProgress:
 
     def _print(self, text: str, where: TextIO) -> None:
         self.clear()
-        print(text, file=where, flush=True)
+        say(text, file=where)
 
     def _line(self) -> str:
         spent = self._clock() - self._began

@@ -14,6 +14,7 @@ from whether.cli.progress import FIRST_VERDICT_STAGES, LOCK, LOG, RunProgress, s
 from whether.cli.stage_times import kind_of
 from whether.config import Config, check, compose, require_packages, write_params
 from whether.errors import RecordError, SourceError
+from whether.printing.terminal import say
 from whether.records import ARTIFACTS, Verdict, exclusive_lock, read_json, write_text
 from whether.repository.repro import reproduce
 from whether.repository.without_git import let_dvc_work
@@ -153,7 +154,7 @@ def _show_result(config: Config, first: Verdict | None) -> None:
     if first is not None:
         print("\nSince the first verdict\n")
         for line in what_changed(first, verdict):
-            print(fill(line, get_terminal_size().columns, initial_indent="  • ", subsequent_indent="    "))
+            say(fill(line, get_terminal_size().columns, initial_indent="  • ", subsequent_indent="    "))
     print_verdict(verdict)
     print(f"\nreport   {REPORT}\nverdict  {VERDICT}\nMLflow   `whether ui`, then http://127.0.0.1:5000")
     model = receipt.models.get(verdict.recommended_arm or "")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from whether.config import load
 from whether.errors import EngineError
+from whether.printing.terminal import say
 from whether.records import ARTIFACTS
 from whether.search.best import improved, write_checkpoint
 from whether.search.search import search
@@ -18,7 +19,7 @@ def search_settings(checkpoint: str, overrides: Sequence[str], *, write: bool, r
     if not (folder / "best.yaml").exists():
         raise EngineError(f"no trial came to its end: lower the bounds of learning_rate, and see {folder}/trials.jsonl")
     text = (folder / "best.yaml").read_text(encoding="utf-8")
-    print(text)
+    say(text)
     if not improved(folder):
         print(f"nothing to write: no trial was better than {checkpoint} as it is")
     elif write:

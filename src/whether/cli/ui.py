@@ -4,7 +4,7 @@ import os
 import sys
 
 from whether.config import load
-from whether.tracking.names import without_credentials
+from whether.printing.secrets import without_credentials
 
 
 def show_runs(port: int) -> None:

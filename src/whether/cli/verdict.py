@@ -12,6 +12,7 @@ from typing import Literal
 
 from whether.compare.changes import changes, read_result
 from whether.config import Config, TrackingConfig, load
+from whether.printing.terminal import say
 from whether.records import Changes, Verdict, read_json, to_builtins
 from whether.report.markdown import summary, table
 from whether.report.terminal import print_changes, print_table, print_verdict
@@ -36,7 +37,7 @@ def show_verdict(form: Form, rev: str | None, against: str | None) -> None:
     if form == "json":
         print(json.dumps(to_builtins(verdict) | ({"changes": to_builtins(changed)} if changed else {}), indent=2))
     elif form == "markdown":
-        print(summary(verdict, changed), end="")
+        say(summary(verdict, changed), end="")
     else:
         print_verdict(verdict)
         if changed:
@@ -57,7 +58,7 @@ def show_history(form: Form, most: int, page: Path | None) -> None:
             rows = [{"commit": row.commit, "date": row.date, **to_builtins(row.verdict)} for row in points]
             print(json.dumps(rows, indent=2))
         elif form == "markdown":
-            print(table(COLUMNS, trend_rows(points), left=4))
+            say(table(COLUMNS, trend_rows(points), left=4))
         else:
             print_table(COLUMNS, trend_rows(points), left=4)
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from whether.config.components import build
-from whether.config.types import STRICT, Component, Count, Fraction
+from whether.config.types import STRICT, Component, Count, FileName, Fraction
 from whether.errors import near_matches
 
 OUTPUT_OF = "whether.outputs.kinds.output_of"
@@ -178,11 +178,11 @@ class DataConfig:
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     """Of the package's file; checked before its content is touched."""
     licence: str
-    folder: str
+    folder: FileName
     """Folder under data/ for the files."""
     root: str
     """Path inside the archive under which the members lie."""
-    members: dict[str, str]
+    members: dict[FileName, str]
     """File name (without .jsonl) → path of a BIG-bench task folder below `root`."""
     strip: dict[str, str] = field(default_factory=dict)
     """File name → prefix that every input of it starts with and that is taken off."""

@@ -22,6 +22,9 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Truncation = Literal["error", "left"]
 """What becomes of requests longer than the context window: `error` stops; `left` drops their beginnings and counts."""
 
+FileName = Annotated[str, Field(pattern=r"^[^./\\\x00-\x1f][^/\\\x00-\x1f]*$")]
+"""A name that leads to no other folder."""
+
 
 Component = dict[str, Any]
 """A mapping with `_target_` (dotted path to a function or class) and its arguments."""

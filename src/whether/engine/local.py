@@ -36,7 +36,7 @@ from whether.model.loading import (
 )
 from whether.model.memory import default_budget, limits
 from whether.model.precision import precision_of
-from whether.model.tokens import encode, encode_answer
+from whether.model.tokens import encode, encode_answer, encode_text
 from whether.records import (
     Choice,
     ContinuationScore,
@@ -212,7 +212,7 @@ class LocalModel:
 
         def written(answer: FinishedRow) -> DecodedText:
             label = labels[answer.row.tokens[0]]
-            return DecodedText(self.tokenizer(label, add_special_tokens=False)["input_ids"], label, 1, is_finished=True)
+            return DecodedText(encode_text(self.tokenizer, label), label, 1, is_finished=True)
 
         answerer = BatchGenerator(self._classifier, self.limits, self.uses_tree, kept=self._kept)
         return answerer.answer(prompts, writer, written, progress)

@@ -14,7 +14,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from whether.chat.messages import zero_shot_messages
 from whether.config import BASE
-from whether.export import markdown
 from whether.export.facts import CardData
 from whether.export.metadata import metadata, model_name, technique
 from whether.metrics.catalogue import METRICS, catalogue, quality_names
@@ -31,6 +30,7 @@ from whether.metrics.format import (
 )
 from whether.model.loading import load_tokenizer
 from whether.model.tokens import render, with_template_roles
+from whether.printing import markdown
 from whether.records import ArmRecord, Comparison, Example, Measurement, Message, MetricInfo, to_builtins, write_text
 
 SHOWN = ("valid_rate", "input_tokens", "latency_p50", "usd_per_1k")
@@ -51,7 +51,7 @@ def card(facts: CardData, tokenizer: Any) -> str:
 
 
 def _environment() -> Environment:
-    # Markdown is no HTML: what is untrusted goes through the filters of whether.export.markdown.
+    # Markdown is no HTML: what is untrusted goes through the filters of whether.printing.markdown.
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=False,  # noqa: S701 - see above

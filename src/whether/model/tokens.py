@@ -107,20 +107,69 @@ def _marked(messages: Sequence[Message]) -> list[Message]:
 def encode(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
     """Return the prompt's token ids.
 
-    Where a content holds the text of a special token, contents are encoded separately from the template, as plain text.
+    Where a content holds the text of a token that is markup, contents are encoded separately from the template, as
+    plain text.
     """
-    special = [token for token in tokenizer.get_added_vocab() if token]
-    if not any(token in message.content for message in messages for token in special):
+    markup = markup_of(tokenizer)
+    if not any(holds_markup(tokenizer, message.content, markup) for message in messages):
         return list(tokenizer(render(tokenizer, messages), add_special_tokens=False)["input_ids"])
     chat = with_template_roles(tokenizer, messages)
     ids: list[int] = []
     for index, part in enumerate(re.split("\ue000(\\d+)\ue001", render(tokenizer, _marked(chat)))):
-        text = chat[int(part)].content if index % 2 else part
-        ids += tokenizer(text, add_special_tokens=False, split_special_tokens=bool(index % 2))["input_ids"]
+        if index % 2:
+            ids += encode_text(tokenizer, chat[int(part)].content)
+        else:
+            ids += tokenizer(part, add_special_tokens=False)["input_ids"]
     return ids
 
 
 def encode_answer(tokenizer: Any, answer: str) -> list[int]:
     """Return an answer's token ids with the token that ends the turn."""
-    ids = tokenizer(answer, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return [*ids, tokenizer.eos_token_id]
+    return [*encode_text(tokenizer, answer), tokenizer.eos_token_id]
+
+
+def encode_text(tokenizer: Any, text: str) -> list[int]:
+    """Return the ids of a text in which nothing is markup, without special tokens around it."""
+    return [
+        token
+        for part in _between_markup(tokenizer, text)
+        for token in tokenizer(part, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    ]
+
+
+def markup_of(tokenizer: Any) -> list[str]:
+    """Return the texts of the tokens that structure a chat: special ones, and others that are written as tags.
+
+    Words and runs of spaces that a model has as added tokens are text as any other.
+    """
+    special, template = {*tokenizer.all_special_tokens}, str(tokenizer.chat_template or "")
+    added = tokenizer.added_tokens_decoder.values()
+    return [
+        token.content
+        for token in added
+        if token.content.strip()
+        and (token.special or token.content in special or token.content in template or _TAG.fullmatch(token.content))
+    ]
+
+
+_TAG = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]|<\|.+\|>|<｜.+｜>", re.DOTALL)
+"""How markup is written: <tool_call>, [INST], <|im_end|>."""
+
+
+def holds_markup(tokenizer: Any, text: str, markup: Sequence[str]) -> bool:
+    """Return whether a text holds markup, as it stands or as the tokenizer's normaliser reads it."""
+    normalizer = getattr(getattr(tokenizer, "backend_tokenizer", None), "normalizer", None)
+    read = normalizer.normalize_str(text) if normalizer is not None and text else text
+    return any(token in text or token in read for token in markup)
+
+
+def _between_markup(tokenizer: Any, text: str) -> list[str]:
+    """Return a text in parts, cut within the markup that the tokenizer cannot be told to take apart: tags that are
+    not special. Where only its normaliser makes one, there is no place to cut, and each character is a part."""
+    plain = {token.content for token in tokenizer.added_tokens_decoder.values() if not token.special}
+    found = [tag for tag in markup_of(tokenizer) if tag in plain]
+    tags = [tag for tag in found if tag in text]
+    if not tags and holds_markup(tokenizer, text, found):
+        return list(text)
+    parts = re.split("|".join(f"(?<={re.escape(tag[:1])})(?={re.escape(tag[1:])})" for tag in tags), text)
+    return [part for part in parts if part] if tags else [text]

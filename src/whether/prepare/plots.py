@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from whether.printing.pictures import plain
 from whether.records import Example, Split, Task
 
 BARS = 30
@@ -41,11 +42,10 @@ def _draw_labels(figure: Any, task: Task, profile: dict[str, Any]) -> None:
         counts = [split["labels"][label] for label in task.labels]
         axes.barh(rows, counts, left=left, color=colour, label=f"{name} ({split['examples']})")
         left = [a + b for a, b in zip(left, counts, strict=True)]
-    # A label is text from data: "$" in it is not a formula.
-    axes.set_yticks(rows, task.labels, parse_math=False)
+    axes.set_yticks(rows, list(map(plain, task.labels)))
     axes.invert_yaxis()
     axes.set_xlabel("examples")
-    axes.set_title(f"{task.name}: examples of each label", parse_math=False)
+    axes.set_title(f"{plain(task.name)}: examples of each label")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from whether.chat.messages import render_input
 from whether.errors import DataError
-from whether.model.tokens import encode_answer
+from whether.model.tokens import encode_answer, encode_text, holds_markup, markup_of
 from whether.prepare.clusters import Template
 from whether.prepare.duplicates import contradictions
 from whether.prepare.rows import SourceRow
@@ -115,10 +115,12 @@ def token_lengths(tokenizer: Any, task: Task, rows: Sequence[SourceRow]) -> dict
 
 
 def _input_lengths(tokenizer: Any, task: Task, rows: Sequence[SourceRow]) -> Iterator[int]:
+    markup = markup_of(tokenizer)
     for start in range(0, len(rows), TOKENISED):
         texts = [render_input(task, row.example) for row in rows[start : start + TOKENISED]]
         encoded = tokenizer(texts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False)
-        yield from map(len, encoded["input_ids"])
+        for text, ids in zip(texts, encoded["input_ids"], strict=True):
+            yield len(encode_text(tokenizer, text) if holds_markup(tokenizer, text, markup) else ids)
 
 
 def _describe_split(examples: Sequence[Example], task: Task, lengths: dict[str, tuple[int, int]]) -> dict[str, Any]:

@@ -87,7 +87,9 @@ def _minilm() -> Any:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    return SentenceTransformer(str(get_model_path()), device="cpu", local_files_only=True)
+    encoder = SentenceTransformer(str(get_model_path()), device="cpu", local_files_only=True)
+    encoder.tokenizer.split_special_tokens = True  # "[SEP]" in a row is text
+    return encoder
 
 
 def _sorted(similarity: Any) -> Sequence[int]:

@@ -95,12 +95,30 @@ def _json(path: Path, record: Any, indent: int | None = None) -> str:
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
-    """Write rows below a header of their keys, atomically; of `columns` where there are no rows. None is empty."""
-    lines, text = list(rows), io.StringIO()
+    """Write rows below a header of their keys, atomically; of `columns` where there are no rows. None is empty.
+
+    A text that a spreadsheet would take for a formula begins with an apostrophe. Ends of lines within a cell are
+    line feeds: before 3.13 Python's writer puts no quotes around a carriage return.
+    """
+    lines, text = [{key: _as_data(cell) for key, cell in row.items()} for row in rows], io.StringIO()
     writer = csv.DictWriter(text, lines[0] if lines else columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     write_text(path, text.getvalue())
+
+
+def _as_data(cell: Any) -> Any:
+    """Return a cell that no spreadsheet runs (OWASP, CSV injection); a number in text stays a number."""
+    if not isinstance(cell, str):
+        return cell
+    cell = cell.replace("\r\n", "\n").replace("\r", "\n")
+    if not cell.lstrip().startswith(("=", "+", "-", "@")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def write_text(path: Path, text: str) -> None:

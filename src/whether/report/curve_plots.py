@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from whether.printing.pictures import plain
 from whether.records import Crossover, LearningCurve
 
 _KINDS = {"tuned": "fine_tune", "prompting": "prompt"}
@@ -34,7 +35,7 @@ def plot_learning_curve(axes: Any, curve: LearningCurve, metric: str, colours: M
     edge = 1.12
     axes.set(xlim=(labels[0] / edge, labels[-1] * edge), ylim=(-0.11, 1.03))
     axes.set_yticks([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
-    axes.set(xlabel="labelled training examples", ylabel=f"{metric} on test")
+    axes.set(xlabel="labelled training examples", ylabel=f"{plain(metric)} on test")
     axes.set_xticks(labels, [f"{number:,}" for number in labels])
     axes.set_xticks([], minor=True)
     axes.yaxis.set_major_formatter(lambda tick, _: f"{100 * tick:.0f}%")

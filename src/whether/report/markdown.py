@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from whether.metrics.catalogue import METRICS, catalogue
 from whether.metrics.format import format_bounds, format_number, format_points, format_value
+from whether.printing.markdown import escaped
 from whether.records import APPROACH_NAMES, HEADLINES, Changes, Verdict
 
 _COLUMNS = ("valid_rate", "latency_p95", "usd_per_1k", "usd_to_build", "retention_change")
@@ -15,7 +16,7 @@ def summary(verdict: Verdict, changes: Changes | None = None) -> str:
     commit = f"commit {made.commit[:7]}{' with changes' if made.dirty else ''}, " if made.commit else ""
     sections = [
         f"## {HEADLINES[verdict.answer]}",
-        f"Task {verdict.task}, model {verdict.model}, {commit}{made.created_at[:10]}.",
+        f"Task {escaped(verdict.task)}, model {escaped(verdict.model)}, {commit}{made.created_at[:10]}.",
         _list(verdict.reasons),
     ]
     if changes:
@@ -27,12 +28,12 @@ def summary(verdict: Verdict, changes: Changes | None = None) -> str:
 
 
 def _list(sentences: Sequence[str]) -> str:
-    return "\n".join(f"- {sentence}" for sentence in sentences)
+    return "\n".join(f"- {escaped(sentence)}" for sentence in sentences)
 
 
 def _leaderboard(verdict: Verdict) -> str:
     info = catalogue(verdict)[verdict.metric]
-    heads = ["arm", "kind", info.label, "interval", *(METRICS[name].label for name in _COLUMNS)]
+    heads = ["arm", "kind", escaped(info.label), "interval", *(METRICS[name].label for name in _COLUMNS)]
     rows = []
     for name in verdict.ranking():
         arm = verdict.arms[name]

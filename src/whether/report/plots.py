@@ -15,6 +15,7 @@ import numpy as np
 
 from whether.metrics.catalogue import catalogue
 from whether.metrics.format import format_percent, format_usd
+from whether.printing.pictures import plain
 from whether.records import Measurement, Robustness, Verdict
 from whether.report.cost_plots import plot_cost_drivers, plot_cost_volume, shown_break_even
 from whether.report.curve_plots import plot_learning_curve
@@ -84,7 +85,9 @@ def _quality(axes: Any, verdict: Verdict) -> None:
     right.spines["right"].set_visible(False)
     axes.set_yticks(range(len(names)), names)
     axes.set(
-        xlim=(-0.02, 1.02), ylim=(-0.6, len(names) - 0.4), xlabel=f"{catalogue(verdict)[verdict.metric].label} on test"
+        xlim=(-0.02, 1.02),
+        ylim=(-0.6, len(names) - 0.4),
+        xlabel=f"{_label(verdict)} on test",
     )
     axes.xaxis.set_major_formatter(lambda tick, _: f"{100 * tick:.0f}%")
     axes.tick_params(axis="y", length=0)
@@ -113,7 +116,7 @@ def _quality_cost(axes: Any, verdict: Verdict) -> None:
     prices = [arm.metrics["usd_per_1k"].value or 0.0 for arm in verdict.arms.values()]
     axes.set(xlim=(min(prices) / 1.3, max(prices) * 1.3), ylim=(-0.04, 1.06))
     _label_points(axes, verdict)
-    axes.set(xlabel="running cost of 1,000 requests", ylabel=f"{catalogue(verdict)[verdict.metric].label} on test")
+    axes.set(xlabel="running cost of 1,000 requests", ylabel=f"{_label(verdict)} on test")
     axes.yaxis.set_major_formatter(lambda tick, _: f"{100 * tick:.0f}%")
     decades = range(math.floor(math.log10(min(prices))) - 1, math.ceil(math.log10(max(prices))) + 1)
     steps = (1, 2, 5) if max(prices) < 30 * min(prices) else (1,)
@@ -171,7 +174,7 @@ def _confusion(axes: Any, data: ReportData, arm: str) -> None:
             axes.text(column, row, str(count), ha="center", va="center", fontsize=8)
     columns = [str(number + 1) for number in range(len(labels))] + ["–"]
     axes.set_xticks(range(len(columns)), columns)
-    axes.set_yticks(range(len(labels)), [f"{label}  {number + 1}" for number, label in enumerate(labels)])
+    axes.set_yticks(range(len(labels)), [f"{plain(label)}  {number + 1}" for number, label in enumerate(labels)])
     axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(labels) - 0.5, -0.5), xlabel="answered label")
     axes.tick_params(length=0)
     axes.grid(visible=False)
@@ -229,6 +232,10 @@ def render_svg(name: str, painter: Callable[..., None], *arguments: Any) -> str:
         nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
         figure.savefig(text, format="svg", metadata=nothing)
     return _css_colours(text.getvalue())
+
+
+def _label(verdict: Verdict) -> str:
+    return plain(catalogue(verdict)[verdict.metric].label)
 
 
 def _css_colours(svg: str) -> str:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from whether.metrics.catalogue import METRICS, catalogue
 from whether.metrics.format import format_bounds, format_number, format_points, format_signed, format_value
+from whether.printing.terminal import printable
 from whether.records import APPROACH_NAMES, HEADLINES, Changes, Verdict
 
 _COLOURS = {"inconclusive": "yellow", "no_difference": "cyan"}
@@ -23,7 +24,7 @@ def print_verdict(verdict: Verdict, console: Console | None = None) -> None:
     colour = _COLOURS.get(verdict.answer, "green")
     console.print()
     console.print(Text(HEADLINES[verdict.answer], style=f"bold {colour}"))
-    console.print(Text(f"task {verdict.task}, model {verdict.model}", style="dim"))
+    console.print(_text(f"task {verdict.task}, model {verdict.model}", "dim"))
     console.print()
     for reason in verdict.reasons:
         console.print(_item(reason))
@@ -57,10 +58,15 @@ def print_changes(changes: Changes, console: Console | None = None) -> None:
     print_table(heads, rows, left=2, styles=styles, console=console)
 
 
+def _text(text: str, style: str = "") -> Text:
+    """Return text that shows as it stands: rich reads "[bold]" in a plain string as markup."""
+    return Text(printable(text), style)
+
+
 def _item(text: str, *, mark: str = "•", style: str = "") -> Padding:
     """Return an item of a list, whose further lines begin under the first one's text."""
     item = Table.grid(padding=(0, 1))
-    item.add_row(Text(mark, style), Text(text, style))
+    item.add_row(Text(mark, style), _text(text, style))
     return Padding(item, (0, 0, 0, 2), expand=False)
 
 
@@ -71,9 +77,9 @@ def print_table(
     """Print a table whose first `left` columns are aligned to the left."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for place, name in enumerate(heads):
-        table.add_column(name, justify="left" if place < left else "right", no_wrap=True)
+        table.add_column(_text(name), justify="left" if place < left else "right", no_wrap=True)
     for cells, style in zip_longest(rows, styles):
-        table.add_row(*cells, style=style)
+        table.add_row(*map(_text, cells), style=style)
     (console or Console()).print(table)
 
 
@@ -90,7 +96,7 @@ def _leaderboard(verdict: Verdict, columns: Sequence[str]) -> Table:
     table, info = Table(box=None, pad_edge=False, header_style="dim"), catalogue(verdict)[verdict.metric]
     table.add_column("arm", no_wrap=True)
     table.add_column("kind", no_wrap=True)
-    table.add_column(info.label, justify="right", no_wrap=True)
+    table.add_column(_text(info.label), justify="right", no_wrap=True)
     table.add_column("interval", justify="right", no_wrap=True)
     for metric in columns:
         table.add_column(METRICS[metric].label, justify="right", no_wrap=True)
@@ -100,6 +106,6 @@ def _leaderboard(verdict: Verdict, columns: Sequence[str]) -> Table:
         cells = [format_number(info, quality.value), format_bounds(info, quality)]
         cells += [format_value(metric, arm.metrics[metric].value) for metric in columns]
         chosen = name == verdict.recommended_arm
-        label = Text(("▸ " if chosen else "  ") + name)
-        table.add_row(label, APPROACH_NAMES[arm.answer], *cells, style="bold" if chosen else None)
+        label = _text(("▸ " if chosen else "  ") + name)
+        table.add_row(label, APPROACH_NAMES[arm.answer], *map(_text, cells), style="bold" if chosen else None)
     return table

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from whether.metrics.catalogue import catalogue
 from whether.metrics.format import format_bounds, format_number, format_points, format_signed, format_value
+from whether.printing.pictures import plain
 from whether.records import HEADLINES, Changes, Verdict, write_text
 from whether.report.plots import MARKERS, PLACEHOLDERS, STYLE, render_svg
 
@@ -96,7 +97,7 @@ def _paint(axes: Any, points: Sequence[TrendRow]) -> None:
         ends[name] = places[-1], rows[-1].value or 0.0
     _name_lines(axes, ends)
     axes.set_xticks(range(len(points)), [f"{point.date[5:]}\n{point.commit[:7]}" for point in points], fontsize=7.5)
-    axes.set(xlim=(-0.5, len(points) - 0.5), ylim=(-0.02, 1.04), ylabel=f"{_label(points[-1].verdict)} on test")
+    axes.set(xlim=(-0.5, len(points) - 0.5), ylim=(-0.02, 1.04), ylabel=f"{plain(_label(points[-1].verdict))} on test")
     axes.yaxis.set_major_formatter(lambda tick, _: f"{100 * tick:.0f}%")
     axes.figure.set_size_inches(max(4.4, 1.6 + 0.75 * len(points)), 3.6)
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from whether.entry import MARK_LINES
 from whether.errors import EngineError
+from whether.printing.terminal import say
+from whether.repository.dvc_lock import remove_torn_lock
 from whether.repository.without_git import let_dvc_work
 
 if TYPE_CHECKING:
@@ -118,7 +120,7 @@ def dvc_repro(log: Path, *stages: str) -> None:
         last = ""
         try:
             for text in _lines(process):
-                print(text, file=sys.stderr, flush=True)
+                say(text, file=sys.stderr)
                 kept.write(text + "\n")
                 kept.flush()
                 last = text if text.startswith("error: ") else last
@@ -137,6 +139,7 @@ def dvc_repro(log: Path, *stages: str) -> None:
 def _start(*stages: str, from_job: bool = False) -> subprocess.Popen[str]:
     """Start DVC. The job's is in a session of its own, so that a signal to the job ends all that DVC started."""
     let_dvc_work()
+    remove_torn_lock()
     return subprocess.Popen(
         [sys.executable, "-m", "dvc", "repro", *stages], env=_environment(from_job=from_job), stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=from_job,

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -14,6 +15,11 @@ from whether.errors import SourceError
 from whether.records import named_write_errors, sha256_file
 
 logger = logging.getLogger(__name__)
+
+# What a line of requirements.txt is made of: anything else could be an option of pip, or another path in the cache.
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+_-]*")
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def cache_folder() -> Path:
@@ -29,6 +35,9 @@ def fetch_package(package: str, version: str, sha256: str) -> Path:
     it offers no way to leave out; it runs only after the hash was found right, without build isolation, so that
     nothing unpinned is downloaded for it. Raises SourceError where the file cannot be had or is not what was pinned.
     """
+    for what, text, form in (("package", package, _NAME), ("version", version, _VERSION), ("sha256", sha256, _HASH)):
+        if not form.fullmatch(text):
+            raise SourceError(f"{text!r} is not the {what} of a Python package: correct it in conf/")
     folder = cache_folder() / sha256
     with named_write_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)

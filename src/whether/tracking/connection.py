@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from whether.errors import TrackingError
-from whether.tracking.names import without_credentials
+from whether.printing.secrets import without_credentials
 from whether.tracking.store import Experiment
 
 logger = logging.getLogger("whether.tracking")

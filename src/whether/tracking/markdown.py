@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
+from whether.printing.markdown import escaped
 from whether.records import Answer, ArmRecord, Measurement, Verdict
 from whether.tracking.arm_list import ARM_LIST
 
@@ -54,7 +55,7 @@ def _sections(verdict: Verdict, metric: str, experiment_id: str, links: list[Lin
         answer += f" About {verdict.further_labels:,} more labelled test examples would settle it."
     return [
         answer,
-        "\n".join(f"- {reason}" for reason in [*verdict.reasons, *_labels(verdict)]),
+        "\n".join(f"- {escaped(reason)}" for reason in [*verdict.reasons, *_labels(verdict)]),
         "### Arms",
         _leaderboard(verdict.arms, metric, {name: _url(experiment_id, link) for name, link in arms.items()}, rows),
         "### Runs and files",
@@ -82,7 +83,7 @@ def _leaderboard(arms: Mapping[str, ArmRecord], metric: str, urls: Mapping[str, 
         return -found.value if found and found.value is not None else float("inf")
 
     names = sorted(arms, key=key)
-    heads = ["arm", f"{metric} (interval)", "USD per 1,000", "latency p50"]
+    heads = ["arm", f"{escaped(metric)} (interval)", "USD per 1,000", "latency p50"]
     lines = [_row(heads), "|---" * len(heads) + "|"]
     for name in names[:rows]:
         cells = [f"[{name}]({urls[name]})"] + [

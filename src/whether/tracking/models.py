@@ -17,9 +17,11 @@ from pathlib import Path
 
 from whether.config import Config
 from whether.errors import RecordError, TrackingError
+from whether.printing.markdown import code
+from whether.printing.secrets import without_credentials
 from whether.records import BundleRecord, Champion, Example, Task, read_json, read_jsonl, sha256_json
 from whether.tracking.connection import open_experiment
-from whether.tracking.names import flatten, measured_values, without_credentials
+from whether.tracking.names import flatten, measured_values
 from whether.tracking.own_wheel import write_wheel
 from whether.tracking.reading import experiment_name
 from whether.tracking.store import Experiment
@@ -46,7 +48,7 @@ def model_name(task: str) -> str:
 def model_description(task: str) -> str:
     """Return what a task's registered model is, as Markdown."""
     return (
-        f"Arms of task `{task}` that answer its inputs:"
+        f"Arms of task {code(task)} that answer its inputs:"
         f' `mlflow.pyfunc.load_model("models:/{model_name(task)}@champion")`, where `WHETHER_MODEL` names the folder of'
         " the base model. A version comes from the run of its arm; its tag `verdict` begins the pipeline run's tag"
         " `whether.content_key`."

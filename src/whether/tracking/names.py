@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from whether.printing.secrets import without_credentials
 from whether.records import Measurement
 
 SHOWN_AS = {
@@ -39,11 +40,6 @@ SHOWN_AS = {
     "disk": "serving/disk",
 }
 """Metric of a verdict → its name in MLflow, where a prefix makes a group of charts; any other is `test/<name>`."""
-
-
-def without_credentials(text: str) -> str:
-    """Return text with `user:password@` taken out of every address in it."""
-    return re.sub(r"(\w://)[^/@\s'\"]+@", r"\1", text)
 
 
 def storable(text: str) -> str:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from whether.config import Config
 from whether.errors import TrackingError
+from whether.printing.secrets import without_credentials
 from whether.tracking.arm_list import TAG, arm_list
 from whether.tracking.connection import ServerUnavailable, open_experiment
 from whether.tracking.markdown import VIEW, Link, describe
 from whether.tracking.models import register_models
-from whether.tracking.names import without_credentials
 from whether.tracking.reading import experiment_name, read_views
 from whether.tracking.store import NOTE, PARENT, Experiment
 from whether.tracking.views import ModelViews, RunView, Views

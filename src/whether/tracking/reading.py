@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 
 from whether.config import BASE, PARAMS, Config, CurveConfig
+from whether.printing.markdown import code, escaped
+from whether.printing.secrets import without_credentials
 from whether.records import (
     CHECKPOINT,
     ArmRecord,
@@ -24,7 +26,7 @@ from whether.records import (
     sha256_json,
 )
 from whether.tracking.curves import curve_history, curve_metrics
-from whether.tracking.names import flatten, grouped, measured, numbers, without_credentials
+from whether.tracking.names import flatten, grouped, measured, numbers
 from whether.tracking.prompts import prompt_views
 from whether.tracking.views import DatasetView, MetricPoint, RunView, TraceView, Views
 
@@ -169,7 +171,8 @@ class _Records:
         if checkpoint in self.config.baselines:
             return "A small model that answers without a language model."
         if settings and settings.served:
-            return f"Another model: {settings.served.model} at {settings.served.base_url}."
+            address = without_credentials(settings.served.base_url)
+            return f"Another model: {code(settings.served.model)} at {code(address)}."
         if checkpoint == BASE:
             return "The base model as it is."
         if settings and settings.repeat_of:
@@ -267,7 +270,7 @@ class _Records:
             kind="curve",
             started=self.created,
             ended=self.created,
-            note="\n".join(f"- {reason}" for reason in curve.reasons)
+            note="\n".join(f"- {escaped(reason)}" for reason in curve.reasons)
             + "\n\nThe step of a metric is the number of labels.",
             params=self.params_below("curve"),
             tags=self.tags | {"checkpoint": curve.checkpoint},

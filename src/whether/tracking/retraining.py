@@ -9,9 +9,10 @@ from pathlib import Path
 
 from whether.config import Config
 from whether.errors import TrackingError
+from whether.printing.markdown import escaped
+from whether.printing.secrets import without_credentials
 from whether.records import RetrainingRun, read_runs, sha256_json, to_builtins
 from whether.tracking.connection import open_experiment
-from whether.tracking.names import without_credentials
 from whether.tracking.reading import experiment_name
 from whether.tracking.views import Appended, MetricPoint, RunView
 
@@ -133,11 +134,11 @@ def _metrics(run: RetrainingRun) -> dict[str, float]:
 
 def _note(run: RetrainingRun) -> str:
     """Return what a retraining run did, as Markdown."""
-    lines = [f"Retraining run {run.number} **{OUTCOME_VERBS[run.outcome]}**. {run.reason}", ""]
-    lines += [f"- {text}" for text in run.attention]
+    lines = [f"Retraining run {run.number} **{OUTCOME_VERBS[run.outcome]}**. {escaped(run.reason)}", ""]
+    lines += [f"- {escaped(text)}" for text in run.attention]
     lines += ["", "| trigger | fired | found |", "|---|---|---|"]
     lines += [
-        f"| {found.trigger} | {'**yes**' if found.fired else 'no'} | {found.reason.replace('|', '/')} |"
+        f"| {found.trigger} | {'**yes**' if found.fired else 'no'} | {escaped(found.reason)} |"
         for found in run.findings
     ]
     return "\n".join(lines)

@@ -7,6 +7,7 @@ from typing import Any
 
 from whether.config import Config
 from whether.errors import TrackingError
+from whether.printing.markdown import escaped
 from whether.records import SearchRecord, TrialRecord, read_json, read_jsonl, sha256_json, to_builtins
 from whether.tracking.connection import open_experiment
 from whether.tracking.names import flatten, numbers
@@ -93,7 +94,7 @@ def _measured(trial: TrialRecord) -> dict[str, Any]:
 def _note(record: SearchRecord, trials: list[TrialRecord], best: TrialRecord | None) -> str:
     found = "No trial came to its end."
     if best is not None and best.dev_exact is not None:
-        settings = ", ".join(f"`{name}` {value}" for name, value in best.settings.items())
+        settings = ", ".join(f"`{name}` {escaped(value)}" for name, value in best.settings.items())
         found = (
             f"Best: trial {best.number + 1} with {settings}: {best.dev_exact:.1%} of {record.dev_examples} examples."
         )

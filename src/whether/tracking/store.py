@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from whether.printing.secrets import without_credentials
 from whether.tracking.names import storable
 from whether.tracking.registry import ModelRegistry, PromptRegistry
 from whether.tracking.traces import log_traces
@@ -62,7 +63,7 @@ class Experiment:
             "mlflow.source.name": f"whether {view.kind}",
         }
         if view.note:
-            tags[NOTE] = storable(view.note)
+            tags[NOTE] = _shown(view.note)
         if parent_id:
             tags[PARENT] = parent_id
         run = self._client.create_run(
@@ -94,7 +95,7 @@ class Experiment:
         from mlflow.entities import Metric, Param
         from mlflow.utils.validation import MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
 
-        params = [Param(key, _truncate(storable(value))) for key, value in view.params.items()]
+        params = [Param(key, _truncate(_shown(value))) for key, value in view.params.items()]
         ended = _milliseconds(view.ended)
         metrics = [Metric(name, value, ended, 0) for name, value in view.metrics.items()]
         metrics += [Metric(point.metric, point.value, _milliseconds(point.time), point.step) for point in view.history]
@@ -109,7 +110,7 @@ class Experiment:
 
     def set_tag(self, run_id: str, key: str, value: str) -> None:
         """Set one tag of a run."""
-        self._client.set_tag(run_id, key, storable(value))
+        self._client.set_tag(run_id, key, _shown(value))
 
     def set_experiment_tag(self, key: str, value: str) -> None:
         """Set one tag of the experiment."""
@@ -209,6 +210,11 @@ def _dataset_input(view: DatasetView) -> Any:
         profile=json.dumps({"num_rows": view.rows}),
     )
     return DatasetInput(dataset, [InputTag("mlflow.data.context", view.split)])
+
+
+def _shown(text: str) -> str:
+    """Return text as a run may show it: reasons and settings can repeat what a server or a hook said."""
+    return without_credentials(storable(text))
 
 
 def _truncate(value: str) -> str:

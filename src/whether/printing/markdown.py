@@ -6,17 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from whether.printing.terminal import printable
+
 _MOST_LABELS = 50
 
 
 def escaped(value: object) -> str:
-    """Return a value as text in one line that has no meaning in Markdown, HTML or a table."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~&!$@])", r"\\\1", " ".join(str(value).split()))
+    """Return a value as text in one line that has no meaning in Markdown, HTML or a table.
+
+    An underscore within a word has none there either, and stays: `base-zero_shot` can be read.
+    """
+    text = printable(" ".join(str(value).split()))
+    return re.sub(r"([\\`*{}\[\]<>#|~&!$@]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", text)
 
 
 def code(value: object) -> str:
     """Return a value as code in one line, also within a table; backticks in it cannot end it."""
-    text = " ".join(str(value).split()).replace("|", "\\|") or " "
+    text = printable(" ".join(str(value).split())).replace("|", "\\|") or " "
     fence = "`" * (1 + _longest_run(text))
     space = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{fence}{space}{text}{space}{fence}"
