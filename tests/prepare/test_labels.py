@@ -37,6 +37,8 @@ def rows(*targets: str) -> list[SourceRow]:
         ("order  status", "order status"),
         ("order\u00a0status", "order status"),
         ("STRASSE", "straße"),
+        ("1", "1.0"),
+        ("2.50", "2.5"),
     ],
 )
 def test_spellings_of_one_label(one: str, other: str) -> None:
@@ -44,7 +46,7 @@ def test_spellings_of_one_label(one: str, other: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("refund", "refunds"), ("a-b", "a b"), ("1", "1.0"), ("é", "e"), ("order status", "orderstatus")]
+    ("one", "other"), [("refund", "refunds"), ("a-b", "a b"), ("1", "1.5"), ("10", "1"), ("é", "e"), ("order status", "orderstatus")]
 )
 def test_different_labels(one: str, other: str) -> None:
     assert folded(one) != folded(other)

@@ -245,8 +245,8 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
-        ("snips", (693, 347)),
-        ("snips_json", (693, 346)),
+        ("snips", (693, 430)),
+        ("snips_json", (693, 430)),
         ("negation", (600, 180)),
         ("arithmetic", (600, 180)),
         ("fever", (700, 210)),

@@ -14,10 +14,9 @@ def folded(label: str) -> str:
     Characters that are not seen, such as a zero-width space, are left out; full-width letters become plain ones, and
     1.0 is 1.
     """
-    if re.fullmatch(r"-?(0|[1-9]\d*)\.\d+", label.strip()):
-        label = label.strip().rstrip("0").removesuffix(".")
     text = "".join(letter for letter in label if unicodedata.category(letter) != "Cf")
-    return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).split())
+    text = " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).split())
+    return text.rstrip("0").removesuffix(".") if re.fullmatch(r"-?(0|[1-9]\d*)\.\d+", text, re.ASCII) else text
 
 
 def variants(labels: Iterable[str]) -> list[list[str]]:
