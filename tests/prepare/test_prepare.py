@@ -245,7 +245,7 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
-        ("snips", (693, 430)),
+        ("snips", (693, 431)),
         ("snips_json", (693, 430)),
         ("negation", (600, 180)),
         ("arithmetic", (600, 180)),
