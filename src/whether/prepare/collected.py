@@ -6,6 +6,7 @@ can come into two splits: one that resembles an earlier row, above all one of th
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from whether.config import TaskConfig
 from whether.errors import DataError, RecordError
 from whether.prepare.rows import SourceRow, example_reader
 from whether.records import COLLECTED, CollectedRow, Destination, Example, Split, read_jsonl
+from whether.records.values import plain
 
 SPLIT_OF: dict[Destination, Split] = {"train": "train", "dev": "dev", "holdout": "recent"}
 """Of the rows that are used for more than drift."""
@@ -28,7 +30,8 @@ def read_collected(file: Path) -> list[CollectedRow]:
     if not file.exists():
         return []
     try:
-        return read_jsonl(file, CollectedRow)
+        # What was written before numbers had one spelling, such as 1.0, reads as it does now.
+        return [replace(row, row=plain(row.row)) for row in read_jsonl(file, CollectedRow)]
     except RecordError as error:
         raise DataError(f"{error}: the file is written by `whether retrain run` and not by hand") from None
 
