@@ -12,7 +12,7 @@ import yaml
 from workbooks import write_workbook
 
 from whether.config import CONF, SourceConfig, TaskConfig, check, compose
-from whether.errors import RecordError
+from whether.errors import DataError, RecordError
 from whether.intake import inbox
 from whether.intake.describe import attention_messages
 from whether.prepare.collected import read_collected
@@ -358,6 +358,26 @@ def test_another_spelling_of_a_label_is_no_new_class(config):
         "label 'MUSIC' is spelt 'music' in earlier rows: one class has one spelling",
         "label 'sport' is spelt 'Sport' in earlier rows: one class has one spelling",
     }
+
+
+def test_collected_rows_of_before_have_numbers_in_one_spelling(config):
+    deliver("a.jsonl", *({"text": f"play {number}", "label": "7"} for number in range(6)))
+    take_in(config)
+    file = Path("data/collected/my_task.jsonl")
+    file.write_text(file.read_text().replace('"label": "7"', '"label": 7.0'))
+    assert {row.row["label"] for row in collected()} == {7}
+    deliver("b.jsonl", {"text": "play more", "label": 7})
+    counts = take_in(config, 2)
+    assert (counts.labelled, counts.quarantined, counts.below_min_label_rows) == (1, 0, 0)
+
+
+def test_a_task_that_collected_rows_do_not_fit_is_one_error(config):
+    deliver("a.jsonl", {"text": "play bad", "label": "music", "who": "x"})
+    take_in(config)
+    config = replace(config, task=replace(config.task, inputs={"text": "text", "place": "place"}))
+    Path("rows.csv").write_text("text,label,place\n" + "".join(f"{word},weather,x\n" for word in WEATHER))
+    with pytest.raises(DataError, match=r"my_task\.jsonl: column 'place' is missing.*did conf/task change"):
+        inbox.plan_intake(config, 2, NOW)
 
 
 def test_a_number_is_one_class_however_it_is_written(config):

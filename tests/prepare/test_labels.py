@@ -46,7 +46,8 @@ def test_spellings_of_one_label(one: str, other: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("refund", "refunds"), ("a-b", "a b"), ("1", "1.5"), ("10", "1"), ("é", "e"), ("order status", "orderstatus")]
+    ("one", "other"),
+    [("refund", "refunds"), ("a-b", "a b"), ("1", "1.5"), ("10", "1"), ("é", "e"), ("order status", "orderstatus")],
 )
 def test_different_labels(one: str, other: str) -> None:
     assert folded(one) != folded(other)

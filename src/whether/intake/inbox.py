@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from whether.config import Config, TaskConfig
-from whether.errors import MissingPackageError, RecordError
+from whether.errors import DataError, MissingPackageError, RecordError
 from whether.outputs.kinds import output_of
 from whether.prepare.collected import collected_file, read_collected
 from whether.prepare.duplicates import normalised
@@ -156,12 +156,18 @@ class _KnownRows:
         self.source_labels = {row.example.target for row in source}
         self.rows = [row for row in collected if row.destination != "duplicate"]
         self._spelling = LabelSpelling(task, sorted(self.source_labels))
-        for row in self.rows:
-            self._spelling.add(self.target(row))
         self.duplicate_rows = [row for row in collected if row.destination == "duplicate"]
         self._read_before = Counter((row.id, row.labelled_in_run or row.run, row.file) for row in collected)
         """Arrivals of a run from a file: they are there already when a run that was killed reads the file again."""
-        self._place = {self._key(read_inputs(task, row.row)): place for place, row in enumerate(self.rows)}
+        try:
+            self._place = {self._key(read_inputs(task, row.row)): place for place, row in enumerate(self.rows)}
+            for row in self.rows:
+                self._spelling.add(self.target(row))
+        except ValueError as error:
+            raise DataError(
+                f"{file}: {error}; the row was right when it arrived: did conf/task change? `whether retrain withdraw`"
+                " takes the rows of a run out"
+            ) from None
         self._without_column: list[str] | None = None
         """Columns of a row of the present file in which the target's column is missing."""
         self.labelled = self.unlabelled = self.duplicates = 0

@@ -7,6 +7,7 @@ resemble each other stay in one split: one that resembles a row of the test spli
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from whether.prepare.duplicates import Dropped
 from whether.prepare.rows import SourceRow, example_reader
 from whether.prepare.similar import Codes
 from whether.records import COLLECTED, CollectedRow, Destination, Split, read_jsonl
+from whether.records.values import plain
 
 SPLIT_OF: dict[Destination, Split] = {"train": "train", "dev": "dev", "holdout": "recent"}
 """Of the rows that are used for more than drift."""
@@ -32,7 +34,8 @@ def read_collected(file: Path) -> list[CollectedRow]:
     if not file.exists():
         return []
     try:
-        return read_jsonl(file, CollectedRow)
+        # What was written before numbers had one spelling, such as 1.0, reads as it does now.
+        return [replace(row, row=plain(row.row)) for row in read_jsonl(file, CollectedRow)]
     except RecordError as error:
         raise DataError(f"{error}: the file is written by `whether retrain run` and not by hand") from None
 

@@ -114,6 +114,7 @@ def dry_run(work: RunState, *, forced: bool = False) -> list[str]:
     if _base_model_missing(work.folder):
         lines.append("would make artifacts/model again, which is missing; without it no trigger can be evaluated now")
         return lines
+    lines += [f"would stay in the inbox, whose name is not that of rows: {entry.name}" for entry in plan.left[:10]]
     lines += [f"to quarantine: {row.file}, line {row.line}: {row.reason}" for row in plan.quarantined[:10]]
     process = BundleProcess(work.folder, keep=False)
     work.findings = evaluate_triggers(work.config, work.folder, work.context, plan.rows, process)
