@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from whether.entry import MARK_LINES
 from whether.errors import EngineError
 from whether.printing.terminal import say
-from whether.repository.dvc_lock import remove_torn_lock
+from whether.repository.dvc_files import mend_torn_files
 from whether.repository.without_git import let_dvc_work
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def dvc_repro(log: Path, *stages: str) -> None:
 def _start(*stages: str, from_job: bool = False) -> subprocess.Popen[str]:
     """Start DVC. The job's is in a session of its own, so that a signal to the job ends all that DVC started."""
     let_dvc_work()
-    remove_torn_lock()
+    mend_torn_files()
     return subprocess.Popen(
         [sys.executable, "-m", "dvc", "repro", *stages], env=_environment(from_job=from_job), stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=from_job,

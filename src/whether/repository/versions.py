@@ -8,7 +8,7 @@ from pathlib import Path
 
 from whether.errors import RecordError, SourceError
 from whether.records import COLLECTED
-from whether.repository.dvc_lock import remove_torn_lock
+from whether.repository.dvc_files import mend_torn_files
 from whether.repository.git import git, try_git
 from whether.repository.tracked import DATA_DVC, changed_files
 from whether.repository.without_git import let_dvc_work
@@ -31,7 +31,7 @@ def version_data() -> bool:
         if in_git():  # a run may have been killed between the two
             git("add", str(DATA_DVC))
         return False
-    remove_torn_lock()
+    mend_torn_files()
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "commit", "--force", "--quiet", str(DATA_DVC)],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,

@@ -19,7 +19,7 @@ import yaml
 from whether.config import Component, Config
 from whether.errors import RecordError, SourceError
 from whether.records import ARTIFACTS, DATA, read_json
-from whether.repository.dvc_lock import remove_torn_lock
+from whether.repository.dvc_files import mend_torn_files
 from whether.repository.tracked import DATA_DVC, changed_files, require_committed_data
 from whether.sources.bigbench import build_data
 from whether.sources.hub import fetch_rows
@@ -111,7 +111,7 @@ def _build_data(config: Config) -> None:
 
 
 def _dvc(command: str) -> subprocess.CompletedProcess[str]:
-    remove_torn_lock()
+    mend_torn_files()
     return subprocess.run(
         [sys.executable, "-m", "dvc", command, "--quiet", str(DATA_DVC)],
         stdin=subprocess.DEVNULL,
