@@ -171,12 +171,33 @@ def test_diverging_training_names_the_step_and_the_remedy(
         tune(tmp_path / "out", artifacts, model_config, tuner(adapter=adapter))
 
 
-def test_too_long_examples_stop_before_training(tmp_path: Path, artifacts: Path, model_config: ModelConfig) -> None:
+def add_long_rows(artifacts: Path, count: int) -> None:
     path = artifacts / "prepare" / "dev.jsonl"
     rows = read_jsonl(path, Example)
-    write_jsonl(path, [*rows, replace(rows[0], id="long-1", inputs={"text": "word " * 200})])
-    with pytest.raises(DataError, match=r"dev: .* 128 tokens: long-1"):
+    long = [replace(rows[0], id=f"long-{number}", inputs={"text": "word " * 200}) for number in range(count)]
+    write_jsonl(path, [*rows, *long])
+
+
+def test_many_too_long_examples_stop_before_training(
+    tmp_path: Path, artifacts: Path, model_config: ModelConfig
+) -> None:
+    add_long_rows(artifacts, 4)
+    with pytest.raises(DataError, match=r"dev: 4 of \d+ rows are longer than .* 128 tokens.*: long-0"):
         tune(tmp_path / "out", artifacts, model_config, tuner())
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.heavy
+def test_a_too_long_example_is_left_out_and_changes_nothing_else(
+    tmp_path: Path, artifacts: Path, model_config: ModelConfig
+) -> None:
+    plain = tune(tmp_path / "plain", artifacts, model_config, tuner())
+    add_long_rows(artifacts, 1)
+    folder = tune(tmp_path / "out", artifacts, model_config, tuner())
+    assert timeless_history(folder) == timeless_history(plain)
+    assert not (plain / "left_out.jsonl").exists()
+    (left,) = read_jsonl(folder / "left_out.jsonl")
+    assert (left["id"], left["split"], left["line"]) == ("long-0", "dev", None)
 
 
 def test_missing_data_is_named(tmp_path: Path, artifacts: Path, model_config: ModelConfig) -> None:

@@ -95,6 +95,17 @@ def test_what_can_go_is_left_out(field: str, message: str, code: str | None) -> 
     assert set(server.bodies[0]) - set(server.bodies[-1]) == {field}
 
 
+def test_a_temperature_of_zero_goes_as_the_nearest_to_it_and_others_as_they_are() -> None:
+    def behave(body: Body) -> Answer:
+        return refused("`temperature` must be strictly positive", "temperature") if not body["temperature"] else said()
+
+    with scripted(behave) as server:
+        model = ServedModel(served(server.url))
+        model.generate(ASKED, Decoding(7))
+        model.generate(ASKED, Decoding(7, sampling=SAMPLED))
+    assert [body["temperature"] for body in server.bodies] == [0.0] + [0.01] * 5 + [0.7] * 10
+
+
 def test_several_wants_are_learnt_one_after_the_other() -> None:
     def behave(body: Body) -> Answer:
         if body["messages"][0]["role"] == "system":

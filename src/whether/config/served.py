@@ -5,7 +5,7 @@ from dataclasses import field
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from whether.config.types import STRICT, Count, NotNegative, Positive
@@ -106,8 +106,10 @@ class ServedConfig:
     """None: not known; a checkpoint of a run needs it."""
     max_cost: NotNegative | None = 1.0
     """USD that all answers of this model may cost, in all runs on this machine; None: no limit."""
-    request: RequestConfig = field(default_factory=RequestConfig)
-    """What this server wants otherwise than most."""
+    request: Annotated[RequestConfig, BeforeValidator(lambda value: {} if value is None else value)] = field(
+        default_factory=RequestConfig
+    )
+    """What this server wants otherwise than most; null: nothing that is not learnt from it."""
 
     def __post_init__(self) -> None:
         url = urlsplit(self.base_url)

@@ -18,6 +18,8 @@ Body = Mapping[str, Any]
 """A request, as JSON."""
 
 LENGTH, OTHER_LENGTH = "max_tokens", "max_completion_tokens"
+ALMOST_GREEDY = 0.01
+"""Temperature in place of 0."""
 LEFT_OUT = {
     "temperature": "temperature is left out: the server draws answers at its own, so they may differ from run to run",
     "seed": "seed is left out: samples cannot be repeated",
@@ -46,6 +48,8 @@ class Dialect:
     content: Literal["text", "parts"] = "text"
     system: Literal["system", "developer", "user"] = "system"
     stream: bool = False
+    least_temperature: float = 0.0
+    """Greedy answers are asked for with it, where a server takes no 0."""
     found: list[str] = field(default_factory=list)
     """What the server's own words have changed, a sentence each; the settings are not among them."""
 
@@ -54,6 +58,8 @@ class Dialect:
         fields = dict(body)
         if self.stream:
             fields |= {"stream": True, "stream_options": {"include_usage": True}}
+        if self.least_temperature and fields.get("temperature") == 0:
+            fields["temperature"] = self.least_temperature
         kept = {self.rename.get(name, name): value for name, value in fields.items() if name not in self.drop}
         return kept | {"messages": self._messages(body["messages"])}
 
@@ -78,7 +84,7 @@ def mended(dialect: Dialect, body: Body, refusal: Refusal, optional: frozenset[s
     `optional` are fields of the body that may be left out. What would ask for something else than was meant, such as
     leaving out `top_k`, is not done without the user's word.
     """
-    for rule in (_content, _system, _stream, _length):
+    for rule in (_content, _system, _stream, _length, _temperature):
         found = rule(dialect, body, refusal)
         if found:
             return found
@@ -122,6 +128,16 @@ def _length(dialect: Dialect, body: Body, refusal: Refusal) -> Dialect | None:
     if not says_other and (not about_it or about_size):
         return None
     return _with(dialect, f"{LENGTH} goes as {OTHER_LENGTH}", rename={**dialect.rename, LENGTH: OTHER_LENGTH})
+
+
+def _temperature(dialect: Dialect, body: Body, refusal: Refusal) -> Dialect | None:
+    if body.get("temperature") != 0 or dialect.least_temperature or "temperature" in dialect.drop:
+        return None
+    above = re.search(r"strictly positive|(greater|larger|higher|more) than 0|above 0|> ?0|\(0", refusal.words, re.I)
+    if not above or "temperature" not in refusal.named(frozenset(["temperature"])):
+        return None
+    what = f"temperature goes as {ALMOST_GREEDY} in place of 0, so answers may differ from run to run"
+    return _with(dialect, what, least_temperature=ALMOST_GREEDY)
 
 
 def _left_out(dialect: Dialect, body: Body, refusal: Refusal, optional: frozenset[str]) -> Dialect | None:
@@ -180,6 +196,7 @@ class DialectMemory:
             content=learnt.content if said.content == "auto" else said.content,
             system=learnt.system if said.system == "auto" else said.system,
             stream=learnt.stream if said.stream == "auto" else said.stream,
+            least_temperature=learnt.least_temperature,
             found=learnt.found,
         )
 
