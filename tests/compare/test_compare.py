@@ -53,7 +53,7 @@ def test_verdict_keeps_its_contract(folder):
     verdict = json.loads((folder / "verdict.json").read_text())
     assert verdict.keys() == PROMISED | OURS
     arm = verdict["arms"]["lora-knn"]
-    assert arm.keys() == {"checkpoint", "prompt", "answer", "metrics", "dev", "by_run"}
+    assert arm.keys() == {"checkpoint", "prompt", "answer", "metrics", "dev", "by_run", "leniencies"}
     assert arm["metrics"]["accuracy"].keys() == {"value", "ci_low", "ci_high", "n", "unit", "higher_is_better"}
     assert {"usd_per_1k", "latency_p95"} <= arm["metrics"].keys()
     assert verdict["comparisons"][0].keys() == {

@@ -289,6 +289,7 @@ def _arm_record(name: str, study: Results, config: Config, metric: Metric, setti
         metrics=measure.measure(arm, study, config, settings),
         dev=measure.dev_quality(arm, study),
         by_run=measure.quality_by_run(arm, study.task, metric),
+        leniencies=measure.leniencies(arm),
     )
 
 

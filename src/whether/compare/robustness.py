@@ -86,8 +86,8 @@ def _consistency(
     """Return agreement, majority and entropy of sampled answers; nothing for an arm that writes no answers."""
     if plan.samples is None or not drawn:
         return {}
-    parse_text = output_of(task).parse if drawn[0].classifier else strategy.parse_text
-    counts = [Counter(parse_text(one.text) for one in answers.samples) for answers in drawn]
+    read_text = output_of(task).read if drawn[0].classifier else strategy.read_text
+    counts = [Counter(read_text(one.text).answer for one in answers.samples) for answers in drawn]
     pairs = plan.samples * (plan.samples - 1)
     majority = [max(count, key=lambda answer: count[answer]) for count in counts]
     return {

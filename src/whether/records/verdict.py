@@ -42,6 +42,8 @@ class ArmRecord:
     by_run: list[float] = field(default_factory=list)
     """The primary metric on test of each training run of the checkpoint, the one that is kept first; their mean is in
     `metrics`. Empty where there was one run, or none."""
+    leniencies: dict[str, float] = field(default_factory=dict)
+    """Leniency (`LENIENCIES`) → share of the outputs on test whose answer could not be read without it."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,7 @@ class ArmOutput:
     output: str
     """The text as the model wrote it."""
     answer: str | None
-    """What was understood; None where nothing valid was found."""
+    """What was understood; None where no answer was found."""
     score: float
     valid: bool = True
 

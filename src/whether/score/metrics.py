@@ -12,7 +12,8 @@ from whether.records import Prediction, Task, mean_known
 def split_metrics(
     task: Task, predictions: Sequence[Prediction], metrics: Mapping[str, Metric]
 ) -> dict[str, float | None]:
-    """Return quality by `metrics`, format adherence, tokens and seconds, each a mean over the predictions of one split.
+    """Return quality by `metrics`, valid outputs and those read leniently, tokens and seconds, each a mean over the
+    predictions of one split.
 
     A mean of tokens is None where a server did not tell them for every prediction, and retrieval recall where no
     passages were shown.
@@ -20,6 +21,7 @@ def split_metrics(
     quality = measure_quality(metrics, task, *answers_and_targets(output_of(task), predictions))
     return quality | {
         "valid_rate": fmean(prediction.valid for prediction in predictions),
+        "lenient_rate": fmean(bool(prediction.leniencies) for prediction in predictions),
         "input_tokens": mean_known([prediction.input_tokens for prediction in predictions]),
         "computed_tokens": mean_known([prediction.computed_tokens for prediction in predictions]),
         "output_tokens": mean_known([prediction.output_tokens for prediction in predictions]),
