@@ -28,7 +28,7 @@ OURS = {
     "further_labels", "metric", "baseline", "representatives", "status", "excluded", "interactions",
     "unreported_interactions",
     "break_even", "training", "policy",
-    "pricing", "learning_curve", "aspects", "retention", "metrics", "schema_version",
+    "pricing", "learning_curve", "aspects", "retention", "metrics", "schema_version", "title",
 }  # fmt: skip
 
 

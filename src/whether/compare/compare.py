@@ -137,6 +137,7 @@ def reach_verdict(
         )
         + [f"The constraint on {name} is not checked yet: it is measured after the arms." for name in unchecked],
         task=study.task.name,
+        title=config.task.title or "",
         model=config.model.name,
         arms=arms,
         comparisons=judged.family + comparisons(holm_differences(exploratory), metric.name, "exploratory", policy),

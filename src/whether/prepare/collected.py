@@ -4,7 +4,6 @@ The task's own file stays as it is, so its test split stays too. Each collected 
 can come into two splits: one that resembles an earlier row, above all one of the test split, is dropped.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +19,7 @@ SPLIT_OF: dict[Destination, Split] = {"train": "train", "dev": "dev", "holdout":
 
 def collected_file(task: TaskConfig, folder: Path = COLLECTED) -> Path:
     """Return the file of a task's collected rows."""
-    return folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', task.name)}.jsonl"
+    return folder / f"{task.name}.jsonl"
 
 
 def read_collected(file: Path) -> list[CollectedRow]:

@@ -248,6 +248,8 @@ class Verdict:
     arms: dict[str, ArmRecord]
     comparisons: list[Comparison]
     provenance: Provenance
+    title: str = ""
+    """What people read in place of the task's name; empty: the name."""
     further_labels: int | None = None
     """When inconclusive: about how many more labelled test examples would settle it."""
     metric: str = ""
