@@ -18,8 +18,10 @@ from whether.outputs.phrases import NEGATION, after_article, after_prefix, befor
 from whether.outputs.reading import NO_ANSWER, Reading, cleaned, in_order
 
 _MOST_TEXT, _MOST_LINES, _MOST_CUTS, _OPTION = 4000, 40, 12, 3
-_QUOTES, _ENDS, _WRAPS = " \t\"'", " \t.,;:!?\"'", " \t\"'()[]{}<>"
-_CUT = re.compile(r"\s+[-–—]\s+(?=\S)|\s*—\s*|\s*\(|[:;]\s+|,\s+|\.+\s+|!\s+|\)\s+")
+_QUOTES, _ENDS, _WRAPS = " \t\"'", " \t.,;:!?\"'", " \t\"'()[]{}<>|"
+_CUT = re.compile(
+    r"\s+(?:--?|[–—])\s+(?=\S)|\s+(?=(?:because|since|due to)\b)|\s*—\s*|\s*\(|[:;]\s+|,\s+|\.+\s+|!\s+|\)\s+"
+)
 _UNCHECKED = re.compile(r"\W*\[\s*\]")
 _INTRODUCES = re.compile(r".*:\s*\Z|\w+(?: \w+)?[!.]\s*\Z")
 _TAG = re.compile(
@@ -80,6 +82,8 @@ class LabelReader:
         found = documents(text) if "{" in text or "[" in text else []
         if text.lstrip()[:1] == '"':
             found = [Document(text.strip(), "", "")]
+        elif not found and '"' not in text and text.strip()[:1] == "{":
+            found = [Document(text.strip().replace("'", '"'), "", "")]  # as Python writes it
         named: dict[str, Named] = {}
         for one in found:
             try:
@@ -177,8 +181,8 @@ class _LineReader:
         """Return the label that a text begins with, if what follows is nothing or an explanation."""
         if _UNCHECKED.match(text):
             return None
-        starts = dict.fromkeys([text, after_article(text), before_noun(text), before_noun(after_article(text))])
-        for start in starts if prefixed else [text]:
+        bare = after_article(text) if prefixed else text
+        for start in dict.fromkeys([text, bare, before_noun(text), before_noun(bare)]) if prefixed else [text]:
             if known := self.whole(start):
                 tail = start[len(start.rstrip(_ENDS)) :]
                 return None if prefixed and "?" in tail else _Head(known.label, known.leniencies, tail)

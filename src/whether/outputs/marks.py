@@ -18,7 +18,7 @@ _ESCAPE = re.compile(r"\\([_*#.\-()\[\]!`~>+])")
 _EMPHASIS = re.compile(r"(?<![\w*])(\*|_{1,3})(?=[^\s*_])([^\n*]*?[^\s*_\n])\1(?![\w*])")
 _BOXED = re.compile(r"\$?\\boxed\{(?:\\text\{)?([^{}\n]*)\}?\}\$?")
 _LINE_MARK = re.compile(
-    r"\A\s*(?:#{1,6}\s+|>\s*|(?:[-*+•▪◦●‣]|\d{1,2}[.)]|\(?[A-Za-z][.)])\s+|[✅✔👉➡]\ufe0f?\s*|(?:→|[-=]>)\s*)"
+    r"\A\s*(?:#{1,6}\s+|>\s*|(?:[-–—*+•▪◦●‣]|\d{1,2}[.)]|\(?[A-Za-z][.)])\s+|[👉➡]\ufe0f?\s*|(?:→|[-=]>)\s*)"
 )
 
 
@@ -33,7 +33,7 @@ def without_markup(text: str) -> str:
     What is struck out (`~~`, `<s>`, `<del>`) stays as it is: it is not the answer.
     """
     if not text.isascii():
-        text = "".join(one for one in text if one.isascii() or not _invisible(one))
+        text = "".join(one for one in text if one.isascii() or not _says_nothing(one))
     if "`" in text or "~~~" in text:
         text = _FENCE_LINE.sub("", text).replace("`", "")
     if "<" in text:
@@ -51,5 +51,6 @@ def without_line_mark(line: str) -> str:
 
 
 @cache
-def _invisible(one: str) -> bool:
-    return unicodedata.category(one) == "Cf"
+def _says_nothing(one: str) -> bool:
+    """Return whether a character cannot be seen, or ticks what stands next to it."""
+    return unicodedata.category(one) == "Cf" or one in "✅✔☑\ufe0f"

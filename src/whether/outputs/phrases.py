@@ -21,13 +21,13 @@ _DOUBT = (
     r"|what|one|allowed|available|valid|\w+n['’]t)"
 )
 _WORD = rf"(?!{_DOUBT}\b)[\w'’-]+"
-_POLITE = r"(?:sure(?: thing)?|okay|ok|certainly|of course|absolutely|alright|great|understood|got it)"
+_POLITE = r"(?:sure(?: thing)?|okay|ok|certainly|of course|absolutely|alright|great|understood|got it|here you go)"
 _BEFORE = (
     rf"(?:{_POLITE}[,.!:]*\s+"
     r"|(?:therefore|thus|so|hence|finally|overall|in (?:conclusion|summary|short)|final)[,:]?\s+"
     rf"|based on (?:{_WORD}\s+){{0,7}}{_WORD},\s+|here(?:'s|’s| is| you go:?)\s+)*"
 )
-_NAME = rf"(?:(?:{_WORD}\s+){{0,5}}?{_NOUN}(?:\s+(?:of|for|to|in)(?:\s+{_WORD}){{1,6}}?)?)"
+_NAME = rf"(?:(?:{_WORD}\s+){{0,5}}?{_NOUN}(?:\s+(?:of|for|to|in|that)(?:\s+{_WORD}){{1,6}}?)?)"
 _LINK = r"\s*(?:(?:is|would be|should be|will be|が|は|是|为|為)\s*[:,]?|[:=→]|[-=]>)\s*"
 _TEXT = (
     r"(?:message|text|e-?mail|mail|ticket|review|sentence|tweet|comment|post|request|question|query|input|document"
@@ -35,8 +35,8 @@ _TEXT = (
 )
 _THIS = rf"(?:(?:this|the)\s+(?:{_WORD}\s+)?{_TEXT}|this|it|that)"
 _VERB = (
-    r"(?:(?:(?:should|would|can) be |is )(?:best )?(?:label+ed|classified|categori[sz]ed|tagged)(?: as)?"
-    r"|(?:should|would|can) be|is|’s|'s|belongs (?:in|to)|falls (?:under|into|in))"
+    r"(?:(?:(?:should|would|can) be |is )(?:best )?(?:label+ed|classified|categori[sz]ed|tagged)(?: as:?)?"
+    r"|(?:should|would|can) be|is about|is|’s|'s|belongs (?:in|to)|falls (?:under|into|in))"
 )
 _SAYS = (
     r"(?:i(?:'d|’d|'ll|’ll)?|we)\s+(?:would\s+|will\s+|have\s+)?(?:best\s+)?(?:say|choose|chose|pick|select|classify|classified"
@@ -72,6 +72,7 @@ _REFUSES = re.compile(
     r"|say|determine|decide|classify|assist|provide)\b|\b(?:not sure|unsure|don['’]?t know|do not know|unclear)\b",
     re.IGNORECASE,
 )
+_SHORT_TEXT = 200
 NEGATION = re.compile(
     r"\b(?:not|no|never|neither|nor|none|cannot|without|except|instead of|wrong|incorrect|false|nicht|kein\w*)\b"
     r"|n['’]t\b",
@@ -93,7 +94,7 @@ def after_article(text: str) -> str:
 
 def before_noun(text: str) -> str:
     """Return a text without a last word such as "category"."""
-    return _NOUN_AFTER.sub("", text)
+    return _NOUN_AFTER.sub("", text) if len(text) < _SHORT_TEXT else text
 
 
 def is_explanation(separator: str, rest: str) -> bool:
