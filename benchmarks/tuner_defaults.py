@@ -303,7 +303,7 @@ class Workbench:
         strategy, kind = zero_shot(task, [], self._config.seed), output_of(task)
         answers = model.generate([strategy(example) for example in test], constrained(task, 0).decoding)
         metrics = quality_metrics(self._config.metrics, task.output)
-        parsed = [kind.parse(answer.text) for (answer,) in answers]
+        parsed = [kind.read(answer.text).answer for (answer,) in answers]
         return measure_quality(metrics, task, parsed, [kind.canonical(example.target) for example in test])
 
 

@@ -73,7 +73,7 @@ def score(model: LocalModel, strategy: Strategy, task: Task, examples: Sequence[
     """Return the score of the model's answer to each example: 1.0 if it is right, else 0.0."""
     answers = model.generate([strategy(example) for example in examples], constrained(task, 0).decoding)
     kind, pairs = output_of(task), zip(answers, examples, strict=True)
-    return np.array([score_answer(kind, kind.parse(answer.text), one.target) for (answer,), one in pairs])
+    return np.array([score_answer(kind, kind.read(answer.text).answer, one.target) for (answer,), one in pairs])
 
 
 if __name__ == "__main__":

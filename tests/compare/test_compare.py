@@ -32,7 +32,7 @@ OURS = {
     "further_labels", "metric", "baseline", "representatives", "status", "excluded", "raced", "interactions",
     "unreported_interactions",
     "break_even", "training", "policy",
-    "pricing", "learning_curve", "aspects", "retention", "metrics", "schema_version",
+    "pricing", "learning_curve", "aspects", "retention", "metrics", "schema_version", "title",
 }  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def test_verdict_keeps_its_contract(folder):
     verdict = json.loads((folder / "verdict.json").read_text())
     assert verdict.keys() == PROMISED | OURS
     arm = verdict["arms"]["lora-knn"]
-    assert arm.keys() == {"checkpoint", "prompt", "answer", "metrics", "dev", "by_run", "failed"}
+    assert arm.keys() == {"checkpoint", "prompt", "answer", "metrics", "dev", "by_run", "failed", "leniencies"}
     assert arm["metrics"]["accuracy"].keys() == {"value", "ci_low", "ci_high", "n", "unit", "higher_is_better"}
     assert {"usd_per_1k", "latency_p95"} <= arm["metrics"].keys()
     assert verdict["comparisons"][0].keys() == {

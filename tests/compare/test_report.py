@@ -28,12 +28,20 @@ from whether.report.terminal import print_verdict
 ATTACK = "</p><script>alert(1)</script><img src=x onerror=alert(2)> {{ 7 * 7 }}"
 
 
+def _marked(row: dict) -> dict:
+    """Return a prediction whose label stands in bold type, and below a name in every second row."""
+    needed = ["markup", "prefix"] if int(row["id"].rpartition("-")[2]) % 2 else ["markup"]
+    return {**row, "output": f"**{row['answer']}**", "valid": False, "leniencies": needed}
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     artifacts = write_study(tmp_path_factory.mktemp("study"), invalid={"base-few_shot": 0.3}, robustness=True)
     file = artifacts / "score" / "base-few_shot" / "predictions.jsonl"
     rows = read_jsonl(file)
     write_jsonl(file, [{**row, "output": ATTACK, "answer": None, "valid": False} for row in rows])
+    file = artifacts / "score" / "base-knn" / "predictions.jsonl"
+    write_jsonl(file, [_marked(row) for row in read_jsonl(file)])
     folder = tmp_path_factory.mktemp("compare")
     compare_and_report(settings("policy.resamples=300"), artifacts, folder)
     return folder
@@ -253,3 +261,14 @@ def test_free_machines_and_labels_have_a_report_without_pictures_of_cost(tmp_pat
     assert {path.name for path in (tmp_path / "plots").iterdir()} >= {"quality.svg"}
     assert not (tmp_path / "plots" / "cost_volume.svg").exists()
     assert "When does tuning pay?" in (tmp_path / "report.html").read_text()
+
+
+def test_leniencies_are_in_the_verdict_and_on_the_page(folder: Path, page: str) -> None:
+    arm = read_json(folder / "verdict.json", Verdict).arms["base-knn"]
+    assert arm.leniencies == {"markup": 1.0, "prefix": 0.5}
+    assert arm.metrics["lenient_rate"].value == 1.0
+    assert arm.metrics["valid_rate"].value == 0.0
+    assert arm.metrics["accuracy"].value > 0
+    table = page[page.index("How answers of another form were read") :]
+    assert re.search(r"Markdown, a list mark, brackets or invisible characters</th><td>100.0%</td>", table)
+    assert re.search(r"a name or the beginning of a sentence before the answer</th><td>50.0%</td>", table)

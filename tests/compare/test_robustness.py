@@ -212,6 +212,17 @@ def test_violations_are_counted_and_shown(label_task: Task) -> None:
         ("no label", 2, ["x", "y"]),
         ("empty", 1, [""]),
     ]
+    assert found.leniencies == {}
+
+
+def test_leniencies_are_counted_and_such_outputs_are_violations(label_task: Task) -> None:
+    """What was read although it lacks the form stays what it is by form."""
+    way = greedy(label_task, 0)
+    replies = [way.parse([reply(text).generation]) for text in ("tech", "**tech**", "Label: **tech**", "no tech")]
+    assert [one.answer for one in replies] == ["tech", "tech", "tech", None]
+    found = adherence(label_task, way, replies)
+    assert [(one.kind, one.count) for one in found.violations] == [("a label with text around it", 3)]
+    assert found.leniencies == {"markup": 2, "prefix": 1}
 
 
 def test_scores_are_not_sampled(label_task: Task) -> None:

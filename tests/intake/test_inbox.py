@@ -36,7 +36,7 @@ def config(tmp_path, monkeypatch):
     lines += [f"{song} by abba,music" for song in SONGS]
     Path("rows.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
     task = TaskConfig(
-        name="my task", source=SourceConfig(path="rows.csv"), inputs={"text": "text"}, target="label", output="label",
+        name="my_task", source=SourceConfig(path="rows.csv"), inputs={"text": "text"}, target="label", output="label",
         instruction="Which of {labels}?", max_new_tokens=64,
     )  # fmt: skip
     Path("inbox").mkdir()

@@ -266,7 +266,8 @@ def test_structured_answers_are_read_as_the_schema_says(label_task: Task, exampl
     texts = ['{"answer": "tech"}', '{"answer": "nonsense"}', '{"answer": "tech", "why": "x"}', "tech", '["tech"]', "{"]
     way = json_answer(label_task, 0)
     replies = asked(way, Says(*texts), label_task, examples[:6])
-    assert [reply.answer for reply in replies] == ["tech", None, None, None, None, None]
+    assert [reply.answer for reply in replies] == ["tech", None, "tech", "tech", "tech", None]
+    assert [reply.valid for reply in replies] == [True, False, False, False, False, False]
     assert json.loads(way.format_target("tech")) == {"answer": "tech"}
     assert output_of(label_task).json_schema()["properties"] == {"answer": {"enum": label_task.labels}}
 

@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from references import parser
 
-from whether.outputs.kinds import lm_eval_match
-from whether.outputs.label import label_pattern
-from whether.outputs.text import text_pattern
+from whether.outputs.kinds import answer_reader, lm_eval_match, output_of
+from whether.outputs.output import score_answer
 from whether.records import Task
 
 TASK = Task(
@@ -129,42 +128,29 @@ def test_what_is_not_strict_json_or_does_not_fit_is_invalid(output: str) -> None
     assert parser(JSON_TASK)(output, '{"intent": "a"}') == (None, 0.0)
 
 
-def lm_eval_score(task: Task, pattern: str, ignore_case: bool, output: str, target: str) -> float:
-    """The score that lm-eval's own filter and metric give."""
-    from lm_eval.api.metrics import exact_match_hf_evaluate
-    from lm_eval.filters.extraction import RegexFilter
-
-    [[answer]] = RegexFilter(pattern).apply([[output]], [{}])
-    return float(exact_match_hf_evaluate([answer], [target], ignore_case=ignore_case)["exact_match"])
-
-
 PIECES = st.sampled_from(
     ["play_music", "Play_Music", "rate_book", "yes", "YES!", "12", "-3", "answer: ", "x", " ", "\n", '"', "'", "`", ".",
-     ",", "!", "\t", "\r\n", "é", "ſ", "İ", "\u2028", "\x0b", "<", ">"]
+     ",", "!", "\t", "\r\n", "é", "ſ", "İ", "\u2028", "\x0b", "<", ">", "**", "Label: ", "<think>", "</think>",
+     "</s>", "。"]
 )  # fmt: skip
 OUTPUTS = st.lists(PIECES, max_size=6).map("".join)
+LABELS = ["play_music", "rate_book", "yes!", "yes", "is", "i"]
+READ = [
+    (replace(TASK, labels=LABELS), "play_music"),
+    (replace(TASK, labels=LABELS), "yes"),
+    (replace(TASK, labels=["yes", "YES"]), "YES"),
+    (text_task(), "x 12"),
+    (text_task(r"-?\d+"), "12"),
+    (JSON_TASK, '{"intent": "a"}'),
+]
 
 
 @pytest.mark.heavy
 @settings(max_examples=300, deadline=None)
-@given(output=OUTPUTS)
-def test_lm_evals_filters_score_as_the_parser_does(output: str) -> None:
-    labels = ["play_music", "rate_book", "yes!", "yes", "is", "i"]
-    cases = [
-        (replace(TASK, labels=labels), label_pattern(labels), True, "play_music"),
-        (replace(TASK, labels=labels), label_pattern(labels), True, "yes"),
-        (replace(TASK, labels=["yes", "YES"]), label_pattern(["yes", "YES"]), False, "YES"),
-        (text_task(), text_pattern(None), False, "x 12"),
-        (text_task(r"-?\d+"), r"-?\d+", False, "12"),
-        (text_task(r"answer: (\w*)|(x)"), r"answer: (\w*)|(x)", False, "x"),
-    ]
-    for task, pattern, ignore_case, target in cases:
-        expected = lm_eval_score(task, pattern, ignore_case, output, target)
-        assert parser(task)(output, target).score == expected, (task, output)
-
-
-@pytest.mark.heavy
-@given(value=st.one_of(st.sampled_from(['{"intent": "a"}', '{"intent":"b"}', "x"]), st.text(max_size=5)))
-def test_lm_evals_hook_scores_json_as_the_parser_does(value: str) -> None:
-    doc = {"prompt": "", "target": '{"intent": "a"}', "task": json.dumps(asdict(JSON_TASK))}
-    assert lm_eval_match(doc, [value])["exact_match"] == parser(JSON_TASK)(value, doc["target"]).score
+@given(output=OUTPUTS | st.sampled_from(['{"intent": "a"}', '```\n{"intent":"a"}\n```', '{"intent":"b"}']))
+def test_lm_evals_hook_scores_as_the_score_stage_does(output: str) -> None:
+    """What the exported task names as `process_results` reads every kind of output with the reader of the arms."""
+    for task, target in READ:
+        doc = {"prompt": "", "target": target, "task": json.dumps(asdict(task))}
+        expected = score_answer(output_of(task), answer_reader(task)(output).answer, target)
+        assert lm_eval_match(doc, [output]) == {"exact_match": expected}, (task, output)

@@ -62,7 +62,10 @@ def test_rows_keep_their_type_and_the_yaml_names_their_final_place(tmp_path: Pat
         Prediction("2", "test", "", None, " 007 ", 0.0, False, "{{ 1 }}", 1, 0, 1, 0.1),
     ]
     export(TEXT_TASK, "base-knn", lines, tmp_path / "temporary", Path("artifacts/score/base-knn/lm_eval"))
-    description = yaml.safe_load((tmp_path / "temporary" / "echo_base-knn.yaml").read_text())
+    text = (tmp_path / "temporary" / "echo_base-knn.yaml").read_text()
+    body, _, hook = text.rpartition("process_results: ")
+    assert hook == "!function whether.outputs.kinds.lm_eval_match\n"
+    description = yaml.safe_load(body)
     assert description["task"] == "echo_base-knn"
     assert description["dataset_kwargs"] == {"data_files": {"test": "artifacts/score/base-knn/lm_eval/test.parquet"}}
     datasets.disable_progress_bars()

@@ -142,6 +142,7 @@ def reach_verdict(
         + [f"The constraint on {name} is not checked yet: it is measured after the arms." for name in unchecked]
         + study.profile.get("warnings", []),
         task=study.task.name,
+        title=config.task.title or "",
         model=config.model.name,
         arms=arms,
         comparisons=judged.family + comparisons(holm_differences(exploratory), metric.name, "exploratory", policy),
@@ -296,6 +297,7 @@ def _arm_record(name: str, study: Results, config: Config, metric: Metric, setti
         dev=measure.dev_quality(arm, study),
         by_run=measure.quality_by_run(arm, study.task, metric),
         failed=sum(bool(row.error) for row in [*arm.dev, *arm.test]),
+        leniencies=measure.leniencies(arm),
     )
 
 

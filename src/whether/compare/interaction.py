@@ -4,7 +4,7 @@ For a tuned checkpoint T and an engineered prompt Q, on each test example: (T wi
 plain). Above zero the two help each other; below zero each does, at least in part, what the other one does already.
 
 An arm whose answers fail by their form says little about what the model knows, and whatever gives it the form looks as
-if it taught the task. So a number is reported only where none of the four arms fails so (`MIN_VALID_RATE`).
+if it taught the task. So a number is reported only where none of the four arms fails so (`MIN_READ_RATE`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,16 +13,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from whether.compare.measure import plain_arm, run_scores, valid_share
+from whether.compare.measure import plain_arm, run_scores
 from whether.compare.results import Arm, Results
 from whether.config import BASE
 from whether.records import Interaction
 from whether.stats.inference import holm, score_difference
 from whether.stats.intervals import InferenceSettings
 
-MIN_VALID_RATE = 0.5
-"""Share of valid answers on test below which an arm fails by form: more of its answers then lack the form than could
-show what the model knows. Constrained arms have 1, or little less where documents are cut at the most new tokens."""
+MIN_READ_RATE = 0.5
+"""Share of outputs on test with an answer below which an arm fails by form: more of its outputs then give none than
+could show what the model knows. Constrained arms have 1, or little less where documents are cut at the most new
+tokens."""
 
 
 class _Square(NamedTuple):
@@ -34,7 +35,7 @@ class _Square(NamedTuple):
     @property
     def failing(self) -> list[Arm]:
         """Those of the arms that fail by form."""
-        return [arm for arm in self.arms if _valid_rate(arm) < MIN_VALID_RATE]
+        return [arm for arm in self.arms if _read_rate(arm) < MIN_READ_RATE]
 
 
 def interactions(study: Results, settings: InferenceSettings) -> list[Interaction]:
@@ -71,7 +72,7 @@ def unreported_interactions(study: Results) -> list[str]:
     """Return a sentence for each square that `interactions` leaves out, with the arms that fail by form."""
     return [
         f"What {square.prompt} adds to {square.checkpoint} is not compared with what it adds to {BASE}:"
-        f" only {_listed(square.failing)} have the form asked for."
+        f" only {_listed(square.failing)} give an answer."
         for square in _squares(study)
         if square.failing
     ]
@@ -91,13 +92,17 @@ def _squares(study: Results) -> Iterator[_Square]:
             yield _Square(checkpoint, prompt, [arms[name] for name in names])
 
 
-def _valid_rate(arm: Arm) -> float:
-    """Return the share of valid answers on test, over all training runs."""
-    return valid_share([row for answers in arm.runs for row in answers.test])
+def _read_rate(arm: Arm) -> float:
+    """Return the share of outputs on test in which an answer was read, over all training runs; 0 where none is there.
+
+    Rows that were not answered do not count.
+    """
+    answered = [row for answers in arm.runs for row in answers.test if not row.error]
+    return float(np.mean([row.answer is not None for row in answered])) if answered else 0.0
 
 
 def _listed(failing: Sequence[Arm]) -> str:
-    return " and ".join(f"{100 * _valid_rate(arm):.0f}% of the answers of {arm.name}" for arm in failing)
+    return " and ".join(f"{100 * _read_rate(arm):.0f}% of the outputs of {arm.name}" for arm in failing)
 
 
 def _reason(checkpoint: str, prompt: str, half: float, is_shown: bool) -> str:

@@ -90,6 +90,8 @@ def measure(arm: Arm, study: Results, config: Config, settings: InferenceSetting
     unit = clustered([study.groups[place] for place in answered], documents)
     is_valid = [np.array([answers.test[n].valid for n in answered], dtype=np.float64) for answers in arm.runs]
     found["valid_rate"] = measurement("valid_rate", *(_mean(_by_run(is_valid), unit) if answered else (None,)))
+    is_lenient = [np.array([bool(answers.test[n].leniencies) for n in answered], dtype=float) for answers in arm.runs]
+    found["lenient_rate"] = measurement("lenient_rate", *(_mean(_by_run(is_lenient), unit) if answered else (None,)))
     columns: dict[str, Callable[[Prediction], float | None]] = {
         "input_tokens": lambda row: row.input_tokens,
         "computed_tokens": lambda row: row.computed_tokens,
@@ -198,6 +200,13 @@ def plain_arm(study: Results) -> Arm | None:
 def arm_kind(arm: Arm) -> Approach:
     """Return the answer that choosing this arm would mean."""
     return "neither" if arm.baseline else approach_of(arm.tuned, arm.engineered)
+
+
+def leniencies(arm: Arm) -> dict[str, float]:
+    """Return the share of outputs on test, over all training runs, whose answer takes each leniency, most first."""
+    rows = [row for answers in arm.runs for row in answers.test]
+    needed = Counter(name for row in rows for name in row.leniencies)
+    return {name: count / len(rows) for name, count in needed.most_common()}
 
 
 def dev_quality(arm: Arm, study: Results) -> dict[str, float]:

@@ -88,8 +88,8 @@ def _consistency(
     """Return agreement, majority and entropy of sampled answers; nothing for an arm that writes no answers."""
     if plan.samples is None or not drawn:
         return {}
-    parse_text = output_of(task).parse if drawn[0].classifier else strategy.parse_text
-    counts = [Counter(parse_text(one.text) for one in answers.samples) for answers in drawn]
+    read_text = output_of(task).read if drawn[0].classifier else strategy.read_text
+    counts = [Counter(read_text(one.text).answer for one in answers.samples) for answers in drawn]
     majority = [max(count, key=lambda answer: count[answer]) if count else None for count in counts]
     counts = [count for count in counts if count.total() > 1]  # without the rows that could not be answered
     if not counts:

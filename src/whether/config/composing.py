@@ -11,6 +11,7 @@ from whether.config.checking import check
 from whether.config.components import argument_names
 from whether.config.files import check_names, files_of
 from whether.config.output import TASKS, add_output_settings
+from whether.config.quoting import quotes_of_override, reference_fault
 from whether.config.renamed import RENAMED_CHOICES, negation, new_path, with_new_names
 from whether.config.sections import Config
 from whether.config.types import CONF, PARAMS
@@ -32,7 +33,7 @@ def compose(overrides: Sequence[str] = (), conf: Path = CONF) -> str:
     _add_training_runs(composed)
     add_output_settings(composed, conf)
     _refuse_secrets(OmegaConf.to_container(composed, resolve=False))
-    text = _resolved_yaml(composed)
+    text = _resolved_yaml(composed, conf)
     config = check(yaml.safe_load(text), origin=lambda: _files(overrides, conf))
     check_names(config, conf)
     return text
@@ -57,8 +58,13 @@ def load(path: Path = PARAMS, section: str = "", overrides: Sequence[str] = ()) 
 def complete_params(path: Path = PARAMS, conf: Path = CONF) -> None:
     """Add what Hydra knows nothing of, files of conf/output, to a params.yaml that DVC wrote (`dvc exp run -S`)."""
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
-    composed = OmegaConf.create(_read(path))
+    values = _read(path)
+    try:
+        composed = OmegaConf.create(values)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{path}: {reference_fault(error, None, conf)}") from None
     add_output_settings(composed, conf)
     text = OmegaConf.to_yaml(composed)
     check_names(check(yaml.safe_load(text)), conf)
@@ -137,20 +143,31 @@ def _hydra_compose(overrides: Sequence[str], conf: Path, **options: Any) -> Any:
         override = str(error.override).removeprefix("++")
         raise ConfigError(
             f"{override}: this is not an override that Hydra can read: expected one such as task=fever, tuner.r=8 or"
-            " prompt=[zero_shot,knn]"
+            f" prompt=[zero_shot,knn]; {quotes_of_override(override)}"
         ) from None
     except yaml.YAMLError as error:
         raise ConfigError(yaml_fault(error)) from None
     except (ValueError, TypeError) as error:  # what Hydra lets through for `task=null` or `prompt=[5]`
         raise ConfigError(f"conf/: {error} (in {' '.join(overrides) or 'config.yaml'})") from None
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_override_reason(error, overrides, conf)) from None
+        raise ConfigError(_text_reason(error, overrides, conf) or _override_reason(error, overrides, conf)) from None
 
 
 def _of_output_kind(override: str) -> str:
     """Let a setting of an output kind be overridden as any other: Hydra knows nothing of the file that it stands in."""
     sections = "|".join(re.escape(f"{path}.output_settings") for path in TASKS)
     return f"++{override}" if re.match(rf"({sections})[.=]", override) else override
+
+
+def _text_reason(error: Exception, overrides: Sequence[str], conf: Path) -> str | None:
+    """Return what is wrong with a text that Hydra or OmegaConf takes for something else; None: it is another error."""
+    if any(type(one).__name__ == "GrammarParseError" for one in (error, error.__cause__)):
+        return reference_fault(error.__cause__ or error, None, conf)
+    reason = str(error)
+    override = next((text for text in overrides if f"'{text}'" in reason), None)
+    if "Ambiguous value" not in reason or override is None:
+        return None
+    return f"{override}: Hydra reads the comma as several values; {quotes_of_override(override)}"
 
 
 def _override_reason(error: Exception, overrides: Sequence[str], conf: Path) -> str:
@@ -221,15 +238,14 @@ def _add_training_runs(composed: Any) -> None:
                 checkpoints[further] = OmegaConf.merge(checkpoints[name], {"repeat_of": name, "run": run})
 
 
-def _resolved_yaml(composed: Any) -> str:
+def _resolved_yaml(composed: Any, conf: Path) -> str:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        OmegaConf.resolve(composed)
-        return OmegaConf.to_yaml(composed)
+        return OmegaConf.to_yaml(composed, resolve=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"conf/: {str(error).splitlines()[0]} (at {getattr(error, 'full_key', '?')})") from None
+        raise ConfigError(reference_fault(error, composed, conf)) from None
 
 
 def _refuse_secrets(node: Any, path: str = "") -> None:

@@ -6,6 +6,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from whether.config.quoting import needs_text
 from whether.config.renamed import negation, new_constraint, new_path
 from whether.config.sections import Config
 from whether.errors import near_matches
@@ -47,19 +48,33 @@ def with_file(message: str, files: Mapping[str, str]) -> str:
 def explain_validation_errors(problems: Sequence[Any], files: Mapping[str, str]) -> list[str]:
     """Return a line for each of pydantic's errors, but one for all that a checkpoint lacks of what conf/tuner says."""
     lacking: dict[str, list[str]] = {}
+    no_texts: dict[str, dict[tuple[str | int, ...], Any]] = {}
     lines = []
     for problem in problems:
+        place = _below_setting(problem["loc"])
+        if problem["type"] == "string_type" and not isinstance(problem["input"], (dict, list)):
+            setting = ".".join(map(str, problem["loc"][: len(problem["loc"]) - len(place)]))
+            no_texts.setdefault(setting, {})[place] = problem["input"]
+            continue
         *section, name = ("", *(str(part) for part in problem["loc"]))
         is_tuner = section[1:2] == ["checkpoints"] and section[3:] == ["tuner"]
         if is_tuner and problem["type"] in MISSING and name != "adapter":
             lacking.setdefault(".".join(section[1:]), []).append(name)
         else:
             lines.append(explain_validation_error(problem, files))
+    lines += [needs_text(setting, given, files) for setting, given in no_texts.items()]
     return lines + [
         f"{place_of(path, files)}: needs {', '.join(names)}: begin the file with the line"
         " `defaults: [shared/training@_here_, _self_]`, which takes them from conf/tuner"
         for path, names in lacking.items()
     ]
+
+
+def _below_setting(path: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """Return the end of pydantic's path that is no setting: the index of an item, or a key and the word for it."""
+    if path[-1:] == ("[key]",):
+        return path[-2:]
+    return tuple(part for part in path[-1:] if isinstance(part, int))
 
 
 def explain_validation_error(problem: Any, files: Mapping[str, str]) -> str:
@@ -72,6 +87,9 @@ def explain_validation_error(problem: Any, files: Mapping[str, str]) -> str:
     if problem["type"] in MISSING:
         return f"{place}: is needed and not set"
     value = problem["input"]
+    if problem["type"] == "string_type":
+        kind = "a mapping" if isinstance(value, dict) else "a list"
+        return f"{place}: a text is needed, and YAML reads {kind}: put it in quotes"
     if parts[:2] == ["policy", "constraints"] and problem["type"] == "dataclass_type":
         new = new_constraint(parts[-1], value) if isinstance(value, (int, float)) else None
         if new:

@@ -1,11 +1,12 @@
 """What has to be done and on which rows: the sections `task` and `data`."""
 
 import re
+import unicodedata
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from whether.config.components import build
@@ -79,12 +80,25 @@ class SourceConfig:
             raise ValueError("revision, name and split go with hub, which is not set")
 
 
+def _check_name(name: str) -> str:
+    """Return a task's name if files, stages and MLflow can have it. Raises ValueError with a name that they can."""
+    if re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,58}[A-Za-z0-9_-])?", name) and ".." not in name:
+        return name
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    fitting = re.sub(r"[^a-z0-9]+", "_", plain.lower())[:60].strip("_")
+    advice = f" name: {fitting}" if fitting else " a name of Latin letters"
+    raise ValueError(
+        "must be 1 to 60 letters (a-z), digits, _, - and single dots, the first a letter or a digit, since it names"
+        f" files, stages and what MLflow keeps: write{advice}, and say in task.title what people read"
+    )
+
+
 @dataclass(frozen=True, config=STRICT)
 class TaskConfig:
     """What has to be done: a data source, its fields, an output kind, a metric, an instruction."""
 
-    name: str
-    """Name in records, reports and MLflow."""
+    name: Annotated[str, AfterValidator(_check_name)]
+    """Name in records, files, stages and MLflow: at most 60 letters (a-z), digits, `_`, `-` and single dots."""
     source: SourceConfig
     inputs: dict[str, str]
     """Prompt variable → column of the source."""
@@ -104,6 +118,8 @@ class TaskConfig:
     unseen_labels: list[str] = field(default_factory=list)
     """Labels that are left out of training, demonstrations and instructions, and then asked for with the instruction
     naming them: how flexible is each arm? Their rows are no part of dev and test."""
+    title: str | None = None
+    """What people read in reports in place of the name, in any words; None: the name."""
     definitions: dict[str, str] = field(default_factory=dict)
     """Label → what it means, for prompts that define the labels (`prompt=definitions`)."""
     schema: dict[str, Any] | None = None

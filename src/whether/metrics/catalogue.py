@@ -6,7 +6,13 @@ from whether.records import Aspect, Measurement, MetricInfo, Verdict
 
 METRICS: dict[str, MetricInfo] = {
     "valid_rate": MetricInfo(
-        "valid outputs", "fraction", True, "share of outputs that have the form the task asks for"
+        "valid outputs", "fraction", True, "share of outputs that have the form the task asks for, to the letter"
+    ),
+    "lenient_rate": MetricInfo(
+        "read leniently",
+        "fraction",
+        False,
+        "share of outputs of another form, such as `**refund**`, whose answer was read all the same",
     ),
     "failed_rate": MetricInfo(
         "not answered",
@@ -111,7 +117,7 @@ ROBUSTNESS = (
 
 
 ASPECTS = (
-    Aspect("Do they have the form that the task asks for?", ["valid_rate"]),
+    Aspect("Do they have the form that the task asks for?", ["valid_rate", "lenient_rate"]),
     Aspect("Is every row answered?", ["failed_rate"]),
     Aspect("How far is its behaviour from that of base?", ["changed_outputs"]),
     Aspect(

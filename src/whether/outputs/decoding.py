@@ -6,6 +6,7 @@ fails by its form. A strategy says what is asked of the model and what its gener
 a prompt must tell the model about the form of its answer belongs in the prompt's own instruction.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,12 +16,11 @@ from pydantic import Field
 
 from whether.config import CONF, PromptConfig, build
 from whether.errors import ConfigError
-from whether.outputs.kinds import answer_parser, output_of
+from whether.outputs.kinds import answer_reader, output_of
 from whether.outputs.output import schema_constraint
+from whether.outputs.reading import NO_ANSWER, Read, Reading, cleaned, in_order
 from whether.records import Decoding, Generation, Generations, Message, Sampling, Task, sum_known
 
-ParseText = Callable[[str], str | None]
-"""From an output to its answer; None where it does not have the form asked for."""
 NewTokens = Annotated[int, Field(ge=1, le=4096)]
 CONTENT_FREE = ("N/A", "[MASK]", "")
 """Inputs that say nothing, whose answers show a prompt's own bias (Zhao et al. 2021)."""
@@ -31,9 +31,16 @@ class ParsedOutput(NamedTuple):
 
     generation: Generation
     answer: str | None
-    """None if nothing valid was found."""
+    """None if none was found."""
     samples: list[str | None] | None = None
     """How each sample was parsed, where several were drawn."""
+    leniencies: tuple[str, ...] = ()
+    """What it took to read the answer (`whether.records.LENIENCIES`); empty where it has the form asked for."""
+
+    @property
+    def valid(self) -> bool:
+        """Whether the output has the form asked for."""
+        return Reading(self.answer, self.leniencies).exact
 
 
 Parse = Callable[[Sequence[Generation]], ParsedOutput]
@@ -45,7 +52,7 @@ class DecodingStrategy(NamedTuple):
 
     decoding: Decoding
     parse: Parse
-    parse_text: ParseText
+    read_text: Read
     """The answer in one output."""
     format_target: Callable[[str], str] = str
     """How a target reads as a demonstration's answer."""
@@ -114,10 +121,10 @@ def greedy(
     `answer_prefix`: the answer follows the last place of this text, as in a chain of thought.
     """
     length = max_new_tokens or task.max_new_tokens
-    parse_text = _parser_after(task, answer_prefix)
+    read_text = _reader_after(task, answer_prefix)
     is_plain = answer_prefix is None and length == task.max_new_tokens
     return DecodingStrategy(
-        Decoding(length), _first(parse_text), parse_text, schema=task.schema, answer_prefix=answer_prefix,
+        Decoding(length), _first(read_text), read_text, schema=task.schema, answer_prefix=answer_prefix,
         is_plain=is_plain,
     )  # fmt: skip
 
@@ -138,14 +145,16 @@ def self_consistency(
     read once: by a model on this machine.
     """
     length = max_new_tokens or task.max_new_tokens
-    parse_text = _parser_after(task, answer_prefix)
+    read_text = _reader_after(task, answer_prefix)
     sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed, samples=samples)
 
     def vote(drawn: Sequence[Generation]) -> ParsedOutput:
-        answers = [parse_text(one.text) for one in drawn]
+        readings = [read_text(one.text) for one in drawn]
+        answers = [reading.answer for reading in readings]
         counts = Counter(answer for answer in answers if answer is not None)
         winner = max(counts, key=lambda answer: counts[answer]) if counts else None
-        first = drawn[answers.index(winner)]
+        place = answers.index(winner)
+        first = drawn[place]
         total = sum_known([one.output_tokens for one in drawn])
         # Samples share the whole prompt: what of it other chats share too is not known. A server reads it each time.
         asked, cached = first.input_tokens, None
@@ -156,10 +165,10 @@ def self_consistency(
             )
         seconds = sum(one.seconds for one in drawn)
         whole = first._replace(output_tokens=total, input_tokens=asked, cached_tokens=cached, seconds=seconds)
-        return ParsedOutput(whole, winner, answers)
+        return ParsedOutput(whole, winner, answers, readings[place].leniencies)
 
     decoding = Decoding(length, sampling=sampling)
-    return DecodingStrategy(decoding, vote, parse_text, schema=task.schema, answer_prefix=answer_prefix)
+    return DecodingStrategy(decoding, vote, read_text, schema=task.schema, answer_prefix=answer_prefix)
 
 
 def constrained(task: Task, seed: int) -> DecodingStrategy:
@@ -213,7 +222,7 @@ def label_scores(
         return parser([float(value) for value in logsumexp(logs, axis=0, b=1 / len(logs))])
 
     decoding, unbiased = Decoding(task.max_new_tokens, score=tuple(task.labels)), parser([0.0] * len(task.labels))
-    return DecodingStrategy(decoding, unbiased, answer_parser(task), calibrate=calibrated if calibrate else None)
+    return DecodingStrategy(decoding, unbiased, answer_reader(task), calibrate=calibrated if calibrate else None)
 
 
 def json_answer(
@@ -232,25 +241,43 @@ def json_answer(
     schema = kind.json_schema()
     length = max_new_tokens or task.max_new_tokens + kind.json_tokens
     decoding = Decoding(length, constraint=schema_constraint(schema) if constrained else None)
-    return DecodingStrategy(decoding, _first(kind.parse_json), kind.parse_json, kind.to_json, schema)
+    return DecodingStrategy(decoding, _first(kind.read_json), kind.read_json, kind.to_json, schema)
 
 
-def _first(parse_text: ParseText) -> Parse:
+def _first(read_text: Read) -> Parse:
     """Return what parses the only sample of a request."""
-    return lambda samples: ParsedOutput(samples[0], parse_text(samples[0].text))
+
+    def parse(samples: Sequence[Generation]) -> ParsedOutput:
+        found = read_text(samples[0].text)
+        return ParsedOutput(samples[0], found.answer, leniencies=found.leniencies)
+
+    return parse
 
 
-def _parser_after(task: Task, prefix: str | None) -> ParseText:
-    """Return a parser of what follows the last `prefix` in an output; without it in the output, nothing is found."""
-    parse_text = answer_parser(task)
+def _reader_after(task: Task, prefix: str | None) -> Read:
+    """Return a reader of what follows the last `prefix` in an output; without it in the output, nothing is found.
+
+    Other letter case of the prefix and Markdown in it are leniencies, and a block of thought is left out first: what
+    follows one is the answer without a prefix, too.
+    """
+    read_text = answer_reader(task)
     if prefix is None:
-        return parse_text
+        return read_text
+    marked = re.compile(r"[\s*_`]*".join(re.escape(part) for part in re.findall(r"\w+|[^\w\s]", prefix)), re.IGNORECASE)
 
-    def parse_after(output: str) -> str | None:
-        _, found, answer = output.rpartition(prefix)
-        return parse_text(answer) if found else None
+    def read_after(output: str) -> Reading:
+        text, used = cleaned(output)
+        _, exact, answer = text.rpartition(prefix)
+        if not exact:
+            last = None if not prefix.strip() else next(reversed(list(marked.finditer(text))), None)
+            if last is None and "thought" not in used:
+                return NO_ANSWER
+            answer = text[last.end() :] if last else text
+            used = (*used, *(["markup"] if last else ["prefix"]))
+        found = read_text(answer)
+        return Reading(found.answer, in_order([*used, *found.leniencies])) if found.answer is not None else NO_ANSWER
 
-    return parse_after
+    return read_after
 
 
 def _need_labels(task: Task, name: str) -> None:

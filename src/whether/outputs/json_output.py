@@ -1,17 +1,21 @@
 """`output: json`: a JSON document that fits a schema, right if equal to the target in canonical form.
 
-The whole output, except for white space around it, is strict JSON (no code fence, no NaN).
+The form asked for: the whole output, except for white space around it, is strict JSON (no code fence, no NaN). Of an
+output of another form the one document in it that fits the schema is read (`whether.outputs.json_reading`).
 """
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NoReturn
 
 from whether.errors import ConfigError
+from whether.outputs.json_reading import read_document
 from whether.outputs.output import OutputKind, OutputSettings, schema_constraint
+from whether.outputs.reading import NO_ANSWER, Reading, in_order
 from whether.records import JsonSchema
 
 
@@ -65,7 +69,15 @@ class JsonOutput(OutputKind):
             value = json.loads(text, parse_constant=_refuse)
         except (ValueError, RecursionError):
             return None
-        return canonical_json(value) if self._validator.is_valid(value) else None
+        return _compared(value) if self._validator.is_valid(value) else None
+
+    def read(self, text: str) -> Reading:
+        """Return the one document in an output that fits the schema."""
+        found = read_document(text, self.parse)
+        if found.answer is not None or text.isascii():
+            return found
+        found = read_document(unicodedata.normalize("NFC", text), self.parse)
+        return Reading(found.answer, in_order([*found.leniencies, "unicode_form"])) if found.answer else NO_ANSWER
 
     @cached_property
     def _validator(self) -> Any:
@@ -75,7 +87,7 @@ class JsonOutput(OutputKind):
 
     def canonical(self, target: str) -> str:
         """Return canonical JSON."""
-        return canonical_json(json.loads(target))
+        return _compared(json.loads(target))
 
     def violation(self, text: str) -> str:
         """Return whether an output is not JSON, has text around it, or breaks the schema and where."""
@@ -93,10 +105,19 @@ class JsonOutput(OutputKind):
         """Return canonical JSON."""
         return self.parse(text)
 
+    def read_json(self, text: str) -> Reading:
+        """Return the one document in an output that fits the schema."""
+        return self.read(text)
+
 
 def canonical_json(value: Any) -> str:
     """Return a JSON value as text in one way only: sorted keys, no needless escapes."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _compared(value: Any) -> str:
+    """Return canonical JSON whose letters are composed (NFC)."""
+    return unicodedata.normalize("NFC", canonical_json(value))
 
 
 def json_violation(text: str, schema: dict[str, Any]) -> str:

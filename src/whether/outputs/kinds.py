@@ -9,6 +9,7 @@ from whether.config import TaskConfig, build, own_code_errors
 from whether.config.output import output_component
 from whether.errors import ConfigError
 from whether.outputs.output import OutputKind, OutputSettings, score_answer
+from whether.outputs.reading import Read, Reading
 from whether.records import Task
 
 _OF_SOME_KINDS = ("labels", "definitions", "unseen_labels", "schema", "answer_pattern")
@@ -40,25 +41,33 @@ def output_of(task: OutputSettings, where: str = "task") -> OutputKind:
     return kind
 
 
-def answer_parser(task: OutputSettings) -> Callable[[str], str | None]:
-    """Return what finds the answer in an output. Raises ConfigError, when it is called, for what a kind of the user's
-    own cannot read or returns in another form."""
+def answer_reader(task: OutputSettings) -> Read:
+    """Return what reads the answer in an output, in whatever form it stands there: the one reader of every arm.
+
+    Raises ConfigError, when it is called, for what a kind of the user's own cannot read or returns in another form.
+    """
     kind = output_of(task)
     if type(kind).__module__.startswith("whether."):
-        return kind.parse
+        return kind.read
     target, where = f"{type(kind).__module__}.{type(kind).__qualname__}", f"conf/output/{task.output}.yaml"
 
-    def parse(text: str) -> str | None:
+    def read(text: str) -> Reading:
         with own_code_errors(f"{target}.parse", where):
-            answer = kind.parse(text)
-        if answer is not None and not isinstance(answer, str):
+            found = kind.read(text)
+        if found.answer is not None and not isinstance(found.answer, str):
             raise ConfigError(
-                f"{where}: {target}.parse returned {answer!r} for the output {text!r:.60}: expected a text, or None"
-                " where there is no answer"
+                f"{where}: {target}.parse returned {found.answer!r} for the output {text!r:.60}: expected a text, or"
+                " None where there is no answer"
             )
-        return answer
+        return found
 
-    return parse
+    return read
+
+
+def answer_parser(task: OutputSettings) -> Callable[[str], str | None]:
+    """Return what finds the answer in an output, as `answer_reader` reads it."""
+    read = answer_reader(task)
+    return lambda text: read(text).answer
 
 
 def check_output(task: TaskConfig, where: str) -> None:
@@ -78,7 +87,7 @@ def check_output(task: TaskConfig, where: str) -> None:
 def lm_eval_match(doc: Mapping[str, str], results: Sequence[str]) -> dict[str, float]:
     """Score one output as this project does; lm-eval calls it (`process_results`). `doc["task"]` is `records.Task`."""
     kind = _kind(doc["task"])
-    return {"exact_match": score_answer(kind, kind.parse(results[0]), doc["target"])}
+    return {"exact_match": score_answer(kind, kind.read(results[0]).answer, doc["target"])}
 
 
 @cache

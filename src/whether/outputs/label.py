@@ -1,8 +1,8 @@
 """`output: label`: one of a fixed set.
 
-The first line that is not blank, without quotes around it and punctuation after it, is one of the labels; upper and
-lower case count as one unless two labels differ by nothing else. The rule is one regular expression, so that it is also
-an lm-eval filter.
+The form asked for: the first line that is not blank, without quotes around it and punctuation after it, is one of the
+labels; upper and lower case count as one unless two labels differ by nothing else. What an output of another form
+answers is read by `whether.outputs.label_reading`.
 """
 
 import re
@@ -12,7 +12,11 @@ from functools import cached_property
 from typing import Any
 
 from whether.errors import near_matches
-from whether.outputs.output import EXACT_MATCH, OutputKind, OutputSettings, answer_object, regex_filter
+from whether.outputs.label_names import ignores_case
+from whether.outputs.label_reading import LabelReader
+from whether.outputs.output import OutputKind, OutputSettings, answer_object
+from whether.outputs.phrases import is_explanation
+from whether.outputs.reading import Reading
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,24 @@ class LabelOutput(OutputKind):
         found = self._pattern.search(text)
         if not found:
             return None
-        flags = re.IGNORECASE if ignores_case(self.classes) else 0
-        return next(label for label in self.classes if re.fullmatch(re.escape(label), found[1], flags))
+        signs, rest = found[2], text[found.end() :]
+        if rest.strip() and ("?" in signs or (":" in signs and not is_explanation(":", rest))):
+            return None  # it asks, or begins to say of each label whether it fits
+        if found[1] in self.classes:
+            return found[1]
+        return next(label for label in self.classes if re.fullmatch(re.escape(label), found[1], re.IGNORECASE))
+
+    def read(self, text: str) -> Reading:
+        """Return the label that an output gives, in whatever form."""
+        return self._reader.read(text)
 
     @cached_property
     def _pattern(self) -> "re.Pattern[str]":
         return re.compile(label_pattern(self.classes))
+
+    @cached_property
+    def _reader(self) -> LabelReader:
+        return LabelReader(self.classes, self.parse)
 
     def canonical(self, target: str) -> str:
         """Return the label."""
@@ -60,19 +76,9 @@ class LabelOutput(OutputKind):
         """Return the schema of {"answer": <label>}."""
         return answer_object({"enum": list(self.classes)})
 
-    def lm_eval(self) -> dict[str, Any]:
-        """Return the filter and the metric."""
-        ignored = {"ignore_case": True} if ignores_case(self.classes) else {}
-        return {"metric_list": [EXACT_MATCH | ignored], "filter_list": regex_filter(label_pattern(self.classes))}
-
-
-def ignores_case(labels: Sequence[str]) -> bool:
-    """Return whether labels stay different when case is ignored."""
-    return len({label.lower() for label in labels}) == len(labels)
-
 
 def label_pattern(labels: Sequence[str]) -> str:
-    """Return the regular expression whose group is the label that an output names."""
+    """Return the regular expression whose groups are the label that an output names, and the signs after it."""
     choices = "|".join(re.escape(label) for label in sorted(labels, key=len, reverse=True))
     flags = "(?i)" if ignores_case(labels) else ""
-    return rf"{flags}\A[\s\"'`]*({choices})[\s\"'`.,;:!?]*?(?:\n|\Z)"
+    return rf"{flags}\A[\s\"'`]*({choices})([\s\"'`.,;:!?]*?)(?:\n|\Z)"

@@ -1,13 +1,16 @@
 """What a kind of output knows: how its targets and answers read, what is wrong with one, what it can be held to.
 
 A kind is a class that takes the task, and its own settings as keyword-only arguments; conf/output/<name>.yaml names it.
-A class that begins from `OutputKind` says how an answer is read (`parse`) and what of the rest is not as below.
+A class that begins from `OutputKind` says how an answer of the form asked for is read (`parse`) and what of the rest is
+not as below.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from whether.outputs.json_reading import read_document
+from whether.outputs.reading import NO_ANSWER, Reading, in_order, read_leniently
 from whether.records import Choice, JsonSchema
 
 
@@ -73,6 +76,13 @@ class OutputKind(Protocol):
         """Return the answer in what a model wrote; None where it has not the form asked for."""
         ...
 
+    def read(self, text: str) -> Reading:
+        """Return the answer in what a model wrote, whatever its form, and the leniencies that this takes.
+
+        What this reads counts for quality, and what `parse` reads of the output as it is for valid outputs.
+        """
+        return read_leniently(text, self.parse)
+
     def canonical(self, target: str) -> str:
         """Return a target as an equal answer reads."""
         answer = self.parse(target)
@@ -95,18 +105,19 @@ class OutputKind(Protocol):
         answer = answer_in(text)
         return None if answer is None else self.parse(answer)
 
+    def read_json(self, text: str) -> Reading:
+        """Return the answer in an output that should be its JSON form. Without JSON it is read where there is a list of
+        answers: what is one of them is no mistake."""
+        found = read_document(text, self.parse_json)
+        if found.answer is not None or not self.classes:
+            return found
+        plain = self.read(text)
+        missing = [] if "json" in plain.leniencies else ["no_json"]
+        return Reading(plain.answer, in_order([*plain.leniencies, *missing])) if plain.answer is not None else NO_ANSWER
+
     def contained_in(self, target: str, text: str) -> bool | None:  # noqa: ARG002
         """Return whether a text holds the target; None where that says nothing."""
         return None
-
-    def lm_eval(self) -> dict[str, Any]:
-        """Return the keys of a stock lm-eval task that read and score it: `metric_list`,
-        `filter_list` if any, and `process_results` as the dotted path of a function."""
-        return {"metric_list": [EXACT_MATCH], "process_results": "whether.outputs.kinds.lm_eval_match"}
-
-
-EXACT_MATCH: dict[str, Any] = {"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}
-"""lm-eval's metric of an answer that is right or wrong."""
 
 
 class ScoredAnswer(Protocol):
@@ -127,12 +138,6 @@ def answers_and_targets(kind: OutputKind, rows: Iterable[ScoredAnswer]) -> tuple
     """Return what was understood, and the targets as equal answers read: what metrics of answers are made from."""
     answers = [(row.answer, kind.canonical(row.target)) for row in rows]
     return [answer for answer, _ in answers], [target for _, target in answers]
-
-
-def regex_filter(pattern: str) -> list[dict[str, Any]]:
-    """Return lm-eval's `filter_list` that takes the first match of a regular expression."""
-    steps = [{"function": "regex", "regex_pattern": pattern}, {"function": "take_first"}]
-    return [{"name": "answer", "filter": steps}]
 
 
 def answer_object(answer: dict[str, Any]) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """`output: text`: free text, right if equal to the target to the letter.
 
 The first match of `answer_pattern` (its first group that is not empty, if it has groups), or without a pattern the
-first line that is not blank; white space around it is cut off.
+first line that is not blank; white space around it is cut off. A block of thought and tokens that end a turn are left
+out, unless the pattern itself speaks of them. Texts are compared in Unicode's composed form (NFC).
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-from whether.outputs.output import EXACT_MATCH, OutputKind, OutputSettings, regex_filter
+from whether.outputs.output import OutputKind, OutputSettings
+from whether.outputs.reading import Reading, cleaned, read_leniently
 
 FIRST_LINE = r"\A\s*([^\n]+)"
 
@@ -27,10 +29,11 @@ class TextOutput(OutputKind):
         Raises ValueError for one that the task's own pattern would not find whole: it could never be right.
         """
         target = text.strip()
-        answer = self.parse(target) or ""
-        if answer != target:
+        answer = self.read(target).answer or ""
+        if answer != composed(target):
             pattern = self.task.answer_pattern
             rule = f"task.answer_pattern {pattern!r}" if pattern else "the rule that an answer is one line"
+            rule += ", and without a block of thought" if cleaned(target).leniencies else ""
             raise ValueError(f"target {target!r:.80} does not fit {rule}, which would read {answer!r:.80}")
         return target
 
@@ -40,27 +43,36 @@ class TextOutput(OutputKind):
         if not found:
             return None
         groups = found.groups() or (found[0],)
-        return next((group for group in groups if group), "").strip() or None
+        return composed(next((group for group in groups if group), "").strip()) or None
+
+    def read(self, text: str) -> Reading:
+        """Return what the pattern finds after a block of thought and before a token that ends a turn."""
+        if re.search(r"think|<\\?\||</?s>", self.task.answer_pattern or ""):
+            return Reading(self.parse(text))
+        return read_leniently(text, self.parse)
 
     @cached_property
     def _pattern(self) -> "re.Pattern[str]":
         return re.compile(text_pattern(self.task.answer_pattern))
 
     def canonical(self, target: str) -> str:
-        """Return the text."""
-        return target.strip()
+        """Return the text, composed."""
+        return composed(target.strip())
 
-    def violation(self, text: str) -> str:  # noqa: ARG002
-        """Return that nothing was found."""
+    def violation(self, text: str) -> str:
+        """Return that nothing was found, or what was around it."""
+        if cleaned(text).leniencies:
+            return "thought or tokens of a turn around the answer"
         return "answer_pattern not found" if self.task.answer_pattern else "no answer"
 
     def contained_in(self, target: str, text: str) -> bool | None:
         """Return whether a text holds the target, upper and lower case being one."""
         return target.casefold() in text.casefold()
 
-    def lm_eval(self) -> dict[str, Any]:
-        """Return the filter and the metric."""
-        return {"metric_list": [EXACT_MATCH], "filter_list": regex_filter(text_pattern(self.task.answer_pattern))}
+
+def composed(text: str) -> str:
+    """Return a text in Unicode's composed form (NFC): a letter and its accent are one character where there is one."""
+    return unicodedata.normalize("NFC", text)
 
 
 def text_pattern(answer_pattern: str | None) -> str:

@@ -4,7 +4,6 @@ The task's own file stays as it is, so its test split stays too. Each collected 
 resemble each other stay in one split: one that resembles a row of the test split is left out.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -26,7 +25,7 @@ SPLIT_OF: dict[Destination, Split] = {"train": "train", "dev": "dev", "holdout":
 
 def collected_file(task: TaskConfig, folder: Path = COLLECTED) -> Path:
     """Return the file of a task's collected rows."""
-    return folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', task.name)}.jsonl"
+    return folder / f"{task.name}.jsonl"
 
 
 def read_collected(file: Path) -> list[CollectedRow]:

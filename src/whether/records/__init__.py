@@ -97,6 +97,7 @@ from whether.records.retrain import (
 from whether.records.robustness import Adherence, FormatPlan, FormatRecord, FormatScore, Robustness, Violation
 from whether.records.search import SearchRecord, TrialRecord
 from whether.records.task import (
+    LENIENCIES,
     Example,
     Prediction,
     Split,
@@ -131,6 +132,7 @@ __all__ = [
     "DATA",
     "GREEDY",
     "HEADLINES",
+    "LENIENCIES",
     "OWN",
     "SAMPLED",
     "SCHEMA_VERSION",

@@ -104,4 +104,7 @@ class Adherence:
     n: int
     """Outputs."""
     violations: list[Violation]
-    """The most frequent first; empty where every output was understood."""
+    """The most frequent first; empty where every output had the form asked for."""
+    leniencies: dict[str, int] = field(default_factory=dict)
+    """Leniency (`whether.records.LENIENCIES`) → outputs whose answer could not be read without it, the most frequent
+    first."""

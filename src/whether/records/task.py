@@ -8,6 +8,25 @@ Split = Literal["train", "dev", "test", "recent", "unseen"]
 `unseen`: rows whose labels are left out of the others (`task.unseen_labels`)."""
 
 
+LENIENCIES = {
+    "thought": "a block of thought before the answer",
+    "end_token": "tokens that begin or end a turn",
+    "tag": "a tag around the answer",
+    "fence": "a code fence around the answer",
+    "json": "JSON around the answer",
+    "surroundings": "text around JSON",
+    "no_json": "no JSON, where it was asked for",
+    "markup": "Markdown, a list mark, brackets or invisible characters",
+    "punctuation": "typographic quotes, or punctuation of another script",
+    "prefix": "a name or the beginning of a sentence before the answer",
+    "explanation": "an explanation before or after the answer",
+    "unicode_form": "another Unicode form of the same letters",
+    "letter_case": "other letter case",
+    "word_separator": "another sign between words",
+}
+"""Each leniency by its name in records, and what was around or other in the output."""
+
+
 @dataclass(frozen=True)
 class Example:
     """One row of a task: a line of artifacts/prepare/{train,dev,test}.jsonl."""
@@ -61,7 +80,7 @@ class Prediction:
     output: str
     """What the model wrote, untouched."""
     answer: str | None
-    """What was understood: a label, the text, or canonical JSON; None if nothing valid was found."""
+    """What was understood: a label, the text, or canonical JSON; None if no answer was found."""
     target: str
     score: float
     """In [0, 1]; 1.0 is right."""
@@ -80,6 +99,9 @@ class Prediction:
     """What each of several drawn answers was understood as, where the arm votes."""
     retrieved: bool | None = None
     """Whether the passages that the prompt shows hold the answer; None where it shows none, or that is not known."""
+    leniencies: list[str] = field(default_factory=list)
+    """What it took to read the answer in an output that has not the form asked for (`LENIENCIES`): names such as
+    `markup`. Empty where it has that form, where there is no answer, and in records of before 0.7."""
 
     error: str | None = None
     """Why the arm could not answer, such as a prompt that is too long; then it counts as wrong, and says nothing of the

@@ -45,6 +45,8 @@ class ArmRecord:
     `metrics`. Empty where there was one run, or none."""
     failed: int = 0
     """Rows of dev and test that were not answered and count as wrong; artifacts/score/<arm>/failed.jsonl names them."""
+    leniencies: dict[str, float] = field(default_factory=dict)
+    """Leniency (`LENIENCIES`) → share of the outputs on test whose answer could not be read without it."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,7 @@ class ArmOutput:
     output: str
     """The text as the model wrote it."""
     answer: str | None
-    """What was understood; None where nothing valid was found."""
+    """What was understood; None where no answer was found."""
     score: float
     valid: bool = True
     error: str | None = None
@@ -251,6 +253,8 @@ class Verdict:
     arms: dict[str, ArmRecord]
     comparisons: list[Comparison]
     provenance: Provenance
+    title: str = ""
+    """What people read in place of the task's name; empty: the name."""
     further_labels: int | None = None
     """When inconclusive: about how many more labelled test examples would settle it."""
     metric: str = ""

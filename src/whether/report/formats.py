@@ -3,7 +3,7 @@
 from typing import Any
 
 from whether.metrics.format import format_percent
-from whether.records import Adherence, Robustness
+from whether.records import LENIENCIES, Adherence, Robustness, Verdict
 
 
 def plot_formats(axes: Any, arms: dict[str, Robustness], colours: dict[str, str], line: str) -> None:
@@ -45,3 +45,17 @@ def violations(arms: dict[str, Adherence]) -> list[dict[str, Any]]:
         for name, found in arms.items()
         for one in found.violations
     ]
+
+
+def leniencies(verdict: Verdict) -> dict[str, Any] | None:
+    """Return how often the answers of each arm needed which leniency: columns (arms) and rows; None: none did."""
+    shares = {name: verdict.arms[name].leniencies for name in verdict.ranking() if verdict.arms[name].leniencies}
+    needed = [name for name in LENIENCIES if any(name in found for found in shares.values())]
+    rows = [
+        {
+            "name": LENIENCIES[name],
+            "cells": [format_percent(found[name]) if name in found else "" for found in shares.values()],
+        }
+        for name in needed
+    ]
+    return {"columns": list(shares), "rows": rows} if rows else None

@@ -16,7 +16,8 @@ def summary(verdict: Verdict, changes: Changes | None = None) -> str:
     commit = f"commit {made.commit[:7]}{' with changes' if made.dirty else ''}, " if made.commit else ""
     sections = [
         f"## {HEADLINES[verdict.answer]}",
-        f"Task {escaped(verdict.task)}, model {escaped(verdict.model)}, {commit}{made.created_at[:10]}.",
+        f"Task {escaped(verdict.title or verdict.task)}, model {escaped(verdict.model)},"
+        f" {commit}{made.created_at[:10]}.",
         _list(verdict.reasons),
     ]
     if changes:

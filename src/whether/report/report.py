@@ -43,13 +43,13 @@ from whether.records import (
 )
 from whether.report.cost_plots import shown_break_even
 from whether.report.data import ReportData, read_report_data
-from whether.report.formats import format_table, violations
+from whether.report.formats import format_table, leniencies, violations
 from whether.report.plots import STYLE, plot_all, with_style
 
 _HERE = Path(__file__).parent
 TABLES = {
     "Quality and cost": (
-        "valid_rate", "failed_rate", "latency_p50", "latency_p95", "usd_per_1k", "usd_to_build",
+        "valid_rate", "lenient_rate", "failed_rate", "latency_p50", "latency_p95", "usd_per_1k", "usd_to_build",
         "usd_per_month",
     ),
     "Tokens, general ability and footprint": (
@@ -135,6 +135,7 @@ def render(data: ReportData, drawings: dict[str, str]) -> str:
             formats=format_table(data.robustness) if data.robustness else None,
             subset=next(iter(data.robustness.values()), None),
             violations=violations(data.adherence),
+            leniencies=leniencies(verdict),
             profile=data.profile,
             balance=_balance(data.profile),
             tests=len(data.outputs),
@@ -328,11 +329,11 @@ def _groups(answers: dict[str, ArmOutput], order: Sequence[str]) -> list[dict[st
         answer = answers[name]
         text = _shown(answer)
         group = {
-            "text": _truncate(text, _LONGEST_OUTPUT), "score": answer.score, "valid": answer.valid,
+            "text": _truncate(text, _LONGEST_OUTPUT), "score": answer.score, "read": answer.answer is not None,
             "failed": answer.error is not None, "arms": [],
         }  # fmt: skip
         groups.setdefault(text, group)["arms"].append(name)
-    return sorted(groups.values(), key=lambda group: (-group["score"], not group["valid"]))
+    return sorted(groups.values(), key=lambda group: (-group["score"], not group["read"]))
 
 
 def _shown(answer: ArmOutput) -> str:

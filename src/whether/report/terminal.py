@@ -24,7 +24,7 @@ def print_verdict(verdict: Verdict, console: Console | None = None) -> None:
     colour = _COLOURS.get(verdict.answer, "green")
     console.print()
     console.print(Text(HEADLINES[verdict.answer], style=f"bold {colour}"))
-    console.print(_text(f"task {verdict.task}, model {verdict.model}", "dim"))
+    console.print(_text(f"task {verdict.title or verdict.task}, model {verdict.model}", "dim"))
     console.print()
     for reason in verdict.reasons:
         console.print(_item(reason))

@@ -1,6 +1,6 @@
 """What is wrong with outputs that do not have the form asked for."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from whether.outputs.decoding import DecodingStrategy, ParsedOutput
@@ -13,17 +13,20 @@ SHOWN = 5
 
 
 def adherence(task: Task, decoding: DecodingStrategy, replies: Sequence[ParsedOutput]) -> Adherence:
-    """Return how often outputs broke the form in which way, the most frequent first, with the first outputs of each."""
+    """Return how often outputs broke the form in which way, the most frequent first, with the first outputs of each;
+    and how many answers were read with which leniency."""
     found: dict[str, list[str]] = defaultdict(list)
     for reply in replies:
-        if reply.answer is None:
+        if not reply.valid:
             found[violation(task, decoding, reply)].append(reply.generation.text)
     ordered = sorted(found.items(), key=lambda item: -len(item[1]))
-    return Adherence(len(replies), [Violation(kind, len(texts), texts[:SHOWN]) for kind, texts in ordered])
+    needed = Counter(name for reply in replies for name in reply.leniencies)
+    violations = [Violation(kind, len(texts), texts[:SHOWN]) for kind, texts in ordered]
+    return Adherence(len(replies), violations, dict(needed.most_common()))
 
 
 def violation(task: Task, decoding: DecodingStrategy, reply: ParsedOutput) -> str:
-    """Return in a few words what is wrong with an output that was not understood."""
+    """Return in a few words what is wrong with an output that does not have the form asked for."""
     text = reply.generation.text
     cut = "" if reply.generation.finished else ", cut at the most new tokens"
     if not text.strip():

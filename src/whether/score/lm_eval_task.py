@@ -9,8 +9,8 @@ From the repository's root (without `,peft=…` for base):
 `dtype` is `provenance.dtype` of verdict.json. Only arms whose answers are written freely have such a task: stock
 lm-eval constrains none.
 
-Labels and texts are read by lm-eval's own filters and metric. Other kinds of output are read by
-`whether.outputs.kinds.lm_eval_match`, so for those whether must be installed next to lm-eval. One case differs: text
+Outputs are read by `whether.outputs.kinds.lm_eval_match`, the reader of the score stage, so whether must be installed
+next to lm-eval. One case differs: text
 that holds the name of a special token of the model is plain text to us and the token itself to lm-eval.
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from whether.outputs.kinds import output_of
+from whether.outputs.kinds import lm_eval_match
 from whether.records import Prediction, Task, to_builtins, write_text
 
 
@@ -58,8 +58,7 @@ def _task_yaml(task: Task, arm: str, rows: Path) -> str:
         "num_fewshot": 0,
         "generation_kwargs": {"until": [], "do_sample": False, "max_gen_toks": task.max_new_tokens},
         "metadata": {"version": 1.0},
+        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
     }
-    reading = output_of(task).lm_eval()
-    function = reading.pop("process_results", None)
-    text = yaml.safe_dump(description | reading, sort_keys=False, allow_unicode=True, width=1000)
-    return text + (f"process_results: !function {function}\n" if function else "")
+    text = yaml.safe_dump(description, sort_keys=False, allow_unicode=True, width=1000)
+    return f"{text}process_results: !function {lm_eval_match.__module__}.{lm_eval_match.__name__}\n"

@@ -11,7 +11,8 @@ from whether.records import Prediction, Task, mean_known
 def split_metrics(
     task: Task, predictions: Sequence[Prediction], metrics: Mapping[str, Metric]
 ) -> dict[str, float | None]:
-    """Return quality by `metrics`, format adherence, tokens and seconds, each a mean over the predictions of one split.
+    """Return quality by `metrics`, valid outputs and those read leniently, tokens and seconds, each a mean over the
+    predictions of one split.
 
     A row that was not answered counts as wrong in quality and in `failed_rate`, and is left out of the other means.
     A mean of tokens is None where a server did not tell them for every prediction, and retrieval recall where no
@@ -22,6 +23,7 @@ def split_metrics(
     return quality | {
         "failed_rate": (len(predictions) - len(answered)) / len(predictions),
         "valid_rate": mean_known([prediction.valid for prediction in answered]) if answered else None,
+        "lenient_rate": mean_known([bool(row.leniencies) for row in answered]) if answered else None,
         "input_tokens": mean_known([prediction.input_tokens for prediction in answered]) if answered else None,
         "computed_tokens": mean_known([prediction.computed_tokens for prediction in answered]) if answered else None,
         "output_tokens": mean_known([prediction.output_tokens for prediction in answered]) if answered else None,

@@ -8,7 +8,8 @@ metrics.json        {"dev": …, "test": …} with the metrics of `split_metrics
                     model latency is of all requests, next to `concurrency - 1` others each, and peak_memory is None.
                     `dtype` is the precision of the weights that answered; None: a served model's, or not recorded
 failed.jsonl        a `whether.records.FailedRow` a line: the rows that were not answered, with file, line and reason
-adherence.json      outputs that did not have the form asked for, by kind (`whether.records.Adherence`)
+adherence.json      outputs that did not have the form asked for, by kind, and the leniencies that their answers
+                    were read with (`whether.records.Adherence`)
 lm_eval/            the test split as a task for stock lm-eval (whether.score.lm_eval_task), for arms that it can
                     repeat: greedy answers, read by the task's own rule
 """
@@ -168,7 +169,8 @@ def prediction(
         answer=reply.answer,
         target=example.target,
         score=score_answer(output_of(task), reply.answer, example.target),
-        valid=reply.answer is not None,
+        valid=reply.valid,
+        leniencies=list(reply.leniencies),
         prompt=prompt,
         input_tokens=generation.input_tokens,
         cached_tokens=generation.cached_tokens,

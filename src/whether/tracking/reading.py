@@ -204,7 +204,8 @@ class _Records:
                 tags={"checkpoint": arm.checkpoint, "prompt": arm.prompt, "answer": arm.answer},
                 metrics=grouped(numbers(read_json(folder / "metrics.json")), "size")
                 | measured(arm.metrics)
-                | {f"dev/{metric}": value for metric, value in arm.dev.items()},
+                | {f"dev/{metric}": value for metric, value in arm.dev.items()}
+                | {f"test/lenient_{name}": share for name, share in arm.leniencies.items()},
                 history=[
                     MetricPoint(f"test/{self.verdict.metric}_by_run", value, run, ended)
                     for run, value in enumerate(arm.by_run, 1)
