@@ -144,7 +144,7 @@ def test_hostile_names_and_texts_break_nothing(study: Study) -> None:
     task = replace(facts.task, name=HOSTILE, instruction=HOSTILE, labels=[HOSTILE, "b"])
     config = replace(
         facts.config,
-        task=replace(facts.config.task, instruction=HOSTILE, name=HOSTILE),
+        task=replace(facts.config.task, instruction=HOSTILE, title=HOSTILE),
         model=replace(facts.config.model, licence=HOSTILE),
         benchmark=replace(facts.config.benchmark, name=HOSTILE),
     )
