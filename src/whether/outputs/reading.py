@@ -50,7 +50,7 @@ _BEGINNING = re.compile(rf"\A\s*(?:{_OF_TURN}\s*(?:(?:assistant|model|final)\b\s
 _END = re.compile(_OF_TURN)
 
 
-class Cleaned(NamedTuple):
+class CleanedOutput(NamedTuple):
     """An output without what stands before and after an answer of any kind."""
 
     text: str
@@ -58,7 +58,7 @@ class Cleaned(NamedTuple):
     leniencies: tuple[str, ...]
 
 
-def cleaned(output: str) -> Cleaned:
+def cleaned(output: str) -> CleanedOutput:
     """Return an output without blocks of thought and without tokens that begin and end turns."""
     used, text = [], output
     for name, without in (("thought", without_thought), ("end_token", without_turn_tokens)):
@@ -66,7 +66,7 @@ def cleaned(output: str) -> Cleaned:
         if left != text:
             used.append(name)
         text = left
-    return Cleaned(text, tuple(used))
+    return CleanedOutput(text, tuple(used))
 
 
 def without_thought(text: str) -> str:
