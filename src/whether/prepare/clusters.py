@@ -3,8 +3,7 @@
 Links are chains. Where texts follow a template ("What is 12 plus 45?"), each resembles some other, and one chain takes
 in most of the rows: then similarity says how the rows were made, and not that they are the same. A cluster larger than
 `largest_cluster` is therefore cut at a higher threshold, halfway to 1, and again until its parts are small enough;
-texts that are equal stay together in any case. In eighteen public data sets of 51 to 12,000 rows the largest cluster of
-real near-duplicates at 0.9 had 0.2 to 2% of the rows, or seven rows of a small set, and a template 12 to 99%.
+texts that are equal stay together in any case.
 """
 
 from collections.abc import Sequence
