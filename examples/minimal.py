@@ -36,7 +36,7 @@ def main(overrides: list[str]) -> None:
     # 1. Settings: conf/ with overrides. A typo or a value out of range fails here.
     config = check(yaml.safe_load(compose(overrides)))
 
-    # 2. The model as a local folder; the task's rows, checked and without near duplicates, in three splits.
+    # 2. The model as a local folder; the task's rows, checked, in three splits, near-duplicates together in one.
     with output_folder(FOLDER / "model") as folder:
         build(config.model.source, folder)
     with output_folder(FOLDER / "prepare") as folder:

@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 def finetune(
     name: str, tuner: TunerConfig | None, model: ModelConfig, seed: int,
-    *, model_folder: Path, training_set: Path, folder: Path | None, max_failed: float, lines: Path | None = None,
+    *, model_folder: Path, training_set: Path, folder: Path | None, max_failed: float = 0.0, lines: Path | None = None,
 ) -> None:  # fmt: skip
     """Make checkpoint `name` from a base model and a training set (`whether.records.training_set`) into `folder`.
 
