@@ -312,7 +312,7 @@ def test_files_of_every_kind_are_taken_in(config):
     Path("inbox/b.CSV").write_text("text;label\nplay b;music\n")
     Path("inbox/c.json").write_text('[{"text": "play c", "label": "music"}]')
     Path("inbox/d.tsv").write_bytes("text\tlabel\nplay d\tmusic\n".encode("utf-16"))
-    Path("inbox/e.jsonl.gz").write_bytes(gzip.compress(b'{"text": "play e", "label": "music"}\n'))
+    Path("inbox/e.jsonl.gz").write_bytes(gzip.compress(b'{"text": "play e", "label": "music"}\n', mtime=0))
     counts = take_in(config)
     assert (counts.files, counts.labelled, counts.quarantined) == (5, 5, 0)
     assert [row.row for row in collected()] == [

@@ -61,7 +61,7 @@ TABLES = {
 """The leaderboard in tables that fit a page. Metrics of answers come before these, the primary one first."""
 HIDDEN_IF_UNMEASURED = ("retrieval_recall", "unseen_labels", *ROBUSTNESS)
 """Left out where no arm has them: they do not apply then, or were switched off."""
-HIDDEN_IF_ZERO = ("failed_rate",)
+HIDDEN_IF_ZERO = ("lenient_rate", "failed_rate")
 """Left out where it is 0 for every arm."""
 MAX_EXAMPLES = 200
 """Examples shown side by side; outputs.jsonl holds all of them."""

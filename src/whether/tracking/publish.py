@@ -127,7 +127,7 @@ def _register_models(
         replace(
             view,
             note=f"{view.note} [The pipeline's run]({pipeline})",
-            tags=view.tags | {"prompt": asked[view.arm]},
+            tags=view.tags | ({"prompt": asked[view.arm]} if view.arm in asked else {}),  # a baseline has no prompt
         )
         for view in models.versions
     ]
