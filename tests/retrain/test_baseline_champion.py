@@ -25,6 +25,13 @@ def test_where_no_language_model_is_needed_the_baseline_becomes_the_champion(pla
     assert (verdict["answer"], verdict["arms"]["linear"]["answer"]) == ("neither", "neither")
 
 
+def test_the_run_registers_the_recommended_baseline(place: Workplace) -> None:
+    place.shell("whether publish")
+    receipt = json.loads((place.path / "artifacts/publish/receipt.json").read_text())
+    assert not receipt["pending"], receipt["reason"]
+    assert receipt["models"]["linear"].startswith("whether-mine/")
+
+
 def test_it_answers_a_file_and_as_a_model_of_mlflow(place: Workplace) -> None:
     place.write("ask.jsonl", [{"text": row["text"]} for row in rows(8, 2)])
     answers = [json.loads(line)["answer"] for line in place.shell("whether predict ask.jsonl").splitlines()]
