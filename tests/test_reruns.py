@@ -64,7 +64,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, able_model: Path, warm: Path
     made.shell("dvc commit -q data.dvc -f && git commit -qam 'more rows'")
     found = made.run()
     assert found - {"compose"} == LORA | ALWAYS | {
-        "model", "prepare", "training_set", "prompt", "backend", "finetune@base", "benchmark@base", "curve_data",
+        "model", "prepare", "training_set", "prompt", "backend", "race", "finetune@base", "benchmark@base", "curve_data",
         "baseline_data", "baseline@linear", "curve_baseline",
     } | arms("base-zero_shot", "base-knn")  # fmt: skip
     return made
@@ -134,7 +134,7 @@ def test_a_new_prompt_runs_its_arms_only(study: Study) -> None:
         "# @package prompts.few_shot_3\nstrategy: {_target_: whether.prompt.strategies.few_shot, examples: 3}\n"
     )
     found = study.run(prompts="zero_shot,knn,few_shot_3")
-    assert found - {"compose"} == {"prompt", "backend"} | arms("base-few_shot_3", "lora-few_shot_3") | ALWAYS
+    assert found - {"compose"} == {"prompt", "backend", "race"} | arms("base-few_shot_3", "lora-few_shot_3") | ALWAYS
     kinds = [kind for kind, _ in study.runs()]
     assert kinds.count("arm") == 7, "cached arms are not logged twice"
     assert kinds.count("pipeline") == 2
@@ -148,7 +148,7 @@ def test_the_curve_has_the_baseline_at_its_points(study: Study) -> None:
 
 def test_a_field_of_a_tuner_reruns_what_is_tuned_only(study: Study) -> None:
     found = study.run("tuner.alpha=16", prompts="zero_shot")
-    cheap = {"training_set", "prompt", "backend", "curve_data", "curve_baseline"}
+    cheap = {"training_set", "prompt", "backend", "race", "curve_data", "curve_baseline"}
     assert found - {"compose"} == LORA - arms("lora-knn") | ALWAYS | cheap
 
 
@@ -163,7 +163,7 @@ def test_an_edit_of_what_makes_or_reads_words_trains_nothing(study: Study) -> No
         file.write_text(text + "\n# a remark\n")
     found = study.run("tuner.alpha=16", prompts="zero_shot")
     # A template of the chat is a benchmark's too.
-    cheap = {"prepare", "training_set", "prompt", "backend", "curve_data", "baseline_data"}
+    cheap = {"prepare", "training_set", "prompt", "backend", "race", "curve_data", "baseline_data"}
     assert found <= cheap | {"benchmark@base", "benchmark@lora"} | ALWAYS
     assert {"prompt", "score"} <= found
     for file, text in zip(files, kept, strict=True):
@@ -187,7 +187,14 @@ def test_a_dvc_experiment_takes_hydra_overrides(study: Study) -> None:
     chosen = " ".join(f"-S '{word}'" for word in [*GRID, "tuner.alpha=16", "policy.margin=0.05"])
     output = study.shell(f"dvc exp run {chosen} -S 'prompt=[zero_shot]'")
     found = set(re.findall(r"Running stage '([^']+)'", output))
-    assert found - {"compose"} <= LORA | ALWAYS | {"curve_data", "curve_baseline", "training_set", "prompt", "backend"}
+    assert found - {"compose"} <= LORA | ALWAYS | {
+        "curve_data",
+        "curve_baseline",
+        "training_set",
+        "prompt",
+        "backend",
+        "race",
+    }
     assert "compare" in found
     policy = study.verdict()["policy"]
     assert isinstance(policy, dict)
@@ -240,7 +247,7 @@ def test_further_training_runs_are_stages_of_their_own(study: Study) -> None:
     further = [f"lora_run{run}" for run in (2, 3)]
     made = {f"{stage}@{name}" for stage in ("finetune", "benchmark") for name in further}
     made |= arms(*(f"{name}-zero_shot" for name in further))
-    assert found - {"compose"} == made | ALWAYS | {"training_set", "backend"}
+    assert found - {"compose"} == made | ALWAYS | {"training_set", "backend", "race"}
     measured: dict[str, dict[str, list[float]]] = study.verdict()["arms"]  # type: ignore[assignment]
     assert {name: len(arm["by_run"]) for name, arm in measured.items()} == {
         "base-zero_shot": 0, "lora-zero_shot": 3, "linear": 0,

@@ -75,7 +75,7 @@ def test_a_served_model_is_compared_with_tuned_ones(study: Study) -> None:
     assert verdict["interactions"] == []
     [sentence] = verdict["unreported_interactions"]
     assert "adds to linear_probe is not compared" in sentence
-    assert "answers of base-zero_shot have the form" in sentence
+    assert "outputs of base-zero_shot give an answer" in sentence
     report = (study.place.path / "artifacts/report/report.html").read_text()
     assert "a served model: $2.00 for a million tokens in" in report
 

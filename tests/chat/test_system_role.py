@@ -117,7 +117,7 @@ def test_training_and_every_way_of_answering_render_alike(
 ) -> None:
     monkeypatch.setattr(tiny, "tokenizer", load_tokenizer(folder))
     chat = zero_shot_messages(label_task, Example("1", {"text": "my invoice"}, "billing"))
-    (row,) = encode_rows(roleless, [TrainingExample("1", chat, [Message("assistant", "billing")])], 500, "train")
+    (row,) = encode_rows(roleless, [TrainingExample("1", chat, [Message("assistant", "billing")])])
     assert row.prompt == encode(tiny.tokenizer, chat)
     text = render(tiny.tokenizer, chat)
     assert label_task.instruction in text

@@ -195,6 +195,7 @@ def test_what_pip_prints_is_kept_in_the_log_which_a_failed_download_names(
     for name, value in {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null", "XDG_CACHE_HOME": "cache"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
     done = whether("run")
     first, second, *rest = done.stderr.splitlines()[-3:]
     assert done.returncode == 1

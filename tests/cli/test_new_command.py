@@ -29,7 +29,7 @@ stages:
     deps: [pipelines/compare.py, src/whether/stats]
   words:
     cmd: echo >> words.txt
-    deps: [src/whether/chat, src/whether/sources/tables.py]
+    deps: [src/whether/chat, src/whether/sources/tables/__init__.py]
 """
 
 
@@ -211,7 +211,7 @@ def test_a_new_version_reruns_what_its_changes_concern(installed: Path, person: 
     assert reran() == []
     for names, expected in (
         (["stats/intervals.py", "sources/hub.py"], ["numbers"]),
-        (["sources/tables.py"], ["words"]),
+        (["sources/tables/__init__.py"], ["words"]),
         (["project/pipelines/compare.py"], ["numbers"]),
     ):
         for file in (package / "whether" / name for name in names):

@@ -49,6 +49,9 @@ def work(
     entry.run(lambda _: stage(folder, artifacts, model, settings))
 
 
+ROOM: list[bytes] = []
+
+
 def trouble(memory: int | None, file_size: int | None, signals: tuple[tuple[int, int], ...]) -> Any:
     """Return a callback that makes the trouble of `work` at the start of a step."""
     from transformers import TrainerCallback
@@ -56,6 +59,9 @@ def trouble(memory: int | None, file_size: int | None, signals: tuple[tuple[int,
     class Trouble(TrainerCallback):  # type: ignore[misc]
         def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
             if memory is not None and state.global_step == 0:
+                # Room for Python's small objects: without it the first to fail may be one in an extension that does not
+                # say so. Every fiftieth keeps its page.
+                ROOM.extend([bytes(400) for _ in range(100_000)][::50])
                 ctypes.CDLL(None).malloc_trim(0)  # What the allocator still holds would be more memory than `memory`.
                 used = int(re.findall(r"VmSize:\s+(\d+)", Path("/proc/self/status").read_text())[0]) * 1024
                 resource.setrlimit(resource.RLIMIT_AS, (used + memory, resource.RLIM_INFINITY))

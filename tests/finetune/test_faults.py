@@ -100,7 +100,7 @@ def test_memory_that_runs_out_halves_the_micro_batch_and_keeps_the_step(
     settings = {"batch_size": 22, "epochs": 3, "max_length": 512}
     process = start(
         tmp_path / "out", long_rows, model_config, tuner(**settings), tmp_path / "log",
-        memory=0, signals=((0, signal.SIGTERM),),
+        memory=64 * 2**20, signals=((0, signal.SIGTERM),),
     )  # fmt: skip
     process.join()
     assert process.exitcode == 143, said(tmp_path / "log")
@@ -125,7 +125,7 @@ def test_too_little_memory_for_one_example_is_an_error_with_a_remedy(
     write_jsonl(path, lengthened(read_jsonl(path, Example)[:1], 2_500))
     process = start(
         tmp_path / "out", artifacts, model_config, tuner(max_length=22_500, epochs=1), tmp_path / "log",
-        memory=0,
+        memory=16 * 2**20,
     )  # fmt: skip
     process.join()
     assert process.exitcode == 1, said(tmp_path / "log")

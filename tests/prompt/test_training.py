@@ -35,7 +35,7 @@ def test_unseen_examples_are_asked_as_the_arm_asks_them(prompt, label_task, exam
     for example in unseen:
         messages, answer = lesson(example)
         assert messages == strategy(example)
-        assert decoding.parse_text(answer) == example.target or prompt is JSON
+        assert decoding.read_text(answer).answer == example.target or prompt is JSON
         assert answer == decoding.format_target(example.target)
 
 

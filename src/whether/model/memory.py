@@ -134,6 +134,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     words = str(error)
+    if isinstance(error, SystemError) and "without exception set" in words:
+        return True  # CPython's words where an extension had no memory to say so
     signs = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
     return isinstance(error, RuntimeError) and any(sign in words for sign in signs)
 
