@@ -64,7 +64,8 @@ def study(tmp_path_factory: pytest.TempPathFactory, able_model: Path, warm: Path
     made.shell("dvc commit -q data.dvc -f && git commit -qam 'more rows'")
     found = made.run()
     assert found - {"compose"} == LORA | ALWAYS | {
-        "model", "prepare", "training_set", "prompt", "backend", "race", "finetune@base", "benchmark@base", "curve_data",
+        "model", "prepare", "training_set", "prompt", "backend", "race", "finetune@base", "benchmark@base",
+        "curve_data",
         "baseline_data", "baseline@linear", "curve_baseline",
     } | arms("base-zero_shot", "base-knn")  # fmt: skip
     return made
