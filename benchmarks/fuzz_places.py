@@ -311,7 +311,7 @@ def accounted(place: Path) -> Found:
     folder = place / "artifacts" / "prepare"
     rows = json.loads((folder / "profile.json").read_text())["rows"]
     kept = [one for name in ("train", "dev", "test") for one in json_lines(folder / f"{name}.jsonl")]
-    named = ("bad", "duplicates", "not_sampled", "near_duplicates", "recent", "unseen")
+    named = ("bad", "duplicates", "not_sampled", "other_split", "recent", "unseen")
     return Found(
         sum(rows[name] for name in named) + len(kept), [(one["inputs"]["text"], one["target"]) for one in kept]
     )
