@@ -13,12 +13,11 @@ HERE = Path(__file__).parent
 
 
 def cases() -> Iterator[Any]:
-    """Every case; those that are `open` are known to come out wrong, and have to be taken off that list once right."""
+    """Every case of every kind."""
     for file in sorted(HERE.glob("*/cases.yaml")):
         kind = yaml.safe_load(file.read_text(encoding="utf-8"))
         for case in kind["cases"]:
-            marks = [pytest.mark.xfail(strict=True)] if case["id"] in kind["open"] else []
-            yield pytest.param(file.parent, case, id=case["id"], marks=marks)
+            yield pytest.param(file.parent, case, id=case["id"])
 
 
 @pytest.fixture(scope="module")

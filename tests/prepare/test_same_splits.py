@@ -38,7 +38,6 @@ def utf16_commas(path: Path, rows: Rows) -> None:
 
 
 def workbook(path: Path, rows: Rows) -> None:
-    pytest.importorskip("python_calamine")
     write_workbook(path, {"Tickets": [["text", "queue"], *(list(row.values()) for row in rows)]})
 
 

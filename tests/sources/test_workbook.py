@@ -21,7 +21,6 @@ def test_without_the_package_the_error_says_what_to_install(tmp_path: Path, monk
 
 
 def test_rows_have_the_numbers_of_the_sheet_and_numbers_their_value(tmp_path: Path) -> None:
-    pytest.importorskip("python_calamine")
     for name in ("a.xlsx", "a.XLSX", "a.csv"):
         assert list(read_rows(write_workbook(tmp_path / name, {"s": ROWS}))) == [
             (2, {"text": "one", "label": 1}),
@@ -31,7 +30,6 @@ def test_rows_have_the_numbers_of_the_sheet_and_numbers_their_value(tmp_path: Pa
 
 
 def test_a_sheet_is_named_where_there_are_several(tmp_path: Path) -> None:
-    pytest.importorskip("python_calamine")
     book = write_workbook(tmp_path / "a.xlsx", {"old": [["text"], ["x"]], "new": [["text"], ["y"]], "empty": []})
     with pytest.raises(DataError, match=r"several sheets \(old, new\): name one in task\.source\.sheet"):
         list(read_rows(book))
@@ -43,7 +41,6 @@ def test_a_sheet_is_named_where_there_are_several(tmp_path: Path) -> None:
 
 
 def test_a_value_behind_the_last_column_is_the_rows_error(tmp_path: Path) -> None:
-    pytest.importorskip("python_calamine")
     book = write_workbook(tmp_path / "a.xlsx", {"s": [["text", "label"], ["x", "y", "z"], ["v", "w"]]})
     lines = list(read_lines(book))
     assert [(line.number, line.row) for line in lines] == [(2, None), (3, {"text": "v", "label": "w"})]
@@ -52,7 +49,6 @@ def test_a_value_behind_the_last_column_is_the_rows_error(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("content", [b"PK\x03\x04 cut off", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 with a password"])
 def test_what_cannot_be_read_is_one_line_that_ends_the_file(tmp_path: Path, content: bytes) -> None:
-    pytest.importorskip("python_calamine")
     file = tmp_path / "a.xlsx"
     file.write_bytes(content)
     (line,) = read_lines(file)

@@ -71,7 +71,7 @@ def explain_validation_errors(problems: Sequence[Any], files: Mapping[str, str])
 
 
 def _below_setting(path: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """Return the end of pydantic's path that is no setting: the index of an item, or a key and the word for it."""
+    """Return the end of pydantic's path that does not name a setting: an item's index, or a key and the word for it."""
     if path[-1:] == ("[key]",):
         return path[-2:]
     return tuple(part for part in path[-1:] if isinstance(part, int))

@@ -50,7 +50,7 @@ class RequestConfig:
     add: dict[str, Any] = field(default_factory=dict)
     """Further fields of every request, as JSON; answers are kept under them, since they can change an answer."""
     headers: dict[str, str] = field(default_factory=dict)
-    """Header of every request → its value, which is no secret."""
+    """Header of every request → its value; never a secret."""
     headers_env: dict[str, str] = field(default_factory=dict)
     """Header → name of the environment variable that holds its value. Never the value itself."""
     content: Literal["auto", "text", "parts"] = "auto"

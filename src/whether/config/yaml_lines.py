@@ -23,7 +23,7 @@ def line_of(file: Path, path: Sequence[str]) -> int | None:
 
 
 class Scalar(NamedTuple):
-    """A value that is no list and no mapping, as a file spells it."""
+    """A value, neither a list nor a mapping, as a file spells it."""
 
     text: str
     plain: bool
