@@ -34,7 +34,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fuzz_places import Family, Made, Places, json_lines
+from fuzz_places import Family, Made, Places, is_text, json_lines
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from mutations import Row
 
@@ -254,7 +254,7 @@ def lost(family: Family, rows: Sequence[Row], place: Path) -> list[str]:
         found = family.found(place)
     except (OSError, IndexError):
         return []  # the run ended before it took anything in
-    texts = [row for row in rows if all(isinstance(cell, str) for cell in row.values())]
+    texts = [row for row in rows if all(map(is_text, row.values()))]
     went_in = {(same(row["text"]), same(row["label"])) for row in texts}
     others = [pair for pair in found.kept if tuple(map(same, pair)) not in went_in]
     return ["silent_losses"] * (found.accounted != len(rows) or len(others) > len(rows) - len(texts))

@@ -165,9 +165,19 @@ def as_parquet(rows: Sequence[Row]) -> bytes:
     try:
         table = pa.Table.from_pylist(list(rows))
     except (pa.ArrowException, ValueError, OverflowError, UnicodeError):
-        table = pa.Table.from_pylist([{str(name): repr(value) for name, value in row.items()} for row in rows])
+        table = pa.Table.from_pylist([{str(name): arrow_text(value) for name, value in row.items()} for row in rows])
     pq.write_table(table, out)
     return out.getvalue()
+
+
+def is_text(value: object) -> bool:
+    """Return whether a value is a text that every format can hold: no half of a character."""
+    return isinstance(value, str) and value == value.encode("utf-8", "replace").decode()
+
+
+def arrow_text(value: object) -> str:
+    """Return a text as it is, and anything else as Python writes it."""
+    return str(value) if is_text(value) else repr(value)
 
 
 FORMATS: Mapping[str, Callable[[Sequence[Row]], bytes]] = {"csv": as_csv, "jsonl": as_jsonl, "parquet": as_parquet}
